@@ -1,0 +1,13 @@
+"""Worlds to act in and to be surprised by. Importing this registers them with gymnasium.
+
+Importing registers names only; MuJoCo is loaded when a world is made.
+"""
+
+from gymnasium.envs.registration import register, registry
+
+TWO_ROOM = "worldmodel/TwoRoom-v0"
+
+__all__ = ["TWO_ROOM"]
+
+if TWO_ROOM not in registry:
+    register(TWO_ROOM, entry_point="worldmodel.envs.two_room:TwoRoom", max_episode_steps=200)
