@@ -1,0 +1,111 @@
+"""Clips: the right frames at the right times, the same for the same seed and step."""
+
+import numpy as np
+import pytest
+import torch
+
+from worldmodel.data.clips import ClipDataset, MemoryVideo, episode_videos
+from worldmodel.data.episodes import Episodes
+from worldmodel.data.pace import Pace, nearest_frames
+from worldmodel.data.segments import load_arrays
+from worldmodel.errors import ConfigError, VideoError
+
+
+def video(number: int, length: int = 12, height: int = 8, width: int = 8) -> MemoryVideo:
+    """Red is the frame, green the row, blue the column; `number` decides the rate."""
+    frames = torch.zeros(length, 3, height, width, dtype=torch.uint8)
+    frames[:, 0] = torch.arange(length, dtype=torch.uint8)[:, None, None]
+    frames[:, 1] = torch.arange(height, dtype=torch.uint8)[:, None]
+    frames[:, 2] = torch.arange(width, dtype=torch.uint8)
+    return MemoryVideo(f"video {number}", frames, torch.arange(length) / (10.0 * (number + 1)))
+
+
+def red(clips: torch.Tensor) -> torch.Tensor:
+    return clips[:, :, 0, 0, 0].long()
+
+
+def test_stride_and_start_cover_the_video():
+    data = ClipDataset([video(0)], num_frames=4, stride=3)
+    frames, times, names = data.sample_uint8(0, 200, seed=0)
+    assert set(map(tuple, red(frames).tolist())) == {(s, s + 3, s + 6, s + 9) for s in (0, 1, 2)}
+    assert torch.allclose(times, red(frames).double() / 10)
+    assert names == ("video 0",) * 200
+
+
+def test_fps_takes_each_video_at_its_own_stride():
+    data = ClipDataset([video(0), video(1)], num_frames=3, fps=5.0)
+    frames, times, names = data.sample_uint8(0, 100, seed=0)
+    for clip, seen, name in zip(red(frames), times, names, strict=True):
+        assert clip.diff().tolist() == ([2, 2] if name == "video 0" else [4, 4])
+        assert seen.diff().tolist() == pytest.approx([0.2, 0.2])
+
+
+def test_crop_and_flip_are_one_per_clip():
+    data = ClipDataset([video(0, height=8, width=20)], num_frames=3, size=6, flip=True)
+    frames, _, _ = data.sample_uint8(0, 300, seed=0)
+    assert frames.shape == (300, 3, 3, 6, 6)
+    assert (frames[:, :, 1:] == frames[:, :1, 1:]).all()  # the same window in all frames of a clip
+    rows, columns = frames[:, 0, 1, :, 0].int(), frames[:, 0, 2, 0].int()
+    assert (rows.diff(dim=1) == 1).all()
+    steps = columns.diff(dim=1)
+    assert (steps == steps[:, :1]).all() and set(steps.unique().tolist()) == {-1, 1}
+    assert set(rows[:, 0].tolist()) == {0, 1, 2}
+    assert set(columns.min(dim=1).values.tolist()) == set(range(15))
+
+
+def test_rest_shows_the_first_frame_twice():
+    frames, times, _ = ClipDataset([video(0)], num_frames=3, rest_fraction=1.0).sample_uint8(
+        0, 5, seed=0
+    )
+    assert red(frames).tolist() == [[0, 0, 1]] * 5
+    assert times[0].tolist() == pytest.approx([-0.1, 0.0, 0.1])
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    data = ClipDataset([video(0), video(1)], num_frames=2, size=4)
+    one, again, step, seed = (
+        data.sample(*key, seed=s).frames for *key, s in ((3, 9, 1), (3, 9, 1), (4, 9, 1), (3, 9, 2))
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, step) and not torch.equal(one, seed)
+
+
+def test_episodes_are_videos(folder):
+    arrays = load_arrays(Episodes(folder))
+    videos = episode_videos(arrays)
+    assert [v.num_frames for v in videos] == [5, 6, 7, 8, 9]
+    clip = ClipDataset(videos, num_frames=4).sample(0, 6, seed=0)
+    assert clip.frames.shape == (6, 4, 3, 8, 8)
+    assert all(name.startswith(str(folder)) for name in clip.sources)
+    # Views, not copies: a change of the arrays is seen.
+    arrays.frames.fill_(7)
+    assert (videos[2].read(np.array([1, 3, 5])) == 7).all()
+
+
+@pytest.mark.parametrize("indices", [[0], [2, 4, 6], [1, 2, 4], [3, 3], [0, 11]])
+def test_memory_video_reads_any_frames(indices):
+    frames = video(0).read(np.array(indices))
+    assert frames[:, 0, 0, 0].tolist() == indices
+
+
+def test_refusals():
+    with pytest.raises(VideoError, match="no videos to draw clips from"):
+        ClipDataset([], num_frames=2)
+    with pytest.raises(VideoError, match="video 1: is shorter than the clip: 3 frames.*4 frames"):
+        ClipDataset([video(0), video(1, length=3)], num_frames=4)
+    with pytest.raises(VideoError, match="video 0: is shorter than the clip: .*1.1 s.*5 s"):
+        ClipDataset([video(0)], num_frames=6, fps=1.0)
+    with pytest.raises(VideoError, match="video 0: has 10 frames/s, too few for fps=25"):
+        ClipDataset([video(0)], num_frames=4, fps=25)
+    with pytest.raises(ConfigError, match="size=9 is larger than the frames of video 0"):
+        ClipDataset([video(0)], num_frames=2, size=9)
+    with pytest.raises(ConfigError, match="not both"):
+        Pace(2, stride=1, fps=1)
+    with pytest.raises(ConfigError, match="at least 1"):
+        Pace(2, stride=0)
+
+
+def test_nearest_frames_on_uneven_times():
+    times = np.array([0.0, 0.1, 0.4, 0.5, 1.0])
+    wanted = np.array([-1.0, 0.0, 0.24, 0.26, 0.45, 0.76, 2.0])
+    assert nearest_frames(times, wanted).tolist() == [0, 0, 1, 2, 2, 4, 4]

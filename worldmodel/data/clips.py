@@ -1,0 +1,147 @@
+"""Clips drawn from videos that are kept as uint8: the training data of everything without actions.
+
+Knows `VideoSource`, not where its frames come from: files are in `folder.py`, episodes are views
+of `EpisodeArrays`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data.pace import Pace
+from worldmodel.data.segments import EpisodeArrays
+from worldmodel.errors import ConfigError, VideoError
+from worldmodel.types import Clip
+
+
+class VideoSource(ABC):
+    """One video that frames can be taken from by number."""
+
+    name: str  # for messages and `Clip.sources`
+    num_frames: int
+
+    @abstractmethod
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
+
+    @abstractmethod
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+
+
+class MemoryVideo(VideoSource):
+    """A video whose frames are in memory; several may be views of one tensor.
+
+    Args:
+        name: Where the frames came from.
+        frames: `t c h w`, uint8.
+        times: `t`, seconds, increasing.
+    """
+
+    def __init__(self, name: str, frames: Tensor, times: Tensor) -> None:
+        assert frames.dtype == torch.uint8 and len(frames) == len(times)
+        self.name = name
+        self.num_frames = len(frames)
+        self._frames = frames
+        self._times = times.to(torch.float64).numpy()
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these numbers."""
+        # A constant step is a view, which the caller's copy then reads straight from.
+        steps = np.diff(indices)
+        if len(indices) > 1 and steps[0] > 0 and (steps == steps[0]).all():
+            return self._frames[indices[0] : indices[-1] + 1 : steps[0]]
+        return self._frames[torch.from_numpy(indices)]
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame at these numbers."""
+        return self._times[indices]
+
+
+def episode_videos(arrays: EpisodeArrays) -> list[VideoSource]:
+    """Each episode as a video, actions ignored; shares the memory of `arrays`."""
+    names = arrays.sources or tuple(f"episode {i}" for i in range(len(arrays)))
+    return [
+        MemoryVideo(name or f"episode {i}", arrays.frames[place], arrays.times[place])
+        for i, (name, place) in enumerate(zip(names, arrays.slices, strict=True))
+    ]
+
+
+class ClipDataset:
+    """Clips of videos, each batch a function of `(seed, step)` alone: nothing to save or resume.
+
+    Every video is equally likely, whatever its length, and every start in it. The square crop and
+    the flip are the same for all frames of a clip.
+
+    Args:
+        sources: The videos; those shorter than a clip are refused.
+        num_frames: Frames of a clip.
+        stride: Frames from one frame of a clip to the next. Give `stride` or `fps`.
+        fps: Frames per second of the clips: the nearest in time are taken.
+        size: Side of the square crop; by default the short side of the smallest video.
+        flip: Mirror half of the clips left to right.
+        rest_fraction: Share of the clips that begin with the video's first frame shown twice, as
+            an agent sees a world that has just been reset.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[VideoSource],
+        *,
+        num_frames: int,
+        stride: int | None = None,
+        fps: float | None = None,
+        size: int | None = None,
+        flip: bool = False,
+        rest_fraction: float = 0.0,
+    ) -> None:
+        if len(sources) == 0:
+            raise VideoError("no videos to draw clips from; check the folder or the manifest")
+        self.pace = Pace(num_frames, stride=stride, fps=fps)
+        self.sources = list(sources)
+        self.flip = flip
+        self.rest_fraction = rest_fraction
+        self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
+        named = zip(self.sources, self._times, strict=True)
+        self._starts = np.array([self.pace.num_starts(times, name=s.name) for s, times in named])
+        self._sizes = np.array([s.read(np.array([0])).shape[-2:] for s in self.sources])
+        self.size = int(self._sizes.min()) if size is None else size
+        if self.size > self._sizes.min():
+            name = self.sources[int(self._sizes.min(axis=1).argmin())].name
+            raise ConfigError(
+                f"size={self.size} is larger than the frames of {name}; choose a smaller size"
+            )
+
+    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
+        """`batch` clips, float32 in [0, 1]."""
+        frames, times, names = self.sample_uint8(step, batch, seed=seed)
+        return Clip.from_uint8(frames, times, sources=names)
+
+    def sample_uint8(
+        self, step: int, batch: int, *, seed: int
+    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the names."""
+        random = np.random.default_rng((seed, step))
+        videos = random.integers(len(self.sources), size=batch)
+        starts = random.integers(self._starts[videos])
+        corners = random.integers(self._sizes[videos] - self.size + 1)
+        flips = self.flip & (random.random(batch) < 0.5)
+        rests = random.random(batch) < self.rest_fraction
+        frames = torch.empty(
+            (batch, self.pace.num_frames, 3, self.size, self.size), dtype=torch.uint8
+        )
+        times = torch.empty((batch, self.pace.num_frames), dtype=torch.float64)
+        for b, video in enumerate(videos):
+            indices = self.pace.indices(self._times[video], 0 if rests[b] else int(starts[b]))
+            seen = self._times[video][indices]
+            if rests[b]:
+                indices = np.concatenate([indices[:1], indices[:-1]])
+                seen = np.concatenate([2 * seen[:1] - seen[1:2], seen[:-1]])
+            y, x = corners[b]
+            picture = self.sources[video].read(indices)[..., y : y + self.size, x : x + self.size]
+            frames[b] = picture.flip(-1) if flips[b] else picture
+            times[b] = torch.from_numpy(seen)
+        return frames, times, tuple(self.sources[video].name for video in videos)

@@ -1,0 +1,55 @@
+"""Files at the border: is it a regular file, and writing it whole or not at all.
+
+Knows nothing of what is inside the files.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worldmodel.errors import WorldModelError
+
+
+def require_file(path: Path, what: str, error: type[WorldModelError]) -> None:
+    """Refuse what is not a readable, non-empty regular file, before anything opens it.
+
+    Opening a FIFO or a device blocks for ever, so this looks at the kind of file first.
+
+    Args:
+        path: The file.
+        what: Its name in the message, for example "video".
+        error: The class to raise.
+
+    Raises:
+        WorldModelError: of class `error`, naming the file, what is wrong and what to do.
+    """
+    try:
+        status = path.stat()
+    except OSError as cause:
+        raise error(f"{path}: no such {what} ({cause.strerror}); check the path") from cause
+    if stat.S_ISDIR(status.st_mode):
+        raise error(f"{path}: is a folder, not a {what}; name a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"{path}: is a pipe, socket or device, not a {what}; name a regular file")
+    if status.st_size == 0:
+        raise error(f"{path}: is empty (0 bytes); fetch or make the {what} again, or remove it")
+    if not os.access(path, os.R_OK):
+        raise error(f"{path}: may not be read; check its permissions")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write to the yielded temporary name; it becomes `path` when the block ends well.
+
+    A block that fails leaves neither the temporary file nor a half-written `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The real ending stays last: some writers choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,48 @@
+"""What can go wrong at the border, in the user's words.
+
+Every error that a user can cause is a `WorldModelError`: one line that names the thing, the rule
+and the choices. The command line prints that line and exits with 2. Inside the library, `assert`
+guards only our own invariants.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class WorldModelError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class VideoError(WorldModelError):
+    """A video, a folder of videos or a manifest cannot be read."""
+
+
+class EpisodeError(WorldModelError):
+    """An episode file or a folder of episodes cannot be read or is inconsistent."""
+
+
+class CheckpointError(WorldModelError):
+    """A saved model or training state cannot be read, or does not fit what it is loaded into."""
+
+
+class ConfigError(WorldModelError):
+    """A setting is unknown, has a wrong type, or contradicts another one."""
+
+
+class RunError(WorldModelError):
+    """A run folder cannot be used as asked: missing, foreign, or made with other settings."""
+
+
+class EnvError(WorldModelError):
+    """An environment is unknown, cannot be rendered, or was used against its contract."""
+
+
+class ShapeError(WorldModelError, ValueError):
+    """A tensor does not have the axes, the type or the range that its place asks for."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The hint "did you mean 'x'?" with the choice closest to `name`, or the sorted choices."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(choices)}"
