@@ -1,0 +1,59 @@
+"""Speed of the parts on this machine: the `bench` verb.
+
+Each part measures one thing and returns a `Table`. Planners and environments come in as arguments,
+as everywhere in this room.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from worldmodel.bench.plan import bench_plan
+from worldmodel.bench.pretrain import bench_pretrain
+from worldmodel.bench.render import bench_render
+from worldmodel.bench.sigreg import bench_sigreg
+from worldmodel.run import Run
+
+Part = Literal["sigreg", "pretrain", "plan", "render"]
+
+
+def bench(
+    run: Run,
+    *,
+    what: Part = "sigreg",
+    repeats: int = 25,
+    device: str = "cpu",
+    results_dir: str = "docs/results",
+    planner: Any,
+    make_cost: Callable[..., Any],
+    prepare_rendering: Callable[[], object],
+    make_renderer: Callable[..., Any],
+) -> dict[str, float]:
+    """Measure a part; the table goes into the run's folder, and into `results_dir` if it is there.
+
+    Args:
+        run: the run that keeps the numbers.
+        what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world).
+        repeats: measurements of each number; their median and quartiles are reported.
+        device: where tensors live.
+        results_dir: the tables that the documentation shows; ignored where there is no such folder.
+        planner: what `plan` measures.
+        make_cost: makes the cost that it plans for, from a goal state.
+        prepare_rendering: chooses how OpenGL works here, before anything is rendered.
+        make_renderer: what `render` compares with the renderer that MuJoCo brings.
+
+    Returns:
+        The rows by name, each with its count and quartiles.
+    """
+    if what == "plan":
+        table = bench_plan(planner, make_cost, repeats=repeats, device=device)
+    elif what == "render":
+        prepare_rendering()
+        table = bench_render(make_renderer, repeats=repeats)
+    else:
+        part = {"sigreg": bench_sigreg, "pretrain": bench_pretrain}[what]
+        table = part(repeats=repeats, device=device)
+    folders = [run.folder] + [Path(results_dir)] * Path(results_dir).is_dir()
+    for folder in folders:
+        table.write(folder / f"{table.name}.json", device=device)
+    return table.results()
