@@ -1,0 +1,43 @@
+"""What planners ask of a model, and nothing more; `worldmodel.WorldModel` has it."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from worldmodel.types import Clip, History
+
+
+class Dynamics(Protocol):
+    """Predicts what actions do to states; all that a planner needs."""
+
+    def rollout(self, history: History, actions: Tensor) -> Tensor:
+        """States (k t d) after each of the action blocks (k t a); differentiable in them."""
+        ...
+
+
+class ImageDynamics(Dynamics, Protocol):
+    """Also turns pictures into states; what agents and costs made of images need."""
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of one environment step's action."""
+        ...
+
+    @property
+    def action_block(self) -> int:
+        """Environment steps of an action block, from one state to the next."""
+        ...
+
+    @property
+    def tubelet_frames(self) -> int:
+        """Frames that one state is made of."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Side of the square input, in pixels."""
+        ...
+
+    def states(self, clip: Clip) -> Tensor:
+        """States (b t d) of each tubelet, seen alone."""
+        ...

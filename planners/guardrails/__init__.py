@@ -1,0 +1,7 @@
+"""What a plan must not cross."""
+
+from .action_bounds import ActionBounds
+from .guardrail import Guardrail
+from .keep_out import KeepOut
+
+__all__ = ["ActionBounds", "Guardrail", "KeepOut"]

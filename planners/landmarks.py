@@ -1,0 +1,182 @@
+"""A map of what the episodes showed: places, and the ways that were taken between them.
+
+Works on sequences of states; knows nothing of models or pictures.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from scipy.linalg import eigh
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components, dijkstra
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor
+
+from worldmodel.data.files import require_file, whole_file
+from worldmodel.errors import CheckpointError, ConfigError, ShapeError
+
+FORMAT_VERSION = 1
+# Below this, a direction changes as much in one step as over all the data: it holds no place.
+MIN_SLOWNESS = 1.0
+# An unreachable landmark is this many times as far as the farthest reachable one.
+UNREACHABLE = 2.0
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """A graph over `n` places in a space where distances count typical steps."""
+
+    metric: Tensor  # d m: states times this are points, in which one step is about 1 long
+    points: Tensor  # n m: the landmarks
+    edges: Tensor  # 2 e, int64: pairs of landmarks between which the data moved
+    lengths: Tensor  # e, > 0: in steps
+
+    @staticmethod
+    def from_states(
+        sequences: Sequence[Tensor],
+        *,
+        num_landmarks: int = 400,
+        min_transitions: int = 2,
+        seed: int = 0,
+    ) -> "Landmarks":
+        """Build the map from what the episodes showed.
+
+        Args:
+            sequences: States (t d) of episodes, one action block apart.
+            num_landmarks: Places, found by k-means; fewer if there are fewer states.
+            min_transitions: An edge needs as many moves between its two landmarks, either way.
+                One alone may be a state that was encoded badly, and one false edge through a
+                wall spoils every path.
+            seed: Decides where k-means begins.
+
+        Raises:
+            ConfigError: nothing moves, or no edge was seen often enough.
+        """
+        states = torch.cat([s.detach().cpu() for s in sequences]).double().numpy()
+        steps = np.concatenate(
+            [np.diff(s.detach().cpu().double().numpy(), axis=0) for s in sequences]
+        )
+        metric = _slow_directions(states, steps)
+        points = states @ metric
+        kmeans = MiniBatchKMeans(
+            min(num_landmarks, len(points)), batch_size=2048, n_init=3, random_state=seed
+        ).fit(points)
+        ends = np.cumsum([len(s) for s in sequences])[:-1]
+        centres = kmeans.cluster_centers_
+        edges = _edges(np.split(kmeans.labels_, ends), len(centres), min_transitions)
+        lengths = np.linalg.norm(centres[edges[0]] - centres[edges[1]], axis=1)
+        return Landmarks(
+            torch.from_numpy(metric).float(),
+            torch.from_numpy(centres).float(),
+            torch.from_numpy(edges),
+            torch.from_numpy(lengths).float().clamp_min(1e-3),
+        )
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def place(self, states: Tensor) -> Tensor:
+        """Points (... m) of `states` (... d), whose distances count steps."""
+        return states @ self.metric.to(states)
+
+    def path_lengths(self, state: Tensor, *, nearest: int = 3) -> Tensor:
+        """Steps (n) along the graph from each landmark to `state` (d).
+
+        The state is joined to its nearest landmarks. Where no way was ever seen, the length is
+        large but finite: twice that of the longest way there is.
+        """
+        if state.shape != self.metric.shape[:1]:
+            raise ShapeError(f"a state must be d = {len(self.metric)}, got {tuple(state.shape)}")
+        goal = self.place(state.detach().cpu().float())
+        joined, index = torch.linalg.vector_norm(self.points - goal, dim=1).topk(
+            min(nearest, len(self)), largest=False
+        )
+        ways = dijkstra(self._graph(), directed=False, indices=index.numpy())  # nearest n
+        lengths = (ways + joined.numpy()[:, None]).min(axis=0)
+        reachable = np.isfinite(lengths)
+        return torch.from_numpy(
+            np.where(reachable, lengths, UNREACHABLE * lengths[reachable].max())
+        ).float()
+
+    @property
+    def largest_part(self) -> float:
+        """Share of the landmarks that are joined to each other; 1.0 is a map without gaps."""
+        _, part = connected_components(self._graph(), directed=False)
+        return float(np.bincount(part).max() / len(self))
+
+    def _graph(self) -> csr_matrix:
+        first, second = self.edges.numpy()
+        shape = (len(self), len(self))
+        return coo_matrix((self.lengths.double().numpy(), (first, second)), shape=shape).tocsr()
+
+    def save(self, path: Path | str) -> Path:
+        """Write to one safetensors file, whole or not at all."""
+        path = Path(path)
+        header = {"landmarks": json.dumps({"format_version": FORMAT_VERSION})}
+        with whole_file(path) as temporary:
+            save_file({k: v.contiguous() for k, v in vars(self).items()}, temporary, header)
+        return path
+
+    @staticmethod
+    def load(path: Path | str) -> "Landmarks":
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: naming the file and what is wrong with it.
+        """
+        path = Path(path)
+        require_file(path, "file of landmarks", CheckpointError)
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {}).get("landmarks", "{}"))
+                version = header.get("format_version")
+                if version != FORMAT_VERSION:
+                    raise CheckpointError(
+                        f"{path}: landmarks of format {version}, this version reads "
+                        f"{FORMAT_VERSION}; remove it, it is built again"
+                    )
+                return Landmarks(**{name: file.get_tensor(name) for name in file.keys()})
+        except (SafetensorError, OSError, TypeError, ValueError) as cause:
+            raise CheckpointError(
+                f"{path}: is not a whole file of landmarks ({cause}); remove it, it is built again"
+            ) from cause
+
+
+def _slow_directions(states: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Directions (d m) in which one step is 1 long and the data reach farther than a step.
+
+    The generalised eigenproblem of slow feature analysis (Wiskott and Sejnowski 2002). A place
+    changes slowly and is kept at its full reach; a velocity turns over in a few steps and is
+    short here, and what changes like noise is left out.
+    """
+    spread = np.cov(states, rowvar=False)
+    change = steps.T @ steps / max(len(steps), 1)
+    size = np.trace(change) / len(change)
+    if not np.isfinite(size) or size <= 0:
+        raise ConfigError("landmarks need states that change and are finite; these do not")
+    # Without a floor a direction that never changes would be infinitely slow.
+    slowness, directions = eigh(spread, change + 1e-3 * size * np.eye(len(change)))
+    kept = slowness > min(MIN_SLOWNESS, slowness.max() / 2)
+    return directions[:, kept]
+
+
+def _edges(labels: Sequence[np.ndarray], num: int, min_transitions: int) -> np.ndarray:
+    """Pairs (2 e) of different landmarks that follow each other often enough, either way."""
+    first = np.concatenate([x[:-1] for x in labels])
+    second = np.concatenate([x[1:] for x in labels])
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    pairs, counts = np.unique(low.astype(np.int64) * num + high, return_counts=True)
+    low, high = np.divmod(pairs, num)
+    kept = (counts >= min_transitions) & (low != high)
+    if not kept.any():
+        raise ConfigError(
+            f"no two landmarks were joined {min_transitions} times; collect more episodes, or use "
+            "fewer landmarks"
+        )
+    return np.stack([low[kept], high[kept]])

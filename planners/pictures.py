@@ -1,0 +1,71 @@
+"""Pictures of any usual layout, as the states that a model sees in them."""
+
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from worldmodel.errors import ShapeError
+from worldmodel.types import Clip
+
+from .dynamics import ImageDynamics
+
+Pictures: TypeAlias = Tensor | np.ndarray
+
+ENCODED_AT_ONCE = 128
+
+
+@torch.no_grad()
+def encode_pictures(model: ImageDynamics, pictures: Pictures) -> Tensor:
+    """The states (n d) of `n` pictures or short clips.
+
+    Args:
+        model: Sees them.
+        pictures: One picture (h w 3 or 3 h w), several (n h w 3 or n 3 h w), or clips with the
+            frames of one state (n t h w 3 or n t 3 h w); uint8, or floating point in [0, 1]. A
+            still picture says that nothing moves.
+    """
+    frames = _to_clips(pictures, model.tubelet_frames)
+    states = []
+    for part in frames.split(ENCODED_AT_ONCE):
+        clip = Clip.from_uint8(fit_square(part, model.size))
+        states.append(model.states(clip)[:, -1])
+    return torch.cat(states)
+
+
+def fit_square(frames: Tensor, size: int) -> Tensor:
+    """Square frames (b t c h w, uint8) at `size` pixels, averaged over area."""
+    height, width = frames.shape[-2:]
+    if height != width:
+        raise ShapeError(f"pictures must be square, got height {height} and width {width}")
+    if height == size:
+        return frames
+    flat = rearrange(frames, "b t c h w -> (b t) c h w").float()
+    small = interpolate(flat, size=(size, size), mode="area").round().to(torch.uint8)
+    return rearrange(small, "(b t) c h w -> b t c h w", b=len(frames))
+
+
+def _to_clips(pictures: Pictures, num_frames: int) -> Tensor:
+    """As b t c h w, uint8, with `num_frames` frames each."""
+    x = torch.as_tensor(pictures)
+    if x.ndim not in (3, 4, 5) or x.numel() == 0 or 3 not in (x.shape[-1], x.shape[-3]):
+        raise ShapeError(
+            "pictures must be h w 3, 3 h w, or several of them with leading axes n or n t; "
+            f"got shape {tuple(x.shape)}"
+        )
+    if x.dtype != torch.uint8:
+        if not x.is_floating_point() or x.min() < 0 or x.max() > 1:
+            raise ShapeError(f"pictures must be uint8, or floats in [0, 1], got {x.dtype}")
+        x = (x * 255).round().to(torch.uint8)
+    if x.shape[-3] != 3:
+        x = rearrange(x, "... h w c -> ... c h w")
+    if x.ndim == 3:
+        x = x[None]
+    if x.ndim == 4:
+        return repeat(x, "n c h w -> n t c h w", t=num_frames)
+    if x.shape[1] != num_frames:
+        raise ShapeError(f"a state is made of {num_frames} frames, got clips of {x.shape[1]}")
+    return x

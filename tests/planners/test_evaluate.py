@@ -1,0 +1,131 @@
+"""Evaluation: its arithmetic, and that processes change nothing."""
+
+import math
+import os
+from functools import partial
+
+import numpy as np
+import pytest
+from worldmodel.planners import CEM
+from worldmodel.planners.agent import PlanningPolicy
+from worldmodel.planners.behaviours import NoOp
+from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
+from worldmodel.planners.evaluate import evaluate, held_out_tasks, summarise
+from worldmodel.planners.plan import GoalCosts
+
+from tests.planners.fakes import POINT_WORLD, PointModel, Towards
+from worldmodel.errors import ConfigError, EnvError
+from worldmodel.statistics import wilson
+
+
+def planning():
+    return PlanningPolicy(
+        PointModel(), CEM(3, candidates=32, elites=4, iterations=2), make_costs=GoalCosts()
+    )
+
+
+def run(make_policy, tasks, **settings):
+    return list(evaluate(POINT_WORLD, make_policy, tasks=tasks, max_steps=12, **settings))
+
+
+def test_held_out_tasks_never_meet_a_collection():
+    tasks = held_out_tasks(["a", "b"], episodes=5, seed=3)
+    assert [t.name for t in tasks] == ["a", "b", "a", "b", "a"]
+    assert [t.seed for t in tasks] == list(range(1_030_000, 1_030_005))
+    collected = {job.seed for s in range(300) for job in plan_jobs(50, labelled_fraction=1, seed=s)}
+    assert max(collected) < FIRST_HELD_OUT_SEED
+    assert {t.seed for t in held_out_tasks(["a"], episodes=10_000, seed=0)}.isdisjoint(
+        {t.seed for t in held_out_tasks(["a"], episodes=10_000, seed=1)}
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"seed": -1}, {"names": []}])
+def test_tasks_that_are_none_are_refused(wrong):
+    settings = {"names": ["a"], "episodes": 3, "seed": 0} | wrong
+    with pytest.raises(ConfigError, match="an evaluation needs"):
+        held_out_tasks(settings.pop("names"), **settings)
+
+
+def test_summary_counts_by_hand():
+    tasks = held_out_tasks(["hazard", "any"], episodes=6, seed=0)
+    records = run(partial(Towards, [1.0, 0.0]), tasks)
+    # Straight through the hazard, 14 steps to the goal: 12 are not enough.
+    results = summarise(records, tasks)
+    assert results["success_hazard"] == 0 and results["success_hazard.n"] == 3
+    hits = [r.success for r in records]
+    assert results["success"] == sum(hits) / 6
+    assert (results["success.low"], results["success.high"]) == wilson(sum(hits), 6)[1:]
+    assert results["violation_rate"] >= 0.5 and results["violation_rate.n"] == 6
+    assert "seconds_per_decision" not in results
+    longer = list(
+        evaluate(POINT_WORLD, partial(Towards, [1.0, 0.0]), tasks=tasks[::2], max_steps=20)
+    )
+    results = summarise(longer, tasks[::2])
+    assert results["success"] == 1 and results["steps_to_success"] == 14
+    assert results["already_solved"] == 0
+
+
+def test_without_success_the_steps_are_nan():
+    tasks = held_out_tasks(["hazard"], episodes=2, seed=0)
+    assert math.isnan(summarise(run(NoOp, tasks), tasks)["steps_to_success"])
+
+
+def test_planning_policies_report_time_and_calls():
+    tasks = held_out_tasks(["any"], episodes=2, seed=0)
+    results = summarise(run(planning, tasks), tasks)
+    assert results["model_calls"] == 3 and results["seconds_per_decision"] > 0
+    assert results["unsafe_decisions"] == 0
+
+
+def test_keep_drops_the_frames_of_the_others():
+    tasks = held_out_tasks(["any"], episodes=3, seed=0)
+    records = run(NoOp, tasks, keep=1)
+    assert [len(r.frames) > 0 for r in records] == [True, False, False]
+    assert all(r.steps == 12 for r in records)
+
+
+def test_episodes_do_not_depend_on_each_other():
+    tasks = held_out_tasks(["any"], episodes=4, seed=0)
+    together, alone = run(planning, tasks), run(planning, tasks[3:])
+    assert np.array_equal(together[3].actions, alone[0].actions)
+
+
+def same(a, b):
+    return (
+        np.array_equal(a.frames, b.frames)
+        and np.array_equal(a.actions, b.actions)
+        and a.success == b.success
+        and a.seed == b.seed
+    )
+
+
+class Where(PlanningPolicy):
+    def numbers(self):
+        return super().numbers() | {"pid": float(os.getpid())}
+
+
+def planning_somewhere():
+    planner = CEM(3, candidates=32, elites=4, iterations=2)
+    return Where(PointModel(), planner, make_costs=GoalCosts())
+
+
+def test_workers_are_other_processes_and_change_nothing():
+    tasks = held_out_tasks(["any", "hazard"], episodes=5, seed=0)
+    here, there = run(planning_somewhere, tasks), run(planning_somewhere, tasks, workers=2)
+    assert all(same(a, b) for a, b in zip(here, there, strict=True))
+    assert len({tuple(r.actions[0]) for r in here}) > 1
+    assert {r.numbers["pid"] for r in here} == {os.getpid()}
+    assert os.getpid() not in {r.numbers["pid"] for r in there}
+
+
+def broken():
+    raise EnvError("the model is not there")
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_error_in_a_worker_arrives_as_itself(workers):
+    tasks = held_out_tasks(["any"], episodes=2, seed=0)
+    with pytest.raises(EnvError, match="the model is not there"):
+        run(broken, tasks, workers=workers)
+    with pytest.raises(ConfigError, match="workers must be at least 1"):
+        run(NoOp, tasks, workers=0)

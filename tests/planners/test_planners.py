@@ -1,0 +1,224 @@
+"""The contract of a planner, held against every one."""
+
+import pytest
+import torch
+from torch import Tensor
+from worldmodel.planners import (
+    ActionBounds,
+    ActionEffort,
+    Cost,
+    GoalState,
+    Guardrail,
+)
+
+from tests.planners.fakes import (
+    PLANNERS,
+    Disc,
+    Tempting,
+    at,
+    linear_quadratic,
+    point,
+    run,
+)
+from worldmodel.errors import ShapeError
+
+every_planner = pytest.mark.parametrize("make", PLANNERS.values(), ids=PLANNERS)
+
+
+@every_planner
+def test_reaches_the_closed_form_optimum(make):
+    model, history, costs, best, cost = linear_quadratic()
+    plan = run(make(4), model, history, costs=costs)
+    assert plan.cost == pytest.approx(cost, rel=2e-3)
+    assert plan.cost >= cost * (1 - 1e-4)
+    torch.testing.assert_close(plan.actions, best, atol=0.06, rtol=0)
+    assert sum(plan.costs.values()) == pytest.approx(plan.cost, rel=1e-5)
+
+
+@every_planner
+def test_bounded_optimum_lies_on_the_bound(make):
+    # The goal is 10 away, four steps of at most 1 each: full speed towards it is optimal.
+    costs, bounds = [GoalState(torch.tensor([10.0, 0.0]))], [ActionBounds(-1.0, 1.0)]
+    plan = run(make(4), point(), at(0.0, 0.0), costs=costs, guardrails=bounds)
+    torch.testing.assert_close(plan.actions[:, 0], torch.ones(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(plan.actions[:, 1], torch.zeros(4), atol=0.05, rtol=0)
+    assert plan.safe and plan.margin >= 0
+
+
+@every_planner
+def test_plan_is_what_the_model_predicts(make):
+    model, history, costs, _, _ = linear_quadratic()
+    plan = run(make(4), model, history, costs=costs)
+    torch.testing.assert_close(plan.states, model.rollout(history, plan.actions[None])[0])
+    cost = sum(c(plan.states[None], plan.actions[None]).item() for c in costs)
+    assert plan.cost == pytest.approx(cost, rel=1e-5)
+    assert not plan.actions.requires_grad and not plan.candidates.states.requires_grad
+
+
+@every_planner
+def test_same_seed_same_plan_and_other_seed_other_search(make):
+    model, history, costs, _, _ = linear_quadratic()
+    first, again, other = (run(make(4), model, history, costs=costs, seed=s) for s in (1, 1, 2))
+    assert torch.equal(first.actions, again.actions) and first.trace == again.trace
+    assert not torch.equal(first.candidates.actions, other.candidates.actions)
+
+
+@every_planner
+def test_global_randomness_is_neither_used_nor_changed(make):
+    model, history, costs, _, _ = linear_quadratic()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = run(make(4), model, history, costs=costs)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(6)
+    assert torch.equal(first.actions, run(make(4), model, history, costs=costs).actions)
+
+
+@every_planner
+def test_best_never_gets_worse_and_calls_are_counted(make):
+    model, history, costs, _, _ = linear_quadratic()
+    model.rolled.clear()
+    plan = run(make(4), model, history, costs=costs)
+    assert list(plan.trace) == sorted(plan.trace, reverse=True)
+    assert plan.trace[-1] == pytest.approx(plan.cost)
+    assert plan.model_calls == len(model.rolled)
+    assert plan.model_steps == 4 * sum(model.rolled)
+    assert plan.seconds > 0
+
+
+@every_planner
+def test_warm_start_is_the_rest_of_the_plan_and_is_tried(make):
+    model, history, costs, best, cost = linear_quadratic()
+    plan = run(make(4), model, history, costs=costs)
+    assert torch.equal(plan.warm_start[:-1], plan.actions[1:])
+    assert torch.equal(plan.warm_start[-1], torch.zeros(2))
+    started = run(make(4), model, history, costs=costs, warm_start=best)
+    assert started.trace[0] == pytest.approx(cost, rel=1e-4)
+
+
+@every_planner
+def test_foreign_warm_start_is_refused(make):
+    with pytest.raises(ShapeError, match="warm_start must be t a"):
+        run(make(4), point(), at(0.0, 0.0), costs=[ActionEffort()], warm_start=torch.zeros(3, 2))
+
+
+@every_planner
+def test_doing_nothing_is_always_tried(make):
+    # Nothing costs nothing; sampled actions always cost something.
+    plan = run(make(4), point(), at(0.0, 0.0), costs=[ActionEffort()], warm_start=torch.ones(4, 2))
+    assert plan.cost == 0 and torch.equal(plan.actions, torch.zeros(4, 2))
+
+
+@every_planner
+def test_generator_state_moves_on(make):
+    generator = torch.Generator().manual_seed(0)
+    model, history, costs, _, _ = linear_quadratic()
+    settings = {"costs": costs, "action_dim": 2, "generator": generator}
+    first, second = (make(4).plan(model, history, **settings) for _ in range(2))
+    assert not torch.equal(first.candidates.actions, second.candidates.actions)
+
+
+# Guardrails
+
+
+@every_planner
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("start", [(-1.0, 0.0), (-0.55, 0.1), (0.3, 0.75)])
+def test_guardrail_holds_however_large_the_reward(make, scale, start):
+    disc = Disc([0.0, 0.0], 0.5)
+    costs = [Tempting(disc, scale), GoalState(torch.zeros(2), weight=scale)]
+    guardrails = [ActionBounds(-0.3, 0.3), disc]
+    plan = run(make(4), point(), at(*start), costs=costs, guardrails=guardrails)
+    true_states = torch.tensor(start) + plan.actions.cumsum(0)
+    assert plan.safe and plan.margin >= 0
+    assert (disc.margin(true_states[None], plan.actions[None]) >= -1e-6).all()
+    assert plan.actions.abs().max() <= 0.3
+    # It is not safe by standing still: the cost was pursued up to the edge.
+    assert plan.cost < sum(
+        c(torch.tensor(start).expand(1, 4, 2), torch.zeros(1, 4, 2)).item() for c in costs
+    )
+
+
+@every_planner
+def test_goes_around_a_guardrail(make):
+    disc = Disc([0.0, 0.0], 0.5)
+    goal = torch.tensor([1.0, 0.0])
+    costs = [GoalState(goal, running=0.2)]
+    settings = {"costs": costs, "guardrails": [ActionBounds(-0.5, 0.5), disc]}
+    plan = run(make(8), point(), at(-1.0, 0.02), **settings)
+    assert plan.safe
+    assert (plan.states[-1] - goal).norm() < 0.3
+    free = run(make(8), point(), at(-1.0, 0.02), costs=costs, guardrails=[ActionBounds(-0.5, 0.5)])
+    assert disc.margin(free.states[None], free.actions[None]).min() < 0
+
+
+@every_planner
+def test_where_nothing_is_safe_the_least_bad_is_taken(make):
+    # Deep inside the disc: two steps of 0.2 cannot leave it, moving outwards is least bad.
+    disc = Disc([0.0, 0.0], 2.0)
+    costs = [GoalState(torch.zeros(2), weight=1e3)]
+    plan = run(
+        make(2), point(), at(0.5, 0.0), costs=costs, guardrails=[ActionBounds(-0.2, 0.2), disc]
+    )
+    assert not plan.safe
+    # The worst state is the first one; no first step reaches farther than the corner.
+    furthest = torch.tensor([0.7, 0.2]).norm().item() - 2.0
+    assert plan.margin == pytest.approx(furthest, abs=0.02)
+
+
+@every_planner
+def test_a_guardrail_that_is_not_touched_changes_nothing(make):
+    model, history, costs, _, _ = linear_quadratic()
+    without = run(make(4), model, history, costs=costs)
+    with_it = run(make(4), model, history, costs=costs, guardrails=[Disc([1e6, 1e6], 1.0)])
+    assert torch.equal(without.actions, with_it.actions) and without.trace == with_it.trace
+
+
+@every_planner
+def test_guardrails_are_never_in_conflict_over_actions_and_states(make):
+    class Slow(Guardrail):
+        def project(self, actions: Tensor) -> Tensor:
+            return actions * (0.1 / actions.norm(dim=-1, keepdim=True).clamp_min(0.1))
+
+    guardrails = [Slow(), ActionBounds(-1.0, 1.0)]
+    costs = [GoalState(torch.tensor([5.0, 5.0]))]
+    plan = run(make(4), point(), at(0.0, 0.0), costs=costs, guardrails=guardrails)
+    assert plan.actions.norm(dim=-1).max() <= 0.1 + 1e-6
+    assert plan.states[-1].norm() == pytest.approx(0.4, abs=5e-3)
+
+
+# What a model may do wrong
+
+
+class Nothing(Cost):
+    def __call__(self, states, actions):
+        return states.new_zeros(len(states))
+
+
+class BrokenFarOut(Cost):
+    """Overflows away from the origin, where its value would be best."""
+
+    def __call__(self, states, actions):
+        far = states[:, -1, 0]
+        return torch.where(far > 0.5, float("nan"), -far)
+
+
+@every_planner
+def test_predictions_that_overflow_are_never_chosen(make):
+    plan = run(make(3), point(), at(0.0, 0.0), costs=[BrokenFarOut()])
+    assert plan.actions.isfinite().all() and -0.5 <= plan.cost < -0.4
+
+
+@every_planner
+def test_a_cost_of_nothing_is_no_error(make):
+    assert run(make(3), point(), at(0.0, 0.0), costs=[Nothing()]).cost == 0
+
+
+@every_planner
+def test_costs_of_a_wrong_shape_are_named(make):
+    class Scalar(Cost):
+        def __call__(self, states, actions):
+            return states.sum()
+
+    with pytest.raises(ShapeError, match="cost 'Scalar' must return k"):
+        run(make(3), point(), at(0.0, 0.0), costs=[Scalar()])
