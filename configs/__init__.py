@@ -1,0 +1,1 @@
+"""Hydra configurations: one YAML a verb, one folder a choice."""

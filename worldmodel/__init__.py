@@ -1,0 +1,1 @@
+"""World models from video: learn, plan with guardrails, be surprised."""

@@ -1,0 +1,18 @@
+"""`worldmodel` and `python -m worldmodel`: process settings first, then the command line."""
+
+import sys
+
+from worldmodel import cpu
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    cpu.tune()
+    # Imported after tuning: this brings torch in.
+    from worldmodel import cli
+
+    sys.exit(cli.main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

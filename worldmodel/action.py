@@ -1,0 +1,214 @@
+"""The verb `train`: action predictor (and states that suit it) on the few episodes with actions.
+
+The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for comparison. A state
+is what the head makes of one tubelet; see `objectives.py` for how it learns from video.
+"""
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from einops import rearrange
+from torch import Generator, Tensor, nn
+
+from worldmodel import checkpoint
+from worldmodel.architecture import Architecture
+from worldmodel.data.episodes import Episodes
+from worldmodel.data.segments import EpisodeDataset, Segments, load_arrays
+from worldmodel.errors import ConfigError, nearest
+from worldmodel.model import WorldModel
+from worldmodel.objectives import Losses, tubelet_latents
+from worldmodel.regularisers import Regulariser
+from worldmodel.train import Learner, Optimisation, fit
+
+if TYPE_CHECKING:
+    from worldmodel.run import Run
+
+Tune = Literal["none", "all"]
+
+
+class ActionLearner(Learner):
+    """Learns to predict states under actions, one step ahead and rolled out.
+
+    A linear inverse model reads the action block from a state and the next one, so that states
+    hold what actions change (its weights are not kept).
+
+    Args:
+        model: with a state head and an action predictor.
+        data: labelled episodes.
+        regulariser: keeps states from collapsing while the encoder learns.
+        frozen: the encoder and the state head stay as they are; states are computed once.
+        batch, length: segments in a batch, tubelets in a segment.
+        inverse_weight: of the inverse model's error; 0 leaves it out.
+        noise: standard deviation added to the states that predictions start from.
+    """
+
+    def __init__(
+        self, model: WorldModel, data: EpisodeDataset, *, regulariser: Regulariser, frozen: bool,
+        batch: int, length: int, inverse_weight: float, noise: float, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.model, self.data, self.regulariser, self.frozen = model, data, regulariser, frozen
+        self.batch, self.length, self.seed = batch, length, seed
+        self.inverse_weight, self.noise = inverse_weight, noise
+        self.inverse = nn.Linear(2 * model.state_dim, model.action_block * model.action_dim)
+        for part in (model.encoder, model.head, model.state_head):
+            if part is not None:
+                part.requires_grad_(not frozen)
+        self.bank = all_states(model, data) if frozen else None
+
+    def train(self, mode: bool = True) -> "ActionLearner":
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            for part in (self.model.encoder, self.model.state_head):
+                part.eval()
+        return self
+
+    def losses(self, step: int, generator: Generator) -> Losses:
+        """The losses of step `step`."""
+        segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
+        states = self._states(segments)  # b t d
+        actions = segments.actions.to(states.device)
+        noise = torch.randn(states.shape, generator=generator).to(states.device) * self.noise
+        predicted = one_step(self.model, states + noise, actions)
+        imagined = imagine(self.model, states[:, :1] + noise[:, :1], actions)
+        terms = {
+            "prediction": (predicted - states[:, 1:]).square().mean(),
+            "rollout": (imagined - states[:, 1:]).square().mean(),
+        }
+        if self.inverse_weight:
+            pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
+            normal = (actions - self.model.action_mean) / self.model.action_std
+            error = (self.inverse(pairs) - normal).square().mean()
+            terms["inverse"] = self.inverse_weight * error
+        features = rearrange(states, "b t d -> t b d")
+        numbers = {}
+        if not self.frozen:
+            regularisation = self.regulariser(features, step=step)
+            terms["regulariser"] = regularisation.loss
+            numbers = {"sigreg_over_floor": regularisation.over_floor}
+        return Losses(terms=terms, features=features.detach(), numbers=numbers)
+
+    def _states(self, segments: Segments) -> Tensor:
+        if self.bank is None:
+            frames = segments.clip().frames.to(self.model.device)
+            return tubelet_latents(self.model.encoder, self.model.state_head, frames)[:, :, 0]
+        p = self.model.tubelet_frames
+        first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
+        return self.bank[first[:, None] + p * torch.arange(self.length)]
+
+
+def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
+    """Every state but the first from the true ones before it: b t d, b t-1 a -> b t-1 d."""
+    window = min(model.action_predictor.spec["window"], states.shape[1] - 1)
+    seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
+    done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
+    out = rearrange(model.predict(seen, done), "(b n) w d -> b n w d", b=len(states))
+    return torch.cat([out[:, 0, :-1], out[:, :, -1]], dim=1)
+
+
+def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
+    """Roll out from the first state of each sample: b 1 d, b t a -> b t d."""
+    window = model.action_predictor.spec["window"]
+    path = [states[:, 0]]
+    for step in range(actions.shape[1]):
+        first = max(0, step + 1 - window)
+        seen = torch.stack(path[first : step + 1], dim=1)
+        path.append(model.predict(seen, actions[:, first : step + 1])[:, -1])
+    return torch.stack(path[1:], dim=1)
+
+
+@torch.no_grad()
+def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
+    """The state of the tubelet that ends at each frame of all episodes: t d.
+
+    Before an episode its first frame stands still, as everywhere.
+    """
+    p, arrays = model.tubelet_frames, data.arrays
+    model.eval()
+    states = []
+    for place in arrays.slices:
+        frames = arrays.frames[place]
+        padded = torch.cat([frames[:1].expand(p - 1, -1, -1, -1), frames])
+        tubes = rearrange(padded.unfold(0, p, 1), "t c h w i -> t i c h w")
+        frames = tubes.to(model.device).float() / 255
+        states.append(tubelet_latents(model.encoder, model.state_head, frames)[:, 0, 0])
+    return torch.cat(states)
+
+
+def train(
+    run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
+    encoder: str | None = None, model: Architecture | None = None, tune: Tune = "none",
+    batch: int = 128, length: int = 5, inverse_weight: float = 1.0, noise: float = 0.0,
+    seed: int = 0, device: str = "cpu",
+) -> dict[str, float]:  # fmt: skip
+    """Learn what actions do; leaves the whole model in `run.model_folder`.
+
+    Args:
+        run: where log, checkpoints and model go.
+        episodes: folder of episodes; those with actions are used.
+        regulariser: of the states, while the encoder learns.
+        optimisation: how to descend.
+        encoder: a pretrained model, or the run that made it; None starts from scratch.
+        model: sizes, for what is new; the encoder's own where it is pretrained.
+        tune: `none` freezes the encoder and its head, `all` goes on training them.
+        batch, length: segments in a batch, tubelets in a segment.
+        inverse_weight: of the inverse model; see `ActionLearner`.
+        noise: on the states that predictions start from.
+        seed: of batches.
+        device: where to compute.
+
+    Returns:
+        `prediction` (the last logged one-step error), `steps`, `episodes`, `frames`.
+    """
+    if tune not in get_args(Tune):
+        raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
+    architecture = model or Architecture()
+    labelled = Episodes(episodes).labelled
+    if not len(labelled):
+        raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
+    data = EpisodeDataset(
+        load_arrays(labelled), tubelet_frames=architecture.encoder.tubelet_frames
+    )
+    learned = begin(architecture, data, encoder=encoder).to(device)
+    learner = ActionLearner(
+        learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
+        batch=batch, length=length, inverse_weight=inverse_weight, noise=noise, seed=seed,
+    ).to(device)  # fmt: skip
+    steps = fit(learner, run, optimisation, description="train")
+    if tune == "all" or encoder is None:
+        # The masked predictor was made for the encoder as it was; it would be wrong now.
+        learned.head = learned.masked_predictor = None
+    checkpoint.save(learned.eval(), run.model_folder)
+    return {
+        "steps": steps, "episodes": len(labelled), "frames": len(data.arrays.frames),
+    }  # fmt: skip
+
+
+def begin(
+    architecture: Architecture, data: EpisodeDataset, *, encoder: str | None
+) -> WorldModel:
+    """A model whose action predictor is new, around a pretrained or a new encoder."""
+    assert data.arrays.actions is not None
+    if encoder is None:
+        model = WorldModel(architecture.encoder, size=architecture.size)
+        head = architecture.head()
+    else:
+        model = checkpoint.load(encoder)
+        if model.head is None or model.head.per_token:
+            raise ConfigError(
+                f"{encoder}: its head makes no state of a tubelet; pretrain with "
+                "model.latent_per_token=false"
+            )
+        head = model.head
+    block = architecture.encoder.tubelet_frames * data.action_dim
+    predictor = architecture.action_predictor(head.width, block)
+    whole = WorldModel(
+        model.encoder, size=model.size, head=model.head, masked_predictor=model.masked_predictor,
+        state_head=head, action_predictor=predictor, action_dim=data.action_dim,
+    )  # fmt: skip
+    std, mean = torch.std_mean(data.arrays.actions, dim=0)
+    repeats = architecture.encoder.tubelet_frames
+    whole.action_mean.copy_(mean.repeat(repeats))
+    whole.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
+    return whole

@@ -1,0 +1,67 @@
+"""How large a model is: the numbers that a configuration names, and the parts they make."""
+
+from dataclasses import dataclass, field
+
+from worldmodel.errors import ConfigError
+from worldmodel.nn.encoder import Encoder, VideoViT
+from worldmodel.nn.heads import Head, StateHead, TokenHead
+from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a world model.
+
+    Attributes:
+        encoder: frames -> tokens; any `Encoder`.
+        size: side of the square frames in pixels.
+        latent_width: numbers in a latent that is predicted from video.
+        extra_width: numbers of a latent that are seen and never predicted from video; see `Head`.
+        latent_per_token: predict a latent for each token, rather than one for each tubelet.
+        predictor_width, predictor_depth: of the masked predictor.
+        action_width, action_depth, action_window: of the action predictor.
+    """
+
+    encoder: Encoder = field(default_factory=VideoViT)
+    size: int = 64
+    latent_width: int = 96
+    extra_width: int = 32
+    latent_per_token: bool = False
+    predictor_width: int = 256
+    predictor_depth: int = 2
+    action_width: int = 192
+    action_depth: int = 2
+    action_window: int = 2
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in a tubelet."""
+        _, h, w = self.encoder.grid_of(self.encoder.tubelet_frames, self.size, self.size)
+        return h * w
+
+    def head(self) -> Head:
+        """Tokens -> what is predicted from video."""
+        if self.latent_per_token:
+            return TokenHead(self.encoder.width, dim=self.latent_width)
+        return StateHead(
+            self.tokens, self.encoder.width, dim=self.latent_width, extra=self.extra_width
+        )
+
+    def masked_predictor(self) -> MaskedPredictor:
+        """Latents of what is hidden from visible tokens."""
+        head = self.head()
+        return MaskedPredictor(
+            self.tokens if head.per_token else 1, head.width, head.dim,
+            width=self.predictor_width, depth=self.predictor_depth,
+        )  # fmt: skip
+
+    def action_predictor(self, state_dim: int, block_dim: int) -> ActionPredictor:
+        """Next state of `state_dim` numbers from states and action blocks of `block_dim`."""
+        if self.action_width % 4:
+            raise ConfigError(
+                f"model.action_width must be a multiple of 4, got {self.action_width}"
+            )
+        return ActionPredictor(
+            state_dim, block_dim, width=self.action_width, depth=self.action_depth,
+            window=self.action_window,
+        )  # fmt: skip

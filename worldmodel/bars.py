@@ -1,0 +1,63 @@
+"""What the numbers of the quickstart are measured against: the bar to reach, the floor beside it.
+
+A bar that is missed is shown as missed; nothing here changes what a program does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A number has to be at least, or at most, `value`."""
+
+    value: float
+    at_least: bool = True
+
+    def met_by(self, number: float) -> bool:
+        """Whether `number` reaches the bar; NaN never does."""
+        return number >= self.value if self.at_least else number <= self.value
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.value:g}"
+
+
+BARS = {
+    "probe.position_r2": Bar(0.98),
+    "probe.velocity_r2": Bar(0.80),
+    "plan.success": Bar(0.95),
+    "plan.success_other_room": Bar(0.90),
+    "plan.already_solved": Bar(0, at_least=False),
+    "guardrail.violation_rate": Bar(0.05, at_least=False),
+    "guardrail.violation_rate_off": Bar(0.30),
+    "guardrail.success": Bar(0.80),
+    "surprise.teleport.pair_accuracy": Bar(0.95),
+    "surprise.vanish.pair_accuracy": Bar(0.95),
+    "seconds.total": Bar(900, at_least=False),
+    "memory.peak_gib": Bar(4, at_least=False),
+}
+
+# The number that shows what knowing nothing gives; a name of another result.
+FLOORS = {
+    "probe.position_r2": "probe.random_init_position_r2",
+    "probe.pretrained_position_r2": "probe.random_init_position_r2",
+    "plan.success": "plan.random_success",
+    "plan.gradient_success": "plan.random_success",
+    "guardrail.violation_rate": "guardrail.violation_rate_off",
+    **{
+        f"surprise.{kind}.pair_accuracy": f"surprise.{kind}.pixel_pair_accuracy"
+        for kind in ("teleport", "vanish", "colour")
+    },
+}
+
+
+def bar_of(name: str, *, verb: str = "quickstart") -> Bar | None:
+    """The bar of a result of a run of `verb`, if it has one."""
+    return BARS.get(name if verb == "quickstart" else f"{verb}.{name}")
+
+
+def floor_of(name: str, results: Mapping[str, float], *, verb: str = "quickstart") -> float | None:
+    """The floor beside a result of a run of `verb`, if it was measured."""
+    prefix = "" if verb == "quickstart" else f"{verb}."
+    floor = FLOORS.get(prefix + name)
+    return None if floor is None else results.get(floor.removeprefix(prefix))

@@ -1,0 +1,195 @@
+"""Saving and loading, without ever executing what a file says: safetensors and JSON.
+
+A model is a folder: `model.json` says how to build it, `model.safetensors` holds the weights. A
+training state is one safetensors file. Keys are matched strictly; every error names the file.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from worldmodel.data.files import whole_file
+from worldmodel.errors import CheckpointError, nearest
+from worldmodel.model import PARTS, WorldModel
+from worldmodel.nn.encoder import Encoder
+
+FORMAT_VERSION = 1
+
+
+def save(model: WorldModel, folder: Path | str) -> Path:
+    """Write a model: `model.safetensors` and then `model.json`, each whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / "model.safetensors") as temporary:
+        save_file(_to_save(model.state_dict()), temporary)
+    description = {"format_version": FORMAT_VERSION, **model.spec()}
+    with whole_file(folder / "model.json") as temporary:
+        temporary.write_text(json.dumps(description, indent=1))
+    return folder
+
+
+def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
+    """Read a model from its folder, from the folder of the run that made it, or its JSON file.
+
+    Args:
+        path: for example `runs/quickstart`.
+        device: where the weights go.
+
+    Returns:
+        The model, ready to use (evaluation mode).
+
+    Raises:
+        CheckpointError: there is no model, it is of another version, truncated, foreign, or its
+            keys do not fit.
+    """
+    folder = _model_folder(Path(path))
+    model = _build(folder / "model.json")
+    tensors = read_tensors(folder / "model.safetensors")
+    _fit(tensors, model, folder / "model.safetensors")
+    return model.to(device).eval()
+
+
+def save_tensors(tensors: dict[str, Tensor], header: dict[str, str], path: Path) -> None:
+    """Write tensors and a header of strings as one file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        save_file(_to_save(tensors), temporary, {"format_version": str(FORMAT_VERSION), **header})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or of another kind.
+    """
+    return read_tensors_and_header(path)[0]
+
+
+def read_tensors_and_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the header of a safetensors file; see `read_tensors`."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; train the model again or check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, OSError) as cause:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({cause}): truncated, or of another kind such "
+            "as a pickle; train the model again or convert it"
+        ) from cause
+
+
+def _model_folder(path: Path) -> Path:
+    path = path.parent if path.name in ("model.json", "model.safetensors") else path
+    for folder in (path, path / "model"):
+        if (folder / "model.json").is_file():
+            return folder
+    if path.is_file():
+        raise CheckpointError(
+            f"{path}: is a file, a model is a folder with model.json and model.safetensors; "
+            "pickles and other foreign files are never loaded"
+        )
+    raise CheckpointError(
+        f"{path}: holds no model (no model.json); name a run folder such as runs/quickstart, "
+        "or let its training finish first"
+    )
+
+
+def _build(path: Path) -> WorldModel:
+    try:
+        description = json.loads(path.read_text())
+        version = description["format_version"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path}: model format {version}, this version reads {FORMAT_VERSION}; "
+                "load it with the version that wrote it"
+            )
+        parts: dict[str, Any] = {}
+        for part, spec in description["parts"].items():
+            parts[part] = _part(PARTS[_known(part, PARTS, path)], spec, path)
+        encoder = _part(Encoder.registry, description["encoder"], path)
+        size, action_dim = description["size"], description["action_dim"]
+        return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as cause:
+        raise CheckpointError(
+            f"{path}: is not the description of a model ({cause!r}); train the model again"
+        ) from cause
+
+
+def _part(classes: Mapping[str, Callable[..., Any]], spec: dict[str, Any], path: Path) -> Any:
+    """Build what `spec` names; only classes that are listed here can be named."""
+    arguments = {key: value for key, value in spec.items() if key != "name"}
+    return classes[_known(spec["name"], classes, path)](**arguments)
+
+
+def _known(name: str, choices: Iterable[str], path: Path) -> str:
+    if name not in set(choices):
+        raise CheckpointError(f"{path}: names '{name}', unknown here; {nearest(name, choices)}")
+    return name
+
+
+def _fit(tensors: dict[str, Tensor], module: nn.Module, path: Path) -> None:
+    """Put the tensors into the module; each key must have its place and each place its key."""
+    places = module.state_dict()
+    missing, extra = sorted(places.keys() - tensors), sorted(tensors.keys() - places)
+    if missing or extra:
+        raise CheckpointError(
+            f"{path}: does not fit its model: {len(missing)} keys missing {missing[:3]}, "
+            f"{len(extra)} left over {extra[:3]}; the two files are not of one model"
+        )
+    for name, place in places.items():
+        if place.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensors[name].shape)}, the model needs "
+                f"{tuple(place.shape)}; the two files are not of one model"
+            )
+        if tensors[name].is_floating_point() and not tensors[name].isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
+    module.load_state_dict(tensors, strict=True)
+
+
+def _to_save(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+
+def save_training(
+    path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer, step: int, elapsed: float
+) -> None:
+    """Write what a training needs to go on: weights, the optimiser's moments, the step."""
+    tensors = {f"weights.{name}": value for name, value in modules.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
+    save_tensors(tensors, {"step": str(step), "elapsed": repr(elapsed)}, path)
+
+
+def load_training(
+    path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Put a training state back; returns the step to go on with and the seconds spent so far.
+
+    Raises:
+        CheckpointError: the file is truncated or belongs to another model.
+    """
+    tensors, header = read_tensors_and_header(path)
+    weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights")}
+    _fit(weights, modules, path)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, moment = name.split(".")
+            state.setdefault(int(index), {})[moment] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    try:
+        return int(header["step"]), float(header["elapsed"])
+    except (KeyError, ValueError) as cause:
+        raise CheckpointError(
+            f"{path}: is not a training state (no step); remove it to train from the start"
+        ) from cause

@@ -1,0 +1,161 @@
+"""The command line: `worldmodel <verb> [key=value ...]`.
+
+Reads words, prints results and errors; what a verb does is in the function that its
+configuration names.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import yaml
+from hydra.utils import instantiate
+
+from worldmodel import help_text
+from worldmodel.errors import ConfigError, RunError, WorldModelError, nearest
+from worldmodel.execute import execute, folder_of
+from worldmodel.progress import say
+from worldmodel.provenance import package_version
+from worldmodel.settings import check_settings, plain, settle, translate
+from worldmodel.verbs import VERBS
+
+_FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line.
+
+    Args:
+        words: What follows `worldmodel`.
+
+    Returns:
+        0: done. 1: done, and it found problems (`worldmodel data check`, `worldmodel doctor`).
+        2: wrong use or bad input, said in one line. 130: interrupted.
+    """
+    words = list(words)
+    debug = "--debug" in words
+    try:
+        return _dispatch([word for word in words if word != "--debug"])
+    except (WorldModelError, gymnasium.error.Error) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"worldmodel: {' '.join(str(error).split())}", file=sys.stderr)
+        return _WRONG
+    except KeyboardInterrupt:
+        print("worldmodel: interrupted; the same command goes on from here", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text.overview())
+        return 0
+    if words[0] == "--version":
+        print(f"worldmodel {package_version()}")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        raise ConfigError(f"there is no verb '{verb}'; {nearest(verb, VERBS)}")
+    if "-h" in rest or "--help" in rest:
+        print(help_text.of(verb))
+        return 0
+    return _run(verb, rest)
+
+
+def _run(verb: str, words: list[str]) -> int:
+    flags, overrides = _sort(verb, words)
+    if "--multirun" in flags:
+        return _sweep(verb, overrides)
+    if "--cfg" in flags:
+        print(yaml.safe_dump(settle(verb, overrides, checked=False), sort_keys=False), end="")
+        return 0
+    settings = settle(verb, overrides)
+    if "runs_dir" not in settings:  # it makes no run: it shows something and says how it went
+        return int(instantiate(settings, _convert_="all"))
+    return _execute_and_show(verb, settings)
+
+
+def _execute_and_show(verb: str, settings: dict[str, Any]) -> int:
+    folder = folder_of(verb, settings)
+    results = execute(verb, settings)
+    show(results)
+    page = folder / "report.html"
+    if page.is_file():
+        say(f"report: {page}")
+    return _FAILED if results.get("problems", 0) > 0 else 0
+
+
+def show(results: Mapping[str, float]) -> None:
+    """Print results to stdout, one a line, a rate with its count and interval."""
+    width = max((len(name) for name in results), default=0)
+    for name, value in results.items():
+        if name.rpartition(".")[2] in ("n", "low", "high") and name.rpartition(".")[0] in results:
+            continue
+        line = f"{name:<{width}}  {value:.6g}"
+        if f"{name}.low" in results and f"{name}.high" in results:
+            line += f"  [{results[f'{name}.low']:.3f}, {results[f'{name}.high']:.3f}]"
+        if f"{name}.n" in results:
+            line += f"  n={results[f'{name}.n']:.0f}"
+        print(line)
+
+
+def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Flags, and overrides with the words that stand alone given their keys."""
+    flags: set[str] = set()
+    overrides: list[str] = []
+    places = list(VERBS[verb].words)
+    rest = iter(words)
+    for word in rest:
+        if word in ("-m", "--multirun"):
+            flags.add("--multirun")
+        elif word in ("-c", "--cfg"):
+            if next(rest, "job") != "job":
+                raise ConfigError("--cfg shows the settings of the job: say --cfg job")
+            flags.add("--cfg")
+        elif word.startswith("-"):
+            known = ["--help", "--debug", "--multirun", "--cfg"]
+            raise ConfigError(f"there is no flag '{word}'; {nearest(word, known)}")
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        elif places:
+            quoted = word.replace("\\", "\\\\").replace("'", "\\'")
+            overrides.append(f"{places.pop(0)}='{quoted}'")
+        else:
+            raise ConfigError(f"'{word}': settings are given as key=value; "
+                              f"see worldmodel {verb} --help")  # fmt: skip
+    return flags, overrides
+
+
+def _sweep(verb: str, overrides: Sequence[str]) -> int:
+    """All combinations of the values given, through Hydra's launcher."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    worst = 0
+
+    def job(config: DictConfig) -> None:
+        nonlocal worst
+        settings = plain(config)
+        check_settings(settings)
+        suffix = HydraConfig.get().job.override_dirname.replace("/", "-")
+        settings["name"] += f"_{suffix}" if suffix else ""
+        say(f"{verb} {suffix}")
+        worst = max(worst, _execute_and_show(verb, settings))
+
+    words = translate(verb, overrides)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed there
+    before, sys.argv = sys.argv, ["worldmodel", *words, "--multirun"]
+    decorate: Callable[..., Any] = hydra.main(
+        config_path="pkg://worldmodel.configs", config_name=verb, version_base="1.3"
+    )
+    try:
+        decorate(job)()
+    except RunError as error:
+        raise RunError(f"{error} (a sweep's jobs have their settings in their names)") from error
+    finally:
+        sys.argv = before
+    return worst

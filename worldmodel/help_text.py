@@ -1,0 +1,84 @@
+"""What `worldmodel --help` and `worldmodel <verb> --help` print."""
+
+import inspect
+import re
+import textwrap
+from typing import Any
+
+from hydra.utils import get_object
+
+from worldmodel.settings import choices, settle
+from worldmodel.targets import RUN_KEYS
+from worldmodel.verbs import VERBS
+
+_FLAGS = """\
+  -m, --multirun   run all combinations of values: seed=1,2,3 (hydra/launcher=... for clusters)
+  --cfg job        show the settings and stop
+  --debug          show where an error comes from
+  --help           this text; after a verb, its settings"""
+
+
+def overview() -> str:
+    """The verbs, a line each."""
+    lines = [f"  {name:<11} {verb.does}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "worldmodel <verb> [key=value ...]: learn a world model from video, act in it, judge.",
+            "",
+            *lines,
+            "",
+            _FLAGS,
+            "",
+            "Begin with: worldmodel quickstart. Each verb's settings: worldmodel <verb> --help.",
+        ]
+    )
+
+
+def of(verb: str) -> str:
+    """What a verb does, an example, its settings with their values, and its choices."""
+    lines = [f"worldmodel {verb}: {VERBS[verb].does}", "", f"  {VERBS[verb].example}", ""]
+    settings = settle(verb, [], checked=False)
+    documented = argument_docs(inspect.getdoc(get_object(settings["_target_"])) or "")
+    groups = choices(verb)
+    own = [key for key in settings if key not in RUN_KEYS and key != "_target_"]
+    if own:
+        lines.append("Settings:")
+    for key in own:
+        lines += _entry(key, settings[key], documented.get(key, ""), groups.get(key, ()))
+    shared = [f"{key}={_shown(settings[key])}" for key in RUN_KEYS if key in settings]
+    if shared:
+        lines += ["", f"Every run: {' '.join(shared)}"]
+    return "\n".join([*lines, "", _FLAGS])
+
+
+def argument_docs(docstring: str) -> dict[str, str]:
+    """The entries of a Google-style "Args" section, each on one line."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", docstring, re.MULTILINE)
+    if section is None:
+        return {}
+    found: dict[str, str] = {}
+    for line in textwrap.dedent(section[1]).splitlines():
+        start = re.match(r"(\w+)(?: \([^)]*\))?: (.*)", line)
+        if start:
+            name, found[start[1]] = start[1], start[2]
+        elif found and line.strip():
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def _entry(key: str, value: Any, documented: str, options: tuple[str, ...]) -> list[str]:
+    lines = [f"  {key}={_shown(value)}"]
+    if options:
+        lines[0] = f"  {key}={'|'.join(options)}"
+        if isinstance(value, dict):
+            lines += [f"    {key}.{k}={_shown(v)}" for k, v in value.items() if k[0] != "_"]
+    if documented:
+        lines += textwrap.wrap(documented, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        inside = ", ".join(f"{k}: {_shown(v)}" for k, v in value.items() if k[0] != "_")
+        return f"{{{inside}}}"
+    return "null" if value is None else str(value).lower() if value in (True, False) else str(value)

@@ -1,0 +1,169 @@
+"""Which tokens are hidden: tubes, blocks, the future, a random rest; and mixtures of them.
+
+Masks live on the grid of tokens (t, h, w) and know nothing of what the tokens hold. Where tokens
+are hidden, all samples of a batch keep equally many, so that they form a tensor.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Generator, Tensor
+
+from worldmodel.errors import ConfigError
+from worldmodel.nn.patches import Grid
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Ids of the tokens that the encoder sees and of those that the predictor must fill in."""
+
+    context: Tensor  # b m, increasing ids on the grid
+    targets: Tensor  # b q, increasing ids on the grid
+
+    def to(self, device: torch.device | str) -> "Mask":
+        """The same mask on `device`."""
+        return Mask(self.context.to(device), self.targets.to(device))
+
+
+class TokenMasks(ABC):
+    """Hides tokens: what is left of a clip has to be encoded by itself."""
+
+    @abstractmethod
+    def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
+        """True where a token must be predicted: b t h w, bool."""
+
+
+class TimeMasks(ABC):
+    """Hides whole tubelets: the others, each seen alone, are encoded already."""
+
+    @abstractmethod
+    def hidden(self, steps: int) -> Tensor:
+        """True where a tubelet of a clip of so many must be predicted: g t, bool, g patterns.
+
+        Every clip of a batch is predicted under every pattern.
+        """
+
+
+@dataclass(frozen=True)
+class Tubes(TokenMasks):
+    """Blocks of columns hidden through the whole clip, as V-JEPA's multi-block masks.
+
+    `blocks` rectangles of `scale` of the frame each (several short: 8 of 0.15, few long: 2 of
+    0.7; arXiv:2506.09985), one size a batch and a place for each sample; their union is hidden.
+    A block that would leave a sample with nothing to see is not placed.
+    """
+
+    blocks: int = 8
+    scale: float = 0.15
+    aspect: tuple[float, float] = (0.75, 1.5)
+
+    def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
+        """True where a token must be predicted: b t h w."""
+        t, height, width = grid
+        low, high = self.aspect
+        ratio = low + (high - low) * torch.rand((), generator=generator).item()
+        area = self.scale * height * width
+        h = min(max(round((area * ratio) ** 0.5), 1), height)
+        w = min(max(round((area / ratio) ** 0.5), 1), width)
+        shape = (batch, self.blocks, 1)
+        top = torch.randint(0, height - h + 1, shape, generator=generator)
+        left = torch.randint(0, width - w + 1, shape, generator=generator)
+        rows, columns = torch.arange(height), torch.arange(width)
+        in_rows = (rows >= top) & (rows < top + h)  # b blocks h
+        in_columns = (columns >= left) & (columns < left + w)  # b blocks w
+        covered = torch.zeros(batch, height, width, dtype=torch.bool)
+        for block in (in_rows[..., :, None] & in_columns[..., None, :]).unbind(dim=1):
+            union = covered | block
+            covered = torch.where(union.all(dim=(1, 2), keepdim=True), covered, union)
+        return covered[:, None].expand(-1, t, -1, -1)
+
+
+@dataclass(frozen=True)
+class Future(TimeMasks):
+    """The last `steps` tubelets are hidden: prediction proper, and what surprise needs."""
+
+    steps: int = 1
+
+    def hidden(self, steps: int) -> Tensor:
+        """One pattern: 1 t."""
+        if not 0 < self.steps < steps:
+            raise ConfigError(
+                f"Future(steps={self.steps}) leaves nothing to see in {steps} tubelets: "
+                "hide fewer steps or take longer clips"
+            )
+        return (torch.arange(steps) >= steps - self.steps)[None]
+
+
+@dataclass(frozen=True)
+class Moments(TimeMasks):
+    """All but one tubelet are hidden, each in turn: predict what came before and after.
+
+    Where things will be and have been can then be told only from the motion within the tubelet
+    that is seen: this mask is what teaches velocity.
+    """
+
+    def hidden(self, steps: int) -> Tensor:
+        """As many patterns as tubelets: t t."""
+        if steps < 2:
+            raise ConfigError("Moments hides nothing of a single tubelet: take longer clips")
+        return ~torch.eye(steps, dtype=torch.bool)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Each step draws one kind of mask by its weight.
+
+    Args:
+        kinds: what to hide.
+        weights: how often each is drawn; they need not add up to one.
+        drop: fraction of the visible tokens that is dropped at random (and not predicted), where
+            tokens are hidden.
+    """
+
+    kinds: Sequence[TokenMasks | TimeMasks]
+    weights: Sequence[float]
+    drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.kinds) != len(self.weights) or not self.kinds:
+            raise ConfigError(
+                f"a mask mixture needs one weight for each kind, got {len(self.weights)} "
+                f"weights for {len(self.kinds)} kinds"
+            )
+        if min(self.weights) < 0 or sum(self.weights) <= 0:
+            raise ConfigError(f"masks.weights must be >= 0 and not all 0, got {self.weights}")
+        if not 0 <= self.drop < 1:
+            raise ConfigError(f"masks.drop must lie in [0, 1), got {self.drop}")
+
+    def draw(self, generator: Generator) -> TokenMasks | TimeMasks:
+        """The kind of mask of this step."""
+        weights = torch.tensor(self.weights, dtype=torch.float)
+        return self.kinds[int(torch.multinomial(weights, 1, generator=generator))]
+
+    def tokens(self, kind: TokenMasks, batch: int, grid: Grid, generator: Generator) -> Mask:
+        """Which tokens of each clip are seen and which are to be predicted."""
+        hidden = rearrange(kind.hidden(batch, grid, generator), "b t h w -> b (t h w)")
+        fewest_seen = int((~hidden).sum(dim=1).min())
+        fewest_hidden = int(hidden.sum(dim=1).min())
+        if fewest_seen == 0 or fewest_hidden == 0:
+            raise ConfigError(
+                f"{kind} on a grid t h w = {grid} leaves a sample with nothing "
+                f"to {'see' if fewest_seen == 0 else 'predict'}: change its scale or number"
+            )
+        keep = max(1, round(fewest_seen * (1 - self.drop)))
+        return Mask(
+            context=_draw(~hidden, keep, generator),
+            targets=_draw(hidden, fewest_hidden, generator),
+        )
+
+
+def _draw(allowed: Tensor, count: int, generator: Generator) -> Tensor:
+    """`count` of the allowed ids (b n, bool) of each sample, at random, in increasing order.
+
+    Taking the first ones instead would always drop the latest frames.
+    """
+    score = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, -1)
+    return score.topk(count, dim=1).indices.sort(dim=1).values

@@ -1,0 +1,186 @@
+"""`WorldModel`: what was learnt, behind four verbs: encode, states, predict, rollout.
+
+A value to load and use; how its parts are trained is in `objectives.py` and `action.py`. Parts that
+have not been trained yet are missing, and the verb that needs one says so.
+"""
+
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.nn.encoder import Encoder
+from worldmodel.nn.heads import Head, StateHead
+from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
+from worldmodel.objectives import nearest_seen, tubelet_latents
+from worldmodel.types import Clip, History, Latents
+
+
+class WorldModel(nn.Module):
+    """Encoder, predictors and state head under one name.
+
+    Args:
+        encoder: frames -> tokens.
+        size: side of the square frames in pixels.
+        head: tokens -> the latents that the masked predictor predicts; what surprise needs.
+        masked_predictor: latents of what is hidden from visible tokens; what surprise needs.
+        state_head: one tubelet's tokens -> a state; what planning needs.
+        action_predictor: next state from states and actions; what planning needs.
+        action_dim: numbers in one action of the environment; 0 if no actions were learnt.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, size: int, head: Head | None = None,
+        masked_predictor: MaskedPredictor | None = None, state_head: StateHead | None = None,
+        action_predictor: ActionPredictor | None = None, action_dim: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
+        self.state_head, self.action_predictor = state_head, action_predictor
+        self.size, self.action_dim = size, action_dim
+        block = self.action_block * action_dim
+        self.register_buffer("action_mean", torch.zeros(block))  # a, of an action block
+        self.register_buffer("action_std", torch.ones(block))
+
+    @property
+    def tubelet_frames(self) -> int:
+        """Frames in a tubelet."""
+        return self.encoder.tubelet_frames
+
+    @property
+    def action_block(self) -> int:
+        """Environment steps from one state to the next: as many as a tubelet has frames."""
+        return self.encoder.tubelet_frames
+
+    @property
+    def state_dim(self) -> int:
+        """Numbers in a state."""
+        return int(self._part("state_head").width)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def encode(self, clip: Clip) -> Latents:
+        """All tokens of a clip; every token may know of the whole clip.
+
+        Raises:
+            ShapeError: the clip does not divide into tubelets.
+        """
+        frames = clip.frames.to(self.device)
+        grid = self.encoder.grid(frames)
+        last = clip.times[:, self.tubelet_frames - 1 :: self.tubelet_frames]
+        return Latents(self.encoder(frames), grid, last)
+
+    def states(self, clip: Clip) -> Tensor:
+        """The state of each tubelet, seen alone: b t d with t = frames / tubelet_frames.
+
+        Raises:
+            ShapeError: the frames are not of the model's size.
+            WorldModelError: the model has no state head yet.
+        """
+        head = self._part("state_head")
+        frames = clip.frames.to(self.device)
+        _, t, _, h, w = frames.shape
+        if (h, w) != (self.size, self.size) or t % self.tubelet_frames:
+            raise ShapeError(
+                f"this model takes clips of {self.size} x {self.size} pixels and a multiple of "
+                f"{self.tubelet_frames} frames, got {t} frames of {h} x {w}"
+            )
+        return tubelet_latents(self.encoder, head, frames)[:, :, 0]
+
+    def predict(self, states: Tensor, actions: Tensor) -> Tensor:
+        """The state after each of `states` (b t d) and its action block (b t a): b t d.
+
+        At most the predictor's window of states is looked at; actions in the world's units.
+        """
+        normal = (actions - self.action_mean) / self.action_std
+        return self._part("action_predictor")(states, normal)
+
+    def rollout(self, history: History, actions: Tensor) -> Tensor:
+        """Imagine the states after each block of `k` action sequences; differentiable.
+
+        Args:
+            history: what was seen and done so far.
+            actions: k t a, action blocks in the world's units.
+
+        Returns:
+            k t d.
+        """
+        window = self._part("action_predictor").window
+        k = len(actions)
+        states = list(repeat(history.states[-window:], "t d -> t k d", k=k))
+        past = repeat(history.actions[-(window - 1) :], "t a -> t k a", k=k) if window > 1 else []
+        done, imagined = list(past), []
+        for action in rearrange(actions, "k t a -> t k a"):
+            done.append(action)
+            seen = states[-window:]
+            inputs = torch.stack(seen, dim=1), torch.stack(done[-len(seen) :], dim=1)
+            states.append(self.predict(*inputs)[:, -1])
+            imagined.append(states[-1])
+        return torch.stack(imagined, dim=1)
+
+    def _part(self, name: str) -> Any:
+        part = getattr(self, name)
+        if part is None:
+            need = {"head": "pretrain", "masked_predictor": "pretrain"}.get(name, "train")
+            raise WorldModelError(
+                f"this model has no {name.replace('_', ' ')} yet: run `worldmodel {need}` first"
+            )
+        return part
+
+    def foresee(self, clip: Clip, *, seen: int) -> tuple[Tensor, Tensor]:
+        """Predict the latents of the tubelet that follows the first `seen`, and what then came.
+
+        Each tubelet is encoded by itself: neither does the context know of the hidden frames, nor
+        the target of more than its own.
+
+        Args:
+            clip: b t c h w.
+            seen: tubelets in the context.
+
+        Returns:
+            (predicted, target): b m d each, m latents of the next tubelet.
+
+        Raises:
+            ShapeError: nothing would be seen, or nothing is left to predict.
+        """
+        predictor, head = self._part("masked_predictor"), self._part("head")
+        frames = clip.frames.to(self.device)[:, : (seen + 1) * self.tubelet_frames]
+        steps = frames.shape[1] // self.tubelet_frames
+        if not 0 < seen < steps:
+            raise ShapeError(f"the clip has {steps} tubelets: {seen} seen leave nothing to predict")
+        latents = tubelet_latents(self.encoder, head, frames)  # each tubelet by itself
+        hidden = (torch.arange(seen + 1, device=self.device) >= seen).expand(len(frames), -1)
+        start = nearest_seen(latents[..., : head.dim], hidden)
+        predicted = predictor(latents.masked_fill(hidden[..., None, None], 0), hidden, start)
+        return predicted[:, seen], latents[:, seen, :, : head.dim]
+
+    def latents(self, clip: Clip) -> Tensor:
+        """What the masked predictor predicts, of each tubelet seen alone: b t m d."""
+        head = self._part("head")
+        return tubelet_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
+
+    def spec(self) -> dict[str, Any]:
+        """How to build this model again, as JSON; the weights are kept apart."""
+        parts = {
+            name: {"name": type(part).__name__, **part.spec}
+            for name in PARTS
+            if (part := getattr(self, name)) is not None
+        }
+        encoder = {"name": type(self.encoder).__name__, **self.encoder.spec}
+        return {
+            "size": self.size, "action_dim": self.action_dim, "encoder": encoder, "parts": parts,
+        }  # fmt: skip
+
+
+PARTS: dict[str, dict[str, type[nn.Module]]] = {
+    "head": dict(Head.registry),
+    "masked_predictor": {"MaskedPredictor": MaskedPredictor},
+    "state_head": {"StateHead": StateHead},
+    "action_predictor": {"ActionPredictor": ActionPredictor},
+}
+"""The parts of a model beside its encoder, with the classes that each can be of."""

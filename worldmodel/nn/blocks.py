@@ -1,0 +1,69 @@
+"""Attention, MLP and the two transformer blocks that everything here is made of."""
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from worldmodel.nn.patches import rotate
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, with rotary positions where they are given."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, causal: bool = False
+    ) -> Tensor:
+        """x: b n d; rotation: cosines and sines, (b or 1) 1 n d/2."""
+        q, k, v = rearrange(self.qkv(x), "b n (s a d) -> s b a n d", s=3, a=self.heads)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return self.out(rearrange(y, "b a n d -> b n (a d)"))
+
+
+def mlp(width: int, hidden: int) -> nn.Sequential:
+    """Linear, GELU, Linear."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2, self.mlp = nn.LayerNorm(width), mlp(width, 4 * width)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, ...]) -> Tensor:
+        """x: b n d."""
+        x = x + self.attention(self.norm1(x), rotation)
+        return x + self.mlp(self.norm2(x))
+
+
+class AdaLNBlock(nn.Module):
+    """A causal transformer block whose norms and gates are set by a condition.
+
+    Adaptive layer norm with zero-initialised gates (Peebles & Xie 2022, arXiv:2212.09748): the
+    block starts as the identity and the condition decides what it adds.
+    """
+
+    def __init__(self, width: int, heads: int, condition_width: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention, self.mlp = Attention(width, heads), mlp(width, 4 * width)
+        self.modulation = nn.Linear(condition_width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """x: b t d; condition: b t d, one for each time step."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, dim=-1)
+        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, causal=True)
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)

@@ -1,0 +1,112 @@
+"""Heads: tokens -> the latents that are predicted and kept from collapsing.
+
+`StateHead` makes one state of a tubelet, `TokenHead` leaves one latent per token. Both end in batch
+statistics: SIGReg's gradient vanishes where features have collapsed, and without them a run that
+starts collapsed stays so.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+
+class Head(nn.Module, ABC):
+    """One tubelet's tokens (b n d) -> its latents (b m d), m of them.
+
+    The first `dim` numbers of a latent are what a masked predictor has to predict. The `extra` ones
+    after them are never a target, only seen: they can hold what helps to predict without being
+    predictable itself. Velocity is such a thing, and where every number was a target it was driven
+    out of the latents (docs/results).
+
+    Attributes:
+        spec: the constructor's arguments, as JSON.
+        dim: numbers in a latent that are predicted.
+        extra: numbers in a latent after those.
+        per_token: whether there is a latent for each token, or one for the tubelet.
+    """
+
+    registry: ClassVar[dict[str, type["Head"]]] = {}
+    spec: dict[str, Any]
+    dim: int
+    extra: int
+    per_token: bool
+
+    @property
+    def width(self) -> int:
+        """All numbers in a latent."""
+        return self.dim + self.extra
+
+    def __init_subclass__(cls) -> None:
+        Head.registry[cls.__name__] = cls
+
+    @abstractmethod
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens b n d -> latents b m `width`."""
+
+
+class StateHead(Head):
+    """All tokens of a tubelet -> one state. The head knows each token's place.
+
+    Each token is narrowed, all are laid side by side, and a small network reads them. (Mean and
+    attentive pooling forget where a token stood; the state then learns places late.)
+
+    Args:
+        tokens: number of tokens in a tubelet.
+        token_width: numbers in a token.
+        dim: numbers in a state that are predicted from video.
+        extra: numbers in a state after those.
+        narrow: numbers that each token is narrowed to.
+        hidden: width of the network.
+    """
+
+    per_token = False
+
+    def __init__(
+        self, tokens: int, token_width: int, *, dim: int = 96, extra: int = 32, narrow: int = 32,
+        hidden: int = 512,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.spec = dict(
+            tokens=tokens, token_width=token_width, dim=dim, extra=extra, narrow=narrow,
+            hidden=hidden,
+        )  # fmt: skip
+        self.dim, self.extra = dim, extra
+        self.narrow = nn.Linear(token_width, narrow)
+        self.project = _projector(tokens * narrow, hidden, dim + extra)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens b n d -> one state b 1 d."""
+        return self.project(self.narrow(tokens).flatten(1))[:, None]
+
+
+class TokenHead(Head):
+    """Each token -> one latent, the same network everywhere.
+
+    Args:
+        token_width: numbers in a token.
+        dim: numbers in a latent.
+        hidden: width of the network.
+    """
+
+    per_token = True
+
+    def __init__(self, token_width: int, *, dim: int = 64, hidden: int = 256) -> None:
+        super().__init__()
+        self.spec = dict(token_width=token_width, dim=dim, hidden=hidden)
+        self.dim, self.extra = dim, 0
+        self.project = _projector(token_width, hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens b n d -> latents b n d."""
+        return self.project(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+
+
+def _projector(width: int, hidden: int, dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.GELU(),
+        nn.Linear(hidden, dim),
+        nn.BatchNorm1d(dim, affine=False),
+    )

@@ -1,0 +1,63 @@
+"""The verbs of the command line, each with a line on what it does and an example."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What `worldmodel --help` says of a verb."""
+
+    does: str
+    example: str
+    words: tuple[str, ...] = ()  # keys of the words that may stand alone after the verb, in order
+
+
+VERBS = {
+    "quickstart": Verb(
+        "the whole story on a MuJoCo world, on a CPU, in minutes",
+        "worldmodel quickstart",
+    ),
+    "pretrain": Verb(
+        "encoder + masked predictor on video",
+        "worldmodel pretrain data=videos data.path=my/videos model=tiny",
+    ),
+    "collect": Verb(
+        "rollouts of a behaviour in an environment -> episodes on disk",
+        "worldmodel collect episodes=100 name=rooms",
+    ),
+    "train": Verb(
+        "action predictor and state head on episodes",
+        "worldmodel train episodes=runs/collect/rooms encoder=runs/pretrain/default",
+    ),
+    "plan": Verb(
+        "evaluate a planner: success, violations, time, with floors and intervals",
+        "worldmodel plan model=runs/train/default planner=cem episodes=100",
+    ),
+    "surprise": Verb(
+        "score clips, or run a violation suite",
+        "worldmodel surprise model=runs/pretrain/default clips=my/video.mp4",
+    ),
+    "probe": Verb(
+        "what frozen latents know: linear read-outs",
+        "worldmodel probe model=runs/train/default episodes=runs/collect/rooms",
+    ),
+    "data": Verb(
+        "inspect or check videos and episodes",
+        "worldmodel data check my/videos",
+        words=("action", "path"),
+    ),
+    "report": Verb(
+        "a run folder -> one self-contained page",
+        "worldmodel report runs/quickstart",
+        words=("run_folder",),
+    ),
+    "bench": Verb(
+        "speed of the parts on this machine",
+        "worldmodel bench sigreg",
+        words=("what",),
+    ),
+    "doctor": Verb(
+        "what is installed, what works here, what to do about what does not",
+        "worldmodel doctor",
+    ),
+}
