@@ -4,7 +4,9 @@ MuJoCo picks its OpenGL once, when it is imported, from the variable `MUJOCO_GL`
 before `mujoco`: it sets the variable where the user has not. Knows nothing of any environment.
 """
 
+import contextlib
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -91,6 +93,16 @@ def strip_effects(model: "mujoco.MjModel") -> None:
     model.mat_reflectance[:] = 0
 
 
+def _import_triton_first() -> None:
+    """Mesa's software OpenGL and PyTorch's triton each bring an LLVM of their own.
+
+    Where Mesa's comes first, the first optimiser that PyTorch builds ends the process with a
+    segmentation fault; the other way round both work.
+    """
+    with contextlib.suppress(ImportError):  # a PyTorch without triton has nothing to clash with
+        importlib.import_module("triton")
+
+
 class FastRenderer:
     """Square frames of one model from its cameras, as fast as software OpenGL allows.
 
@@ -103,6 +115,7 @@ class FastRenderer:
     """
 
     def __init__(self, model: "mujoco.MjModel", size: int) -> None:
+        _import_triton_first()
         choose_gl()
         import mujoco
 

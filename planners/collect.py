@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # an episode that it could have seen.
 FIRST_HELD_OUT_SEED = 1_000_000
 SEEDS_PER_RUN = 10_000
+FIRST_READ_OUT_SEED = 100_000_000  # beyond what any evaluation of plans resets with
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def collect(
     env_options: Mapping[str, Any] | None = None,
     reset_options: Mapping[str, Any] | None = None,
     workers: int = 1,
+    held_out: bool = False,
 ) -> dict[str, float]:
     """Write `episodes` episodes of `behaviour` to the folder `episodes` of the run.
 
@@ -66,11 +68,13 @@ def collect(
         env_options: Keyword arguments of the environment.
         reset_options: Given to every reset.
         workers: Processes that collect at the same time.
+        held_out: Reset with seeds that no training collection has, nor any evaluation of plans.
 
     Returns:
         Counts of episodes, frames and labelled frames.
     """
-    jobs = plan_jobs(episodes, labelled_fraction=labelled_fraction, seed=seed)
+    first = FIRST_READ_OUT_SEED if held_out else 0
+    jobs = plan_jobs(episodes, labelled_fraction=labelled_fraction, seed=seed, first=first)
     opened = make_env(env, env_options)
     info = folder_info(opened, env, labelled=any(job.labelled for job in jobs))
     opened.close()
@@ -91,7 +95,9 @@ def collect(
     return _counts(run.folder / "episodes")
 
 
-def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int) -> list[_Job]:
+def plan_jobs(
+    episodes: int, *, labelled_fraction: float, seed: int, first: int = 0
+) -> list[_Job]:
     """Which reset seed and which label each episode gets; a function of the arguments alone."""
     if episodes < 1 or not 0 <= labelled_fraction <= 1:
         raise ConfigError(
@@ -103,7 +109,7 @@ def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int) -> list[_Jo
     order = np.random.default_rng(seed).permutation(episodes)
     labelled = set(order[: round(labelled_fraction * episodes)].tolist())
     return [
-        _Job(i, (seed * SEEDS_PER_RUN + i) % FIRST_HELD_OUT_SEED, i in labelled)
+        _Job(i, first + (seed * SEEDS_PER_RUN + i) % FIRST_HELD_OUT_SEED, i in labelled)
         for i in range(episodes)
     ]
 

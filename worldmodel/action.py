@@ -33,10 +33,10 @@ class ActionLearner(Learner):
     hold what actions change (its weights are not kept).
 
     Args:
-        model: with a state head and an action predictor.
+        model: with a head and an action predictor.
         data: labelled episodes.
         regulariser: keeps states from collapsing while the encoder learns.
-        frozen: the encoder and the state head stay as they are; states are computed once.
+        frozen: the encoder and its head stay as they are; states are computed once.
         batch, length: segments in a batch, tubelets in a segment.
         inverse_weight: of the inverse model's error; 0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
@@ -51,16 +51,17 @@ class ActionLearner(Learner):
         self.batch, self.length, self.seed = batch, length, seed
         self.inverse_weight, self.noise = inverse_weight, noise
         self.inverse = nn.Linear(2 * model.state_dim, model.action_block * model.action_dim)
-        for part in (model.encoder, model.head, model.state_head):
-            if part is not None:
-                part.requires_grad_(not frozen)
+        assert model.head is not None
+        self._kept = (model.encoder, model.head)
+        for part in self._kept:
+            part.requires_grad_(not frozen)
         self.bank = all_states(model, data) if frozen else None
 
     def train(self, mode: bool = True) -> "ActionLearner":
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
         if self.frozen:
-            for part in (self.model.encoder, self.model.state_head):
+            for part in self._kept:
                 part.eval()
         return self
 
@@ -92,7 +93,7 @@ class ActionLearner(Learner):
     def _states(self, segments: Segments) -> Tensor:
         if self.bank is None:
             frames = segments.clip().frames.to(self.model.device)
-            return tubelet_latents(self.model.encoder, self.model.state_head, frames)[:, :, 0]
+            return tubelet_latents(*self._kept, frames)[:, :, 0]
         p = self.model.tubelet_frames
         first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
         return self.bank[first[:, None] + p * torch.arange(self.length)]
@@ -132,7 +133,7 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
         padded = torch.cat([frames[:1].expand(p - 1, -1, -1, -1), frames])
         tubes = rearrange(padded.unfold(0, p, 1), "t c h w i -> t i c h w")
         frames = tubes.to(model.device).float() / 255
-        states.append(tubelet_latents(model.encoder, model.state_head, frames)[:, 0, 0])
+        states.append(tubelet_latents(model.encoder, model.head, frames)[:, 0, 0])
     return torch.cat(states)
 
 
@@ -152,7 +153,8 @@ def train(
         encoder: a pretrained model, or the run that made it; None starts from scratch.
         model: sizes, for what is new; the encoder's own where it is pretrained.
         tune: `none` freezes the encoder and its head, `all` goes on training them.
-        batch, length: segments in a batch, tubelets in a segment.
+        batch: segments in a batch.
+        length: tubelets in a segment.
         inverse_weight: of the inverse model; see `ActionLearner`.
         noise: on the states that predictions start from.
         seed: of batches.
@@ -167,9 +169,7 @@ def train(
     labelled = Episodes(episodes).labelled
     if not len(labelled):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
-    data = EpisodeDataset(
-        load_arrays(labelled), tubelet_frames=architecture.encoder.tubelet_frames
-    )
+    data = EpisodeDataset(load_arrays(labelled), tubelet_frames=architecture.encoder.tubelet_frames)
     learned = begin(architecture, data, encoder=encoder).to(device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
@@ -178,16 +178,14 @@ def train(
     steps = fit(learner, run, optimisation, description="train")
     if tune == "all" or encoder is None:
         # The masked predictor was made for the encoder as it was; it would be wrong now.
-        learned.head = learned.masked_predictor = None
+        learned.masked_predictor = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
         "steps": steps, "episodes": len(labelled), "frames": len(data.arrays.frames),
     }  # fmt: skip
 
 
-def begin(
-    architecture: Architecture, data: EpisodeDataset, *, encoder: str | None
-) -> WorldModel:
+def begin(architecture: Architecture, data: EpisodeDataset, *, encoder: str | None) -> WorldModel:
     """A model whose action predictor is new, around a pretrained or a new encoder."""
     assert data.arrays.actions is not None
     if encoder is None:
@@ -204,8 +202,8 @@ def begin(
     block = architecture.encoder.tubelet_frames * data.action_dim
     predictor = architecture.action_predictor(head.width, block)
     whole = WorldModel(
-        model.encoder, size=model.size, head=model.head, masked_predictor=model.masked_predictor,
-        state_head=head, action_predictor=predictor, action_dim=data.action_dim,
+        model.encoder, size=model.size, head=head, masked_predictor=model.masked_predictor,
+        action_predictor=predictor, action_dim=data.action_dim,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)
     repeats = architecture.encoder.tubelet_frames

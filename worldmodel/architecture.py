@@ -18,7 +18,7 @@ class Architecture:
         latent_width: numbers in a latent that is predicted from video.
         extra_width: numbers of a latent that are seen and never predicted from video; see `Head`.
         latent_per_token: predict a latent for each token, rather than one for each tubelet.
-        predictor_width, predictor_depth: of the masked predictor.
+        predictor_width: of the masked predictor.
         action_width, action_depth, action_window: of the action predictor.
     """
 
@@ -27,9 +27,8 @@ class Architecture:
     latent_width: int = 96
     extra_width: int = 32
     latent_per_token: bool = False
-    predictor_width: int = 256
-    predictor_depth: int = 2
-    action_width: int = 192
+    predictor_width: int = 384
+    action_width: int = 128
     action_depth: int = 2
     action_window: int = 2
 
@@ -51,9 +50,11 @@ class Architecture:
         """Latents of what is hidden from visible tokens."""
         head = self.head()
         return MaskedPredictor(
-            self.tokens if head.per_token else 1, head.width, head.dim,
-            width=self.predictor_width, depth=self.predictor_depth,
-        )  # fmt: skip
+            self.tokens if head.per_token else 1,
+            head.width,
+            head.dim,
+            width=self.predictor_width,
+        )
 
     def action_predictor(self, state_dim: int, block_dim: int) -> ActionPredictor:
         """Next state of `state_dim` numbers from states and action blocks of `block_dim`."""

@@ -111,25 +111,30 @@ def _build(path: Path) -> WorldModel:
                 f"{path}: model format {version}, this version reads {FORMAT_VERSION}; "
                 "load it with the version that wrote it"
             )
-        parts: dict[str, Any] = {}
-        for part, spec in description["parts"].items():
-            parts[part] = _part(PARTS[_known(part, PARTS, path)], spec, path)
-        encoder = _part(Encoder.registry, description["encoder"], path)
-        size, action_dim = description["size"], description["action_dim"]
-        return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
+        return rebuild(description, path)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as cause:
         raise CheckpointError(
             f"{path}: is not the description of a model ({cause!r}); train the model again"
         ) from cause
 
 
-def _part(classes: Mapping[str, Callable[..., Any]], spec: dict[str, Any], path: Path) -> Any:
+def rebuild(description: Mapping[str, Any], path: Path | str = "model") -> WorldModel:
+    """A new model of the same shape, with the weights it is born with; see `WorldModel.spec`."""
+    parts: dict[str, Any] = {}
+    for part, spec in description["parts"].items():
+        parts[part] = _part(PARTS[_known(part, PARTS, path)], spec, path)
+    encoder = _part(Encoder.registry, description["encoder"], path)
+    size, action_dim = description["size"], description["action_dim"]
+    return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
+
+
+def _part(classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], path: Path | str) -> Any:
     """Build what `spec` names; only classes that are listed here can be named."""
     arguments = {key: value for key, value in spec.items() if key != "name"}
     return classes[_known(spec["name"], classes, path)](**arguments)
 
 
-def _known(name: str, choices: Iterable[str], path: Path) -> str:
+def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
     if name not in set(choices):
         raise CheckpointError(f"{path}: names '{name}', unknown here; {nearest(name, choices)}")
     return name

@@ -15,11 +15,11 @@ import yaml
 from hydra.utils import instantiate
 
 from worldmodel import help_text
-from worldmodel.errors import ConfigError, RunError, WorldModelError, nearest
+from worldmodel.errors import ConfigError, WorldModelError, nearest
 from worldmodel.execute import execute, folder_of
 from worldmodel.progress import say
 from worldmodel.provenance import package_version
-from worldmodel.settings import check_settings, plain, settle, translate
+from worldmodel.settings import CONFIGS, check_settings, plain, settle, swept_keys, translate
 from worldmodel.verbs import VERBS
 
 _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
@@ -135,27 +135,33 @@ def _sweep(verb: str, overrides: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
+    words = translate(verb, overrides)
+    swept = swept_keys(words)
     worst = 0
 
     def job(config: DictConfig) -> None:
         nonlocal worst
         settings = plain(config)
         check_settings(settings)
-        suffix = HydraConfig.get().job.override_dirname.replace("/", "-")
+        # A job's name tells what it does not share with the others.
+        mine = [word for word in HydraConfig.get().overrides.task if _key(word) in swept]
+        suffix = "_".join(mine).replace("/", "-").replace("+", "")
         settings["name"] += f"_{suffix}" if suffix else ""
         say(f"{verb} {suffix}")
         worst = max(worst, _execute_and_show(verb, settings))
 
-    words = translate(verb, overrides)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed there
-    before, sys.argv = sys.argv, ["worldmodel", *words, "--multirun"]
+    quiet = ["hydra/hydra_logging=none", "hydra/job_logging=none"]
+    before, sys.argv = sys.argv, ["worldmodel", *words, *quiet, "--multirun"]
     decorate: Callable[..., Any] = hydra.main(
-        config_path="pkg://worldmodel.configs", config_name=verb, version_base="1.3"
+        config_path=f"pkg://{CONFIGS}", config_name=verb, version_base="1.3"
     )
     try:
         decorate(job)()
-    except RunError as error:
-        raise RunError(f"{error} (a sweep's jobs have their settings in their names)") from error
     finally:
         sys.argv = before
     return worst
+
+
+def _key(word: str) -> str:
+    return word.split("=", 1)[0].lstrip("+")

@@ -70,8 +70,9 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     )
     try:
         results = run.finish(function(run, **arguments))
-    finally:
-        run.close()
+    except BaseException:
+        run.discard_if_empty()
+        raise
     report.build(folder)
     return results
 

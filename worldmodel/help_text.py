@@ -67,18 +67,31 @@ def argument_docs(docstring: str) -> dict[str, str]:
 
 
 def _entry(key: str, value: Any, documented: str, options: tuple[str, ...]) -> list[str]:
-    lines = [f"  {key}={_shown(value)}"]
+    is_object = isinstance(value, dict) and "_target_" in value
     if options:
-        lines[0] = f"  {key}={'|'.join(options)}"
-        if isinstance(value, dict):
-            lines += [f"    {key}.{k}={_shown(v)}" for k, v in value.items() if k[0] != "_"]
+        lines = [f"  {key}={'|'.join(options)}"]
+    elif is_object:
+        lines = [f"  {key}: {_shown(value)}"]
+    else:
+        lines = [f"  {key}={_shown(value)}"]
     if documented:
         lines += textwrap.wrap(documented, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    if is_object:
+        lines += [f"    {key}.{name}={_shown(inner)}" for name, inner in _inner(value)]
     return lines
 
 
+def _inner(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, inner) for name, inner in value.items() if not name.startswith("_")]
+
+
 def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "_target_" in value:
+        return str(value["_target_"]).rpartition(".")[2]
     if isinstance(value, dict):
-        inside = ", ".join(f"{k}: {_shown(v)}" for k, v in value.items() if k[0] != "_")
-        return f"{{{inside}}}"
-    return "null" if value is None else str(value).lower() if value in (True, False) else str(value)
+        return "{" + ", ".join(f"{name}: {_shown(inner)}" for name, inner in _inner(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)

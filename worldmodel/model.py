@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, StateHead
+from worldmodel.nn.heads import Head
 from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
-from worldmodel.objectives import nearest_seen, tubelet_latents
+from worldmodel.objectives import start_from, tubelet_latents
 from worldmodel.types import Clip, History, Latents
 
 
@@ -24,21 +24,20 @@ class WorldModel(nn.Module):
     Args:
         encoder: frames -> tokens.
         size: side of the square frames in pixels.
-        head: tokens -> the latents that the masked predictor predicts; what surprise needs.
-        masked_predictor: latents of what is hidden from visible tokens; what surprise needs.
-        state_head: one tubelet's tokens -> a state; what planning needs.
+        head: one tubelet's tokens -> its state, or its latents.
+        masked_predictor: latents of what is hidden from what is seen; what surprise needs.
         action_predictor: next state from states and actions; what planning needs.
         action_dim: numbers in one action of the environment; 0 if no actions were learnt.
     """
 
     def __init__(
         self, encoder: Encoder, *, size: int, head: Head | None = None,
-        masked_predictor: MaskedPredictor | None = None, state_head: StateHead | None = None,
+        masked_predictor: MaskedPredictor | None = None,
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
-        self.state_head, self.action_predictor = state_head, action_predictor
+        self.action_predictor = action_predictor
         self.size, self.action_dim = size, action_dim
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))  # a, of an action block
@@ -57,7 +56,7 @@ class WorldModel(nn.Module):
     @property
     def state_dim(self) -> int:
         """Numbers in a state."""
-        return int(self._part("state_head").width)
+        return int(self._part("head").width)
 
     @property
     def device(self) -> torch.device:
@@ -80,9 +79,14 @@ class WorldModel(nn.Module):
 
         Raises:
             ShapeError: the frames are not of the model's size.
-            WorldModelError: the model has no state head yet.
+            WorldModelError: the model has no head yet, or one that makes latents of tokens.
         """
-        head = self._part("state_head")
+        head = self._part("head")
+        if head.per_token:
+            raise WorldModelError(
+                "this model makes latents of tokens, not states of tubelets: pretrain with "
+                "model.latent_per_token=false"
+            )
         frames = clip.frames.to(self.device)
         _, t, _, h, w = frames.shape
         if (h, w) != (self.size, self.size) or t % self.tubelet_frames:
@@ -155,7 +159,7 @@ class WorldModel(nn.Module):
             raise ShapeError(f"the clip has {steps} tubelets: {seen} seen leave nothing to predict")
         latents = tubelet_latents(self.encoder, head, frames)  # each tubelet by itself
         hidden = (torch.arange(seen + 1, device=self.device) >= seen).expand(len(frames), -1)
-        start = nearest_seen(latents[..., : head.dim], hidden)
+        start = start_from(latents[..., : head.dim], hidden)
         predicted = predictor(latents.masked_fill(hidden[..., None, None], 0), hidden, start)
         return predicted[:, seen], latents[:, seen, :, : head.dim]
 
@@ -180,7 +184,6 @@ class WorldModel(nn.Module):
 PARTS: dict[str, dict[str, type[nn.Module]]] = {
     "head": dict(Head.registry),
     "masked_predictor": {"MaskedPredictor": MaskedPredictor},
-    "state_head": {"StateHead": StateHead},
     "action_predictor": {"ActionPredictor": ActionPredictor},
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""

@@ -17,7 +17,7 @@ from worldmodel.masks import Mask, Mixture, TimeMasks
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
-from worldmodel.nn.predictor import MaskedPredictor
+from worldmodel.nn.predictor import MaskedPredictor, nearest_seen
 from worldmodel.regularisers import Regulariser
 
 Targets = Literal["live", "stopgrad", "ema"]
@@ -55,7 +55,8 @@ def context_latents(
     hidden places stay empty.
 
     Args:
-        encoder, head: of the model.
+        encoder: of the model.
+        head: of the model.
         frames: b t c h w; the encoder drops what is not in `context` before its first block.
         context: b m, ids of the visible tokens on the grid.
 
@@ -132,14 +133,14 @@ class MaskedPrediction(nn.Module):
             repeat(x, "b t m d -> (b g) t m d", g=len(patterns))
             for x in (latents, targets[..., : self.head.dim])
         )
-        start = nearest_seen(seen[..., : self.head.dim], hidden)
+        start = start_from(seen[..., : self.head.dim], hidden)
         return (self.predictor(seen, hidden, start) - targets)[hidden].square()
 
     def _token_errors(self, frames: Tensor, latents: Tensor, mask: Mask, grid: Grid) -> Tensor:
         """Squared errors of the latents of which something is hidden."""
         targets = self._targets(frames, latents)[..., : self.head.dim]
         to_predict = hidden_latents(mask, grid, per_token=self.head.per_token)  # b t m, bool
-        start = nearest_seen(latents[..., : self.head.dim], to_predict.any(dim=2))
+        start = start_from(latents[..., : self.head.dim], to_predict.any(dim=2))
         seen, unseen = context_latents(self.encoder, self.head, frames, mask.context)
         return (self.predictor(seen, unseen, start) - targets)[to_predict].square()
 
@@ -175,11 +176,11 @@ def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
     return hidden if per_token else hidden.any(dim=2, keepdim=True)
 
 
-def nearest_seen(latents: Tensor, hidden: Tensor) -> Tensor:
-    """What to start from when predicting: the latents of the nearest tubelet that is seen whole.
+def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
+    """What a prediction adds to: the latents of the nearest tubelet that is seen whole.
 
-    A predictor that adds to it says at first that nothing changes. The earlier of two; zero where
-    something of every tubelet is hidden.
+    So a predictor that adds nothing says that nothing changes. Zero where something of every
+    tubelet is hidden.
 
     Args:
         latents: b t m d.
@@ -188,9 +189,6 @@ def nearest_seen(latents: Tensor, hidden: Tensor) -> Tensor:
     Returns:
         b t m d.
     """
-    steps = torch.arange(latents.shape[1], device=latents.device)
-    distance = (steps[:, None] - steps).abs().float().expand(len(latents), -1, -1)
-    distance = distance.masked_fill(hidden[:, None], torch.inf)  # b t(hidden) t(seen)
-    nearest = distance.min(dim=2)
-    index = nearest.indices[:, :, None, None].expand_as(latents)
-    return latents.gather(1, index).masked_fill(nearest.values.isinf()[..., None, None], 0.0)
+    index = nearest_seen(hidden)[:, :, None, None].expand_as(latents)
+    nothing_seen = hidden.all(dim=1)[:, None, None, None]
+    return latents.gather(1, index).masked_fill(nothing_seen, 0.0)

@@ -59,7 +59,8 @@ class Bar(ABC):
         """The bar as one line of text."""
         now = time.monotonic()
         share = self.done / self.total if self.total else 1.0
-        words = [f"{self.description}  {self.done:.0f}/{self.total:.0f}  {share:.0%}"]
+        counts = f"{self.done:.0f}/{self.total:.0f}  " if self.total > 1 else ""
+        words = [f"{self.description}  {counts}{share:.0%}"]
         words.append(f"{_clock(now - self._start)} elapsed")
         # The speed is taken after the first update, which may be where a resumed run begins.
         first, since = self._first or (0.0, now)

@@ -189,6 +189,12 @@ class Run:
             self._board.close()
             self._board = None
 
+    def discard_if_empty(self) -> None:
+        """Remove a folder in which nothing was made: what is left when input was refused."""
+        self.close()
+        if not _is_used(self.folder):
+            shutil.rmtree(self.folder)
+
     def _open_board(self) -> "SummaryWriter":
         if self._board is None:
             # Imported late: it takes a second, and most verbs log nothing.
@@ -243,7 +249,10 @@ def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, flo
 
 
 def _is_used(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether something is there that a new run must not be mixed with."""
+    if not folder.is_dir():
+        return folder.exists()
+    return any(path.name != "config.yaml" for path in folder.iterdir())
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -44,6 +44,9 @@ def check_settings(settings: dict[str, Any]) -> None:
     check(settings)
     if "seed" not in settings:
         return  # a verb that makes no run
+    name = settings["name"]
+    if not name or name[0] == "." or "/" in name or "\\" in name:
+        raise ConfigError(f"name={name}: names a folder in runs_dir; take letters, digits, - and _")
     if settings["existing"] not in ("resume", "replace", "redo"):
         raise ConfigError(f"existing={settings['existing']}: say resume, replace or redo")
     if type(settings["seed"]) is not int or not 0 <= settings["seed"] < 2**31:
@@ -80,14 +83,26 @@ def translate(verb: str, overrides: Sequence[str]) -> list[str]:
     first = [f"{item.get_key_element()}={_values(item)[0]}" for item in picks]
     config = _compose(verb, first)
     written = set(_dotted(config))
-    known = written | set(known_keys(plain(config)))
+    settled = plain(config)
+    known = written | set(known_keys(settled))
     folders = set(_options("", folders=True))
     return [
         item.input_line or ""
         if item in picks or item.is_delete() or item.is_add() or item.is_hydra_override()
-        else _translate_key(item, written=written, known=known | set(groups), folders=folders)
+        else _translate_key(
+            item,
+            written=written,
+            known=known | set(groups) | _inside_free(item.key_or_group, settled, known),
+            folders=folders,
+        )
         for item in parsed
     ]
+
+
+def swept_keys(overrides: Sequence[str]) -> set[str]:
+    """The keys that are given more than one value."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {item.key_or_group for item in parsed if item.is_sweep_override()}
 
 
 def choices(verb: str) -> dict[str, tuple[str, ...]]:
@@ -101,7 +116,19 @@ def choices(verb: str) -> dict[str, tuple[str, ...]]:
 
 def verbs() -> list[str]:
     """The verbs that have a configuration."""
-    return sorted(set(_options("")) - {"base"})
+    return sorted(name for name in _options("") if name != "base" and name[0] != "_")
+
+
+def _inside_free(key: str, settings: dict[str, Any], known: set[str]) -> set[str]:
+    """`key` if it is inside a setting that takes any keys: one unset so far, or no target's."""
+    parent = key.rpartition(".")[0]
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    value: Any = settings
+    for word in parent.split("."):
+        value = value.get(word) if isinstance(value, dict) else None
+    is_free = value is None or (isinstance(value, dict) and "_target_" not in value)
+    return {key} if parent and is_free else set()
 
 
 def _translate_key(item: Override, *, written: set[str], known: set[str], folders: set[str]) -> str:

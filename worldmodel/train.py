@@ -155,7 +155,7 @@ def _save(
 
 
 def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
-    """What goes into the log: the loss and its terms, signs of collapse; an alarm if there is one."""
+    """What goes into the log: the loss and its terms, and signs of collapse."""
     diagnosis = diagnostics.diagnose(losses.features)
     if diagnosis.alarm and step > 50:  # before, nothing has been learnt
         run.say(f"ALARM at step {step}: {diagnosis.alarm}")

@@ -35,9 +35,7 @@ class Clip:
         _require(f.dtype == torch.float32, f"Clip.frames must be float32, got {f.dtype}")
         _require(f.numel() > 0, f"Clip.frames must not be empty, got shape {tuple(f.shape)}")
         low, high = (x.item() for x in f.aminmax())
-        _require(
-            0 <= low and high <= 1, f"Clip.frames must lie in [0, 1], got [{low:g}, {high:g}]"
-        )
+        _require(0 <= low and high <= 1, f"Clip.frames must lie in [0, 1], got [{low:g}, {high:g}]")
         _require(
             times.shape == f.shape[:2],
             f"Clip.times must be b t = {tuple(f.shape[:2])}, got {tuple(times.shape)}",

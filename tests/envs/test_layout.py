@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from gymnasium.error import Error
+
 from worldmodel.envs.layout import (
     AGENT_RADIUS,
     HAZARD_CORE,

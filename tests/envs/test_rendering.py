@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from worldmodel.envs import rendering
 from worldmodel.envs.layout import Layout
 from worldmodel.envs.simulation import AGENT, NO_AGENT, OTHER_AGENT, Simulation

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from worldmodel.envs import layout
 from worldmodel.envs.simulation import PHYSICS_STEPS, STEP_SECONDS, Simulation, build_model
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.error import Error
 from gymnasium.utils.env_checker import check_env
+
 from worldmodel.envs import TWO_ROOM
 from worldmodel.envs.layout import AGENT_RADIUS, SUCCESS_DISTANCE
 
@@ -41,13 +42,13 @@ def test_it_can_be_made_by_naming_its_module():
     assert gymnasium.make(f"worldmodel.envs:{TWO_ROOM}").spec.id == TWO_ROOM
 
 
-def test_full_force_moves_the_agent_its_own_diameter_per_step_after_five(env):
+def test_full_force_brings_the_agent_to_its_own_diameter_per_step(env):
     start(env, (0.5, -0.9))
-    positions, _ = push(env, (0, 1), 8)
+    positions, _ = push(env, (0, 1), 13)
     moved = np.diff(positions[:, 1], prepend=-0.9)
-    assert moved[5] == pytest.approx(2 * AGENT_RADIUS, abs=0.01)
-    assert moved[0] < 0.06
-    assert (np.diff(moved[:8]) > 0).all()
+    assert moved[12] == pytest.approx(2 * AGENT_RADIUS, abs=0.01)
+    assert moved[0] < 0.03
+    assert (np.diff(moved) > 0).all()
 
 
 def test_without_force_an_agent_at_rest_stays(env):
@@ -66,7 +67,7 @@ def test_walls_hold_against_full_force(env, place, action):
     positions, _ = push(env, action, 30)
     slack = 0.01  # contacts give a little
     assert np.abs(positions).max() <= 1 - AGENT_RADIUS + slack
-    at_wall = np.abs(positions[:, 0]) < 0.05 + AGENT_RADIUS - slack
+    at_wall = np.abs(positions[:, 0]) < 0.05  # beside it, the agent may round the wall's corner
     assert (np.abs(positions[at_wall, 1]) <= 0.25 - AGENT_RADIUS + slack).all()  # in the door
 
 
@@ -92,7 +93,7 @@ def test_the_door_is_where_it_was_put():
 
 def test_reaching_the_goal_ends_the_episode_with_reward_one(env):
     start(env, (-0.5, -0.5), goal=(-0.5, 0.2))
-    outcomes = [env.step(np.array([0, 1], np.float32)) for _ in range(5)]
+    outcomes = [env.step(np.array([0, 1], np.float32)) for _ in range(12)]
     ended = [terminated for _, _, terminated, _, _ in outcomes]
     reached = [info["distance"] < SUCCESS_DISTANCE for *_, info in outcomes]
     assert any(ended) and ended == reached

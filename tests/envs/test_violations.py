@@ -2,6 +2,7 @@ import functools
 
 import numpy as np
 import pytest
+
 from worldmodel.envs.layout import AGENT_RADIUS, Layout
 from worldmodel.envs.simulation import NO_AGENT, Simulation
 from worldmodel.envs.violations import KINDS, MIN_JUMP, pixel_change, violation_pairs

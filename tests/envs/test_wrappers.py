@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
+
 from worldmodel.envs import TWO_ROOM
 from worldmodel.envs.wrappers import PixelWorld
 

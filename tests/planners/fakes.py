@@ -4,9 +4,9 @@ import gymnasium
 import numpy as np
 import torch
 from einops import rearrange
+
 from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail
 from worldmodel.planners.episode import Policy
-
 from worldmodel.types import Clip, History
 
 # Every planner stands here once, with settings that are enough for the oracles.

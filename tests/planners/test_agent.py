@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+
+from tests.planners.fakes import SPEED, PointModel, PointWorld, draw
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.planners import CEM, ActionBounds, Agent, GoalState, Gradient, KeepOut, Planner
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.episode import run_episode
 from worldmodel.planners.planner import Search
-
-from tests.planners.fakes import SPEED, PointModel, PointWorld, draw
-from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.types import Clip
 
 BOUNDS = ActionBounds(-1.0, 1.0)

@@ -4,11 +4,11 @@ import itertools
 
 import pytest
 import torch
-from worldmodel.planners import ActionEffort, GoalState, Guardrail
-from worldmodel.planners.candidates import Candidates, Scorer
 
 from tests.planners.fakes import Disc, Linear, at, point
 from worldmodel.errors import ShapeError
+from worldmodel.planners import ActionEffort, GoalState, Guardrail
+from worldmodel.planners.candidates import Candidates, Scorer
 
 
 def candidates(cost, margin):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from worldmodel.planners import CEM, GoalState, Gradient
 
 from tests.planners.fakes import Linear, at, linear_quadratic, run
 from worldmodel.errors import ConfigError
+from worldmodel.planners import CEM, GoalState, Gradient
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from worldmodel.planners.behaviours import SmoothRandom
-from worldmodel.planners.collect import collect, plan_jobs
 
 from tests.planners.fakes import POINT_WORLD
 from worldmodel.data.episodes import Episodes
 from worldmodel.errors import ConfigError
+from worldmodel.planners.behaviours import SmoothRandom
+from worldmodel.planners.collect import collect, plan_jobs
 from worldmodel.run import Run
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from worldmodel.planners import ActionEffort, GoalState
-from worldmodel.planners.pictures import encode_pictures
 
 from tests.planners.fakes import SIZE, PointModel, draw
 from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.planners import ActionEffort, GoalState
+from worldmodel.planners.pictures import encode_pictures
 
 STATES = torch.tensor([[[1.0, 0.0], [2.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])  # k t d
 

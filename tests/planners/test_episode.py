@@ -4,11 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
-from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
-from worldmodel.planners.episode import make_env, run_episode
 
 from tests.planners.fakes import POINT_WORLD, SPEED, PointWorld, Towards
 from worldmodel.errors import ConfigError, EnvError
+from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
+from worldmodel.planners.episode import make_env, run_episode
 
 SPACE = Box(-1.0, 1.0, (2,), np.float32)
 

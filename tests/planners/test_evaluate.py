@@ -6,15 +6,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+
+from tests.planners.fakes import POINT_WORLD, PointModel, Towards
+from worldmodel.errors import ConfigError, EnvError
 from worldmodel.planners import CEM
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
 from worldmodel.planners.evaluate import evaluate, held_out_tasks, summarise
 from worldmodel.planners.plan import GoalCosts
-
-from tests.planners.fakes import POINT_WORLD, PointModel, Towards
-from worldmodel.errors import ConfigError, EnvError
 from worldmodel.statistics import wilson
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from worldmodel.planners import ActionBounds, KeepOut
-from worldmodel.planners.guardrails.boundary import calibrate, fit_boundary
 
 from tests.planners.fakes import PointModel, draw
 from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.planners import ActionBounds, KeepOut
+from worldmodel.planners.guardrails.boundary import calibrate, fit_boundary
 
 NO_ACTIONS = torch.zeros(1, 1, 2)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.sparse.csgraph import dijkstra
 from scipy.stats import spearmanr
-from worldmodel.planners import LandmarkDistance, Landmarks
 
 from worldmodel.errors import CheckpointError, ConfigError, ShapeError
+from worldmodel.planners import LandmarkDistance, Landmarks
 
 DOOR, WALL = 0.25, 0.1  # halves of the door's height and the wall's thickness; the wall is at x = 0
 

@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+
+from tests.planners.fakes import POINT_WORLD, PointModel
+from worldmodel.data.episodes import Episodes
+from worldmodel.errors import CheckpointError, ConfigError, EnvError
 from worldmodel.planners import CEM
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import collect
 from worldmodel.planners.experience import cached_experience, encode_episodes
 from worldmodel.planners.plan import GoalCosts, plan
-
-from tests.planners.fakes import POINT_WORLD, PointModel
-from worldmodel.data.episodes import Episodes
-from worldmodel.errors import CheckpointError, ConfigError, EnvError
 from worldmodel.run import Run
 
 

@@ -3,13 +3,6 @@
 import pytest
 import torch
 from torch import Tensor
-from worldmodel.planners import (
-    ActionBounds,
-    ActionEffort,
-    Cost,
-    GoalState,
-    Guardrail,
-)
 
 from tests.planners.fakes import (
     PLANNERS,
@@ -21,6 +14,13 @@ from tests.planners.fakes import (
     run,
 )
 from worldmodel.errors import ShapeError
+from worldmodel.planners import (
+    ActionBounds,
+    ActionEffort,
+    Cost,
+    GoalState,
+    Guardrail,
+)
 
 every_planner = pytest.mark.parametrize("make", PLANNERS.values(), ids=PLANNERS)
 

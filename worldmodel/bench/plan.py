@@ -10,6 +10,7 @@ from worldmodel.architecture import Architecture
 from worldmodel.bench.measure import time_alternately
 from worldmodel.bench.table import Row, Table
 from worldmodel.model import WorldModel
+from worldmodel.nn.heads import StateHead
 from worldmodel.types import Clip, History
 
 SIZE = 64  # pixels of a side
@@ -60,7 +61,9 @@ def bench_plan(planner: Any, make_cost: Callable[..., Any], *, repeats: int, dev
 
 def _model() -> WorldModel:
     parts = Architecture(size=SIZE)
-    model = WorldModel(parts.encoder, size=SIZE, state_head=parts.head(), action_dim=ACTION_DIM)
+    head = parts.head()
+    assert isinstance(head, StateHead)
+    model = WorldModel(parts.encoder, size=SIZE, head=head, action_dim=ACTION_DIM)
     block = model.action_block * ACTION_DIM
     model.action_predictor = parts.action_predictor(model.state_dim, block)
     return model

@@ -35,7 +35,7 @@ class VideoFiles(Footage):
 
     path: str | None
     stride: int | None = None
-    fps: float | None = 5.0
+    fps: float | None = None
     flip: bool = True
     on_bad_video: str = "error"
     cache_mib: float = 2048
@@ -48,7 +48,7 @@ class VideoFiles(Footage):
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
         folder = VideoFolder(
             self.path, size=size, num_frames=num_frames, stride=self.stride,
-            fps=None if self.stride else self.fps, on_bad_video=self.on_bad_video,
+            fps=self.fps, on_bad_video=self.on_bad_video,
             cache_mib=self.cache_mib, progress=progress,
         )  # fmt: skip
         return folder.clips(flip=self.flip), folder.skipped

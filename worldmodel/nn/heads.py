@@ -8,6 +8,7 @@ starts collapsed stays so.
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 
@@ -72,12 +73,27 @@ class StateHead(Head):
             hidden=hidden,
         )  # fmt: skip
         self.dim, self.extra = dim, extra
-        self.narrow = nn.Linear(token_width, narrow)
-        self.project = _projector(tokens * narrow, hidden, dim + extra)
+        # Two networks: in one, what is predicted crowds out what is only seen.
+        self.predicted = _Reader(tokens, token_width, narrow=narrow, hidden=hidden, dim=dim)
+        self.seen = _Reader(tokens, token_width, narrow=narrow, hidden=hidden // 2, dim=extra)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens b n d -> one state b 1 d."""
-        return self.project(self.narrow(tokens).flatten(1))[:, None]
+        return torch.cat([self.predicted(tokens), self.seen(tokens)], dim=1)[:, None]
+
+
+class _Reader(nn.Module):
+    """All tokens of a tubelet, narrowed and side by side, through a small network: b n d -> b d."""
+
+    def __init__(
+        self, tokens: int, token_width: int, *, narrow: int, hidden: int, dim: int
+    ) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(token_width, narrow)
+        self.project = _projector(tokens * narrow, hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.project(self.narrow(tokens).flatten(1))
 
 
 class TokenHead(Head):

@@ -4,42 +4,37 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.nn.blocks import AdaLNBlock, Block
-from worldmodel.nn.patches import Rotary3D
+from worldmodel.nn.blocks import AdaLNBlock
 
 
 class MaskedPredictor(nn.Module):
     """Fills in the latents of hidden tubelets from those of visible ones; needs no actions.
 
-    A narrow transformer over time, with a learnt mask token for each tubelet that is hidden whole
-    (after V-JEPA's predictor, Bardes et al. 2024, arXiv:2404.08471).
+    A hidden tubelet is predicted from the nearest one that is seen, by one network for what comes
+    after it and one for what came before; a tubelet of which a part is seen, from that part, by a
+    third. Each adds to a start, so that it says at first that nothing changes.
+
+    Three small networks, and not one transformer over time with mask tokens as V-JEPA's (Bardes et
+    al. 2024, arXiv:2404.08471): a network that has to multiply motion by the direction of time
+    itself learnt it late (docs/results).
 
     Args:
         latents: number of latents of a tubelet: one, or one for each token.
         seen_width: numbers in a latent that is seen.
         target_width: numbers in a latent that is predicted.
-        width, depth, heads: of the transformer.
+        width: of the networks.
     """
 
     def __init__(
-        self, latents: int, seen_width: int, target_width: int, *, width: int = 256,
-        depth: int = 2, heads: int = 4,
-    ) -> None:  # fmt: skip
+        self, latents: int, seen_width: int, target_width: int, *, width: int = 384
+    ) -> None:
         super().__init__()
         self.spec = dict(
-            latents=latents, seen_width=seen_width, target_width=target_width, width=width,
-            depth=depth, heads=heads,
-        )  # fmt: skip
+            latents=latents, seen_width=seen_width, target_width=target_width, width=width
+        )
         self.latents = latents
-        self.embed = nn.Linear(latents * seen_width, width)
-        self.mask_token = nn.Parameter(torch.zeros(width))
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.rotary = Rotary3D(width // heads)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, latents * target_width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        inputs, outputs = latents * seen_width + 1, latents * target_width
+        self.after, self.before, self.within = (_change(inputs, width, outputs) for _ in range(3))
 
     def forward(self, seen: Tensor, hidden: Tensor, start: Tensor) -> Tensor:
         """Predict the latents of every tubelet.
@@ -52,13 +47,37 @@ class MaskedPredictor(nn.Module):
         Returns:
             b t m d of `target_width`.
         """
-        x = self.embed(rearrange(seen, "b t m d -> b t (m d)"))
-        x = torch.where(hidden[..., None], self.mask_token, x)
-        rotation = self.rotary((x.shape[1], 1, 1), None, x.device)
-        for block in self.blocks:
-            x = block(x, rotation)
-        change = self.out(self.norm(x))
+        near = nearest_seen(hidden)  # b t
+        ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in tubelets
+        index = near[:, :, None, None].expand_as(seen)
+        x = rearrange(seen.gather(1, index), "b t m d -> b t (m d)")
+        x = torch.cat([x, ahead[..., None].abs().to(x.dtype)], dim=-1)
+        change = x.new_zeros(*x.shape[:2], start.shape[2] * start.shape[3])
+        for network, place in (
+            (self.after, ahead > 0), (self.before, ahead < 0), (self.within, ahead == 0),
+        ):  # fmt: skip
+            change = change.masked_scatter(place[..., None], network(x[place]))
         return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
+
+
+def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    """A network that says zero until it has learnt something."""
+    last = nn.Linear(width, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), last
+    )
+
+
+def nearest_seen(hidden: Tensor) -> Tensor:
+    """For each tubelet, the index of the nearest that is not hidden, the earlier of two: b t.
+
+    Itself where it is not hidden; 0 where all are.
+    """
+    steps = torch.arange(hidden.shape[1], device=hidden.device)
+    distance = (steps[:, None] - steps).abs().float().expand(len(hidden), -1, -1)
+    return distance.masked_fill(hidden[:, None], torch.inf).argmin(dim=2)
 
 
 class ActionPredictor(nn.Module):

@@ -21,7 +21,7 @@ def alarms(stages: Sequence[Stage]) -> str:
     for stage in stages:
         last = {name: values[-1] for name, (_, values) in stage.columns().items()}
         spread = last.get("feature_std")
-        if last.get("alarm", 0) > 0 or (spread is not None and not spread >= MIN_STD):
+        if stage.results.get("collapsed", 0) > 0 or (spread is not None and not spread >= MIN_STD):
             words = "" if spread is None else f": features have a spread of {spread:.3g}, not 1"
             boxes.append(f'<div class="alarm"><b>Collapse</b> in {escape(stage.name)}{words}. '
                          "What follows it is not to be trusted.</div>")  # fmt: skip

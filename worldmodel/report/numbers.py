@@ -14,7 +14,7 @@ _MOST_TILES = 12
 
 def tiles(stage: Stage) -> str:
     """The numbers that have a bar, large."""
-    drawn = []
+    drawn: list[str] = []
     for name, value in stage.results.items():
         bar = bar_of(name, verb=stage.verb)
         if bar is None or len(drawn) == _MOST_TILES:

@@ -1,0 +1,57 @@
+# Every target does all of its own set-up: it makes .venv and installs the package if need be.
+#   make quickstart ARGS="seed=1"    make test ARGS="-m 'not slow'"    make PYTHON=python3.12 test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+TYPED := build/typed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test check lint types bench docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+quickstart: $(READY) ## the whole story in minutes; ends by naming the report page
+	$(BIN)/worldmodel quickstart $(ARGS)
+
+test: $(READY) ## the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types ## what has to be green: style, types, documents, tests with their coverage
+	$(BIN)/python docs/results/render.py --check
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The installed wheel is what gets type-checked: only there do the rooms have their import names.
+types: $(READY)
+	rm -rf $(TYPED) build/lib build/bdist.*
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w $(TYPED) .
+	cd $(TYPED) && ../../$(BIN)/python -m zipfile -e worldmodel-*.whl . \
+	  && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p worldmodel
+
+bench: $(READY) ## speed of the parts on this machine -> docs/results/speed-*.json
+	for part in sigreg pretrain plan render; do $(BIN)/worldmodel bench $$part || exit 1; done
+
+docs: $(READY) ## write the tables of docs/results into the README and the documents
+	$(BIN)/python docs/results/render.py
+
+install: $(READY) ## only the set-up
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "worldmodel needs Python 3.11 or newer as $(PYTHON); say which: make PYTHON=python3.12" >&2; \
+	  exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; \
+	  exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install --progress-bar off -q -e '.[dev]'
+	@touch $@
+
+clean: ## remove what make has made; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*

@@ -1,0 +1,70 @@
+"""Every configuration composes, is taken by what it names, and builds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import worldmodel.configs
+from worldmodel.execute import _build
+from worldmodel.settings import choices, settle, verbs
+from worldmodel.targets import check, parameters
+from worldmodel.verbs import VERBS
+
+FOLDER = Path(worldmodel.configs.__file__).parent
+# What only a user can say, in one word that fits everywhere.
+NAMED = "somewhere"
+
+
+def options() -> list[tuple[str, str, str]]:
+    """All choices of all verbs: verb, group, option."""
+    return [
+        (verb, group, option)
+        for verb in verbs()
+        for group, found in choices(verb).items()
+        for option in found
+    ]
+
+
+def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:
+    assert sorted(VERBS) == verbs()
+
+
+@pytest.mark.parametrize(("verb", "group", "option"), options())
+def test_every_choice_composes_and_is_taken(verb: str, group: str, option: str) -> None:
+    settings = settle(verb, [f"{group}={option}"], checked=False)
+    check(named(settings))
+
+
+@pytest.mark.parametrize(("verb", "group", "option"), options())
+def test_every_choice_builds(verb: str, group: str, option: str) -> None:
+    settings = named(settle(verb, [f"{group}={option}"], checked=False))
+    for key, value in settings.items():
+        if key != "_target_":
+            _build(key, value)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_the_help_s_example_is_right(verb: str) -> None:
+    from worldmodel.cli import _sort
+
+    _, name, *words = VERBS[verb].example.split()
+    assert name == verb
+    settle(verb, _sort(verb, words)[1])
+
+
+def test_every_file_is_chosen_by_some_verb() -> None:
+    chosen = {f"{group.split('@')[0]}/{option}.yaml" for _, group, option in options()}
+    files = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("*/*.yaml")}
+    assert files == chosen
+
+
+def named(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with what a user has to say filled in."""
+    accepted = parameters(settings["_target_"])
+    needed = {
+        key
+        for key, value in settings.items()
+        if value is None and key in accepted and accepted[key].annotation is str
+    }
+    return settings | dict.fromkeys(needed, NAMED)

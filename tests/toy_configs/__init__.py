@@ -1,0 +1,1 @@
+"""Configurations of the toy verb, laid out as those of the package."""

@@ -1,0 +1,155 @@
+"""The verb `surprise`: score a clip, or matched pairs of possible and impossible clips."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel import checkpoint
+from worldmodel.data.video import read_clip, video_info
+from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.model import WorldModel
+from worldmodel.statistics import auroc, rate_results
+from worldmodel.surprises import copy_surprise, surprise
+from worldmodel.types import Clip
+
+if TYPE_CHECKING:
+    from worldmodel.run import Run
+
+Reduction = Literal["max", "mean"]
+SHOWN = 5  # pairs of each kind that are kept; the report shows the median one
+
+
+def judge(
+    run: "Run", *, model: str, clips: str | None = None, suite: Callable[..., Any] | None = None,
+    pixel_change: Callable[[np.ndarray], np.ndarray] | None = None,
+    kinds: Sequence[str] = ("teleport", "vanish", "colour"), pairs: int = 100,
+    num_frames: int = 16, fps: float | None = None, context: int = 1, reduction: Reduction = "max",
+    seed: int = 0, device: str = "cpu",
+) -> dict[str, float]:  # fmt: skip
+    """Score clips, or run a violation suite; leaves curves for the report.
+
+    Args:
+        run: where results and `examples.safetensors` go.
+        model: with a masked predictor, or the run that trained it.
+        clips: a video to score from beginning to end; without it the suite is run.
+        suite: `suite(kind, n, seed=, num_frames=)` makes pairs of possible and impossible clips
+            (`possible`, `impossible`: n t h w c uint8; `step`: n).
+        pixel_change: the baseline that knows only pixels, n t h w c -> n t-1.
+        kinds: of violations.
+        pairs: of each kind.
+        num_frames: frames of a clip of the suite.
+        fps: frames per second that a video is read at; its own rate if None.
+        context: most tubelets that a prediction looks back on.
+        reduction: how the scores of a clip become one, for the model and for its baselines.
+        seed: of the suite.
+        device: where to compute.
+
+    Returns:
+        `<kind>.pair_accuracy` and `.auroc`, and the same of the baselines, with intervals; for a
+        video `steps`, `mean` and `max`.
+    """
+    if reduction not in get_args(Reduction):
+        hint = nearest(reduction, get_args(Reduction))
+        raise ConfigError(f"no reduction '{reduction}': {hint}")
+    learned = checkpoint.load(model, device=device)
+    if clips is not None:
+        return _score_video(run, learned, clips, fps=fps, context=context)
+    if suite is None or pixel_change is None:
+        raise ConfigError("surprise needs clips=<video>, or a suite and its pixel_change")
+    results: dict[str, float] = {}
+    shown: list[tuple[str, Tensor, Tensor, int]] = []
+    with run.progress(len(kinds), "surprise") as bar:
+        for kind in kinds:
+            made = suite(kind, pairs, seed=1_000_000 + seed, num_frames=num_frames)
+            curves = [
+                _curves(learned, frames, pixel_change, context=context)
+                for frames in (made.possible, made.impossible)
+            ]
+            results |= _compare(kind, *curves, reduction=reduction)
+            for i in range(min(SHOWN, pairs)):
+                for frames, scores in zip((made.possible, made.impossible), curves, strict=True):
+                    shown.append(
+                        (kind, torch.from_numpy(frames[i]), scores["model"][i], int(made.step[i]))
+                    )
+            bar.advance()
+    _keep(run, shown)
+    return results
+
+
+def _curves(
+    model: WorldModel, frames: np.ndarray, pixel_change: Callable[[np.ndarray], np.ndarray], *,
+    context: int,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Scores per time step of the model and its baselines, n t each."""
+    pieces: dict[str, list[Tensor]] = {"model": [], "copy": []}
+    for some in torch.from_numpy(frames).split(50):
+        clip = Clip.from_uint8(rearrange(some, "n t h w c -> n t c h w").contiguous())
+        pieces["model"].append(surprise(model, clip, context=context).scores)
+        pieces["copy"].append(copy_surprise(model, clip).scores)
+    return {
+        **{name: torch.cat(scores) for name, scores in pieces.items()},
+        "pixel": torch.from_numpy(pixel_change(frames)),
+    }
+
+
+def _compare(
+    kind: str, possible: dict[str, Tensor], impossible: dict[str, Tensor], *, reduction: Reduction
+) -> dict[str, float]:
+    """Pair accuracy (a tie counts as wrong) and AUROC of the model and its baselines."""
+    results: dict[str, float] = {}
+    for name, prefix in (("model", ""), ("pixel", "pixel_"), ("copy", "copy_")):
+        before, after = (
+            (x[name].amax(dim=1) if reduction == "max" else x[name].mean(dim=1)).double().numpy()
+            for x in (possible, impossible)
+        )
+        results |= rate_results(
+            f"{kind}.{prefix}pair_accuracy", int((after > before).sum()), len(before)
+        )
+        area = auroc(before, after)
+        key = f"{kind}.{prefix}auroc"
+        results |= {key: area[0], f"{key}.low": area[1], f"{key}.high": area[2]}
+    return results
+
+
+def _score_video(
+    run: "Run", model: WorldModel, path: str, *, fps: float | None, context: int
+) -> dict[str, float]:
+    info = video_info(path)
+    p = model.tubelet_frames
+    rate = min(fps or info.fps, info.fps)
+    count = int(info.duration * rate) // p * p
+    if count < 2 * p:
+        raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
+    clip = read_clip(path, num_frames=count, fps=rate, size=model.size)
+    scores = surprise(model, clip, context=context)
+    frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
+    _keep(run, [("video", frames, scores.scores[0], -1)], clip.times)
+    return {
+        "steps": scores.scores.shape[1], "mean": float(scores.scores.mean()),
+        "max": float(scores.scores.max()),
+        "seconds_of_max": float(scores.times[0, int(scores.scores[0].argmax())]),
+    }  # fmt: skip
+
+
+def _keep(
+    run: "Run", shown: Sequence[tuple[str, Tensor, Tensor, int]], times: Tensor | None = None
+) -> None:
+    """What the report shows: possible and impossible clips in turn, with their curves."""
+    kinds, frames, scores, steps = zip(*shown, strict=True)
+    tensors = {
+        "frames": torch.stack(frames),  # n t h w c, uint8
+        "scores": torch.stack(scores).float(),  # n s, of the tubelets from the second on
+        "step": torch.tensor(steps[::2]),  # pairs, the first frame that differs
+    }
+    if times is not None:
+        tensors["times"] = times  # n t, seconds
+    checkpoint.save_tensors(
+        tensors,
+        {"kinds": json.dumps(list(kinds[::2]) if len(kinds) > 1 else [])},
+        run.folder / "examples.safetensors",
+    )

@@ -1,0 +1,155 @@
+"""Tables of results: from several seeds' runs to JSON, from JSON to Markdown between markers.
+
+A number in a document stands between `<!-- results:NAME -->` and `<!-- /results -->` and is written
+by `docs/results/render.py` from `docs/results/NAME.json`; nobody types it.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worldmodel.bars import Bar, bar_of, floor_of
+from worldmodel.bench.table import machine
+from worldmodel.data.files import whole_file
+from worldmodel.errors import RunError
+from worldmodel.run import read_metrics
+from worldmodel.statistics import wilson
+
+_PARTS = ("n", "low", "high")
+_HEAD = ("", "value", "95 % interval", "n", "per seed", "floor", "bar")
+_SPEED_HEAD = ("", "median", "quartiles", "n", "bar")
+_MARKED = re.compile(
+    r"(<!-- results:([\w-]+)((?: [\w.]+)*) -->\n).*?(<!-- /results -->)", re.DOTALL
+)
+
+
+def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[str, Any]:
+    """One table from finished runs that differ in their seeds.
+
+    A rate's counts are added up and get a new Wilson interval; other numbers are averaged.
+
+    Args:
+        folders: The runs.
+        name: Of the table.
+        command: That anybody can run to get these numbers.
+
+    Raises:
+        RunError: the runs are of different verbs, or two have the same seed.
+    """
+    runs = [read_metrics(folder) for folder in folders]
+    seeds = [run["seed"] for run in runs]
+    if len({run["verb"] for run in runs}) != 1 or len(set(seeds)) != len(seeds):
+        raise RunError(f"{name}: a table needs runs of one verb with different seeds, got seeds "
+                       f"{seeds} of {sorted({run['verb'] for run in runs})}")  # fmt: skip
+    common = [key for key in runs[0]["results"] if all(key in run["results"] for run in runs)]
+    keys = [key for key in common if not _is_part(key, runs[0]["results"])]
+    every = {key: [run["results"][key] for run in runs] for key in common}
+    mean = {key: statistics.fmean(values) for key, values in every.items()}
+    return {
+        "name": name,
+        "command": command,
+        "version": runs[0]["version"],
+        "git_commit": runs[0]["git_commit"],
+        "machine": machine(runs[0]["device"]),
+        "protocol": {"seeds": seeds},
+        "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in keys],
+    }
+
+
+def write(table: Mapping[str, Any], path: Path) -> None:
+    """Write a table as JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
+
+
+def markdown(table: Mapping[str, Any], prefixes: Sequence[str] = ()) -> str:
+    """A table's rows, all or those whose names begin with one of `prefixes`, and its source."""
+    rows = [row for row in table["rows"] if not prefixes or row["key"].startswith(tuple(prefixes))]
+    is_speed = table["name"].startswith("speed-")  # medians of repeated measurements
+    head = _SPEED_HEAD if is_speed else _HEAD
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [_speed_line(row) if is_speed else _line(row) for row in rows]
+    source = f"`{table['command']}` on {table['machine']}"
+    return "\n".join(lines) + f"\n\n{source}.\n"
+
+
+def fill(text: str, folder: Path) -> str:
+    """The text with every marked table written anew from the JSON files in `folder`.
+
+    Raises:
+        RunError: a table is asked for that has no file.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        path = folder / f"{match[2]}.json"
+        if not path.is_file():
+            raise RunError(f"{path}: a document asks for this table; make it or take the mark out")
+        written = markdown(json.loads(path.read_text()), match[3].split())
+        return f"{match[1]}{written}{match[4]}"
+
+    return _MARKED.sub(table, text)
+
+
+def _row(
+    key: str,
+    every: Mapping[str, list[float]],
+    mean: Mapping[str, float],
+    seeds: Sequence[int],
+    verb: str,
+) -> dict[str, Any]:
+    values = every[key]
+    row: dict[str, Any] = {"key": key, "value": _digits(mean[key])}
+    if all(f"{key}.{part}" in every for part in _PARTS):
+        counts = every[f"{key}.n"]
+        hits = sum(round(v * n) for v, n in zip(values, counts, strict=True))
+        pooled = wilson(hits, round(sum(counts)))
+        row |= {"value": _digits(pooled.value), "n": round(sum(counts)),
+                "low": _digits(pooled.low), "high": _digits(pooled.high)}  # fmt: skip
+    row |= {"seeds": list(seeds), "per_seed": [_digits(value) for value in values]}
+    floor, bar = floor_of(key, mean, verb=verb), bar_of(key, verb=verb)
+    row |= {"floor": _digits(floor)} if floor is not None else {}
+    return row | ({"bar": bar.value, "at_least": bar.at_least} if bar is not None else {})
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    between = f"{row['low']:.3f} to {row['high']:.3f}" if "low" in row else ""
+    per_seed = ", ".join(map(_shown, row.get("per_seed", ())))
+    floor = _shown(row["floor"]) if "floor" in row else ""
+    cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),
+             per_seed, floor, _verdict(row)]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _speed_line(row: Mapping[str, Any]) -> str:
+    between = f"{_shown(row['low'])} to {_shown(row['high'])}" if row["n"] > 1 else ""
+    cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row["n"]),
+             _verdict(row)]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """The bar, and in words if it is missed: by the value, or by one seed of several."""
+    if "bar" not in row:
+        return ""
+    bar = Bar(row["bar"], row.get("at_least", True))
+    values = [row["value"], *row.get("per_seed", ())]
+    missed = [value for value in values if value is None or not bar.met_by(value)]
+    return f"{bar}{', missed' if missed else ''}"
+
+
+def _is_part(key: str, results: Mapping[str, float]) -> bool:
+    whole, _, last = key.rpartition(".")
+    return last in _PARTS and whole in results
+
+
+def _digits(value: float) -> float | None:
+    return None if value != value else float(f"{value:.5g}")
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.3g}"
