@@ -95,9 +95,7 @@ def collect(
     return _counts(run.folder / "episodes")
 
 
-def plan_jobs(
-    episodes: int, *, labelled_fraction: float, seed: int, first: int = 0
-) -> list[_Job]:
+def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int = 0) -> list[_Job]:
     """Which reset seed and which label each episode gets; a function of the arguments alone."""
     if episodes < 1 or not 0 <= labelled_fraction <= 1:
         raise ConfigError(

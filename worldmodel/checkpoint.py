@@ -128,7 +128,9 @@ def rebuild(description: Mapping[str, Any], path: Path | str = "model") -> World
     return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
 
 
-def _part(classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], path: Path | str) -> Any:
+def _part(
+    classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], path: Path | str
+) -> Any:
     """Build what `spec` names; only classes that are listed here can be named."""
     arguments = {key: value for key, value in spec.items() if key != "name"}
     return classes[_known(spec["name"], classes, path)](**arguments)

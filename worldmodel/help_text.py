@@ -75,7 +75,14 @@ def _entry(key: str, value: Any, documented: str, options: tuple[str, ...]) -> l
     else:
         lines = [f"  {key}={_shown(value)}"]
     if documented:
-        lines += textwrap.wrap(documented, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        margin = " " * 6
+        lines += textwrap.wrap(
+            documented,
+            92,
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_on_hyphens=False,
+        )
     if is_object:
         lines += [f"    {key}.{name}={_shown(inner)}" for name, inner in _inner(value)]
     return lines

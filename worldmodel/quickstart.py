@@ -19,6 +19,7 @@ from worldmodel.run import read_metrics
 if TYPE_CHECKING:
     from worldmodel.run import Run
 
+
 @dataclass(frozen=True)
 class Stage:
     """One verb of the story.

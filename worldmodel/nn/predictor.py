@@ -122,4 +122,3 @@ class ActionPredictor(nn.Module):
         for block in self.blocks:
             x = block(x, condition)
         return states + self.out(self.norm(x))
-

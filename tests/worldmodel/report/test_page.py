@@ -1,0 +1,114 @@
+"""The page of a run: offline, complete, and honest about what is missed or collapsed."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.fake_run import make_fake_run
+from worldmodel.errors import RunError
+from worldmodel.report import build, report
+from worldmodel.run import Run
+
+VOID = {"meta", "img", "path", "line", "circle", "rect", "wbr"}
+
+
+class Tags(HTMLParser):
+    """Checks that what is opened is closed, and keeps what is referred to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = make_fake_run(tmp_path_factory.mktemp("runs") / "quickstart")
+    return build(folder).read_text(encoding="utf-8")
+
+
+def test_it_is_one_file_that_asks_for_nothing_else(page: str) -> None:
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.sources and all(source.startswith("data:image/") for source in tags.sources)
+    assert "http" not in re.sub(r'"data:[^"]*"', "", page)
+    assert "@import" not in page and "url(" not in page and "<script" not in page
+
+
+def test_every_part_is_there(page: str) -> None:
+    for title in ("Acting", "Judging", "Learning", "Numbers", "Time", "Settings"):
+        assert f"<h2>{title}</h2>" in page
+    for kind in ("teleport", "vanish", "colour"):
+        assert f"<h3>{kind}</h3>" in page
+    assert page.count("data:image/webp") == 6
+
+
+def test_clips_move_and_loop(page: str) -> None:
+    found = re.search(r"data:image/webp;base64,([^\"]+)", page)
+    assert found is not None
+    clip = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    assert clip.n_frames == 28 and clip.info["loop"] == 0
+
+
+def test_bars_that_are_missed_are_shown_as_missed(page: str) -> None:
+    row = re.search(r"<tr><td><code>guardrail.violation_rate</code>.*?</tr>", page)
+    assert row is not None
+    assert "0.060" in row[0] and "≤ 0.05" in row[0] and "missed" in row[0]
+    assert "0.028 to 0.125" in row[0] and ">100<" in row[0]
+    assert "0.450" in row[0]  # the floor: without the guardrail
+
+
+def test_collapse_is_an_alarm(tmp_path: Path, page: str) -> None:
+    assert '<div class="alarm">' not in page
+    collapsed = build(make_fake_run(tmp_path / "quickstart", spread=0.04)).read_text()
+    assert '<div class="alarm"><b>Collapse</b> in pretrain/video' in collapsed
+
+
+def test_a_run_of_any_verb_has_a_page(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "r", verb="collect", config={"name": "<b>"}, seed=0)
+    unfinished = build(tmp_path / "r").read_text()
+    assert "not finished" in unfinished and "<h2>Numbers</h2>" not in unfinished
+    run.finish({"episodes": 3, "rate": float("nan")})
+    finished = build(tmp_path / "r").read_text()
+    assert "<code>episodes</code>" in finished
+    assert "<b>" + "</pre>" not in finished and "&lt;b&gt;" in finished
+
+
+def test_a_planning_run_by_itself_knows_its_bars(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "r", verb="plan", config={}, seed=0)
+    run.finish({"success": 0.5, "random_success": 0.125})
+    page = build(tmp_path / "r").read_text()
+    assert "≥ 0.95" in page and "missed" in page and "0.125" in page
+
+
+def test_the_verb_names_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Run.open(tmp_path / "r", verb="toy", config={}, seed=0).finish({})
+    assert report(run_folder=str(tmp_path / "r")) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "r" / "report.html")
+
+
+def test_what_is_not_a_run_or_is_damaged_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run's folder"):
+        build(tmp_path)
+    folder = make_fake_run(tmp_path / "quickstart")
+    (folder / "surprise" / "suite" / "examples.safetensors").write_bytes(b"xx")
+    with pytest.raises(RunError, match=r"examples\.safetensors: cannot be read"):
+        build(folder)
+    (folder / "plan" / "cem" / "config.yaml").write_text("[")
+    with pytest.raises(RunError, match=r"config\.yaml: is not the settings"):
+        build(folder)
