@@ -49,8 +49,8 @@ $(READY): pyproject.toml
 	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; \
 	  exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install --progress-bar off -q -e '.[dev]'
+	@echo "installing into $(VENV): about 6 GB, most of it PyTorch; minutes on a good line"
+	$(BIN)/python -m pip install -e '.[dev]'
 	@touch $@
 
 clean: ## remove what make has made; runs/ stays

@@ -48,6 +48,7 @@ def _training(folder: Path, verb: str, spread: float) -> None:
             step,
             feature_std=spread * (1 - 0.7 * fall) * wobble,
             effective_rank=70 * (1 - fall) + 4 * wobble,
+            mean_cosine=0.6 * fall * wobble,
             sigreg_over_floor=1.4 + 22 * fall * wobble,
             **{
                 "loss": 0.2 + 1.5 * fall * wobble,

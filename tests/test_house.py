@@ -150,11 +150,10 @@ def test_importing_the_package_leaves_torch_for_later() -> None:
 def test_every_package_is_listed_for_the_wheel() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = set(project["tool"]["setuptools"]["packages"])
-    found = {
-        module_of(path) for path in [*FILES, ROOT / "configs" / "__init__.py"]
-        if path.name == "__init__.py"
-    }  # fmt: skip
-    assert listed == {name.replace("worldmodel.worldmodel", "worldmodel") for name in found}
+    found = {module_of(path) for path in FILES if path.name == "__init__.py"}
+    groups = {path.parent for path in (ROOT / "configs").rglob("*.yaml")}
+    found |= {".".join(["worldmodel", *path.relative_to(ROOT).parts]) for path in groups}
+    assert listed == found
 
 
 @pytest.fixture(scope="session")

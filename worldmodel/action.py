@@ -29,8 +29,8 @@ Tune = Literal["none", "all"]
 class ActionLearner(Learner):
     """Learns to predict states under actions, one step ahead and rolled out.
 
-    A linear inverse model reads the action block from a state and the next one, so that states
-    hold what actions change (its weights are not kept).
+    While the encoder learns, a linear inverse model reads the action block from a state and the
+    next one, so that states hold what actions change (its weights are not kept).
 
     Args:
         model: with a head and an action predictor.
@@ -77,7 +77,7 @@ class ActionLearner(Learner):
             "prediction": (predicted - states[:, 1:]).square().mean(),
             "rollout": (imagined - states[:, 1:]).square().mean(),
         }
-        if self.inverse_weight:
+        if not self.frozen and self.inverse_weight:
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
             normal = (actions - self.model.action_mean) / self.model.action_std
             error = (self.inverse(pairs) - normal).square().mean()
@@ -140,7 +140,7 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
 def train(
     run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
     encoder: str | None = None, model: Architecture | None = None, tune: Tune = "none",
-    batch: int = 128, length: int = 5, inverse_weight: float = 1.0, noise: float = 0.0,
+    batch: int = 64, length: int = 5, inverse_weight: float = 1.0, noise: float = 0.0,
     seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Learn what actions do; leaves the whole model in `run.model_folder`.

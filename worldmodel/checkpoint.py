@@ -15,11 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldmodel.data.files import whole_file
-from worldmodel.errors import CheckpointError, nearest
+from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
 
 FORMAT_VERSION = 1
+
+# What text that is no description of a model ends in: no JSON, wrong keys and types, sizes that
+# nothing can be built with.
+_NOT_A_DESCRIPTION = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError,
+    ConfigError,
+)  # fmt: skip
 
 
 def save(model: WorldModel, folder: Path | str) -> Path:
@@ -112,7 +119,7 @@ def _build(path: Path) -> WorldModel:
                 "load it with the version that wrote it"
             )
         return rebuild(description, path)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as cause:
+    except _NOT_A_DESCRIPTION as cause:
         raise CheckpointError(
             f"{path}: is not the description of a model ({cause!r}); train the model again"
         ) from cause
@@ -188,15 +195,16 @@ def load_training(
     weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights")}
     _fit(weights, modules, path)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, moment = name.split(".")
-            state.setdefault(int(index), {})[moment] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
     try:
-        return int(header["step"]), float(header["elapsed"])
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, moment = name.split(".")
+                state.setdefault(int(index), {})[moment] = value
+        step, elapsed = int(header["step"]), float(header["elapsed"])
     except (KeyError, ValueError) as cause:
         raise CheckpointError(
-            f"{path}: is not a training state (no step); remove it to train from the start"
+            f"{path}: is not a training state ({cause!r}); remove it to train from the start"
         ) from cause
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    return step, elapsed

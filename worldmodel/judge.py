@@ -100,16 +100,16 @@ def _curves(
 def _compare(
     kind: str, possible: dict[str, Tensor], impossible: dict[str, Tensor], *, reduction: Reduction
 ) -> dict[str, float]:
-    """Pair accuracy (a tie counts as wrong) and AUROC of the model and its baselines."""
+    """Pair accuracy (a tie counts half) and AUROC of the model and its baselines."""
     results: dict[str, float] = {}
     for name, prefix in (("model", ""), ("pixel", "pixel_"), ("copy", "copy_")):
         before, after = (
             (x[name].amax(dim=1) if reduction == "max" else x[name].mean(dim=1)).double().numpy()
             for x in (possible, impossible)
         )
-        results |= rate_results(
-            f"{kind}.{prefix}pair_accuracy", int((after > before).sum()), len(before)
-        )
+        # A tie is a coin's throw: a baseline that sees no difference is right half of the time.
+        right = float((after > before).sum()) + 0.5 * float((after == before).sum())
+        results |= rate_results(f"{kind}.{prefix}pair_accuracy", right, len(before))
         area = auroc(before, after)
         key = f"{kind}.{prefix}auroc"
         results |= {key: area[0], f"{key}.low": area[1], f"{key}.high": area[2]}

@@ -140,7 +140,8 @@ class MaskedPrediction(nn.Module):
         """Squared errors of the latents of which something is hidden."""
         targets = self._targets(frames, latents)[..., : self.head.dim]
         to_predict = hidden_latents(mask, grid, per_token=self.head.per_token)  # b t m, bool
-        start = start_from(latents[..., : self.head.dim], to_predict.any(dim=2))
+        # Of what is neither seen nor predicted (see `Mixture`) the start must not know either.
+        start = start_from(latents[..., : self.head.dim], ~seen_whole(mask, grid))
         seen, unseen = context_latents(self.encoder, self.head, frames, mask.context)
         return (self.predictor(seen, unseen, start) - targets)[to_predict].square()
 
@@ -176,6 +177,14 @@ def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
     return hidden if per_token else hidden.any(dim=2, keepdim=True)
 
 
+def seen_whole(mask: Mask, grid: Grid) -> Tensor:
+    """Of which tubelets every token is visible: b t, bool."""
+    t, h, w = grid
+    places = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
+    places = places.scatter(1, mask.context, True)
+    return rearrange(places, "b (t n) -> b t n", t=t).all(dim=2)
+
+
 def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
     """What a prediction adds to: the latents of the nearest tubelet that is seen whole.
 
@@ -184,7 +193,7 @@ def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
 
     Args:
         latents: b t m d.
-        hidden: b t, bool: something of the tubelet is hidden.
+        hidden: b t, bool: not all of the tubelet is seen.
 
     Returns:
         b t m d.

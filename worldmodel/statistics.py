@@ -21,7 +21,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: int, *, confidence: float = 0.95) -> Interval:
     """A rate with its score interval (Wilson 1927, without continuity correction).
 
     Unlike the interval of the normal approximation it stays inside [0, 1] and says something at
@@ -39,7 +39,7 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
     return Interval(rate, low, high)
 
 
-def rate_results(name: str, successes: int, n: int) -> dict[str, float]:
+def rate_results(name: str, successes: float, n: int) -> dict[str, float]:
     """A rate as `metrics.json` keeps it: `name`, `name.n`, `name.low`, `name.high` (95 %)."""
     value, low, high = wilson(successes, n)
     return {name: value, f"{name}.n": float(n), f"{name}.low": low, f"{name}.high": high}

@@ -16,7 +16,7 @@ def finished(folder: Path, seed: int, successes: int, verb: str = "quickstart") 
     run = Run.open(folder, verb=verb, config={"seed": seed}, seed=seed)
     rates = rate_results("plan.success", successes, 100)
     floors = rate_results("plan.random_success", 5 + seed, 100)
-    run.finish({**rates, **floors, "probe.position_r2": 0.97 + 0.01 * seed, "only.%d" % seed: 1})
+    run.finish({**rates, **floors, "probe.position_r2": 0.97 + 0.01 * seed, f"only.{seed}": 1})
     return folder
 
 

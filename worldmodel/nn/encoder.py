@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from worldmodel.errors import ConfigError
 from worldmodel.nn.blocks import Block
 from worldmodel.nn.patches import Grid, Rotary3D, Tubelets
 
@@ -64,6 +65,10 @@ class VideoViT(Encoder):
         tubelet_frames: int = 2,
     ) -> None:  # fmt: skip
         super().__init__()
+        if heads < 1 or width < 1 or width % (2 * heads):
+            raise ConfigError(
+                f"an encoder's width must be a multiple of 2 * heads, got {width} and {heads}"
+            )
         self.spec = dict(
             width=width, depth=depth, heads=heads, patch=patch, tubelet_frames=tubelet_frames
         )

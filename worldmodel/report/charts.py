@@ -28,6 +28,7 @@ class Frame:
     left: float = 44
     right: float = 10
     log_y: bool = False
+    holds: tuple[float, ...] = ()  # values of y that the axis includes in any case
     x_label: str = "step"
 
 
@@ -39,6 +40,7 @@ def line_chart(curves: Mapping[str, Curve], frame: Frame, *, marks: Sequence[flo
     if not xs or not ys:
         return '<p class="soft">nothing to draw</p>'
     x_low, x_high = frame.x_range or (min(xs), max(xs))
+    ys += frame.holds
     ticks = _log_ticks(min(ys), max(ys)) if frame.log_y else _ticks(min(ys), max(ys))
     low, high = min(ticks[0], min(ys)), max(ticks[-1], max(ys))
     top, bottom = 8.0, frame.height - (24 if frame.x_label else 8)

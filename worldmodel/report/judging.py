@@ -63,8 +63,8 @@ def _clips(examples: Examples) -> str:
             times = examples.times[index]
             x, label, span = times[examples.score_frames], "seconds", (times[0], times[-1])
         curve = {"surprise": Curve(x.tolist(), examples.scores[index].tolist(), _IMPOSSIBLE)}
-        shown = Frame(width=1000, height=170, x_range=span, left=40, right=10, x_label=label)
-        chart = f'<div class="row"><span>surprise</span>{line_chart(curve, shown)}</div>'
+        shown = Frame(width=1000, height=170, x_range=span, left=0, right=0, x_label=label)
+        chart = _beside(line_chart(curve, shown))
         rows = _row("frames", frames[chosen])
         figures.append(f'<figure class="card strip">{rows}{chart}</figure>')
     return "".join(figures)
@@ -82,5 +82,8 @@ def _aligned(curves: dict[str, Curve], shape: tuple[int, ...], *, marks: Sequenc
     edge = (w / 2) / (w + _GAP)  # half a frame, in frames
     frame = Frame(width=width, height=width * 0.14, x_range=(-edge, t - 1 + edge), left=0, right=0,
                   x_label="")  # fmt: skip
-    return (f'<div class="row"><span>surprise</span>{line_chart(curves, frame, marks=marks)}'
-            "</div>")  # fmt: skip
+    return _beside(line_chart(curves, frame, marks=marks))
+
+
+def _beside(chart: str) -> str:
+    return f'<div class="row"><span class="beside">surprise</span>{chart}</div>'

@@ -7,11 +7,12 @@ from worldmodel.diagnostics import MIN_STD
 from worldmodel.report.charts import NUM_COLOURS, Curve, Frame, legend, line_chart
 from worldmodel.report.folder import Stage
 
+# What each number says, and the values that its axis includes.
 _DIAGNOSTICS = {
-    "feature_std": "spread of features: 1 is what SIGReg asks for, 0 is collapse",
-    "effective_rank": "effective rank: how many directions are in use",
-    "sigreg_over_floor": "SIGReg over its floor: 1 is Gaussian",
-    "mean_cosine": "mean cosine between inputs: 1 is collapse",
+    "feature_std": ("spread of features (1: healthy)", (0.0, 1.0)),
+    "effective_rank": ("effective rank", (0.0,)),
+    "sigreg_over_floor": ("SIGReg / floor (1: Gaussian)", (0.0, 1.0)),
+    "mean_cosine": ("mean cosine (1: collapse)", (0.0, 1.0)),
 }
 
 
@@ -19,12 +20,13 @@ def alarms(stages: Sequence[Stage]) -> str:
     """A box for each training whose features had collapsed when it ended."""
     boxes = []
     for stage in stages:
-        last = {name: values[-1] for name, (_, values) in stage.columns().items()}
+        last = {name: values[-1] for name, (_, values) in stage.columns().items()} | stage.results
         spread = last.get("feature_std")
-        if stage.results.get("collapsed", 0) > 0 or (spread is not None and not spread >= MIN_STD):
-            words = "" if spread is None else f": features have a spread of {spread:.3g}, not 1"
-            boxes.append(f'<div class="alarm"><b>Collapse</b> in {escape(stage.name)}{words}. '
-                         "What follows it is not to be trusted.</div>")  # fmt: skip
+        collapsed = last.get("collapsed", 0) > 0 or (spread is not None and not spread >= MIN_STD)
+        if collapsed and stage.verb in ("pretrain", "train"):
+            words = ", ".join(f"{name} {last[name]:.3g}" for name in _DIAGNOSTICS if name in last)
+            boxes.append(f'<div class="alarm"><b>Collapse</b> in {escape(stage.name)}: {words}. '
+                         "What was made from it is not to be trusted.</div>")  # fmt: skip
     return "".join(boxes)
 
 
@@ -48,9 +50,14 @@ def _cards(stage: Stage) -> str:
     colours = {name: curve.colour for name, curve in curves.items()}
     values = [y for curve in curves.values() for y in curve.y if y > 0]
     log_y = bool(values) and max(values) > 20 * min(values)
-    charts = [(f"{stage.name}: loss", line_chart(curves, Frame(log_y=log_y)) + legend(colours))]
-    for name, title in _DIAGNOSTICS.items():
+    wide = Frame(width=760, log_y=log_y)
+    title = f"{escape(stage.name)}: loss"
+    cards = [f'<div class="card wide"><h3>{title}</h3>{line_chart(curves, wide)}'
+             f"{legend(colours)}</div>"]  # fmt: skip
+    for name, (says, holds) in _DIAGNOSTICS.items():
         if name in columns:
-            charts.append((title, line_chart({name: Curve(*columns[name])}, Frame())))
-    cards = [f'<div class="card"><h3>{escape(title)}</h3>{chart}</div>' for title, chart in charts]
+            chart = line_chart(
+                {name: Curve(*columns[name])}, Frame(width=340, height=200, holds=holds)
+            )
+            cards.append(f'<div class="card"><h3>{says}</h3>{chart}</div>')
     return f'<div class="grid" style="margin-top:1rem">{"".join(cards)}</div>'

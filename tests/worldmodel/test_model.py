@@ -1,0 +1,166 @@
+import pytest
+import torch
+
+from tests.worldmodel.toys import noise, seeded, small, small_model
+from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.model import WorldModel
+from worldmodel.types import Clip, History
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = small_model(window=2)
+    model.action_mean.copy_(torch.tensor([0.5, -0.5, 0.5, -0.5]))
+    model.action_std.copy_(torch.tensor([2.0, 0.5, 2.0, 0.5]))
+    return model
+
+
+def clip_of(frames):
+    times = torch.arange(frames.shape[1], dtype=torch.float64) / 10
+    return Clip(frames, times.expand(len(frames), -1))
+
+
+CLIP = clip_of(noise(2, 8, 3, 16, 16))
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=seeded(seed))
+
+
+def history(t, d=16):
+    return History(normal(t, d, seed=1), normal(t - 1, 4, seed=2))
+
+
+def test_a_model_says_what_it_takes(model):
+    assert (model.state_dim, model.action_dim, model.size) == (16, 2, 16)
+    assert model.tubelet_frames == model.action_block == 2
+    assert model.device == torch.device("cpu")
+
+
+def test_encode_gives_tokens_on_their_grid_with_the_time_of_their_last_frame(model):
+    latents = model.encode(CLIP)
+    assert latents.tokens.shape == (2, 4 * 2 * 2, 24)
+    assert latents.grid == (4, 2, 2)
+    assert torch.equal(latents.times, CLIP.times[:, 1::2])
+    with pytest.raises(ShapeError, match="do not divide into tubelets"):
+        model.encode(clip_of(noise(1, 3, 3, 16, 16)))
+
+
+def test_a_state_knows_its_own_tubelet_only(model):
+    states = model.states(CLIP)
+    assert states.shape == (2, 4, 16)
+    changed = CLIP.frames.clone()
+    changed[0, 4:6] = 0
+    other = model.states(clip_of(changed))
+    differs = ~torch.isclose(states, other, atol=1e-5).all(2)
+    assert differs.nonzero().tolist() == [[0, 2]]
+    alone = model.states(clip_of(CLIP.frames[:, 4:6]))
+    assert torch.allclose(alone[:, 0], states[:, 2], atol=1e-5)
+    assert torch.allclose(model.latents(CLIP)[:, :, 0], states[..., :12])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3, 16, 16), (1, 2, 3, 16, 24), (1, 2, 3, 32, 32)])
+def test_states_refuse_other_sizes(model, shape):
+    with pytest.raises(ShapeError, match="clips of 16 x 16 pixels and a multiple of 2 frames, got"):
+        model.states(clip_of(noise(*shape)))
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("past", [1, 2, 5])
+def test_a_rollout_is_predict_step_by_step(window, past):
+    model = small_model(window=window)
+    start, plans = history(past), normal(3, 4, 4, seed=5)
+    imagined = model.rollout(start, plans)
+    assert imagined.shape == (3, 4, 16)
+    for k in range(3):
+        states, actions = start.states, start.actions
+        for step in range(4):
+            actions = torch.cat([actions, plans[k, step : step + 1]])
+            seen = states[-window:], actions[-len(states[-window:]) :]
+            following = model.predict(seen[0][None], seen[1][None])[0, -1:]
+            assert torch.allclose(following[0], imagined[k, step], atol=1e-4)
+            states = torch.cat([states, following])
+
+
+def test_a_rollout_looks_no_further_back_than_its_window(model):
+    long = history(5)
+    short = History(long.states[-2:], long.actions[-1:])
+    plans = normal(3, 2, 4)
+    assert torch.equal(model.rollout(long, plans), model.rollout(short, plans))
+    shorter = History(long.states[-1:], long.actions[:0])
+    assert not torch.allclose(model.rollout(long, plans), model.rollout(shorter, plans), atol=1e-3)
+
+
+def test_a_rollout_can_be_differentiated_and_is_causal(model):
+    plans = normal(2, 3, 4).requires_grad_()
+    imagined = model.rollout(history(2), plans)
+    (gradient,) = torch.autograd.grad(imagined[0, 1].sum(), plans)
+    assert gradient[0, :2].abs().min() > 0  # each number of both blocks
+    assert not gradient[0, 2].any() and not gradient[1].any()  # neither later ones nor other plans
+
+    direction = normal(2, 3, 4, seed=8)
+    with torch.no_grad():
+        double = [x.double() for x in (plans, direction)]
+        precise = small_model().double()
+        past = History(*(x.double() for x in (history(2).states, history(2).actions)))
+        up, down = (
+            precise.rollout(past, double[0] + s * double[1])[:, -1].sum() for s in (1e-5, -1e-5)
+        )
+    plans = plans.detach().double().requires_grad_()
+    (gradient,) = torch.autograd.grad(precise.rollout(past, plans)[:, -1].sum(), plans)
+    slope = (gradient * double[1]).sum().item()
+    assert slope == pytest.approx((up - down).item() / 2e-5, rel=1e-5)
+
+
+def test_actions_are_taken_in_the_units_of_the_world(model):
+    states, actions = normal(1, 2, 16), normal(1, 2, 4)
+    normalised = (actions - model.action_mean) / model.action_std
+    assert torch.equal(model.predict(states, actions), model.action_predictor(states, normalised))
+    assert not torch.allclose(
+        model.predict(states, actions), model.action_predictor(states, actions), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_foresight_knows_what_was_seen_and_a_target_its_own_tubelet(per_token):
+    model = small_model(per_token=per_token)
+    predicted, came = model.foresee(CLIP, seen=2)
+    assert predicted.shape == came.shape == (2, 4 if per_token else 1, 12)
+    frames = CLIP.frames.clone()
+    frames[:, 4:] = 0  # from the predicted tubelet on
+    again, other = model.foresee(clip_of(frames), seen=2)
+    assert torch.equal(predicted, again) and not torch.allclose(came, other, atol=1e-3)
+    assert torch.equal(came, model.latents(clip_of(CLIP.frames[:, :6]))[:, 2])
+    frames = CLIP.frames.clone()
+    frames[:, 3] = 0  # what is seen
+    again, other = model.foresee(clip_of(frames), seen=2)
+    assert not torch.allclose(predicted, again, atol=1e-3)
+    assert torch.allclose(came, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("seen", [0, 4, -1])
+def test_foresight_needs_something_to_see_and_to_predict(model, seen):
+    with pytest.raises(ShapeError, match="nothing to predict"):
+        model.foresee(CLIP, seen=seen)
+
+
+@pytest.mark.parametrize(
+    "use, words",
+    [
+        (lambda m: m.states(CLIP), "no head yet: run `worldmodel pretrain`"),
+        (lambda m: m.state_dim, "no head yet: run `worldmodel pretrain`"),
+        (lambda m: m.foresee(CLIP, seen=1), "no masked predictor yet: run `worldmodel pretrain`"),
+        (
+            lambda m: m.rollout(history(1), torch.zeros(1, 1, 4)),
+            "no action predictor yet: run `worldmodel train`",
+        ),
+    ],
+)
+def test_missing_parts_say_what_to_run(use, words):
+    with pytest.raises(WorldModelError, match=words):
+        use(WorldModel(small().encoder, size=16))
+
+
+def test_latents_of_tokens_are_no_states():
+    with pytest.raises(WorldModelError, match="model.latent_per_token=false"):
+        small_model(per_token=True).states(CLIP)
