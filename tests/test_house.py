@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -23,7 +24,7 @@ LAYERS = (
     ("run", "epps_pulley", "sigreg", "masks"),
     ("diagnostics", "regularisers", "objectives"),
     ("architecture", "model", "checkpoint"),
-    ("train", "surprise"),
+    ("train", "surprises"),
     ("pretrain", "action", "probe", "judge", "bench"),
     ("report", "results"),
     ("targets", "settings", "execute", "doctor", "help_text"),
@@ -160,14 +161,10 @@ def test_every_package_is_listed_for_the_wheel() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    listing = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for name in listing.stdout.splitlines():  # the checkout itself stays clean of build folders
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for room in (*ROOMS, "configs"):  # copied, so that the checkout stays clean of build folders
+        shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
     words = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     done = subprocess.run([*words, "-w", str(out), str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

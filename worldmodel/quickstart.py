@@ -113,8 +113,10 @@ def gather(found: Mapping[str, float], names: Mapping[str, str]) -> dict[str, fl
 
 
 def _adopt_model(run: "Run", stages: Sequence[Stage]) -> None:
-    """Copy the last model that the story trained to the story's own folder."""
+    """Copy the last model that the story trained, if any, to the story's own folder."""
     trained = [s for s in stages if s.verb in ("pretrain", "train")]
+    if not trained:
+        return
     source = run.folder / trained[-1].verb / trained[-1].name / "model"
     run.model_folder.mkdir(exist_ok=True)
     for name in ("model.safetensors", "model.json"):

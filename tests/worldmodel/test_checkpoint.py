@@ -261,14 +261,18 @@ def test_a_training_state_of_another_model(tmp_path):
     path = tmp_path / "training.safetensors"
     written(path)
     modules, optimiser = training(width=5)
-    refused(path, "has shape", read=lambda p: load_training(p, modules=modules, optimiser=optimiser))
+    refused(
+        path, "has shape", read=lambda p: load_training(p, modules=modules, optimiser=optimiser)
+    )
 
 
 def test_a_truncated_training_state(tmp_path):
     path = tmp_path / "training.safetensors"
     modules, optimiser = written(path)
     path.write_bytes(path.read_bytes()[:-10])
-    refused(path, "truncated", read=lambda p: load_training(p, modules=modules, optimiser=optimiser))
+    refused(
+        path, "truncated", read=lambda p: load_training(p, modules=modules, optimiser=optimiser)
+    )
 
 
 @pytest.mark.parametrize(

@@ -268,7 +268,9 @@ def test_attention_is_causal_only_where_asked():
     x = normal(1, 4, 8)
     changed = x.clone()
     changed[:, -1] += 1
-    assert torch.allclose(attention(x, causal=True)[:, :-1], attention(changed, causal=True)[:, :-1])
+    assert torch.allclose(
+        attention(x, causal=True)[:, :-1], attention(changed, causal=True)[:, :-1]
+    )
     assert not torch.allclose(attention(x)[:, :-1], attention(changed)[:, :-1], atol=1e-3)
 
 

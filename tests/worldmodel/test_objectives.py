@@ -50,7 +50,9 @@ def test_every_kind_of_mask_trains_every_part(kind, per_token):
     learner = objective(kind, per_token=per_token, regulariser=SIGReg(num_slices=32))
     losses = learner(FRAMES, step=0, generator=seeded())
     assert set(losses.terms) == {"prediction", "regulariser"}
-    assert losses.total.item() == pytest.approx(sum(x.item() for x in losses.terms.values()), rel=1e-5)
+    assert losses.total.item() == pytest.approx(
+        sum(x.item() for x in losses.terms.values()), rel=1e-5
+    )
     assert losses.features.shape == (3 * (4 if per_token else 1), 6, 12)
     assert not losses.features.requires_grad
     found = gradients(learner, losses.total)
@@ -216,7 +218,10 @@ def test_masks_come_from_the_generator():
 def test_hidden_latents_are_tokens_or_tubelets():
     mask = Mask(torch.tensor([[0, 1, 2, 3, 4]]), torch.tensor([[5, 7]]))
     per_token = hidden_latents(mask, (3, 2, 2), per_token=True)
-    assert per_token.shape == (1, 3, 4) and per_token.flatten().nonzero().flatten().tolist() == [5, 7]
+    assert per_token.shape == (1, 3, 4) and per_token.flatten().nonzero().flatten().tolist() == [
+        5,
+        7,
+    ]
     per_tubelet = hidden_latents(mask, (3, 2, 2), per_token=False)
     assert per_tubelet.tolist() == [[[False], [True], [False]]]
 

@@ -10,18 +10,21 @@ from worldmodel.nn.blocks import AdaLNBlock
 class MaskedPredictor(nn.Module):
     """Fills in the latents of hidden tubelets from those of visible ones; needs no actions.
 
-    A hidden tubelet is predicted from the nearest one that is seen, by one network for what comes
-    after it and one for what came before; a tubelet of which a part is seen, from that part, by a
-    third. Each adds to a start, so that it says at first that nothing changes.
+    A hidden tubelet is predicted from the nearest one that is seen. With latents (z, c), z being
+    what is predicted and c what is only seen, at `n` tubelets after it (before it, where n < 0):
 
-    Three small networks, and not one transformer over time with mask tokens as V-JEPA's (Bardes et
-    al. 2024, arXiv:2404.08471): a network that has to multiply motion by the direction of time
-    itself learnt it late (docs/results).
+        z(n) = z + n B c + f(z, |n|),   one f for after, one for before, B a matrix
+
+    so c is how z changes: what is linear in z, such as a place, has a velocity that is linear in c.
+    (Were c an input of f, it could hold velocity in a different way at each place. With one
+    transformer over time and mask tokens, as V-JEPA's predictor, Bardes et al. 2024,
+    arXiv:2404.08471, motion was hardly learnt: it had to multiply by the direction of time.)
+    A tubelet of which a part is seen is predicted from that part.
 
     Args:
         latents: number of latents of a tubelet: one, or one for each token.
         seen_width: numbers in a latent that is seen.
-        target_width: numbers in a latent that is predicted.
+        target_width: numbers in a latent that is predicted, the first of those.
         width: of the networks.
     """
 
@@ -32,9 +35,13 @@ class MaskedPredictor(nn.Module):
         self.spec = dict(
             latents=latents, seen_width=seen_width, target_width=target_width, width=width
         )
-        self.latents = latents
-        inputs, outputs = latents * seen_width + 1, latents * target_width
-        self.after, self.before, self.within = (_change(inputs, width, outputs) for _ in range(3))
+        self.latents, self.target_width = latents, target_width
+        seen, target = latents * seen_width, latents * target_width
+        self.velocity = nn.Linear(seen - target, target, bias=False) if seen > target else None
+        self.after, self.before = (_change(target + 1, width, target) for _ in range(2))
+        self.within = _change(seen, width, target)
+        if self.velocity is not None:
+            nn.init.zeros_(self.velocity.weight)
 
     def forward(self, seen: Tensor, hidden: Tensor, start: Tensor) -> Tensor:
         """Predict the latents of every tubelet.
@@ -42,21 +49,29 @@ class MaskedPredictor(nn.Module):
         Args:
             seen: b t m d, latents of what is visible of each tubelet; any value where nothing is.
             hidden: b t, bool: nothing of the tubelet is visible.
-            start: b t m d, what the prediction adds to.
+            start: b t m d of `target_width`, what the prediction adds to.
 
         Returns:
             b t m d of `target_width`.
         """
         near = nearest_seen(hidden)  # b t
         ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in tubelets
-        index = near[:, :, None, None].expand_as(seen)
-        x = rearrange(seen.gather(1, index), "b t m d -> b t (m d)")
-        x = torch.cat([x, ahead[..., None].abs().to(x.dtype)], dim=-1)
-        change = x.new_zeros(*x.shape[:2], start.shape[2] * start.shape[3])
-        for network, place in (
-            (self.after, ahead > 0), (self.before, ahead < 0), (self.within, ahead == 0),
-        ):  # fmt: skip
-            change = change.masked_scatter(place[..., None], network(x[place]))
+        from_ = seen.gather(1, near[:, :, None, None].expand_as(seen))
+        places, motions = (
+            rearrange(x, "b t m d -> b t (m d)")
+            for x in from_.split([self.target_width, seen.shape[-1] - self.target_width], dim=-1)
+        )
+        steps = ahead[..., None].to(places.dtype)
+        timed = torch.cat([places, steps.abs()], dim=-1)
+        change = torch.zeros_like(places)
+        if self.velocity is not None:
+            change = change + steps * self.velocity(motions)
+        for network, x, place in (
+            (self.after, timed, ahead > 0),
+            (self.before, timed, ahead < 0),
+            (self.within, torch.cat([places, motions], dim=-1), ahead == 0),
+        ):
+            change = change.masked_scatter(place[..., None], change[place] + network(x[place]))
         return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
 
 

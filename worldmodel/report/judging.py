@@ -29,15 +29,18 @@ def section(stages: Sequence[Stage]) -> str:
 
 
 def _pairs(examples: Examples) -> str:
-    """For each kind the pair whose separation is the median one: neither best nor worst."""
     figures = []
     for kind in dict.fromkeys(examples.kinds):
-        rows = [i for i, name in enumerate(examples.kinds) if name == kind]
-        rows.sort(key=lambda i: examples.scores[2 * i + 1].max() - examples.scores[2 * i].max())
-        pair = rows[len(rows) // 2]
-        figures.append(_pair(examples, kind, pair))
+        figures.append(_pair(examples, kind, median_pair(examples, kind)))
     colours = {"possible": _POSSIBLE, "impossible": _IMPOSSIBLE}
     return f"{''.join(figures)}{legend(colours)}"
+
+
+def median_pair(examples: Examples, kind: str) -> int:
+    """The pair of a kind whose separation is the median one: neither best nor worst."""
+    rows = [i for i, name in enumerate(examples.kinds) if name == kind]
+    rows.sort(key=lambda i: examples.scores[2 * i + 1].max() - examples.scores[2 * i].max())
+    return rows[len(rows) // 2]
 
 
 def _pair(examples: Examples, kind: str, pair: int) -> str:

@@ -6,8 +6,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from tests.fake_run import make_fake_run
 from worldmodel.errors import RunError
@@ -96,10 +98,39 @@ def test_a_planning_run_by_itself_knows_its_bars(tmp_path: Path) -> None:
     assert "≥ 0.95" in page and "missed" in page and "0.125" in page
 
 
+def test_a_real_video_has_its_curve_over_seconds(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "r", verb="surprise", config={}, seed=0)
+    frames = np.zeros((1, 40, 8, 8, 3), np.uint8)
+    tensors = {
+        "frames": frames,
+        "scores": np.linspace(0, 1, 19, dtype=np.float32)[None],
+        "step": np.array([-1]),
+        "times": np.linspace(0.0, 7.8, 40)[None],
+    }
+    save_file(tensors, tmp_path / "r" / "examples.safetensors", {"kinds": "[]"})
+    run.finish({"max": 1.0})
+    page = build(tmp_path / "r").read_text()
+    assert "<h2>Judging</h2>" in page and "seconds 7.8" in page
+    assert "impossible" not in page
+
+
 def test_the_verb_names_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Run.open(tmp_path / "r", verb="toy", config={}, seed=0).finish({})
     assert report(run_folder=str(tmp_path / "r")) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "r" / "report.html")
+
+
+def test_the_picture_of_a_story(tmp_path: Path) -> None:
+    folder = make_fake_run(tmp_path / "quickstart")
+    assert report(run_folder=str(folder), picture=str(tmp_path / "story.png")) == 0
+    picture = Image.open(tmp_path / "story.png").convert("RGB")
+    assert picture.width > 1000
+    colours = {colour for _, colour in picture.getcolors(2**24) or []}
+    assert (46, 178, 112) in colours  # the goal
+    assert (200, 85, 61) in colours  # the surprise
+    Run.open(tmp_path / "r", verb="toy", config={}, seed=0).finish({})
+    with pytest.raises(RunError, match="a picture needs a planning run"):
+        report(run_folder=str(tmp_path / "r"), picture=str(tmp_path / "no.png"))
 
 
 def test_what_is_not_a_run_or_is_damaged_is_named(tmp_path: Path) -> None:

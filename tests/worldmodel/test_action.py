@@ -1,0 +1,207 @@
+"""What actions do, learnt from a dot whose dynamics are known: p' = p + 2 a, in pixels."""
+
+import pytest
+import torch
+
+from tests.worldmodel.toys import small, small_model, write_dots
+from worldmodel import checkpoint
+from worldmodel.action import ActionLearner, all_states, begin, imagine, one_step, train
+from worldmodel.data.episodes import Episodes
+from worldmodel.data.segments import EpisodeDataset, load_arrays
+from worldmodel.errors import ConfigError
+from worldmodel.regularisers import SIGReg
+from worldmodel.run import Run
+from worldmodel.train import Optimisation
+from worldmodel.types import History
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    top = tmp_path_factory.mktemp("dots")
+    return (
+        write_dots(top / "some", episodes=30, seed=0, labelled=25),
+        write_dots(top / "others", episodes=6, seed=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def data(folders):
+    return EpisodeDataset(load_arrays(Episodes(folders[0]).labelled))
+
+
+@pytest.fixture
+def open_run(tmp_path):
+    runs = []
+
+    def open_run(name="run"):
+        runs.append(Run.open(tmp_path / name, verb="train", config={}, seed=0))
+        return runs[-1]
+
+    yield open_run
+    for run in runs:
+        run.close()
+
+
+def settings(steps, **changed):
+    return Optimisation(steps, learning_rate=3e-3, log_every=20, **changed)
+
+
+def learn(run, folder, steps, **changed):
+    chosen = {"model": small(), "batch": 32, "length": 4, **changed}
+    return train(
+        run,
+        episodes=str(folder),
+        regulariser=SIGReg(num_slices=64),
+        optimisation=settings(steps),
+        **chosen,
+    )
+
+
+def errors(model, folder):
+    """Mean squared errors of rollouts of four blocks, with right, no and other actions."""
+    segments = EpisodeDataset(load_arrays(Episodes(folder))).sweep(length=5, stride=4)
+    with torch.no_grad():
+        states = model.states(segments.clip())
+        found = {}
+        for name, actions in {
+            "right": segments.actions,
+            "other": segments.actions.roll(1, 0),
+        }.items():
+            rolled = [
+                model.rollout(History(s[:1], a[:0]), a[None])[0]
+                for s, a in zip(states, actions, strict=True)
+            ]
+            found[name] = (torch.stack(rolled) - states[:, 1:]).square().mean().item()
+    found["copy"] = (states[:, :1] - states[:, 1:]).square().mean().item()
+    return found
+
+
+def test_rollouts_learn_what_actions_do(open_run, folders):
+    run = open_run()
+    results = learn(run, folders[0], 250)
+    model = checkpoint.load(run.folder)
+    found = errors(model, folders[1])
+    assert found["copy"] > 0.2  # states tell where the dot is: this is not collapse
+    assert found["right"] < 0.35 * found["copy"]
+    assert found["right"] < 0.35 * found["other"]
+    assert model.action_dim == 2 and model.masked_predictor is None
+    assert results["steps"] == 250 and results["episodes"] == 25
+    assert results["frames"] == 25 * 24
+
+
+def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
+    before = small_model(action_dim=3)
+    checkpoint.save(before, tmp_path / "pretrained")
+    run = open_run()
+    learn(run, folders[0], 30, encoder=str(tmp_path / "pretrained"), tune="none")
+    after = checkpoint.load(run.folder)
+    kept = {"encoder", "head", "masked_predictor"}
+    for name, value in before.state_dict().items():
+        if name.split(".")[0] in kept:
+            assert torch.equal(value, after.state_dict()[name]), name
+    new = begin(small(), EpisodeDataset(load_arrays(Episodes(folders[0]).labelled)), encoder=None)
+    weight = "action_predictor.out.weight"
+    assert not torch.equal(after.state_dict()[weight], new.state_dict()[weight])
+    assert after.action_dim == 2  # of the episodes
+
+
+def test_tuned_parts_change_and_the_masked_predictor_is_let_go(open_run, folders, tmp_path):
+    before = small_model()
+    checkpoint.save(before, tmp_path / "pretrained")
+    run = open_run()
+    learn(run, folders[0], 5, encoder=str(tmp_path / "pretrained"), tune="all")
+    after = checkpoint.load(run.folder)
+    weight = "encoder.tubelets.embed.weight"
+    assert not torch.equal(before.state_dict()[weight], after.state_dict()[weight])
+    assert torch.allclose(before.state_dict()[weight], after.state_dict()[weight], atol=0.05)
+    assert after.masked_predictor is None
+
+
+def learner(data, *, frozen, **changed):
+    model = begin(small(), data, encoder=None)
+    return ActionLearner(
+        model,
+        data,
+        regulariser=SIGReg(num_slices=32),
+        frozen=frozen,
+        **{"batch": 8, "length": 4, "inverse_weight": 1.0, "noise": 0.0, "seed": 0, **changed},
+    ).eval()
+
+
+def test_kept_states_are_those_of_the_frames(data):
+    frozen = learner(data, frozen=True)
+    for step in range(5):  # with segments that begin at rest among them
+        segments = data.sample(step, 8, seed=0, length=4)
+        states = frozen.model.states(segments.clip())
+        assert torch.allclose(frozen._states(segments), states, atol=1e-5)
+    assert bool((data.sample(0, 200, seed=0, length=4).starts < 0).any())
+    assert len(all_states(frozen.model, data)) == len(data.arrays.frames)
+
+
+def test_frozen_parts_stay_in_evaluation_while_the_rest_trains(data):
+    frozen = learner(data, frozen=True).train()
+    assert not frozen.model.head.training and not frozen.model.encoder.training
+    assert frozen.model.action_predictor.training
+    losses = frozen.losses(0, torch.Generator().manual_seed(0))
+    assert set(losses.terms) == {"prediction", "rollout"}
+    assert not any(p.requires_grad for p in frozen.model.head.parameters())
+
+
+def test_the_terms_of_a_learner_that_tunes(data):
+    generator = torch.Generator().manual_seed(0)
+    with_inverse = learner(data, frozen=False).losses(0, generator)
+    tuned = learner(data, frozen=False, inverse_weight=0.0)
+    losses = tuned.losses(0, torch.Generator().manual_seed(0))
+    assert set(losses.terms) == {"prediction", "rollout", "regulariser"}
+    assert set(with_inverse.terms) == {*losses.terms, "inverse"}
+    segments = data.sample(0, 8, seed=0, length=4)
+    states = tuned.model.states(segments.clip())
+    # A new predictor copies: the one-step error is the change, the rollout's the way from the start
+    change = (states[:, 1:] - states[:, :-1]).square().mean()
+    way = (states[:, 1:] - states[:, :1]).square().mean()
+    assert torch.allclose(losses.terms["prediction"], change, rtol=1e-4)
+    assert torch.allclose(losses.terms["rollout"], way, rtol=1e-4)
+    noisy = learner(data, frozen=False, noise=0.5)
+    generators = [torch.Generator().manual_seed(s) for s in (0, 0, 1)]
+    a, b, c = (noisy.losses(0, g).terms["prediction"].item() for g in generators)
+    assert a == b != c
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_one_step_and_imagined_states_are_those_of_the_model(window):
+    model = small_model(window=window)
+    states, actions = torch.randn(3, 5, 16), torch.randn(3, 4, 4)
+    with torch.no_grad():
+        steps, imagined = one_step(model, states, actions), imagine(model, states[:, :1], actions)
+        for b in range(3):
+            for t in range(window - 1, 4):  # before, a whole window is looked at together
+                past = History(states[b, : t + 1], actions[b, :t])
+                following = model.rollout(past, actions[b : b + 1, t : t + 1])[0, 0]
+                assert torch.allclose(steps[b, t], following, atol=1e-4)
+            whole = model.rollout(History(states[b, :1], actions[b, :0]), actions[b][None])[0]
+            assert torch.allclose(imagined[b], whole, atol=1e-4)
+    assert steps.shape == imagined.shape == (3, 4, 16)
+
+
+def test_actions_are_normalised_by_those_of_the_episodes(data):
+    model = begin(small(), data, encoder=None)
+    actions = data.arrays.actions
+    assert torch.allclose(model.action_mean, actions.mean(0).repeat(2), atol=1e-6)
+    assert torch.allclose(model.action_std, actions.std(0).repeat(2), atol=1e-5)
+
+
+def test_episodes_without_actions_are_refused(open_run, tmp_path):
+    folder = write_dots(tmp_path / "videos", episodes=2, labelled=0)
+    with pytest.raises(ConfigError, match="no episode has actions; collect with labelled_fraction"):
+        learn(open_run(), folder, 2)
+
+
+def test_an_encoder_of_latents_of_tokens_is_refused(open_run, folders, tmp_path):
+    checkpoint.save(small_model(per_token=True), tmp_path / "tokens")
+    with pytest.raises(ConfigError, match="model.latent_per_token=false"):
+        learn(open_run(), folders[0], 2, encoder=str(tmp_path / "tokens"))
+
+
+def test_an_unknown_tune_is_refused(open_run, folders):
+    with pytest.raises(ConfigError, match="no tune 'al': did you mean 'all'"):
+        learn(open_run(), folders[0], 2, tune="al")

@@ -1,0 +1,158 @@
+"""Surprise by a stub whose predictions are known, and by a model that has seen a dot move."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.worldmodel.toys import dots, noise, small, small_model
+from worldmodel.data.clips import ClipDataset, MemoryVideo
+from worldmodel.errors import ShapeError
+from worldmodel.masks import Mixture, Moments
+from worldmodel.model import WorldModel
+from worldmodel.objectives import MaskedPrediction
+from worldmodel.pretrain import VideoLearner, health
+from worldmodel.regularisers import SIGReg
+from worldmodel.run import Run
+from worldmodel.surprises import copy_surprise, mean_error, surprise
+from worldmodel.train import Optimisation, fit
+from worldmodel.types import Clip
+
+
+def clip_of(frames, fps=10):
+    times = torch.arange(frames.shape[1], dtype=torch.float64) / fps
+    return Clip(frames, times.expand(len(frames), -1))
+
+
+class Stub:
+    """Sees the brightness of each tubelet's last frame; predicts that it goes on by 0.1."""
+
+    tubelet_frames = 2
+
+    def __init__(self):
+        self.asked = []
+
+    def latents(self, clip):
+        return clip.frames[:, 1::2].mean(dim=(2, 3, 4))[:, :, None, None]
+
+    def foresee(self, clip, *, seen):
+        self.asked.append((clip.frames.shape[1], seen))
+        level = self.latents(clip)
+        return level[:, seen - 1] + 0.1, level[:, seen]
+
+
+def brightness(*levels):
+    frames = torch.tensor(levels).repeat_interleave(2)[None, :, None, None, None]
+    return clip_of(frames.expand(1, -1, 3, 4, 4).contiguous())
+
+
+def test_a_score_is_the_error_of_what_was_predicted_at_its_time():
+    clip = brightness(0.1, 0.2, 0.3, 0.8, 0.9)
+    found = surprise(Stub(), clip, context=1)
+    expected = torch.tensor([[0, 0, 0.4**2, 0]])  # what broke the rule is tubelet 3
+    assert torch.allclose(found.scores, expected, atol=1e-6)
+    assert found.times.tolist() == [pytest.approx([0.3, 0.5, 0.7, 0.9])]
+    copied = copy_surprise(Stub(), clip)
+    assert torch.allclose(copied.scores, torch.tensor([[0.01, 0.01, 0.25, 0.01]]), atol=1e-6)
+    assert torch.equal(copied.times, found.times)
+
+
+@pytest.mark.parametrize("context, asked", [(1, [1, 1, 1, 1]), (3, [1, 2, 3, 3])])
+def test_a_prediction_looks_back_on_the_context_and_one_ahead(context, asked):
+    stub = Stub()
+    surprise(stub, brightness(0.1, 0.2, 0.3, 0.4, 0.5), context=context)
+    assert stub.asked == [(2 * seen + 2, seen) for seen in asked]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def test_clips_that_are_too_short_or_do_not_divide_are_refused(frames):
+    with pytest.raises(ShapeError, match=f"multiple of 2 frames, at least 4, got {frames}"):
+        surprise(small_model(), clip_of(noise(1, frames, 3, 16, 16)))
+
+
+def test_errors_are_means_over_latents_of_each_sample():
+    predicted = torch.zeros(2, 3, 4)
+    came = torch.stack([torch.full((3, 4), 2.0), torch.zeros(3, 4)])
+    came[1, 0, 0] = 6
+    assert mean_error(predicted, came).tolist() == [4, 3]
+
+
+def test_a_score_knows_nothing_of_what_comes_later_and_rows_are_apart():
+    model = small_model()
+    frames = noise(2, 8, 3, 16, 16)
+    changed = frames.clone()
+    changed[0, 5] = 0
+    before, after = surprise(model, clip_of(frames)), surprise(model, clip_of(changed))
+    differs = ~torch.isclose(before.scores, after.scores, rtol=1e-4)
+    assert differs.tolist() == [[False, True, True], [False] * 3]
+
+
+# A model that has seen a dot go straight, at one speed in one of four directions
+
+
+def straight(random, length=8):
+    direction = random.choice([(1.0, 0), (-1.0, 0), (0, 1.0), (0, -1.0)])
+    middle = random.uniform(6.5, 8.5, 2)
+    return middle + np.outer(np.arange(length) - (length - 1) / 2, direction) * 1.5
+
+
+def tensor_of(frames):
+    return torch.from_numpy(frames).movedim(-1, -3)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    random = np.random.default_rng(0)
+    times = torch.arange(8, dtype=torch.float64)
+    videos = [MemoryVideo(str(i), tensor_of(dots(straight(random))), times) for i in range(300)]
+    clips = ClipDataset(videos, num_frames=4, stride=1)
+    sizes = small()
+    objective = MaskedPrediction(
+        sizes.encoder,
+        sizes.masked_predictor(),
+        sizes.head(),
+        masks=Mixture([Moments()], [1]),
+        regulariser=SIGReg(num_slices=64),
+    )
+    run = Run.open(tmp_path_factory.mktemp("run") / "r", verb="pretrain", config={}, seed=0)
+    learner = VideoLearner(objective, clips, batch=32, seed=0)
+    steps = Optimisation(400, learning_rate=3e-3)
+    fit(learner, run, steps, description="dots")
+    run.close()
+    model = WorldModel(
+        objective.encoder,
+        size=16,
+        head=objective.head,
+        masked_predictor=objective.predictor,
+    ).eval()
+    return SimpleNamespace(model=model, clips=clips)
+
+
+def test_a_dot_that_jumps_surprises_and_when_it_does(learned):
+    random = np.random.default_rng(1)
+    possible = np.stack([straight(random) for _ in range(60)])
+    jumped = possible.copy()
+    jumped[:, 4:] = np.stack(
+        [15 - p if abs(p - 7.5).max() > 2.5 else p + 5 for p in possible[:, 4:]]
+    )
+    scores = [
+        surprise(learned.model, Clip.from_uint8(tensor_of(dots(places)))).scores
+        for places in (possible, jumped)
+    ]
+    assert torch.allclose(scores[0][:, 0], scores[1][:, 0], rtol=1e-3)  # before, nothing differs
+    assert (scores[1][:, 1] > scores[0][:, 1]).float().mean() > 0.9
+    assert (scores[1].argmax(dim=1) == 1).float().mean() > 0.8
+    # More than copying would be: it has learnt how the dot goes on.
+    copied = copy_surprise(learned.model, Clip.from_uint8(tensor_of(dots(possible)))).scores
+    assert scores[0].mean() < 0.5 * copied.mean()
+
+
+def test_what_was_learnt_has_not_collapsed(learned):
+    diagnosis = health(learned.model, learned.clips, batch=256, step=400, seed=0)
+    assert diagnosis.alarm is None
+    assert diagnosis.feature_std == pytest.approx(1, abs=0.35)
+    still = small_model()
+    torch.nn.init.zeros_(still.encoder.norm.weight)  # every token alike, whatever is seen
+    collapsed = health(still, learned.clips, batch=256, step=400, seed=0)
+    assert "collapsed" in collapsed.alarm
