@@ -74,7 +74,7 @@ class ActionLearner(Learner):
         predicted = one_step(self.model, states + noise, actions)
         imagined = imagine(self.model, states[:, :1] + noise[:, :1], actions)
         terms = {
-            "prediction": (predicted - states[:, 1:]).square().mean(),
+            "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
             "rollout": (imagined - states[:, 1:]).square().mean(),
         }
         if not self.frozen and self.inverse_weight:
@@ -100,12 +100,11 @@ class ActionLearner(Learner):
 
 
 def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
-    """Every state but the first from the true ones before it: b t d, b t-1 a -> b t-1 d."""
+    """Each state from the full window of true ones before it: b t d, b t-1 a -> b t-window d."""
     window = min(model.action_predictor.spec["window"], states.shape[1] - 1)
     seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
     done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
-    out = rearrange(model.predict(seen, done), "(b n) w d -> b n w d", b=len(states))
-    return torch.cat([out[:, 0, :-1], out[:, :, -1]], dim=1)
+    return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
 
 
 def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
@@ -161,7 +160,7 @@ def train(
         device: where to compute.
 
     Returns:
-        `prediction` (the last logged one-step error), `steps`, `episodes`, `frames`.
+        `steps`, and the labelled `episodes` and `frames`.
     """
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
@@ -169,8 +168,10 @@ def train(
     labelled = Episodes(episodes).labelled
     if not len(labelled):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
-    data = EpisodeDataset(load_arrays(labelled), tubelet_frames=architecture.encoder.tubelet_frames)
-    learned = begin(architecture, data, encoder=encoder).to(device)
+    pretrained = None if encoder is None else load_pretrained(encoder)
+    tubelet_frames = (pretrained or architecture).encoder.tubelet_frames
+    data = EpisodeDataset(load_arrays(labelled), tubelet_frames=tubelet_frames)
+    learned = begin(architecture, data, pretrained=pretrained).to(device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
         batch=batch, length=length, inverse_weight=inverse_weight, noise=noise, seed=seed,
@@ -185,28 +186,32 @@ def train(
     }  # fmt: skip
 
 
-def begin(architecture: Architecture, data: EpisodeDataset, *, encoder: str | None) -> WorldModel:
+def load_pretrained(path: str) -> WorldModel:
+    """A pretrained model whose head makes states of tubelets."""
+    model = checkpoint.load(path)
+    if model.head is None or model.head.per_token:
+        raise ConfigError(
+            f"{path}: its head makes no state of a tubelet; pretrain with "
+            "model.latent_per_token=false"
+        )
+    return model
+
+
+def begin(
+    architecture: Architecture, data: EpisodeDataset, *, pretrained: WorldModel | None
+) -> WorldModel:
     """A model whose action predictor is new, around a pretrained or a new encoder."""
     assert data.arrays.actions is not None
-    if encoder is None:
-        model = WorldModel(architecture.encoder, size=architecture.size)
-        head = architecture.head()
-    else:
-        model = checkpoint.load(encoder)
-        if model.head is None or model.head.per_token:
-            raise ConfigError(
-                f"{encoder}: its head makes no state of a tubelet; pretrain with "
-                "model.latent_per_token=false"
-            )
-        head = model.head
-    block = architecture.encoder.tubelet_frames * data.action_dim
-    predictor = architecture.action_predictor(head.width, block)
+    head = architecture.head() if pretrained is None else pretrained.head
+    assert head is not None
+    base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
+    repeats = base.tubelet_frames
+    predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
     whole = WorldModel(
-        model.encoder, size=model.size, head=head, masked_predictor=model.masked_predictor,
+        base.encoder, size=base.size, head=head, masked_predictor=base.masked_predictor,
         action_predictor=predictor, action_dim=data.action_dim,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)
-    repeats = architecture.encoder.tubelet_frames
     whole.action_mean.copy_(mean.repeat(repeats))
     whole.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
     return whole

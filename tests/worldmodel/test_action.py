@@ -99,7 +99,7 @@ def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
     for name, value in before.state_dict().items():
         if name.split(".")[0] in kept:
             assert torch.equal(value, after.state_dict()[name]), name
-    new = begin(small(), EpisodeDataset(load_arrays(Episodes(folders[0]).labelled)), encoder=None)
+    new = begin(small(), EpisodeDataset(load_arrays(Episodes(folders[0]).labelled)), pretrained=None)
     weight = "action_predictor.out.weight"
     assert not torch.equal(after.state_dict()[weight], new.state_dict()[weight])
     assert after.action_dim == 2  # of the episodes
@@ -118,7 +118,7 @@ def test_tuned_parts_change_and_the_masked_predictor_is_let_go(open_run, folders
 
 
 def learner(data, *, frozen, **changed):
-    model = begin(small(), data, encoder=None)
+    model = begin(small(), data, pretrained=None)
     return ActionLearner(
         model,
         data,
@@ -157,7 +157,8 @@ def test_the_terms_of_a_learner_that_tunes(data):
     segments = data.sample(0, 8, seed=0, length=4)
     states = tuned.model.states(segments.clip())
     # A new predictor copies: the one-step error is the change, the rollout's the way from the start
-    change = (states[:, 1:] - states[:, :-1]).square().mean()
+    first = tuned.model.action_predictor.window
+    change = (states[:, first:] - states[:, first - 1 : -1]).square().mean()
     way = (states[:, 1:] - states[:, :1]).square().mean()
     assert torch.allclose(losses.terms["prediction"], change, rtol=1e-4)
     assert torch.allclose(losses.terms["rollout"], way, rtol=1e-4)
@@ -174,17 +175,17 @@ def test_one_step_and_imagined_states_are_those_of_the_model(window):
     with torch.no_grad():
         steps, imagined = one_step(model, states, actions), imagine(model, states[:, :1], actions)
         for b in range(3):
-            for t in range(window - 1, 4):  # before, a whole window is looked at together
+            for t in range(window - 1, 4):  # before, there is no whole window to look at
                 past = History(states[b, : t + 1], actions[b, :t])
                 following = model.rollout(past, actions[b : b + 1, t : t + 1])[0, 0]
-                assert torch.allclose(steps[b, t], following, atol=1e-4)
+                assert torch.allclose(steps[b, t - window + 1], following, atol=1e-4)
             whole = model.rollout(History(states[b, :1], actions[b, :0]), actions[b][None])[0]
             assert torch.allclose(imagined[b], whole, atol=1e-4)
-    assert steps.shape == imagined.shape == (3, 4, 16)
+    assert steps.shape == (3, 5 - window, 16) and imagined.shape == (3, 4, 16)
 
 
 def test_actions_are_normalised_by_those_of_the_episodes(data):
-    model = begin(small(), data, encoder=None)
+    model = begin(small(), data, pretrained=None)
     actions = data.arrays.actions
     assert torch.allclose(model.action_mean, actions.mean(0).repeat(2), atol=1e-6)
     assert torch.allclose(model.action_std, actions.std(0).repeat(2), atol=1e-5)
