@@ -99,7 +99,9 @@ def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
     for name, value in before.state_dict().items():
         if name.split(".")[0] in kept:
             assert torch.equal(value, after.state_dict()[name]), name
-    new = begin(small(), EpisodeDataset(load_arrays(Episodes(folders[0]).labelled)), pretrained=None)
+    new = begin(
+        small(), EpisodeDataset(load_arrays(Episodes(folders[0]).labelled)), pretrained=None
+    )
     weight = "action_predictor.out.weight"
     assert not torch.equal(after.state_dict()[weight], new.state_dict()[weight])
     assert after.action_dim == 2  # of the episodes
