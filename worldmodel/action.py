@@ -79,8 +79,7 @@ class ActionLearner(Learner):
         }
         if not self.frozen and self.inverse_weight:
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
-            normal = (actions - self.model.action_mean) / self.model.action_std
-            error = (self.inverse(pairs) - normal).square().mean()
+            error = (self.inverse(pairs) - self.model.normalise(actions)).square().mean()
             terms["inverse"] = self.inverse_weight * error
         features = rearrange(states, "b t d -> t b d")
         numbers = {}
@@ -101,7 +100,7 @@ class ActionLearner(Learner):
 
 def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
     """Each state from the full window of true ones before it: b t d, b t-1 a -> b t-window d."""
-    window = min(model.action_predictor.spec["window"], states.shape[1] - 1)
+    window = min(model.action_window, states.shape[1] - 1)
     seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
     done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
     return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
@@ -109,7 +108,7 @@ def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
 
 def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
     """Roll out from the first state of each sample: b 1 d, b t a -> b t d."""
-    window = model.action_predictor.spec["window"]
+    window = model.action_window
     path = [states[:, 0]]
     for step in range(actions.shape[1]):
         first = max(0, step + 1 - window)
@@ -125,6 +124,7 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
     Before an episode its first frame stands still, as everywhere.
     """
     p, arrays = model.tubelet_frames, data.arrays
+    assert model.head is not None
     model.eval()
     states = []
     for place in arrays.slices:

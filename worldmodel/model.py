@@ -30,6 +30,9 @@ class WorldModel(nn.Module):
         action_dim: numbers in one action of the environment; 0 if no actions were learnt.
     """
 
+    action_mean: Tensor  # a, of an action block, in the world's units
+    action_std: Tensor  # a
+
     def __init__(
         self, encoder: Encoder, *, size: int, head: Head | None = None,
         masked_predictor: MaskedPredictor | None = None,
@@ -40,7 +43,7 @@ class WorldModel(nn.Module):
         self.action_predictor = action_predictor
         self.size, self.action_dim = size, action_dim
         block = self.action_block * action_dim
-        self.register_buffer("action_mean", torch.zeros(block))  # a, of an action block
+        self.register_buffer("action_mean", torch.zeros(block))
         self.register_buffer("action_std", torch.ones(block))
 
     @property
@@ -101,8 +104,16 @@ class WorldModel(nn.Module):
 
         At most the predictor's window of states is looked at; actions in the world's units.
         """
-        normal = (actions - self.action_mean) / self.action_std
-        return self._part("action_predictor")(states, normal)
+        return self._part("action_predictor")(states, self.normalise(actions))
+
+    def normalise(self, actions: Tensor) -> Tensor:
+        """Action blocks (... a) in the world's units -> of mean 0 and variance 1 in training."""
+        return (actions - self.action_mean) / self.action_std
+
+    @property
+    def action_window(self) -> int:
+        """States that the action predictor looks at."""
+        return int(self._part("action_predictor").window)
 
     def rollout(self, history: History, actions: Tensor) -> Tensor:
         """Imagine the states after each block of `k` action sequences; differentiable.
@@ -114,11 +125,11 @@ class WorldModel(nn.Module):
         Returns:
             k t d.
         """
-        window = self._part("action_predictor").window
+        window = self.action_window
         k = len(actions)
         states = list(repeat(history.states[-window:], "t d -> t k d", k=k))
-        past = repeat(history.actions[-(window - 1) :], "t a -> t k a", k=k) if window > 1 else []
-        done, imagined = list(past), []
+        past = history.actions[len(history.actions) - (len(states) - 1) :]
+        done, imagined = list(repeat(past, "t a -> t k a", k=k)), []
         for action in rearrange(actions, "k t a -> t k a"):
             done.append(action)
             seen = states[-window:]

@@ -1,9 +1,11 @@
 """One picture of a run for a document: a planned episode beside the surprise at a violation."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from worldmodel.data.episodes import Episodes
 from worldmodel.data.files import whole_file
@@ -37,7 +39,7 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
         raise RunError(f"{folder}: a picture needs a planning run that kept episodes and a "
                        "surprise run with pairs, as a quickstart has")  # fmt: skip
     figure = Figure(figsize=(11, 3.6), dpi=130, layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 2.35))
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1, 2.35)))
     _episode(left, planned[-1])
     _surprise(right, pairs[0])
     with whole_file(Path(path)) as temporary:
@@ -66,7 +68,7 @@ def _episode(figure: Figure, stage: Stage) -> None:
     axes.axis("off")
 
 
-def _reached(info: dict) -> bool:  # type: ignore[type-arg]
+def _reached(info: Mapping[str, Tensor]) -> bool:
     return "success" in info and bool(info["success"].any())
 
 
