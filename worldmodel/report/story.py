@@ -39,7 +39,9 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
         raise RunError(f"{folder}: a picture needs a planning run that kept episodes and a "
                        "surprise run with pairs, as a quickstart has")  # fmt: skip
     figure = Figure(figsize=(11, 3.6), dpi=130, layout="constrained")
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1, 2.35)))
+    halves = figure.subfigures(1, 2, width_ratios=(1, 2.35), squeeze=False)
+    assert isinstance(halves, np.ndarray)
+    left, right = halves[0]
     _episode(left, planned[-1])
     _surprise(right, pairs[0])
     with whole_file(Path(path)) as temporary:
