@@ -28,7 +28,7 @@ def judge(
     run: "Run", *, model: str, clips: str | None = None, suite: Callable[..., Any] | None = None,
     pixel_change: Callable[[np.ndarray], np.ndarray] | None = None,
     kinds: Sequence[str] = ("teleport", "vanish", "colour"), pairs: int = 100,
-    num_frames: int = 16, fps: float | None = None, context: int = 1, reduction: Reduction = "max",
+    num_frames: int = 16, fps: float | None = None, reduction: Reduction = "max",
     seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Score clips, or run a violation suite; leaves curves for the report.
@@ -44,7 +44,6 @@ def judge(
         pairs: of each kind.
         num_frames: frames of a clip of the suite.
         fps: frames per second that a video is read at; its own rate if None.
-        context: most tubelets that a prediction looks back on.
         reduction: how the scores of a clip become one, for the model and for its baselines.
         seed: of the suite.
         device: where to compute.
@@ -58,7 +57,7 @@ def judge(
         raise ConfigError(f"no reduction '{reduction}': {hint}")
     learned = checkpoint.load(model, device=device)
     if clips is not None:
-        return _score_video(run, learned, clips, fps=fps, context=context)
+        return _score_video(run, learned, clips, fps=fps)
     if suite is None or pixel_change is None:
         raise ConfigError("surprise needs clips=<video>, or a suite and its pixel_change")
     results: dict[str, float] = {}
@@ -67,7 +66,7 @@ def judge(
         for kind in kinds:
             made = suite(kind, pairs, seed=1_000_000 + seed, num_frames=num_frames)
             curves = [
-                _curves(learned, frames, pixel_change, context=context)
+                _curves(learned, frames, pixel_change)
                 for frames in (made.possible, made.impossible)
             ]
             results |= _compare(kind, *curves, reduction=reduction)
@@ -82,14 +81,13 @@ def judge(
 
 
 def _curves(
-    model: WorldModel, frames: np.ndarray, pixel_change: Callable[[np.ndarray], np.ndarray], *,
-    context: int,
-) -> dict[str, Tensor]:  # fmt: skip
+    model: WorldModel, frames: np.ndarray, pixel_change: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, Tensor]:
     """Scores per time step of the model and its baselines, n t each."""
     pieces: dict[str, list[Tensor]] = {"model": [], "copy": []}
     for some in torch.from_numpy(frames).split(50):
         clip = Clip.from_uint8(rearrange(some, "n t h w c -> n t c h w").contiguous())
-        pieces["model"].append(surprise(model, clip, context=context).scores)
+        pieces["model"].append(surprise(model, clip).scores)
         pieces["copy"].append(copy_surprise(model, clip).scores)
     return {
         **{name: torch.cat(scores) for name, scores in pieces.items()},
@@ -117,7 +115,7 @@ def _compare(
 
 
 def _score_video(
-    run: "Run", model: WorldModel, path: str, *, fps: float | None, context: int
+    run: "Run", model: WorldModel, path: str, *, fps: float | None
 ) -> dict[str, float]:
     info = video_info(path)
     p = model.tubelet_frames
@@ -126,7 +124,7 @@ def _score_video(
     if count < 2 * p:
         raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
     clip = read_clip(path, num_frames=count, fps=rate, size=model.size)
-    scores = surprise(model, clip, context=context)
+    scores = surprise(model, clip)
     frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
     _keep(run, [("video", frames, scores.scores[0], -1)], clip.times)
     return {

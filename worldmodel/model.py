@@ -4,6 +4,7 @@ A value to load and use; how its parts are trained is in `objectives.py` and `ac
 have not been trained yet are missing, and the verb that needs one says so.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -147,32 +148,31 @@ class WorldModel(nn.Module):
             )
         return part
 
-    def foresee(self, clip: Clip, *, seen: int) -> tuple[Tensor, Tensor]:
-        """Predict the latents of the tubelet that follows the first `seen`, and what then came.
+    def foresee(self, clip: Clip) -> tuple[Tensor, Tensor]:
+        """Predict the latents of every tubelet but the first from the one before it.
 
-        Each tubelet is encoded by itself: neither does the context know of the hidden frames, nor
-        the target of more than its own.
+        Each tubelet is encoded by itself: neither does a prediction know of later frames, nor the
+        target of more than its own.
 
         Args:
-            clip: b t c h w.
-            seen: tubelets in the context.
+            clip: b t c h w, at least two tubelets.
 
         Returns:
-            (predicted, target): b m d each, m latents of the next tubelet.
+            (predicted, came): b t m d each, of the tubelets from the second on.
 
         Raises:
-            ShapeError: nothing would be seen, or nothing is left to predict.
+            ShapeError: the clip does not divide into tubelets, or there is nothing to predict.
         """
         predictor, head = self._part("masked_predictor"), self._part("head")
-        frames = clip.frames.to(self.device)[:, : (seen + 1) * self.tubelet_frames]
-        steps = frames.shape[1] // self.tubelet_frames
-        if not 0 < seen < steps:
-            raise ShapeError(f"the clip has {steps} tubelets: {seen} seen leave nothing to predict")
-        latents = tubelet_latents(self.encoder, head, frames)  # each tubelet by itself
-        hidden = (torch.arange(seen + 1, device=self.device) >= seen).expand(len(frames), -1)
-        start = start_from(latents[..., : head.dim], hidden)
-        predicted = predictor(latents.masked_fill(hidden[..., None, None], 0), hidden, start)
-        return predicted[:, seen], latents[:, seen, :, : head.dim]
+        steps = self.encoder.grid(clip.frames)[0]
+        if steps < 2:
+            raise ShapeError(f"a clip of {steps} tubelet leaves nothing to predict: take two")
+        latents = tubelet_latents(self.encoder, head, clip.frames.to(self.device))  # b t m d
+        before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
+        pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
+        hidden = torch.tensor([False, True], device=self.device).expand(len(pairs), -1)
+        predicted = predictor(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
+        return predicted.unflatten(0, (len(latents), steps - 1)), latents[:, 1:, :, : head.dim]
 
     def latents(self, clip: Clip) -> Tensor:
         """What the masked predictor predicts, of each tubelet seen alone: b t m d."""
@@ -192,8 +192,8 @@ class WorldModel(nn.Module):
         }  # fmt: skip
 
 
-PARTS: dict[str, dict[str, type[nn.Module]]] = {
-    "head": dict(Head.registry),
+PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
+    "head": Head.registry,
     "masked_predictor": {"MaskedPredictor": MaskedPredictor},
     "action_predictor": {"ActionPredictor": ActionPredictor},
 }

@@ -153,6 +153,11 @@ def probe(
     candidates["pixels_"] = pixel_features
     frames, rows, groups = tubelets_of(arrays, learned.tubelet_frames)
     last_to_fit = int(train_share * len(arrays))
+    if not 2 <= last_to_fit <= len(arrays) - 2:
+        raise ConfigError(
+            f"{episodes}: {len(arrays)} episodes leave {last_to_fit} to fit on with "
+            f"train_share={train_share} and the others to judge on; take at least two of each"
+        )
     fit, held_out = groups < last_to_fit, groups >= last_to_fit
     results: dict[str, float] = {}
     for name, features in candidates.items():
@@ -172,6 +177,7 @@ def probe(
 
 def untrained_features(model: WorldModel, *, seed: int) -> Features:
     """The floor: the same networks with the weights they are born with."""
-    torch.manual_seed(seed)
-    newborn = checkpoint.rebuild(model.spec()).eval()
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.manual_seed(seed)
+        newborn = checkpoint.rebuild(model.spec()).eval()
     return state_features(newborn, newborn._part("head"))

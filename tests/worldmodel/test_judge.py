@@ -77,7 +77,6 @@ def test_the_rates_are_those_of_the_scores(run, model):
         surprise(
             checkpoint.load(model),
             Clip.from_uint8(torch.from_numpy(frames).movedim(-1, 2)),
-            context=1,
         ).scores.mean(1)
         for frames in (made.possible, made.impossible)
     ]
@@ -98,7 +97,7 @@ def test_examples_are_kept_in_pairs_with_their_curves(run, model):
     assert torch.equal(possible[:4], impossible[:4])
     assert not torch.equal(possible[4:], impossible[4:])
     clip = Clip.from_uint8(impossible[None].movedim(-1, 2).contiguous())
-    again = surprise(checkpoint.load(model), clip, context=1).scores[0]
+    again = surprise(checkpoint.load(model), clip).scores[0]
     assert torch.allclose(tensors["scores"][11], again, rtol=1e-3)
 
 
