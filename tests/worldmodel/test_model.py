@@ -78,7 +78,7 @@ def test_a_rollout_is_predict_step_by_step(window, past):
             actions = torch.cat([actions, plans[k, step : step + 1]])
             seen = states[-window:], actions[-len(states[-window:]) :]
             following = model.predict(seen[0][None], seen[1][None])[0, -1:]
-            assert torch.allclose(following[0], imagined[k, step], atol=1e-4)
+            assert torch.allclose(following[0], imagined[k, step], rtol=1e-3, atol=1e-3)
             states = torch.cat([states, following])
 
 
