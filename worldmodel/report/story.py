@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from worldmodel.data.episodes import Episodes
@@ -49,7 +49,7 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
     return Path(path)
 
 
-def _episode(figure: Figure, stage: Stage) -> None:
+def _episode(figure: FigureBase, stage: Stage) -> None:
     """The last frame of the kept episode that went the longest way to its goal, with the way."""
     kept = list(Episodes(stage.folder / "episodes"))
     still = background([episode.frames.numpy() for episode in kept])
@@ -74,7 +74,7 @@ def _reached(info: Mapping[str, Tensor]) -> bool:
     return "success" in info and bool(info["success"].any())
 
 
-def _surprise(figure: Figure, examples: Examples) -> None:
+def _surprise(figure: FigureBase, examples: Examples) -> None:
     kind = _KIND if _KIND in examples.kinds else examples.kinds[0]
     pair = median_pair(examples, kind)
     t, w = examples.frames.shape[1], examples.frames.shape[3] + 2
