@@ -5,11 +5,14 @@ by `docs/results/render.py` from `docs/results/NAME.json`; nobody types it.
 """
 
 import json
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import t
 
 from worldmodel.bars import Bar, bar_of, floor_of
 from worldmodel.bench.table import machine
@@ -29,7 +32,8 @@ _MARKED = re.compile(
 def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[str, Any]:
     """One table from finished runs that differ in their seeds.
 
-    A rate's counts are added up and get a new Wilson interval; other numbers are averaged.
+    A rate's trials are counted together and get a new Wilson interval. Of other numbers it is the
+    mean over seeds, with Student's interval; `n` is then the number of seeds.
 
     Args:
         folders: The runs.
@@ -72,8 +76,13 @@ def markdown(table: Mapping[str, Any], prefixes: Sequence[str] = ()) -> str:
     head = _SPEED_HEAD if is_speed else _HEAD
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [_speed_line(row) if is_speed else _line(row) for row in rows]
-    source = f"`{table['command']}` on {table['machine']}"
-    return "\n".join(lines) + f"\n\n{source}.\n"
+    source = f"`{table['command']}` on {table['machine']}."
+    if not is_speed:
+        source += (
+            " Rates: trials of all seeds together, Wilson's interval; "
+            "other numbers: mean over seeds, Student's t."
+        )
+    return "\n".join(lines) + f"\n\n{source}\n"
 
 
 def fill(text: str, folder: Path) -> str:
@@ -102,20 +111,42 @@ def _row(
 ) -> dict[str, Any]:
     values = every[key]
     row: dict[str, Any] = {"key": key, "value": _digits(mean[key])}
-    if all(f"{key}.{part}" in every for part in _PARTS):
-        counts = every[f"{key}.n"]
-        hits = sum(round(v * n) for v, n in zip(values, counts, strict=True))
-        pooled = wilson(hits, round(sum(counts)))
-        row |= {"value": _digits(pooled.value), "n": round(sum(counts)),
-                "low": _digits(pooled.low), "high": _digits(pooled.high)}  # fmt: skip
+    pooled = _pooled_rate(key, every) or _over_seeds(values)
+    row |= {part: n if part == "n" else _digits(n) for part, n in pooled.items()}
     row |= {"seeds": list(seeds), "per_seed": [_digits(value) for value in values]}
     floor, bar = floor_of(key, mean, verb=verb), bar_of(key, verb=verb)
     row |= {"floor": _digits(floor)} if floor is not None else {}
     return row | ({"bar": bar.value, "at_least": bar.at_least} if bar is not None else {})
 
 
+def _pooled_rate(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
+    """The rate of all runs' trials together; empty where the number is not a rate.
+
+    A rate is known by its interval, which is Wilson's; that of an R² is not.
+    """
+    if not all(f"{key}.{part}" in every for part in _PARTS):
+        return {}
+    counts = every[f"{key}.n"]
+    for value, n, low in zip(every[key], counts, every[f"{key}.low"], strict=True):
+        if not (0 <= value <= 1 and abs(wilson(value * n, round(n)).low - low) < 1e-6):
+            return {}
+    hits = sum(value * n for value, n in zip(every[key], counts, strict=True))
+    rate = wilson(hits, round(sum(counts)))
+    return {"value": rate.value, "n": round(sum(counts)), "low": rate.low, "high": rate.high}
+
+
+def _over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """The interval of a mean over seeds (Student's t); empty where they do not differ."""
+    n = len(values)
+    if n < 2 or not statistics.stdev(values) > 0:
+        return {}
+    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
+    mean = statistics.fmean(values)
+    return {"n": n, "low": mean - half, "high": mean + half}
+
+
 def _line(row: Mapping[str, Any]) -> str:
-    between = f"{row['low']:.3f} to {row['high']:.3f}" if "low" in row else ""
+    between = f"{_shown(row['low'])} to {_shown(row['high'])}" if "low" in row else ""
     per_seed = ", ".join(map(_shown, row.get("per_seed", ())))
     floor = _shown(row["floor"]) if "floor" in row else ""
     cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),

@@ -16,7 +16,9 @@ def finished(folder: Path, seed: int, successes: int, verb: str = "quickstart") 
     run = Run.open(folder, verb=verb, config={"seed": seed}, seed=seed)
     rates = rate_results("plan.success", successes, 100)
     floors = rate_results("plan.random_success", 5 + seed, 100)
-    run.finish({**rates, **floors, "probe.position_r2": 0.97 + 0.01 * seed, f"only.{seed}": 1})
+    r2 = 0.97 + 0.01 * seed  # with an interval of its own, which is not that of a rate
+    spread = {f"probe.position_r2.{k}": v for k, v in (("n", 40), ("low", r2 - 0.01), ("high", 1))}
+    run.finish({**rates, **floors, "probe.position_r2": r2, **spread, f"only.{seed}": 1})
     return folder
 
 
@@ -37,6 +39,14 @@ def test_counts_are_pooled_and_other_numbers_averaged(table: dict) -> None:
     assert rows["probe.position_r2"]["value"] == pytest.approx(0.99)
     assert not any(key.startswith("only") for key in rows)  # not in every run
     assert "plan.success.n" not in rows
+
+
+def test_numbers_that_are_not_rates_get_the_interval_of_their_mean_over_seeds(table: dict) -> None:
+    r2 = next(row for row in table["rows"] if row["key"] == "probe.position_r2")
+    half = 4.302653 * 0.01 / 3**0.5  # Student's t with two degrees of freedom
+    assert (r2["n"], r2["low"], r2["high"]) == pytest.approx(
+        (3, 0.99 - half, 0.99 + half), abs=1e-4
+    )
 
 
 def test_a_bar_that_one_seed_misses_is_missed(table: dict) -> None:
