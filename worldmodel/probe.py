@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel import checkpoint
 from worldmodel.data.episodes import Episodes
@@ -90,9 +90,7 @@ def state_features(model: WorldModel, head: Head) -> Features:
 
 def pixel_features(tubelets: Tensor) -> Tensor:
     """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
-    h = tubelets.shape[-2] // 16
-    w = tubelets.shape[-1] // 16
-    return reduce(tubelets, "b i c (h j) (w k) -> b (i c h w)", "mean", j=h, k=w)
+    return nn.functional.adaptive_avg_pool2d(tubelets.flatten(1, 2), 16).flatten(1)
 
 
 def tubelets_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:

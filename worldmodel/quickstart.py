@@ -56,7 +56,12 @@ def quickstart(
 
     Returns:
         What the stages' `gather` names, `seconds.<stage>`, `seconds.total`, `memory.peak_gib`.
+
+    Raises:
+        ConfigError: there are no stages, or one needs what is not there.
     """
+    if not stages:
+        raise ConfigError("a story needs stages: quickstart=default, quickstart=smoke, or your own")
     results: dict[str, float] = {}
     seconds: dict[str, float] = {}
     peaks = []

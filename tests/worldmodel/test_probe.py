@@ -73,6 +73,7 @@ def test_pixels_are_averaged_over_16_by_16_places():
     assert features.shape == (3, 2 * 3 * 16 * 16)
     first = features.view(3, 2, 3, 16, 16)[1, 0, 2, 3, 5]
     assert torch.allclose(first, frames[1, 0, 2, 12:16, 10:12].mean())
+    assert pixel_features(frames[..., :9, :20]).shape == features.shape  # sizes that do not divide
 
 
 def test_tubelets_lie_side_by_side_and_know_their_last_frame(tmp_path):

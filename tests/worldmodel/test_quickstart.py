@@ -111,6 +111,11 @@ def test_a_story_that_trains_nothing_has_no_model(run, verbs):
     assert not run.model_folder.exists()
 
 
+def test_a_story_without_stages_is_refused(run):
+    with pytest.raises(ConfigError, match="a story needs stages"):
+        quickstart(run, stages=[])
+
+
 @pytest.mark.slow
 def test_the_real_story_leaves_its_model_where_it_is_loaded_from(smoke):
     folder = smoke / "runs" / "quickstart"
