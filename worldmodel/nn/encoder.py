@@ -58,11 +58,12 @@ class VideoViT(Encoder):
         heads: attention heads; `width / heads` must be even.
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet.
+        motion_gain: how much the changes between the frames of a tubelet are enlarged.
     """
 
     def __init__(
         self, width: int = 128, depth: int = 4, *, heads: int = 4, patch: int = 16,
-        tubelet_frames: int = 2,
+        tubelet_frames: int = 2, motion_gain: float = 3.0,
     ) -> None:  # fmt: skip
         super().__init__()
         if heads < 1 or width < 1 or width % (2 * heads):
@@ -70,10 +71,11 @@ class VideoViT(Encoder):
                 f"an encoder's width must be a multiple of 2 * heads, got {width} and {heads}"
             )
         self.spec = dict(
-            width=width, depth=depth, heads=heads, patch=patch, tubelet_frames=tubelet_frames
-        )
+            width=width, depth=depth, heads=heads, patch=patch, tubelet_frames=tubelet_frames,
+            motion_gain=motion_gain,
+        )  # fmt: skip
         self.width, self.tubelet_frames = width, tubelet_frames
-        self.tubelets = Tubelets(width, patch, tubelet_frames)
+        self.tubelets = Tubelets(width, patch, tubelet_frames, motion_gain=motion_gain)
         self.rotary = Rotary3D(width // heads)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

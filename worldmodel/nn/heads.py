@@ -18,7 +18,7 @@ class Head(nn.Module, ABC):
     The first `dim` numbers of a latent are what a masked predictor has to predict. The `extra` ones
     after them are never a target, only seen: they can hold what helps to predict without being
     predictable itself. Velocity is such a thing, and where every number was a target it was driven
-    out of the latents (docs/results).
+    out of the latents (docs/pretraining.md).
 
     Attributes:
         spec: the constructor's arguments, as JSON.

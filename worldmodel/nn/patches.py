@@ -11,8 +11,6 @@ from worldmodel.errors import ShapeError
 
 Grid = tuple[int, int, int]  # t h w, in tokens
 
-MOTION_GAIN = 3.0
-
 
 class Tubelets(nn.Module):
     """Cuts frames into tubelets of `tubelet_frames` x `patch` x `patch` pixels, one token each.
@@ -21,11 +19,14 @@ class Tubelets(nn.Module):
         width: numbers in a token.
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet; two real frames let velocity be seen.
+        motion_gain: how much the changes between them are enlarged.
     """
 
-    def __init__(self, width: int, patch: int, tubelet_frames: int) -> None:
+    def __init__(
+        self, width: int, patch: int, tubelet_frames: int, *, motion_gain: float = 3.0
+    ) -> None:
         super().__init__()
-        self.patch, self.tubelet_frames = patch, tubelet_frames
+        self.patch, self.tubelet_frames, self.motion_gain = patch, tubelet_frames, motion_gain
         self.embed = nn.Linear(tubelet_frames * patch * patch * 3, width)
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
@@ -45,13 +46,13 @@ class Tubelets(nn.Module):
         """Frames b t c h w in [0, 1] -> tokens b n d, time-major.
 
         The frames of a tubelet are turned into their mean and their changes from frame to frame,
-        the changes enlarged: motion of a few pixels is a small part of a tubelet, and it was
-        learnt later, or not at all, from the frames as they are.
+        the changes enlarged: motion of a few pixels is a small part of a tubelet, and it is
+        learnt later from the frames as they are (docs/pretraining.md).
         """
         tubes = rearrange(frames, "b (t i) c h w -> b t i c h w", i=self.tubelet_frames)
         mean = tubes.mean(dim=2, keepdim=True)
         # Pixels lie in [0, 1]; centred at zero with a spread of about one, a linear map learns.
-        parts = torch.cat([(mean - 0.5) * 4, tubes.diff(dim=2) * 4 * MOTION_GAIN], dim=2)
+        parts = torch.cat([(mean - 0.5) * 4, tubes.diff(dim=2) * 4 * self.motion_gain], dim=2)
         tokens = rearrange(
             parts, "b t i c (h j) (w k) -> b (t h w) (i j k c)", j=self.patch, k=self.patch
         )
