@@ -25,7 +25,7 @@ class Architecture:
     encoder: Encoder = field(default_factory=VideoViT)
     size: int = 64
     latent_width: int = 96
-    extra_width: int = 64
+    extra_width: int = 96
     latent_per_token: bool = False
     predictor_width: int = 384
     action_width: int = 128

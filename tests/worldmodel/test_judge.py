@@ -63,6 +63,7 @@ def test_rates_of_pairs_that_are_alike_and_of_pairs_that_differ(run, model):
     for name in ("", "pixel_", "copy_"):
         assert results[f"still.{name}pair_accuracy"] == 0.5  # ties
         assert results[f"still.{name}auroc"] == pytest.approx(0.5)
+        assert results[f"still.{name}pair_accuracy_max"] == 0.5
     for name in ("pixel_", "copy_"):  # in the possible clips nothing changes at all
         assert results[f"jump.{name}pair_accuracy"] == 1.0
         assert results[f"jump.{name}auroc"] == 1.0
@@ -71,18 +72,23 @@ def test_rates_of_pairs_that_are_alike_and_of_pairs_that_differ(run, model):
 
 
 def test_the_rates_are_those_of_the_scores(run, model):
-    results = judge(run, **suite_settings(model, seed=7, reduction="mean"))
+    results = judge(run, **suite_settings(model, seed=7))
     made = made_pairs("jump", PAIRS, seed=1_000_007, num_frames=8)  # held-out seeds
     scores = [
         surprise(
             checkpoint.load(model),
             Clip.from_uint8(torch.from_numpy(frames).movedim(-1, 2)),
-        ).scores.mean(1)
+        ).scores
         for frames in (made.possible, made.impossible)
     ]
-    expected = (scores[1] > scores[0]).float().mean().item()
-    assert results["jump.pair_accuracy"] == pytest.approx(expected)
-    best = np.subtract.outer(scores[1].numpy(), scores[0].numpy())
+    means = [s.mean(1) for s in scores]
+    largest = [s.amax(1).numpy() for s in scores]
+    expected = (means[1] > means[0]).float().mean().item()
+    one = 1.5 / PAIRS  # rounding, which differs with the size of a chunk, may decide a close one
+    assert results["jump.pair_accuracy"] == pytest.approx(expected, abs=one)
+    won = (largest[1] > largest[0]).mean()
+    assert results["jump.pair_accuracy_max"] == pytest.approx(won, abs=one)
+    best = np.subtract.outer(largest[1], largest[0])
     assert results["jump.auroc"] == pytest.approx((best > 0).mean(), abs=1e-6)
 
 
@@ -104,7 +110,6 @@ def test_examples_are_kept_in_pairs_with_their_curves(run, model):
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"reduction": "median"}, "no reduction 'median'"),
         ({"suite": None}, "clips=<video>, or a suite"),
         ({"pixel_change": None}, "clips=<video>, or a suite"),
     ],

@@ -64,7 +64,7 @@ class StateHead(Head):
     per_token = False
 
     def __init__(
-        self, tokens: int, token_width: int, *, dim: int = 96, extra: int = 64, narrow: int = 32,
+        self, tokens: int, token_width: int, *, dim: int = 96, extra: int = 96, narrow: int = 32,
         hidden: int = 512,
     ) -> None:  # fmt: skip
         super().__init__()
