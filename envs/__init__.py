@@ -5,9 +5,11 @@ Importing registers names only; MuJoCo is loaded when a world is made.
 
 from gymnasium.envs.registration import register, registry
 
+from .wrappers import PixelWorld
+
 TWO_ROOM = "worldmodel/TwoRoom-v0"
 
-__all__ = ["TWO_ROOM"]
+__all__ = ["TWO_ROOM", "PixelWorld"]
 
 if TWO_ROOM not in registry:
     register(TWO_ROOM, entry_point="worldmodel.envs.two_room:TwoRoom", max_episode_steps=200)

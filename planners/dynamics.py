@@ -39,5 +39,5 @@ class ImageDynamics(Dynamics, Protocol):
         ...
 
     def states(self, clip: Clip) -> Tensor:
-        """States (b t d) of each tubelet, seen alone."""
+        """States (b t d) of each moment, seen alone."""
         ...

@@ -106,11 +106,12 @@ def summarise(
     solved = [r.steps for r in records if r.success]
     results["steps_to_success"] = sum(solved) / len(solved) if solved else float("nan")
     already = sum(bool(r.infos["success"][0]) for r in records if "success" in r.infos)
-    results["already_solved"] = already / n
+    results |= rate_results("already_solved", already, n)
     decisions = sum(r.numbers.get("decisions", 0.0) for r in records)
     if decisions:
         totals = {"seconds_per_decision": "seconds", "model_calls": "model_calls"}
-        totals["unsafe_decisions"] = "unsafe"
         for result, counted in totals.items():
             results[result] = sum(r.numbers[counted] for r in records) / decisions
+        unsafe = sum(r.numbers["unsafe"] for r in records)
+        results |= rate_results("unsafe_decisions", unsafe, round(decisions))
     return results

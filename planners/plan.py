@@ -105,7 +105,9 @@ def plan(
         results |= {"landmarks": float(len(landmarks)), "landmarks_joined": landmarks.largest_part}
     if guardrail == "keepout":
         hazards, safe = experience.examples(EXAMPLES, seed=seed)
-        guardrails = [KeepOut.from_states(hazards, safe, miss_rate=miss_rate, buffer=buffer)]
+        guardrails = [
+            KeepOut.from_states(hazards, safe, miss_rate=miss_rate, buffer=buffer, seed=seed)
+        ]
         results["guardrail_examples"] = float(len(hazards))
     pace = (replan_every, max_history)
     make_policy = partial(_make_policy, model, planner, GoalCosts(landmarks), guardrails, pace)
@@ -159,9 +161,7 @@ def load_experience(run: "Run", model: str, episodes_from: str | None, *, flag: 
             "cost=landmarks and guardrail=keepout are made from episodes; name their folder with "
             "episodes_from=, or use cost=goal guardrail=none"
         )
-    folder = Path(episodes_from)
-    inside = folder / "episodes"  # a run's folder will do too
-    episodes = Episodes(inside if (inside / "episodes.json").is_file() else folder)
+    episodes = Episodes(episodes_from)
     loaded = load(model)
     with run.progress(len(episodes), "see the episodes") as bar:
         return cached_experience(

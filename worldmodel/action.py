@@ -1,7 +1,7 @@
 """The verb `train`: action predictor (and states that suit it) on the few episodes with actions.
 
 The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for comparison. A state
-is what the head makes of one tubelet; see `objectives.py` for how it learns from video.
+is what the head makes of one moment; see `objectives.py` for how it learns from video.
 """
 
 from typing import TYPE_CHECKING, Literal, get_args
@@ -16,7 +16,7 @@ from worldmodel.data.episodes import Episodes
 from worldmodel.data.segments import EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.model import WorldModel
-from worldmodel.objectives import Losses, tubelet_latents
+from worldmodel.objectives import Losses, moment_latents
 from worldmodel.regularisers import Regulariser
 from worldmodel.train import Learner, Optimisation, fit
 
@@ -37,7 +37,7 @@ class ActionLearner(Learner):
         data: labelled episodes.
         regulariser: keeps states from collapsing while the encoder learns.
         frozen: the encoder and its head stay as they are; states are computed once.
-        batch, length: segments in a batch, tubelets in a segment.
+        batch, length: segments in a batch, moments in a segment.
         inverse_weight: of the inverse model's error; 0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
     """
@@ -92,7 +92,7 @@ class ActionLearner(Learner):
     def _states(self, segments: Segments) -> Tensor:
         if self.bank is None:
             frames = segments.clip().frames.to(self.model.device)
-            return tubelet_latents(*self._kept, frames)[:, :, 0]
+            return moment_latents(*self._kept, frames)[:, :, 0]
         p = self.model.tubelet_frames
         first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
         return self.bank[first[:, None] + p * torch.arange(self.length)]
@@ -119,7 +119,7 @@ def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
-    """The state of the tubelet that ends at each frame of all episodes: t d.
+    """The state of the moment that ends at each frame of all episodes: t d.
 
     Before an episode its first frame stands still, as everywhere.
     """
@@ -132,7 +132,7 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
         padded = torch.cat([frames[:1].expand(p - 1, -1, -1, -1), frames])
         tubes = rearrange(padded.unfold(0, p, 1), "t c h w i -> t i c h w")
         frames = tubes.to(model.device).float() / 255
-        states.append(tubelet_latents(model.encoder, model.head, frames)[:, 0, 0])
+        states.append(moment_latents(model.encoder, model.head, frames)[:, 0, 0])
     return torch.cat(states)
 
 
@@ -153,7 +153,7 @@ def train(
         model: sizes, for what is new; the encoder's own where it is pretrained.
         tune: `none` freezes the encoder and its head, `all` goes on training them.
         batch: segments in a batch.
-        length: tubelets in a segment.
+        length: moments in a segment.
         inverse_weight: of the inverse model; see `ActionLearner`.
         noise: on the states that predictions start from.
         seed: of batches.
@@ -187,11 +187,11 @@ def train(
 
 
 def load_pretrained(path: str) -> WorldModel:
-    """A pretrained model whose head makes states of tubelets."""
+    """A pretrained model whose head makes states of moments."""
     model = checkpoint.load(path)
     if model.head is None or model.head.per_token:
         raise ConfigError(
-            f"{path}: its head makes no state of a tubelet; pretrain with "
+            f"{path}: its head makes no state of a moment; pretrain with "
             "model.latent_per_token=false"
         )
     return model

@@ -15,7 +15,12 @@ _FLAGS = """\
   -m, --multirun   run all combinations of values: seed=1,2,3 (hydra/launcher=... for clusters)
   --cfg job        show the settings and stop
   --debug          show where an error comes from
+  --version        of the package
   --help           this text; after a verb, its settings"""
+
+_EXISTING = (
+    "  existing: resume goes on, refusing other settings; replace starts anew then; redo always"
+)
 
 
 def overview() -> str:
@@ -45,9 +50,13 @@ def of(verb: str) -> str:
         lines.append("Settings:")
     for key in own:
         lines += _entry(key, settings[key], documented.get(key, ""), groups.get(key, ()))
+    whole = {key: options for key, options in groups.items() if key not in settings}
+    if whole:  # files that set several keys at once
+        lines.append("Ready-made:")
+        lines += [f"  {key}={'|'.join(options)}" for key, options in whole.items()]
     shared = [f"{key}={_shown(settings[key])}" for key in RUN_KEYS if key in settings]
     if shared:
-        lines += ["", f"Every run: {' '.join(shared)}"]
+        lines += ["", f"Every run: {' '.join(shared)}", _EXISTING]
     return "\n".join([*lines, "", _FLAGS])
 
 

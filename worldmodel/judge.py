@@ -108,7 +108,9 @@ def _compare(
         results |= rate_results(f"{key}_max", _right(*largest), n)
         area = auroc(*largest)
         key = f"{kind}.{prefix}auroc"
-        results |= {key: area[0], f"{key}.low": area[1], f"{key}.high": area[2]}
+        results |= {
+            key: area[0], f"{key}.n": float(n), f"{key}.low": area[1], f"{key}.high": area[2],
+        }  # fmt: skip
     return results
 
 
@@ -148,7 +150,7 @@ def _keep(
     kinds, frames, scores, steps = zip(*shown, strict=True)
     tensors = {
         "frames": torch.stack(frames),  # n t h w c, uint8
-        "scores": torch.stack(scores).float(),  # n s, of the tubelets from the second on
+        "scores": torch.stack(scores).float(),  # n s, of the moments from the second on
         "step": torch.tensor(steps[::2]),  # pairs, the first frame that differs
     }
     if times is not None:

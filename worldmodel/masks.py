@@ -37,11 +37,11 @@ class TokenMasks(ABC):
 
 
 class TimeMasks(ABC):
-    """Hides whole tubelets: the others, each seen alone, are encoded already."""
+    """Hides whole moments: the others, each seen alone, are encoded already."""
 
     @abstractmethod
     def hidden(self, steps: int) -> Tensor:
-        """True where a tubelet of a clip of so many must be predicted: g t, bool, g patterns.
+        """True where a moment of a clip of so many must be predicted: g t, bool, g patterns.
 
         Every clip of a batch is predicted under every pattern.
         """
@@ -83,7 +83,7 @@ class Tubes(TokenMasks):
 
 @dataclass(frozen=True)
 class Future(TimeMasks):
-    """The last `steps` tubelets are hidden: prediction proper, and what surprise needs."""
+    """The last `steps` moments are hidden: prediction proper, and what surprise needs."""
 
     steps: int = 1
 
@@ -91,7 +91,7 @@ class Future(TimeMasks):
         """One pattern: 1 t."""
         if not 0 < self.steps < steps:
             raise ConfigError(
-                f"Future(steps={self.steps}) leaves nothing to see in {steps} tubelets: "
+                f"Future(steps={self.steps}) leaves nothing to see in {steps} moments: "
                 "hide fewer steps or take longer clips"
             )
         return (torch.arange(steps) >= steps - self.steps)[None]
@@ -99,16 +99,16 @@ class Future(TimeMasks):
 
 @dataclass(frozen=True)
 class Moments(TimeMasks):
-    """All but one tubelet are hidden, each in turn: predict what came before and after.
+    """All but one moment are hidden, each in turn: predict what came before and after.
 
-    Where things will be and have been can then be told only from the motion within the tubelet
+    Where things will be and have been can then be told only from the motion within the moment
     that is seen: this mask is what teaches velocity.
     """
 
     def hidden(self, steps: int) -> Tensor:
-        """As many patterns as tubelets: t t."""
+        """As many patterns as moments: t t."""
         if steps < 2:
-            raise ConfigError("Moments hides nothing of a single tubelet: take longer clips")
+            raise ConfigError("Moments hides nothing of a single moment: take longer clips")
         return ~torch.eye(steps, dtype=torch.bool)
 
 

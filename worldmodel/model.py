@@ -15,7 +15,7 @@ from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head
 from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
-from worldmodel.objectives import start_from, tubelet_latents
+from worldmodel.objectives import moment_latents, start_from
 from worldmodel.types import Clip, History, Latents
 
 
@@ -25,7 +25,7 @@ class WorldModel(nn.Module):
     Args:
         encoder: frames -> tokens.
         size: side of the square frames in pixels.
-        head: one tubelet's tokens -> its state, or its latents.
+        head: one moment's tokens -> its state, or its latents.
         masked_predictor: latents of what is hidden from what is seen; what surprise needs.
         action_predictor: next state from states and actions; what planning needs.
         action_dim: numbers in one action of the environment; 0 if no actions were learnt.
@@ -49,12 +49,12 @@ class WorldModel(nn.Module):
 
     @property
     def tubelet_frames(self) -> int:
-        """Frames in a tubelet."""
+        """Frames in a moment."""
         return self.encoder.tubelet_frames
 
     @property
     def action_block(self) -> int:
-        """Environment steps from one state to the next: as many as a tubelet has frames."""
+        """Environment steps from one state to the next: as many as a moment has frames."""
         return self.encoder.tubelet_frames
 
     @property
@@ -71,7 +71,7 @@ class WorldModel(nn.Module):
         """All tokens of a clip; every token may know of the whole clip.
 
         Raises:
-            ShapeError: the clip does not divide into tubelets.
+            ShapeError: the clip does not divide into moments.
         """
         frames = clip.frames.to(self.device)
         grid = self.encoder.grid(frames)
@@ -79,7 +79,7 @@ class WorldModel(nn.Module):
         return Latents(self.encoder(frames), grid, last)
 
     def states(self, clip: Clip) -> Tensor:
-        """The state of each tubelet, seen alone: b t d with t = frames / tubelet_frames.
+        """The state of each moment, seen alone: b t d with t = frames / tubelet_frames.
 
         Raises:
             ShapeError: the frames are not of the model's size.
@@ -88,7 +88,7 @@ class WorldModel(nn.Module):
         head = self._part("head")
         if head.per_token:
             raise WorldModelError(
-                "this model makes latents of tokens, not states of tubelets: pretrain with "
+                "this model makes latents of tokens, not states of moments: pretrain with "
                 "model.latent_per_token=false"
             )
         frames = clip.frames.to(self.device)
@@ -98,7 +98,7 @@ class WorldModel(nn.Module):
                 f"this model takes clips of {self.size} x {self.size} pixels and a multiple of "
                 f"{self.tubelet_frames} frames, got {t} frames of {h} x {w}"
             )
-        return tubelet_latents(self.encoder, head, frames)[:, :, 0]
+        return moment_latents(self.encoder, head, frames)[:, :, 0]
 
     def predict(self, states: Tensor, actions: Tensor) -> Tensor:
         """The state after each of `states` (b t d) and its action block (b t a): b t d.
@@ -149,25 +149,25 @@ class WorldModel(nn.Module):
         return part
 
     def foresee(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Predict the latents of every tubelet but the first from the one before it.
+        """Predict the latents of every moment but the first from the one before it.
 
-        Each tubelet is encoded by itself: neither does a prediction know of later frames, nor the
+        Each moment is encoded by itself: neither does a prediction know of later frames, nor the
         target of more than its own.
 
         Args:
-            clip: b t c h w, at least two tubelets.
+            clip: b t c h w, at least two moments.
 
         Returns:
-            (predicted, came): b t m d each, of the tubelets from the second on.
+            (predicted, came): b t m d each, of the moments from the second on.
 
         Raises:
-            ShapeError: the clip does not divide into tubelets, or there is nothing to predict.
+            ShapeError: the clip does not divide into moments, or there is nothing to predict.
         """
         predictor, head = self._part("masked_predictor"), self._part("head")
         steps = self.encoder.grid(clip.frames)[0]
         if steps < 2:
-            raise ShapeError(f"a clip of {steps} tubelet leaves nothing to predict: take two")
-        latents = tubelet_latents(self.encoder, head, clip.frames.to(self.device))  # b t m d
+            raise ShapeError(f"a clip of {steps} moment leaves nothing to predict: take two")
+        latents = moment_latents(self.encoder, head, clip.frames.to(self.device))  # b t m d
         before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
         pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
         hidden = torch.tensor([False, True], device=self.device).expand(len(pairs), -1)
@@ -175,9 +175,9 @@ class WorldModel(nn.Module):
         return predicted.unflatten(0, (len(latents), steps - 1)), latents[:, 1:, :, : head.dim]
 
     def latents(self, clip: Clip) -> Tensor:
-        """What the masked predictor predicts, of each tubelet seen alone: b t m d."""
+        """What the masked predictor predicts, of each moment seen alone: b t m d."""
         head = self._part("head")
-        return tubelet_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
+        return moment_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
 
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON; the weights are kept apart."""

@@ -37,8 +37,8 @@ class Losses:
         return torch.stack(list(self.terms.values())).sum()
 
 
-def tubelet_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
-    """The latents of each tubelet seen alone: frames b (t i) c h w -> b t m d.
+def moment_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
+    """The latents of each moment seen alone: frames b (t i) c h w -> b t m d.
 
     Alone, because a target or a state must not know what comes after it.
     """
@@ -49,9 +49,9 @@ def tubelet_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
 def context_latents(
     encoder: Encoder, head: Head, frames: Tensor, context: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The latents of what is visible of each tubelet, and which tubelets are hidden whole.
+    """The latents of what is visible of each moment, and which moments are hidden whole.
 
-    The visible tokens are encoded together; each then stands in its place in its tubelet, and
+    The visible tokens are encoded together; each then stands in its place in its moment, and
     hidden places stay empty.
 
     Args:
@@ -61,17 +61,17 @@ def context_latents(
         context: b m, ids of the visible tokens on the grid.
 
     Returns:
-        (latents b t m d, hidden b t); the latents of a tubelet that is hidden whole are zero.
+        (latents b t m d, hidden b t); the latents of a moment that is hidden whole are zero.
     """
     t, h, w = encoder.grid(frames)
     visible = encoder(frames, keep=context)
     empty = visible.new_zeros(len(frames), t * h * w, visible.shape[-1])
     placed = empty.scatter(1, context[..., None].expand_as(visible), visible)
-    tubelets = rearrange(placed, "b (t n) d -> b t n d", t=t)
+    moments = rearrange(placed, "b (t n) d -> b t n d", t=t)
     is_seen = torch.zeros(len(frames), t, dtype=torch.bool, device=frames.device)
     is_seen = is_seen.scatter(1, context // (h * w), True)
-    # Empty tubelets stay out of the head, so that they do not enter its batch statistics.
-    latents = head(tubelets[is_seen])
+    # Empty moments stay out of the head, so that they do not enter its batch statistics.
+    latents = head(moments[is_seen])
     out = latents.new_zeros(*is_seen.shape, *latents.shape[1:])
     return out.masked_scatter(is_seen[..., None, None], latents), ~is_seen
 
@@ -79,9 +79,9 @@ def context_latents(
 class MaskedPrediction(nn.Module):
     """Masked latent prediction: see part of a clip, predict the latents of what is hidden.
 
-    Where whole tubelets are hidden, the others are seen each by itself. Where tokens are hidden,
+    Where whole moments are hidden, the others are seen each by itself. Where tokens are hidden,
     what is left is encoded with them dropped. A narrow predictor fills in the latents of every
-    tubelet of which something is hidden (or of the hidden tokens, where the head makes a latent
+    moment of which something is hidden (or of the hidden tokens, where the head makes a latent
     for each). The regulariser's sample is the batch at one time step (and place).
 
     Args:
@@ -109,7 +109,7 @@ class MaskedPrediction(nn.Module):
 
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
         """Losses of a batch of frames (b t c h w in [0, 1]); the mask comes from `generator`."""
-        latents = tubelet_latents(self.encoder, self.head, frames)  # b t m d
+        latents = moment_latents(self.encoder, self.head, frames)  # b t m d
         kind = self.masks.draw(generator)
         if isinstance(kind, TimeMasks):
             errors = self._time_errors(latents, self._targets(frames, latents), kind)
@@ -126,7 +126,7 @@ class MaskedPrediction(nn.Module):
         )
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
-        """Squared errors of the tubelets that are hidden, under every pattern."""
+        """Squared errors of the moments that are hidden, under every pattern."""
         patterns = kind.hidden(latents.shape[1]).to(latents.device)
         hidden = repeat(patterns, "g t -> (b g) t", b=len(latents))
         seen, targets = (
@@ -150,7 +150,7 @@ class MaskedPrediction(nn.Module):
             return latents if self.targets == "live" else latents.detach()
         encoder, head = self.teacher
         with torch.no_grad():
-            return tubelet_latents(encoder, head, frames)  # type: ignore[arg-type]
+            return moment_latents(encoder, head, frames)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -168,7 +168,7 @@ class MaskedPrediction(nn.Module):
 def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
     """Which latents have to be predicted: b t m, bool.
 
-    Those of the hidden tokens; where a tubelet has one latent, that of every tubelet of which
+    Those of the hidden tokens; where a moment has one latent, that of every moment of which
     something is hidden.
     """
     t, h, w = grid
@@ -178,7 +178,7 @@ def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
 
 
 def seen_whole(mask: Mask, grid: Grid) -> Tensor:
-    """Of which tubelets every token is visible: b t, bool."""
+    """Of which moments every token is visible: b t, bool."""
     t, h, w = grid
     places = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
     places = places.scatter(1, mask.context, True)
@@ -186,14 +186,14 @@ def seen_whole(mask: Mask, grid: Grid) -> Tensor:
 
 
 def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
-    """What a prediction adds to: the latents of the nearest tubelet that is seen whole.
+    """What a prediction adds to: the latents of the nearest moment that is seen whole.
 
     So a predictor that adds nothing says that nothing changes. Zero where something of every
-    tubelet is hidden.
+    moment is hidden.
 
     Args:
         latents: b t m d.
-        hidden: b t, bool: not all of the tubelet is seen.
+        hidden: b t, bool: not all of the moment is seen.
 
     Returns:
         b t m d.

@@ -11,7 +11,7 @@ from worldmodel.data.clips import ClipDataset
 from worldmodel.data.footage import Footage
 from worldmodel.masks import Mixture
 from worldmodel.model import WorldModel
-from worldmodel.objectives import Losses, MaskedPrediction, Targets, tubelet_latents
+from worldmodel.objectives import Losses, MaskedPrediction, Targets, moment_latents
 from worldmodel.regularisers import Regulariser
 from worldmodel.train import Learner, Optimisation, fit
 
@@ -104,5 +104,5 @@ def health(
     """Signs of collapse in the latents of the batch of a step that was not trained on."""
     frames = clips.sample(step, batch, seed=seed).frames.to(model.device)
     assert model.head is not None
-    latents = tubelet_latents(model.encoder, model.head, frames)  # b t m d
+    latents = moment_latents(model.encoder, model.head, frames)  # b t m d
     return diagnostics.diagnose(latents.permute(1, 2, 0, 3))

@@ -22,12 +22,12 @@ from worldmodel.data.segments import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import Head
-from worldmodel.objectives import tubelet_latents
+from worldmodel.objectives import moment_latents
 
 if TYPE_CHECKING:
     from worldmodel.run import Run
 
-Features = Callable[[Tensor], Tensor]  # tubelets b i c h w in [0, 1] -> b d
+Features = Callable[[Tensor], Tensor]  # moments b i c h w in [0, 1] -> b d
 PENALTIES = tuple(10.0**e for e in range(-3, 5))
 
 
@@ -38,7 +38,7 @@ class Readout:
     Attributes:
         r2: share of the variance explained on held-out episodes, the mean over its numbers.
         low, high: 95 % interval, resampling held-out episodes.
-        n: held-out tubelets.
+        n: held-out moments.
     """
 
     r2: float
@@ -78,23 +78,23 @@ def _r2(sums: np.ndarray) -> float:
 
 
 def state_features(model: WorldModel, head: Head) -> Features:
-    """Features that are the latents which `head` makes of a tubelet."""
+    """Features that are the latents which `head` makes of a moment."""
 
     @torch.inference_mode()
-    def features(tubelets: Tensor) -> Tensor:
-        latents = tubelet_latents(model.encoder, head, tubelets.to(model.device))
+    def features(moments: Tensor) -> Tensor:
+        latents = moment_latents(model.encoder, head, moments.to(model.device))
         return latents.flatten(1).cpu()
 
     return features
 
 
-def pixel_features(tubelets: Tensor) -> Tensor:
+def pixel_features(moments: Tensor) -> Tensor:
     """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
-    return nn.functional.adaptive_avg_pool2d(tubelets.flatten(1, 2), 16).flatten(1)
+    return nn.functional.adaptive_avg_pool2d(moments.flatten(1, 2), 16).flatten(1)
 
 
-def tubelets_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Tubelets side by side in each episode.
+def moments_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Moments side by side in each episode.
 
     Returns:
         (frames n p c h w uint8, rows n: the last frame of each, episodes n).
@@ -110,7 +110,7 @@ def tubelets_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def extract(features: Features, frames: Tensor, *, chunk: int = 512) -> np.ndarray:
-    """Features of uint8 tubelets n p c h w, a chunk at a time: n d."""
+    """Features of uint8 moments n p c h w, a chunk at a time: n d."""
     pieces = [features(piece.float() / 255).numpy() for piece in frames.split(chunk)]
     return np.concatenate(pieces)
 
@@ -125,7 +125,7 @@ def probe(
         run: where results go.
         model: a trained model, or the run that made it.
         episodes: folder of episodes that were not trained on, with `targets` in their info.
-        targets: names of infos; the state of a tubelet is compared with its last frame's.
+        targets: names of infos; the state of a moment is compared with its last frame's.
         pretrained: a model before actions were learnt, or None.
         train_share: of the episodes, to fit on; the rest is held out.
         seed: of the untrained model and of the intervals.
@@ -149,7 +149,7 @@ def probe(
         candidates["pretrained_"] = state_features(before, before._part("head"))
     candidates["random_init_"] = untrained_features(learned, seed=seed)
     candidates["pixels_"] = pixel_features
-    frames, rows, groups = tubelets_of(arrays, learned.tubelet_frames)
+    frames, rows, groups = moments_of(arrays, learned.tubelet_frames)
     last_to_fit = int(train_share * len(arrays))
     if not 2 <= last_to_fit <= len(arrays) - 2:
         raise ConfigError(

@@ -62,6 +62,11 @@ def quickstart(
     """
     if not stages:
         raise ConfigError("a story needs stages: quickstart=default, quickstart=smoke, or your own")
+    if main is not None and read_metrics(main)["seed"] != seed:
+        raise ConfigError(
+            f"{main}: is the story of seed {read_metrics(main)['seed']}, not of {seed}; tell the "
+            "story of that seed first, or name its folder with main="
+        )
     results: dict[str, float] = {}
     seconds: dict[str, float] = {}
     peaks = []
@@ -76,7 +81,10 @@ def quickstart(
             results |= gather(found, stage.gather or {})
             bar.advance()
     _adopt_model(run, stages)
-    total = {"seconds.total": sum(seconds.values()), "memory.peak_gib": max(peaks)}
+    # The clock's time, unless the story was interrupted: then what its stages took.
+    total = {
+        "seconds.total": max(run.seconds, sum(seconds.values())), "memory.peak_gib": max(peaks),
+    }  # fmt: skip
     return {**results, **seconds, **total}
 
 

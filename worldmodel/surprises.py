@@ -12,22 +12,22 @@ from worldmodel.types import Clip, Surprise
 
 @torch.inference_mode()
 def surprise(model: WorldModel, clip: Clip) -> Surprise:
-    """Score every tubelet but the first by the error of its prediction from the one before it.
+    """Score every moment but the first by the error of its prediction from the one before it.
 
     As Garrido et al. 2025 (arXiv:2502.11831), with three differences: a prediction looks back on
-    one tubelet, whose latents hold what is and how it changes; one tubelet is predicted at a time;
+    one moment, whose latents hold what is and how it changes; one moment is predicted at a time;
     and the hidden frames never enter the encoder of what is seen.
 
     Args:
         model: with a masked predictor.
-        clip: b t c h w, square frames of the model's size, at least two tubelets.
+        clip: b t c h w, square frames of the model's size, at least two moments.
 
     Returns:
-        One score for each tubelet from the second on: the mean squared error of its latents, which
+        One score for each moment from the second on: the mean squared error of its latents, which
         have variance one over the training data.
 
     Raises:
-        ShapeError: the clip is too short, or does not divide into tubelets.
+        ShapeError: the clip is too short, or does not divide into moments.
     """
     i = model.tubelet_frames
     frames = clip.frames.shape[1]
@@ -42,7 +42,7 @@ def surprise(model: WorldModel, clip: Clip) -> Surprise:
 
 @torch.inference_mode()
 def copy_surprise(model: WorldModel, clip: Clip) -> Surprise:
-    """The baseline that predicts no change: the distance from each tubelet's latents to the last.
+    """The baseline that predicts no change: the distance from each moment's latents to the last.
 
     Args:
         model: with a head.

@@ -1,5 +1,6 @@
 """The values that cross rooms: `Clip`, `Latents`, `History`, `Surprise`. Frozen and self-checking.
 
+A *moment* is one time step of the grid of tokens: `tubelet_frames` frames, all their tokens.
 Axes, everywhere in this project: `b` batch, `k` candidate, `t` time, `n` token, `d` width,
 `a` action, `c h w` pixel. Knows nothing of files, networks or environments.
 """
@@ -83,7 +84,7 @@ class Latents:
 
     tokens: Tensor  # b n d with n = t * h * w
     grid: tuple[int, int, int]  # t h w, in tokens
-    times: Tensor  # b t, float64, seconds: the last frame of each tubelet
+    times: Tensor  # b t, float64, seconds: the last frame of each moment
 
     def __post_init__(self) -> None:
         _require(
@@ -123,7 +124,7 @@ class Surprise:
     """Prediction error of what was then seen, per time step; higher is more surprising."""
 
     scores: Tensor  # b t, >= 0: mean squared error in units of the targets' variance
-    times: Tensor  # b t, float64, seconds: the last frame of the tubelet that was predicted
+    times: Tensor  # b t, float64, seconds: the last frame of the moment that was predicted
 
     def __post_init__(self) -> None:
         _require(

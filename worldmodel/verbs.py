@@ -26,20 +26,20 @@ VERBS = {
         "worldmodel collect episodes=100 name=rooms",
     ),
     "train": Verb(
-        "action predictor and state head on episodes",
+        "action predictor on episodes with actions; encoder and state head frozen, tuned or new",
         "worldmodel train episodes=runs/collect/rooms encoder=runs/pretrain/default",
     ),
     "plan": Verb(
-        "evaluate a planner: success, violations, time, with floors and intervals",
-        "worldmodel plan model=runs/train/default planner=cem episodes=100",
+        "evaluate a planner: success, violations, time, beside random actions and doing nothing",
+        "worldmodel plan model=runs/train/default episodes_from=runs/collect/rooms planner=cem",
     ),
     "surprise": Verb(
-        "score clips, or run a violation suite",
+        "score a video, or matched possible and impossible clips",
         "worldmodel surprise model=runs/pretrain/default clips=my/video.mp4",
     ),
     "probe": Verb(
         "what frozen latents know: linear read-outs",
-        "worldmodel probe model=runs/train/default episodes=runs/collect/rooms",
+        "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
     ),
     "data": Verb(
         "inspect or check videos and episodes",

@@ -119,7 +119,7 @@ def test_settings_that_do_not_go_together(run, model, changed, words):
         judge(run, **suite_settings(model, **changed))
 
 
-def test_clips_of_one_tubelet_are_refused(run, model):
+def test_clips_of_one_moment_are_refused(run, model):
     with pytest.raises(ShapeError, match="at least 4, got 2"):
         judge(run, **suite_settings(model, num_frames=2))
 

@@ -54,11 +54,11 @@ def test_future_hides_the_end():
 
 @pytest.mark.parametrize("steps", [0, 3, 4])
 def test_future_must_leave_something_to_see_and_to_predict(steps):
-    with pytest.raises(ConfigError, match="nothing to see in 3 tubelets"):
+    with pytest.raises(ConfigError, match="nothing to see in 3 moments"):
         Future(steps).hidden(3)
 
 
-def test_moments_show_each_tubelet_alone_once():
+def test_moments_show_each_moment_alone_once():
     hidden = Moments().hidden(4)
     assert hidden.shape == (4, 4)
     assert torch.equal(~hidden, torch.eye(4, dtype=torch.bool))

@@ -46,7 +46,7 @@ def test_encode_gives_tokens_on_their_grid_with_the_time_of_their_last_frame(mod
         model.encode(clip_of(noise(1, 3, 3, 16, 16)))
 
 
-def test_a_state_knows_its_own_tubelet_only(model):
+def test_a_state_knows_its_own_moment_only(model):
     states = model.states(CLIP)
     assert states.shape == (2, 4, 16)
     changed = CLIP.frames.clone()
@@ -122,14 +122,14 @@ def test_actions_are_taken_in_the_units_of_the_world(model):
 
 
 @pytest.mark.parametrize("per_token", [False, True])
-def test_foresight_knows_the_tubelet_before_and_a_target_its_own(per_token):
+def test_foresight_knows_the_moment_before_and_a_target_its_own(per_token):
     model = small_model(per_token=per_token)
     predicted, came = model.foresee(CLIP)
     steps = CLIP.frames.shape[1] // 2 - 1
     assert predicted.shape == came.shape == (2, steps, 4 if per_token else 1, 12)
     assert torch.allclose(came, model.latents(CLIP)[:, 1:], atol=1e-5)
     frames = CLIP.frames.clone()
-    frames[:, 2] = 0  # in the second tubelet: what comes first, and what is seen next
+    frames[:, 2] = 0  # in the second moment: what comes first, and what is seen next
     again, other = model.foresee(clip_of(frames))
     assert torch.allclose(predicted[:, 0], again[:, 0], atol=1e-5)
     assert not torch.allclose(came[:, 0], other[:, 0], atol=1e-3)

@@ -10,13 +10,13 @@ from worldmodel.objectives import (
     MaskedPrediction,
     context_latents,
     hidden_latents,
+    moment_latents,
     seen_whole,
     start_from,
-    tubelet_latents,
 )
 from worldmodel.regularisers import NoRegulariser, SIGReg
 
-FRAMES = noise(6, 6, 3, 16, 16)  # three tubelets of 2 x 2 tokens
+FRAMES = noise(6, 6, 3, 16, 16)  # three moments of 2 x 2 tokens
 KINDS = [Future(), Moments(), Tubes(1, 0.25)]
 
 
@@ -63,8 +63,8 @@ def test_every_kind_of_mask_trains_every_part(kind, per_token):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_predictor_costs_as_much_as_copying_the_nearest_seen(kind):
     learner = objective(kind, stir=False).eval()
-    latents = tubelet_latents(learner.encoder, learner.head, FRAMES)[..., :12]
-    if isinstance(kind, Tubes):  # each tubelet hides something: there is nothing to start from
+    latents = moment_latents(learner.encoder, learner.head, FRAMES)[..., :12]
+    if isinstance(kind, Tubes):  # each moment hides something: there is nothing to start from
         expected = latents.square().mean()
     else:
         hidden = kind.hidden(3)
@@ -86,7 +86,7 @@ def _prediction_of(learner, frames, kind):
     return taken[0]
 
 
-def test_a_prediction_cannot_know_of_hidden_tubelets():
+def test_a_prediction_cannot_know_of_hidden_moments():
     learner = objective(Future(2)).eval()
     changed = FRAMES.clone()
     changed[:, 2:] = noise(6, 4, 3, 16, 16, seed=9)
@@ -126,7 +126,7 @@ def _after_draw(seed):
 def test_what_is_dropped_is_neither_seen_nor_predicted():
     sizes = small()
     encoder, head = stirred(sizes.encoder).eval(), stirred(sizes.head()).eval()
-    context = torch.tensor([[0, 1, 2, 3, 4, 6]] * 6)  # half of tubelet 1, nothing of tubelet 2
+    context = torch.tensor([[0, 1, 2, 3, 4, 6]] * 6)  # half of moment 1, nothing of moment 2
     changed = FRAMES.clone()
     changed[:, 2:4, :, :8, 8:] = 0  # token 5
     changed[:, 4:] = 0  # tokens 8 to 11
@@ -148,7 +148,7 @@ def test_stopgrad_leaves_out_the_gradient_through_targets():
             assert torch.allclose(a[name], b[name], atol=1e-5)
 
     # The whole gradient is that through the prediction plus that through the target alone.
-    latents = tubelet_latents(live.encoder, live.head, FRAMES)
+    latents = moment_latents(live.encoder, live.head, FRAMES)
     hidden = Future().hidden(3).expand(6, -1)
     start = start_from(latents[..., :12], hidden)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_ema_targets_come_from_the_teacher():
     with torch.no_grad():
         learner.teacher[0].tubelets.embed.weight.mul_(0)
     teacher, student = (
-        tubelet_latents(encoder, head, FRAMES)[:, 2, :, :12]
+        moment_latents(encoder, head, FRAMES)[:, 2, :, :12]
         for encoder, head in (learner.teacher, (learner.encoder, learner.head))
     )
     predicted = _prediction_of(learner, FRAMES, Future())[:, 2]
@@ -194,7 +194,7 @@ def test_numbers_that_are_only_seen_are_never_a_target():
     learner = objective(Future()).eval()
     latents = {"extra": 0.0}
 
-    class Head(nn.Module):  # the same head, its extra numbers moved in the hidden tubelets
+    class Head(nn.Module):  # the same head, its extra numbers moved in the hidden moments
         dim, per_token = 12, False
 
         def forward(self, tokens):
@@ -215,23 +215,23 @@ def test_masks_come_from_the_generator():
     assert len(set(values)) > 3
 
 
-def test_hidden_latents_are_tokens_or_tubelets():
+def test_hidden_latents_are_tokens_or_moments():
     mask = Mask(torch.tensor([[0, 1, 2, 3, 4]]), torch.tensor([[5, 7]]))
     per_token = hidden_latents(mask, (3, 2, 2), per_token=True)
     assert per_token.shape == (1, 3, 4) and per_token.flatten().nonzero().flatten().tolist() == [
         5,
         7,
     ]
-    per_tubelet = hidden_latents(mask, (3, 2, 2), per_token=False)
-    assert per_tubelet.tolist() == [[[False], [True], [False]]]
+    per_moment = hidden_latents(mask, (3, 2, 2), per_token=False)
+    assert per_moment.tolist() == [[[False], [True], [False]]]
 
 
-def test_a_tubelet_is_seen_whole_when_all_its_tokens_are():
+def test_a_moment_is_seen_whole_when_all_its_tokens_are():
     mask = Mask(torch.tensor([[0, 1, 2, 3, 4, 5, 7]]), torch.tensor([[8]]))
     assert seen_whole(mask, (3, 2, 2)).tolist() == [[True, False, False]]
 
 
-def test_a_start_is_the_nearest_whole_tubelet_or_nothing():
+def test_a_start_is_the_nearest_whole_moment_or_nothing():
     latents = torch.arange(8.0).view(2, 4, 1, 1)
     hidden = torch.tensor([[True, False, True, True], [True] * 4])
     assert start_from(latents, hidden).flatten(1).tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]

@@ -26,7 +26,7 @@ def clip_of(frames, fps=10):
 
 
 class Stub:
-    """Sees the brightness of each tubelet's last frame; predicts that it goes on by 0.1."""
+    """Sees the brightness of each moment's last frame; predicts that it goes on by 0.1."""
 
     tubelet_frames = 2
 
@@ -46,7 +46,7 @@ def brightness(*levels):
 def test_a_score_is_the_error_of_what_was_predicted_at_its_time():
     clip = brightness(0.1, 0.2, 0.3, 0.8, 0.9)
     found = surprise(Stub(), clip)
-    expected = torch.tensor([[0, 0, 0.4**2, 0]])  # what broke the rule is tubelet 3
+    expected = torch.tensor([[0, 0, 0.4**2, 0]])  # what broke the rule is moment 3
     assert torch.allclose(found.scores, expected, atol=1e-6)
     assert found.times.tolist() == [pytest.approx([0.3, 0.5, 0.7, 0.9])]
     copied = copy_surprise(Stub(), clip)

@@ -11,7 +11,7 @@ from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 
-SIZE = 16  # pixels; 2 x 2 tokens in a tubelet
+SIZE = 16  # pixels; 2 x 2 tokens in a moment
 STEP = 2.0  # pixels that the dot moves under an action of 1
 
 

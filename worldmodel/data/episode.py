@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldmodel.data.files import require_file, whole_file
 from worldmodel.errors import EpisodeError
+from worldmodel.types import Clip
 
 FORMAT_VERSION = 1
 REMEDY = "remove the file or collect the episode again"
@@ -105,6 +106,11 @@ class Episode:
             {name: torch.from_numpy(np.array(values)) for name, values in (info or {}).items()},
             dict(metadata or {}),
         )
+
+    def clip(self) -> Clip:
+        """What was seen, as a batch of one: frames 1 t c h w in [0, 1], times 1 t."""
+        frames = self.frames.movedim(-1, 1).contiguous()
+        return Clip.from_uint8(frames[None], self.times[None], sources=(self.source,))
 
 
 def write_episode(episode: Episode, path: Path | str) -> Path:

@@ -99,12 +99,16 @@ class EpisodeWriter:
 class Episodes(Sequence[Episode]):
     """The episodes of a folder, read from disk when asked for; slices are `Episodes` again.
 
+    Args:
+        folder: of the episodes, or of the run that collected them.
+
     Raises:
         EpisodeError: no such folder, no episodes, an unfinished folder, an unreadable header.
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+        inside = Path(folder) / "episodes"
+        self.folder = inside if (inside / "episodes.json").is_file() else Path(folder)
         self.info = read_folder_info(self.folder)
         self._entries = [_Entry.read(path) for path in _episode_files(self.folder)]
 

@@ -1,6 +1,6 @@
 """Heads: tokens -> the latents that are predicted and kept from collapsing.
 
-`StateHead` makes one state of a tubelet, `TokenHead` leaves one latent per token. Both end in batch
+`StateHead` makes one state of a moment, `TokenHead` leaves one latent per token. Both end in batch
 statistics: SIGReg's gradient vanishes where features have collapsed, and without them a run that
 starts collapsed stays so.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Head(nn.Module, ABC):
-    """One tubelet's tokens (b n d) -> its latents (b m d), m of them.
+    """One moment's tokens (b n d) -> its latents (b m d), m of them.
 
     The first `dim` numbers of a latent are what a masked predictor has to predict. The `extra` ones
     after them are never a target, only seen: they can hold what helps to predict without being
@@ -24,7 +24,7 @@ class Head(nn.Module, ABC):
         spec: the constructor's arguments, as JSON.
         dim: numbers in a latent that are predicted.
         extra: numbers in a latent after those.
-        per_token: whether there is a latent for each token, or one for the tubelet.
+        per_token: whether there is a latent for each token, or one for the moment.
     """
 
     registry: ClassVar[dict[str, type["Head"]]] = {}
@@ -47,13 +47,13 @@ class Head(nn.Module, ABC):
 
 
 class StateHead(Head):
-    """All tokens of a tubelet -> one state. The head knows each token's place.
+    """All tokens of a moment -> one state. The head knows each token's place.
 
     Each token is narrowed, all are laid side by side, and a small network reads them. (Mean and
     attentive pooling forget where a token stood; the state then learns places late.)
 
     Args:
-        tokens: number of tokens in a tubelet.
+        tokens: number of tokens in a moment.
         token_width: numbers in a token.
         dim: numbers in a state that are predicted from video.
         extra: numbers in a state after those.
@@ -83,7 +83,7 @@ class StateHead(Head):
 
 
 class _Reader(nn.Module):
-    """All tokens of a tubelet, narrowed and side by side, through a small network: b n d -> b d."""
+    """All tokens of a moment, narrowed and side by side, through a small network: b n d -> b d."""
 
     def __init__(
         self, tokens: int, token_width: int, *, narrow: int, hidden: int, dim: int

@@ -8,10 +8,10 @@ from worldmodel.nn.blocks import AdaLNBlock
 
 
 class MaskedPredictor(nn.Module):
-    """Fills in the latents of hidden tubelets from those of visible ones; needs no actions.
+    """Fills in the latents of hidden moments from those of visible ones; needs no actions.
 
-    A hidden tubelet is predicted from the nearest one that is seen. With latents (z, c), z being
-    what is predicted and c what is only seen, at `n` tubelets after it (before it, where n < 0):
+    A hidden moment is predicted from the nearest one that is seen. With latents (z, c), z being
+    what is predicted and c what is only seen, at `n` moments after it (before it, where n < 0):
 
         z(n) = z + n B c + f(z, |n|),   one f for after, one for before, B a matrix
 
@@ -19,10 +19,10 @@ class MaskedPredictor(nn.Module):
     (Were c an input of f, it could hold velocity in a different way at each place. With one
     transformer over time and mask tokens, as V-JEPA's predictor, Bardes et al. 2024,
     arXiv:2404.08471, motion was hardly learnt: it had to multiply by the direction of time.)
-    A tubelet of which a part is seen is predicted from that part.
+    A moment of which a part is seen is predicted from that part.
 
     Args:
-        latents: number of latents of a tubelet: one, or one for each token.
+        latents: number of latents of a moment: one, or one for each token.
         seen_width: numbers in a latent that is seen.
         target_width: numbers in a latent that is predicted, the first of those.
         width: of the networks.
@@ -44,18 +44,18 @@ class MaskedPredictor(nn.Module):
             nn.init.zeros_(self.velocity.weight)
 
     def forward(self, seen: Tensor, hidden: Tensor, start: Tensor) -> Tensor:
-        """Predict the latents of every tubelet.
+        """Predict the latents of every moment.
 
         Args:
-            seen: b t m d, latents of what is visible of each tubelet; any value where nothing is.
-            hidden: b t, bool: nothing of the tubelet is visible.
+            seen: b t m d, latents of what is visible of each moment; any value where nothing is.
+            hidden: b t, bool: nothing of the moment is visible.
             start: b t m d of `target_width`, what the prediction adds to.
 
         Returns:
             b t m d of `target_width`.
         """
         near = nearest_seen(hidden)  # b t
-        ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in tubelets
+        ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in moments
         from_ = seen.gather(1, near[:, :, None, None].expand_as(seen))
         places, motions = (
             rearrange(x, "b t m d -> b t (m d)")
@@ -86,7 +86,7 @@ def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def nearest_seen(hidden: Tensor) -> Tensor:
-    """For each tubelet, the index of the nearest that is not hidden, the earlier of two: b t.
+    """For each moment, the index of the nearest that is not hidden, the earlier of two: b t.
 
     Itself where it is not hidden; 0 where all are.
     """

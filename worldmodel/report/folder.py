@@ -59,10 +59,10 @@ class Examples:
 
     @property
     def score_frames(self) -> np.ndarray:
-        """`s`: the frame that each score is about, the last of its tubelet."""
+        """`s`: the frame that each score is about, the last of its moment."""
         t, s = self.frames.shape[1], self.scores.shape[1]
-        tubelet = max(t // (s + 1), 1)
-        return np.arange(t - 1 - (s - 1) * tubelet, t, tubelet)
+        moment = max(t // (s + 1), 1)
+        return np.arange(t - 1 - (s - 1) * moment, t, moment)
 
 
 def read_stages(folder: Path) -> list[Stage]:
