@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from gymnasium.error import Error
 
-from .layout import AGENT_RADIUS, Layout
+from .layout import AGENT_RADIUS, Layout, TaskError
 from .simulation import AGENT, NO_AGENT, OTHER_AGENT, Simulation
 
 KINDS = ("teleport", "vanish", "colour")
@@ -95,18 +95,18 @@ def violation_pairs(
         door: y of the door's centre.
 
     Raises:
-        ValueError: no such kind, or a number out of range.
+        TaskError: no such kind, or a number out of range.
         gymnasium.error.Error: no matched pair was found.
     """
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown violation {kind!r}, valid are {', '.join(KINDS)}{hint}")
+        raise TaskError(f"unknown violation {kind!r}, valid are {', '.join(KINDS)}{hint}")
     for name, value, least in (("n", n, 1), ("num_frames", num_frames, MIN_FRAMES)):
         if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+            raise TaskError(f"{name} must be at least {least}, got {value}")
     if stride < 1:
-        raise ValueError(f"stride must be at least 1, got {stride}")
+        raise TaskError(f"stride must be at least 1, got {stride}")
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     studio = _Studio(Layout(door), num_frames, stride, size)
     tally = np.zeros(2, dtype=np.int64)  # impossible minus possible wins: by mean, by maximum

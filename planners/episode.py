@@ -69,7 +69,7 @@ def make_env(env: str, options: Mapping[str, Any] | None = None) -> gymnasium.En
         made = gymnasium.make(env, disable_env_checker=True, **dict(options or {}))
     except (gymnasium.error.Error, ModuleNotFoundError) as cause:
         raise EnvError(f"cannot make environment '{env}': {cause}") from cause
-    except TypeError as cause:
+    except (TypeError, ValueError) as cause:
         raise EnvError(
             f"environment '{env}' does not take {dict(options or {})}: {cause}"
         ) from cause

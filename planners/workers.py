@@ -5,6 +5,7 @@ computes on one thread. Knows nothing of what the work is.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -69,6 +70,8 @@ class _Worker:
 
 
 def _start_worker(open_work: OpenWork) -> None:
+    # Ctrl-C reaches all processes of a terminal; the parent is the one that says so and stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _Worker.open_work = open_work
 

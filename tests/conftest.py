@@ -7,6 +7,9 @@ import pytest
 
 from worldmodel.execute import run_verb
 
+# Clips that nobody made for us, where they are at hand.
+REAL = Path(__file__).parents[1].parent / "shared" / "videos"
+
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,3 +22,10 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         os.chdir(before)
     return folder
+
+
+@pytest.fixture
+def real_videos() -> Path:
+    if not REAL.is_dir():
+        pytest.skip(f"the folder of real clips is not here: {REAL.name}")
+    return REAL

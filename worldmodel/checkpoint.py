@@ -192,6 +192,11 @@ def load_training(
         CheckpointError: the file is truncated or belongs to another model.
     """
     tensors, header = read_tensors_and_header(path)
+    if header.get("format_version") != str(FORMAT_VERSION):
+        raise CheckpointError(
+            f"{path}: training state of format {header.get('format_version')}, this version reads "
+            f"{FORMAT_VERSION}; remove it to train from the start"
+        )
     weights = {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights")}
     _fit(weights, modules, path)
     state: dict[int, dict[str, Tensor]] = {}
@@ -205,6 +210,24 @@ def load_training(
         raise CheckpointError(
             f"{path}: is not a training state ({cause!r}); remove it to train from the start"
         ) from cause
+    _check_moments(state, optimiser, path)
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
     return step, elapsed
+
+
+def _check_moments(
+    state: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer, path: Path
+) -> None:
+    """Every trained parameter has its moments, of its shape, or no step was made at all."""
+    shapes = [p.shape for group in optimiser.param_groups for p in group["params"]]
+    whole = sorted(state) == list(range(len(shapes))) and all(
+        set(moments) == set(state[0])
+        and all(value.shape == shapes[index] for k, value in moments.items() if k != "step")
+        for index, moments in state.items()
+    )
+    if state and not whole:
+        raise CheckpointError(
+            f"{path}: the optimiser's state is not that of this model; remove it to train from "
+            "the start"
+        )

@@ -48,6 +48,8 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     if settings["existing"] != "redo":
         results = finished_results(folder, {"verb": verb, **settings})
         if results is not None:
+            if not (folder / "report.html").is_file():  # interrupted just before
+                report.build(folder)
             return results
     device = choose_device(settings["device"])
     _seed_everything(settings["seed"])

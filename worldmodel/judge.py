@@ -128,11 +128,12 @@ def _score_video(
 ) -> dict[str, float]:
     info = video_info(path)
     p = model.tubelet_frames
-    rate = min(fps or info.fps, info.fps)
-    count = int(info.duration * rate) // p * p
+    slower = fps is not None and fps < info.fps
+    count = int(info.duration * fps if slower and fps else info.frames) // p * p
     if count < 2 * p:
         raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
-    clip = read_clip(path, num_frames=count, fps=rate, size=model.size)
+    # At the video's own rate frames are taken as they come, whatever lies between them.
+    clip = read_clip(path, num_frames=count, fps=fps if slower else None, size=model.size)
     scores = surprise(model, clip)
     frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
     _keep(run, [("video", frames, scores.scores[0], -1)], clip.times)

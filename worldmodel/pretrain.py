@@ -8,6 +8,8 @@ from torch import Generator
 from worldmodel import checkpoint, diagnostics
 from worldmodel.architecture import Architecture
 from worldmodel.data.clips import ClipDataset
+from worldmodel.data.files import write_table
+from worldmodel.data.folder import Skipped
 from worldmodel.data.footage import Footage
 from worldmodel.masks import Mixture
 from worldmodel.model import WorldModel
@@ -77,6 +79,8 @@ def pretrain(
         )  # fmt: skip
     for bad in skipped:
         run.say(f"skipped {bad.path}: {bad.reason}")
+    if skipped:
+        write_table(run.folder / "skipped.csv", Skipped, skipped)
     objective = MaskedPrediction(
         model.encoder, model.masked_predictor(), model.head(), masks=masks,
         regulariser=regulariser, targets=targets,

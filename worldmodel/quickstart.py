@@ -32,6 +32,7 @@ class Stage:
         gather: names in the story's results, and the stage's results that they stand for. A name
             ending in `*` takes all that begin alike.
         time_of: stages of the main story whose time together `{seconds}` is.
+        share: of the story's time, in any unit; only the progress bar needs it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stage:
     settings: Sequence[str] = ()
     gather: Mapping[str, str] | None = None
     time_of: Sequence[str] = ()
+    share: float = 1.0
 
 
 def quickstart(
@@ -70,7 +72,7 @@ def quickstart(
     results: dict[str, float] = {}
     seconds: dict[str, float] = {}
     peaks = []
-    with run.progress(len(stages), "quickstart") as bar:
+    with run.progress(sum(stage.share for stage in stages), "quickstart") as bar:
         for stage in stages:
             run.say(f"stage {stage.name}: worldmodel {stage.verb}")
             words = [*_fill(stage, run.folder, main), f"seed={seed}", f"device={device}"]
@@ -79,7 +81,7 @@ def quickstart(
             seconds[f"seconds.{stage.name}"] = float(metrics["seconds"])
             peaks.append(float(metrics["memory_peak_gib"]))
             results |= gather(found, stage.gather or {})
-            bar.advance()
+            bar.advance(stage.share)
     _adopt_model(run, stages)
     # The clock's time, unless the story was interrupted: then what its stages took.
     total = {

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,8 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
     return {
         "name": name,
         "command": command,
-        "version": runs[0]["version"],
-        "git_commit": runs[0]["git_commit"],
+        "version": _each(run["version"] for run in runs),
+        "git_commit": _each(run["git_commit"] for run in runs),
         "machine": machine(runs[0]["device"]),
         "protocol": {"seeds": seeds},
         "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in keys],
@@ -100,6 +100,11 @@ def fill(text: str, folder: Path) -> str:
         return f"{match[1]}{written}{match[4]}"
 
     return _MARKED.sub(table, text)
+
+
+def _each(values: Iterable[str | None]) -> str:
+    """One word if they agree, otherwise all of them."""
+    return ", ".join(dict.fromkeys(value or "unknown" for value in values))
 
 
 def _row(

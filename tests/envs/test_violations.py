@@ -3,7 +3,7 @@ import functools
 import numpy as np
 import pytest
 
-from worldmodel.envs.layout import AGENT_RADIUS, Layout
+from worldmodel.envs.layout import AGENT_RADIUS, Layout, TaskError
 from worldmodel.envs.simulation import NO_AGENT, Simulation
 from worldmodel.envs.violations import KINDS, MIN_JUMP, pixel_change, violation_pairs
 
@@ -126,5 +126,5 @@ def test_pixel_change_is_the_mean_absolute_difference():
     ],
 )
 def test_impossible_requests_are_refused(kind, kwargs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(TaskError, match=message):  # which the command line says in one line
         violation_pairs(kind, **({"n": 1, "seed": 0} | kwargs))

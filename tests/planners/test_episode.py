@@ -6,6 +6,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from tests.planners.fakes import POINT_WORLD, SPEED, PointWorld, Towards
+from worldmodel.envs import TWO_ROOM
 from worldmodel.errors import ConfigError, EnvError
 from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
 from worldmodel.planners.episode import make_env, run_episode
@@ -80,6 +81,8 @@ def test_make_env_passes_options_and_names_what_is_wrong():
         make_env("no/Such-v0")
     with pytest.raises(EnvError, match="does not take {'wings': 2}"):
         make_env(POINT_WORLD, {"wings": 2})
+    with pytest.raises(EnvError, match=r"does not take \{'size': 4\}: size must be at least 16"):
+        make_env(TWO_ROOM, {"size": 4})
     with pytest.raises(EnvError, match="not pictures.*PixelWorld"):
         make_env("Pendulum-v1")
 

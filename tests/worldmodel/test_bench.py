@@ -55,14 +55,27 @@ def test_row_is_the_median_with_quartiles():
 
 
 def test_table_is_written_in_the_shape_of_results(tmp_path):
-    rows = [Row("x", 1.23456789, 3, 1.0, 2.0, bar=1.8), Row.exact("y", 4)]
+    rows = [
+        Row.median("x", [1.23456789, 1, 2], bar=1.8),
+        Row.exact("y", 4),
+        Row.exact("z", 5, at_most=6),
+    ]
     path = tmp_path / "speed-x.json"
     Table("speed-x", "worldmodel bench x", {"size": 1}, rows).write(path, device="cpu")
     table = json.loads(path.read_text())
     assert {"name", "command", "git_commit", "machine", "protocol", "rows"} <= set(table)
     assert table["rows"] == [
-        {"key": "x", "value": 1.2346, "n": 3, "low": 1.0, "high": 2.0, "bar": 1.8},
+        {
+            "key": "x",
+            "value": 1.2346,
+            "n": 3,
+            "low": 1.1173,
+            "high": 1.6173,
+            "bar": 1.8,
+            "at_least": True,
+        },  # fmt: skip
         {"key": "y", "value": 4, "n": 1, "low": 4, "high": 4},
+        {"key": "z", "value": 5, "n": 1, "low": 5, "high": 5, "bar": 6, "at_least": False},
     ]
     assert table["machine"].endswith("cores, no GPU")
     assert list(tmp_path.iterdir()) == [path]

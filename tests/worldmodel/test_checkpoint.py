@@ -224,6 +224,9 @@ def test_weights_that_are_not_finite(folder, bad):
 # Training states
 
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
 def training(width=3):
     torch.manual_seed(0)
     modules = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
@@ -295,6 +298,34 @@ def test_tensors_that_are_no_training_state(tmp_path, change):
         "is not a training state",
         read=lambda p: load_training(p, modules=modules, optimiser=optimiser),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda tensors, header: header.update(format_version="0"), "of format 0, this version"),
+        (lambda tensors, header: tensors.pop("optimiser.1.exp_avg"), "not that of this model"),
+        (
+            lambda tensors, header: [tensors.pop(f"optimiser.2.{k}") for k in MOMENTS],
+            "not that of this model",
+        ),
+        (
+            lambda tensors, header: tensors.update({"optimiser.0.exp_avg": torch.zeros(7, 7)}),
+            "not that of this model",
+        ),
+        (
+            lambda tensors, header: tensors.update({"optimiser.9.exp_avg": torch.zeros(1)}),
+            "not that of this model",
+        ),
+    ],
+)
+def test_a_training_state_of_another_version_or_optimiser(tmp_path, change, words):
+    path = tmp_path / "training.safetensors"
+    modules, optimiser = written(path)
+    tensors, header = read_tensors_and_header(path)
+    change(tensors, header)
+    save_tensors(tensors, header, path)
+    refused(path, words, read=lambda p: load_training(p, modules=modules, optimiser=optimiser))
 
 
 def test_tensors_come_back_with_their_header(tmp_path):

@@ -172,3 +172,8 @@ def test_a_video_that_is_too_short_is_refused(run, model, tmp_path):
     video = write_video(tmp_path / "short.mp4", dots(np.full((3, 2), 5.0)))
     with pytest.raises(VideoError, match="short.mp4: too short for surprise: 2 frames, it takes 4"):
         judge(run, model=model, clips=video)
+
+
+def test_a_video_without_a_rate_of_its_own_is_scored_frame_by_frame(run, model, real_videos):
+    results = judge(run, model=model, clips=str(real_videos / "tree.avi"))  # 0.33 to 0.73 s apart
+    assert results["steps"] == 68 // 2 - 1

@@ -1,8 +1,11 @@
+import csv
+
 import pytest
 import torch
 
 from tests.worldmodel.toys import small, write_dots
 from worldmodel import checkpoint
+from worldmodel.data.folder import Skipped
 from worldmodel.data.footage import EpisodeVideos, VideoFiles
 from worldmodel.errors import ConfigError
 from worldmodel.masks import Mixture, Moments, Tubes
@@ -78,3 +81,14 @@ def test_no_path_is_told_before_anything_is_trained(run):
     with pytest.raises(ConfigError, match="data.path is not set"):
         learn(run, None, data=VideoFiles(None))
     assert not run.checkpoints.exists()
+
+
+def test_what_was_skipped_is_listed(run, dots):
+    class WithHole(EpisodeVideos):
+        def open(self, **settings):
+            clips, _ = super().open(**settings)
+            return clips, [Skipped("a, b.mp4", "is empty")]
+
+    assert learn(run, dots, data=WithHole(dots))["skipped"] == 1
+    with (run.folder / "skipped.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{"path": "a, b.mp4", "reason": "is empty"}]

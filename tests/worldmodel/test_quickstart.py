@@ -31,9 +31,9 @@ def test_what_was_not_found_is_named():
         gather(FOUND, {"plan.s": "sucess"})
 
 
-def write_story(folder, results):
+def write_story(folder, results, seed=0):
     folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"results": results}))
+    (folder / "metrics.json").write_text(json.dumps({"seed": seed, "results": results}))
     return folder
 
 
@@ -109,6 +109,13 @@ def test_the_storys_model_is_the_last_that_was_trained(run, verbs):
 def test_a_story_that_trains_nothing_has_no_model(run, verbs):
     assert quickstart(run, stages=[Stage("g", "plan")])["seconds.total"] == 10.0
     assert not run.model_folder.exists()
+
+
+def test_a_story_is_compared_with_one_of_its_own_seed(run, verbs, tmp_path):
+    main = write_story(tmp_path / "main", {}, seed=4)
+    with pytest.raises(ConfigError, match="main: is the story of seed 4, not of 3"):
+        quickstart(run, stages=[Stage("g", "plan")], main=str(main), seed=3)
+    assert quickstart(run, stages=[Stage("g", "plan")], main=str(main), seed=4)
 
 
 def test_a_story_without_stages_is_refused(run):

@@ -25,18 +25,19 @@ class Row:
     low: float  # lower quartile
     high: float  # upper quartile
     bar: float | None = None  # what it has to reach
+    at_least: bool | None = None  # with a bar: whether it must not be below, or not above
 
     @staticmethod
     def median(key: str, values: Sequence[float], *, bar: float | None = None) -> "Row":
         """The median of repeated measurements."""
         several = list(values) if len(values) > 1 else [values[0]] * 2
         low, middle, high = statistics.quantiles(several, n=4, method="inclusive")
-        return Row(key, middle, len(values), low, high, bar)
+        return Row(key, middle, len(values), low, high, bar, None if bar is None else True)
 
     @staticmethod
-    def exact(key: str, value: float, *, bar: float | None = None) -> "Row":
+    def exact(key: str, value: float, *, at_most: float | None = None) -> "Row":
         """A number that repeats exactly, such as a count of bytes."""
-        return Row(key, value, 1, value, value, bar)
+        return Row(key, value, 1, value, value, at_most, None if at_most is None else False)
 
     def to_json(self) -> dict[str, Any]:
         """The row as it stands in a table's file, numbers to five digits."""

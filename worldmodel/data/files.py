@@ -3,11 +3,14 @@
 Knows nothing of what is inside the files.
 """
 
+import csv
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from worldmodel.errors import WorldModelError
 
@@ -53,3 +56,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_table(path: Path, of: type, rows: Sequence[Any]) -> None:
+    """Write instances of the dataclass `of` as CSV, one line each below their field names."""
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(of)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)

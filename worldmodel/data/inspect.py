@@ -4,11 +4,10 @@
 they are given, list what is wrong, and stop at nothing but an empty place.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worldmodel.data.episodes import Episode, read_episode, read_folder_info
-from worldmodel.data.files import whole_file
+from worldmodel.data.files import write_table
 from worldmodel.data.folder import find_videos
 from worldmodel.data.sheet import Strip, write_sheet
 from worldmodel.data.video import decode, to_rgb, video_info
@@ -75,8 +74,8 @@ def examine(
             findings.append(look_at(file, whole=action == "check"))
             bar.advance(1)
     bad = [finding for finding in findings if finding.problem]
-    _write_csv(run.folder / "files.csv", findings)
-    _write_csv(run.folder / "problems.csv", bad)
+    write_table(run.folder / "files.csv", Finding, findings)
+    write_table(run.folder / "problems.csv", Finding, bad)
     for line in [*_table(findings).splitlines(), *(f"bad  {finding.problem}" for finding in bad)]:
         run.say(line)
     if action == "inspect":
@@ -192,10 +191,3 @@ def _table(findings: Sequence[Finding]) -> str:
     text = StringIO()
     Console(file=text, width=110).print(table)
     return text.getvalue()
-
-
-def _write_csv(path: Path, findings: Sequence[Finding]) -> None:
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Finding)])
-        writer.writeheader()
-        writer.writerows(asdict(finding) for finding in findings)

@@ -10,8 +10,6 @@ import pytest
 
 from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
 
-REAL = Path(__file__).parents[3].parent / "shared" / "videos"
-
 
 def level(number: int) -> int:
     """The grey of frame `number` of a made video or episode."""
@@ -80,10 +78,3 @@ def folder(tmp_path: Path, make_episode: Callable[..., Episode]) -> Path:
         for number in range(5):
             writer.write(make_episode(5 + number, number=number, labelled=number not in (1, 3)))
     return place
-
-
-@pytest.fixture
-def real_videos() -> Path:
-    if not REAL.is_dir():
-        pytest.skip(f"the folder of real clips is not here: {REAL.name}")
-    return REAL
