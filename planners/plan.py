@@ -48,6 +48,8 @@ def plan(
     max_steps: int = 60,
     cost: str = "landmarks",
     guardrail: str = "none",
+    more_costs: Sequence[Cost] = (),
+    more_guardrails: Sequence[Guardrail] = (),
     episodes_from: str | None = None,
     num_landmarks: int = 400,
     miss_rate: float = 0.02,
@@ -73,6 +75,8 @@ def plan(
         max_steps: Budget of each, in environment steps.
         cost: `goal`, distance in states, or `landmarks`, distance along ways that were seen.
         guardrail: `none`, or `keepout`, learned from what the episodes flag as `violation`.
+        more_costs: Added to it, such as {_target_: worldmodel.planners.ActionEffort, weight: 0.1}.
+        more_guardrails: Beside `guardrail` and the bounds of actions, named alike.
         episodes_from: Folder of episodes, or of the run that collected them; needed by
             `landmarks` and `keepout`.
         num_landmarks: See `Landmarks`.
@@ -94,7 +98,7 @@ def plan(
     _require_choice("guardrail", guardrail, GUARDRAILS)
     asked = held_out_tasks(tasks, episodes=episodes, seed=seed)
     results: dict[str, float] = {}
-    landmarks, guardrails = None, list[Guardrail]()
+    landmarks, guardrails = None, list(more_guardrails)
     if cost == "landmarks" or guardrail == "keepout":
         experience = load_experience(run, model, episodes_from, flag=violation)
     if cost == "landmarks":
@@ -105,12 +109,12 @@ def plan(
         results |= {"landmarks": float(len(landmarks)), "landmarks_joined": landmarks.largest_part}
     if guardrail == "keepout":
         hazards, safe = experience.examples(EXAMPLES, seed=seed)
-        guardrails = [
+        guardrails.append(
             KeepOut.from_states(hazards, safe, miss_rate=miss_rate, buffer=buffer, seed=seed)
-        ]
+        )
         results["guardrail_examples"] = float(len(hazards))
-    pace = (replan_every, max_history)
-    make_policy = partial(_make_policy, model, planner, GoalCosts(landmarks), guardrails, pace)
+    pace, costs = (replan_every, max_history), GoalCosts(landmarks, tuple(more_costs))
+    make_policy = partial(_make_policy, model, planner, costs, guardrails, pace)
     settings: dict[str, Any] = {"max_steps": max_steps, "env_options": env_options}
     settings["workers"] = workers
     run_all = partial(_run_all, run, env, asked, settings)
@@ -140,6 +144,7 @@ class GoalCosts:
     """The costs of an episode, from the goal image that its reset tells."""
 
     landmarks: Landmarks | None = None  # without them, plain distance in states
+    more: tuple[Cost, ...] = ()  # the same in all episodes
 
     def __call__(self, info: Mapping[str, Any]) -> list[Cost]:
         """The costs for the goal in `info`."""
@@ -150,8 +155,8 @@ class GoalCosts:
             )
         image = np.asarray(info["goal_image"])
         if self.landmarks is None:
-            return [GoalState.from_image(image)]
-        return [LandmarkDistance.from_image(image, self.landmarks)]
+            return [GoalState.from_image(image), *self.more]
+        return [LandmarkDistance.from_image(image, self.landmarks), *self.more]
 
 
 def load_experience(run: "Run", model: str, episodes_from: str | None, *, flag: str) -> Experience:

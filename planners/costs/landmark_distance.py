@@ -18,9 +18,8 @@ class LandmarkDistance(Cost):
     """Steps to the goal over a graph of landmarks, along the way and at the end.
 
     Why it exists: two places on both sides of a wall look alike, so a distance between states
-    sends the agent against the wall. (Measured in this project's two-room world: it reached no
-    more than 2 of 17 goals behind the door, this cost 20 of 20.) No episode ever crossed the
-    wall, so no edge of the graph does, and its shortest paths go through the door.
+    sends the agent against the wall (docs/costs.md has both, measured). No episode ever crossed
+    the wall, so no edge of the graph does, and its shortest paths go through the door.
 
     The length of a state is that of its nearest landmarks, blended by how near they are; within
     `near` steps of the goal the direct distance takes over, so that the goal itself is the

@@ -9,7 +9,7 @@ import torch
 from tests.planners.fakes import POINT_WORLD, PointModel
 from worldmodel.data.episodes import Episodes
 from worldmodel.errors import CheckpointError, ConfigError, EnvError
-from worldmodel.planners import CEM
+from worldmodel.planners import CEM, ActionBounds, ActionEffort
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import collect
 from worldmodel.planners.experience import cached_experience, encode_episodes
@@ -96,6 +96,14 @@ def test_guardrail_from_episodes(tmp_path, model_folder, episodes_folder):
     assert free["success"] == guarded["success"] == 1.0
     assert free["violation_rate"] == 1.0 and guarded["violation_rate"] == 0.0
     assert guarded["guardrail_examples"] >= 48
+
+
+def test_further_costs_and_guardrails_count(tmp_path, model_folder):
+    settings = {"tasks": ["any"], "episodes": 3, "floors": False}
+    lazy = run_plan(tmp_path, model_folder, more_costs=[ActionEffort(weight=1e6)], **settings)
+    assert lazy["success"] == 0.0  # doing nothing is all that it can afford
+    held = run_plan(tmp_path, model_folder, more_guardrails=[ActionBounds(0, 0)], **settings)
+    assert held["success"] == 0.0
 
 
 def test_experience_is_what_the_model_sees(episodes_folder):
