@@ -61,6 +61,14 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(
     assert toy.CALLS == ["x", "x", "x"]
 
 
+def test_a_page_that_an_interruption_left_out_is_made(toy_verbs: Path) -> None:
+    assert cli.main(["toy", "x"]) == 0
+    page = toy_verbs / "runs/toy/default/report.html"
+    page.unlink()
+    assert cli.main(["toy", "x"]) == 0
+    assert page.is_file() and toy.CALLS == ["x"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
