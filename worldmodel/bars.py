@@ -40,7 +40,9 @@ BARS = {
 # The number that shows what knowing nothing gives; a name of another result.
 FLOORS = {
     "probe.position_r2": "probe.random_init_position_r2",
+    "probe.velocity_r2": "probe.random_init_velocity_r2",
     "probe.pretrained_position_r2": "probe.random_init_position_r2",
+    "probe.pretrained_velocity_r2": "probe.random_init_velocity_r2",
     "plan.success": "plan.random_success",
     "plan.gradient_success": "plan.random_success",
     "guardrail.violation_rate": "guardrail.violation_rate_off",

@@ -69,9 +69,13 @@ def write(table: Mapping[str, Any], path: Path) -> None:
         temporary.write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
 
 
-def markdown(table: Mapping[str, Any], prefixes: Sequence[str] = ()) -> str:
-    """A table's rows, all or those whose names begin with one of `prefixes`, and its source."""
-    rows = [row for row in table["rows"] if not prefixes or row["key"].startswith(tuple(prefixes))]
+def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
+    """A table's rows and its source: all, or those called `x` or `x.y` for an `x` of `names`."""
+    inside = tuple(f"{name}." for name in names)
+    rows = [
+        row for row in table["rows"]
+        if not names or row["key"] in names or row["key"].startswith(inside)
+    ]  # fmt: skip
     is_speed = table["name"].startswith("speed-")  # medians of repeated measurements
     head = _SPEED_HEAD if is_speed else _HEAD
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
