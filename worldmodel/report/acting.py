@@ -18,7 +18,8 @@ _FRAME_MS = 90
 _LEGEND = (
     "Planned episodes as the agent saw them. The green ring is the goal, which the agent is given "
     "as an image; the line is the way so far. The orange patch on the floor is the hazard; a red "
-    "border marks the frames in which it was touched. Nothing of this is in what the agent sees."
+    "border marks the frames in which it was touched. The agent sees the patch, but neither ring, "
+    "nor line, nor border."
 )
 
 
