@@ -33,7 +33,8 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
     """One table from finished runs that differ in their seeds.
 
     A rate's trials are counted together and get a new Wilson interval. Of other numbers it is the
-    mean over seeds, with Student's interval; `n` is then the number of seeds.
+    mean over seeds, with Student's interval; `n` is then the number of seeds. A single run keeps
+    the intervals that it has.
 
     Args:
         folders: The runs.
@@ -82,9 +83,12 @@ def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     lines += [_speed_line(row) if is_speed else _line(row) for row in rows]
     source = f"`{table['command']}` on {table['machine']}."
     if not is_speed:
+        several = len(table["protocol"]["seeds"]) > 1
         source += (
             " Rates: trials of all seeds together, Wilson's interval; "
             "other numbers: mean over seeds, Student's t."
+            if several
+            else " One seed; its own intervals."
         )
     return "\n".join(lines) + f"\n\n{source}\n"
 
@@ -120,8 +124,8 @@ def _row(
 ) -> dict[str, Any]:
     values = every[key]
     row: dict[str, Any] = {"key": key, "value": _digits(mean[key])}
-    pooled = _pooled_rate(key, every) or _over_seeds(values)
-    row |= {part: n if part == "n" else _digits(n) for part, n in pooled.items()}
+    pooled = _pooled_rate(key, every) or _over_seeds(values) or _of_one_run(key, every)
+    row |= {part: round(n) if part == "n" else _digits(n) for part, n in pooled.items()}
     row |= {"seeds": list(seeds), "per_seed": [_digits(value) for value in values]}
     floor, bar = floor_of(key, mean, verb=verb), bar_of(key, verb=verb)
     row |= {"floor": _digits(floor)} if floor is not None else {}
@@ -152,6 +156,13 @@ def _over_seeds(values: Sequence[float]) -> dict[str, float]:
     half = t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
     mean = statistics.fmean(values)
     return {"n": n, "low": mean - half, "high": mean + half}
+
+
+def _of_one_run(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
+    """The interval that the only run gave a number, if it gave one."""
+    if len(every[key]) > 1 or not all(f"{key}.{part}" in every for part in _PARTS):
+        return {}
+    return {part: every[f"{key}.{part}"][0] for part in _PARTS}
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -49,6 +49,13 @@ def test_numbers_that_are_not_rates_get_the_interval_of_their_mean_over_seeds(ta
     )
 
 
+def test_a_single_run_keeps_the_intervals_that_it_has(tmp_path: Path) -> None:
+    table = collect([finished(tmp_path / "1", 1, 97)], name="one", command="worldmodel quickstart")
+    r2 = next(row for row in table["rows"] if row["key"] == "probe.position_r2")
+    assert (r2["n"], r2["low"], r2["high"]) == (40, pytest.approx(0.97), 1)
+    assert "One seed" in markdown(table)
+
+
 def test_a_bar_that_one_seed_misses_is_missed(table: dict) -> None:
     lines = markdown(table).splitlines()
     success = next(line for line in lines if "`plan.success`" in line)
