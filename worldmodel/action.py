@@ -139,8 +139,8 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
 def train(
     run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
     encoder: str | None = None, model: Architecture | None = None, tune: Tune = "none",
-    batch: int = 64, length: int = 5, inverse_weight: float = 1.0, noise: float = 0.0,
-    seed: int = 0, device: str = "cpu",
+    labelled: int | None = None, batch: int = 64, length: int = 5, inverse_weight: float = 1.0,
+    noise: float = 0.0, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Learn what actions do; leaves the whole model in `run.model_folder`.
 
@@ -152,6 +152,7 @@ def train(
         encoder: a pretrained model, or the run that made it; None starts from scratch.
         model: sizes, for what is new; the encoder's own where it is pretrained.
         tune: `none` freezes the encoder and its head, `all` goes on training them.
+        labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
         length: moments in a segment.
         inverse_weight: of the inverse model; see `ActionLearner`.
@@ -165,12 +166,15 @@ def train(
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
     architecture = model or Architecture()
-    labelled = Episodes(episodes).labelled
-    if not len(labelled):
+    known = Episodes(episodes).labelled
+    if not len(known):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
+    if labelled is not None and not 1 <= labelled <= len(known):
+        raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
+    used = known[:labelled]
     pretrained = None if encoder is None else load_pretrained(encoder)
     tubelet_frames = (pretrained or architecture).encoder.tubelet_frames
-    data = EpisodeDataset(load_arrays(labelled), tubelet_frames=tubelet_frames)
+    data = EpisodeDataset(load_arrays(used), tubelet_frames=tubelet_frames)
     learned = begin(architecture, data, pretrained=pretrained).to(device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
@@ -182,7 +186,7 @@ def train(
         learned.masked_predictor = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
-        "steps": steps, "episodes": len(labelled), "frames": len(data.arrays.frames),
+        "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
     }  # fmt: skip
 
 

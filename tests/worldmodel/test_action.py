@@ -208,3 +208,10 @@ def test_an_encoder_of_latents_of_tokens_is_refused(open_run, folders, tmp_path)
 def test_an_unknown_tune_is_refused(open_run, folders):
     with pytest.raises(ConfigError, match="no tune 'al': did you mean 'all'"):
         learn(open_run(), folders[0], 2, tune="al")
+
+
+def test_only_so_many_labelled_episodes_are_used(open_run, folders):
+    results = learn(open_run(), folders[0], 2, labelled=3)
+    assert results["episodes"] == 3
+    with pytest.raises(ConfigError, match="labelled must lie between 1 and 25, got 26"):
+        learn(open_run(), folders[0], 2, labelled=26)
