@@ -110,8 +110,7 @@ def summarise(
     decisions = sum(r.numbers.get("decisions", 0.0) for r in records)
     if decisions:
         totals = {"seconds_per_decision": "seconds", "model_calls": "model_calls"}
+        totals["unsafe_decisions"] = "unsafe"
         for result, counted in totals.items():
             results[result] = sum(r.numbers[counted] for r in records) / decisions
-        unsafe = sum(r.numbers["unsafe"] for r in records)
-        results |= rate_results("unsafe_decisions", unsafe, round(decisions))
     return results

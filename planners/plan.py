@@ -75,8 +75,9 @@ def plan(
         max_steps: Budget of each, in environment steps.
         cost: `goal`, distance in states, or `landmarks`, distance along ways that were seen.
         guardrail: `none`, or `keepout`, learned from what the episodes flag as `violation`.
-        more_costs: Added to it, such as {_target_: worldmodel.planners.ActionEffort, weight: 0.1}.
-        more_guardrails: Beside `guardrail` and the bounds of actions, named alike.
+        more_costs: Beside that cost, such as
+            [{_target_: worldmodel.planners.ActionEffort, weight: 0.1}].
+        more_guardrails: Beside `guardrail` and the bounds of actions; written alike.
         episodes_from: Folder of episodes, or of the run that collected them; needed by
             `landmarks` and `keepout`.
         num_landmarks: See `Landmarks`.

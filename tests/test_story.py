@@ -41,7 +41,6 @@ def test_every_rate_has_its_count_and_interval(smoke: Path) -> None:
     results = read_metrics(smoke / "runs/quickstart")["results"]
     endings = (
         "success", "_accuracy", "_accuracy_max", "auroc", "violation_rate", "already_solved",
-        "unsafe_decisions",
     )  # fmt: skip
     rates = [name for name in results if name.endswith(endings)]
     assert len(rates) > 10

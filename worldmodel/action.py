@@ -81,12 +81,12 @@ class ActionLearner(Learner):
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
             error = (self.inverse(pairs) - self.model.normalise(actions)).square().mean()
             terms["inverse"] = self.inverse_weight * error
+        if self.frozen:  # states do not change: there is nothing to keep from collapsing
+            return Losses(terms=terms, features=None, numbers={})
         features = rearrange(states, "b t d -> t b d")
-        numbers = {}
-        if not self.frozen:
-            regularisation = self.regulariser(features, step=step)
-            terms["regulariser"] = regularisation.loss
-            numbers = {"sigreg_over_floor": regularisation.over_floor}
+        regularisation = self.regulariser(features, step=step)
+        terms["regulariser"] = regularisation.loss
+        numbers = {"sigreg_over_floor": regularisation.over_floor}
         return Losses(terms=terms, features=features.detach(), numbers=numbers)
 
     def _states(self, segments: Segments) -> Tensor:

@@ -219,14 +219,16 @@ def load_training(
 def _check_moments(
     state: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer, path: Path
 ) -> None:
-    """Every trained parameter has its moments, of its shape, or no step was made at all."""
+    """Moments are those of parameters that there are; what is not used in a loss has none."""
     shapes = [p.shape for group in optimiser.param_groups for p in group["params"]]
-    whole = sorted(state) == list(range(len(shapes))) and all(
-        set(moments) == set(state[0])
+    names = set().union(*state.values())
+    whole = all(
+        index < len(shapes)
+        and set(moments) == names
         and all(value.shape == shapes[index] for k, value in moments.items() if k != "step")
         for index, moments in state.items()
     )
-    if state and not whole:
+    if not whole:
         raise CheckpointError(
             f"{path}: the optimiser's state is not that of this model; remove it to train from "
             "the start"

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from worldmodel.settings import choices, settle
-from worldmodel.targets import RUN_KEYS
+from worldmodel.targets import RUN_KEYS, parameters
 from worldmodel.verbs import VERBS
 
 _FLAGS = """\
@@ -50,6 +50,13 @@ def of(verb: str) -> str:
         lines.append("Settings:")
     for key in own:
         lines += _entry(key, settings[key], documented.get(key, ""), groups.get(key, ()))
+    lists = {  # a default that is a list is not among the settings until it is given
+        name: parameter.default
+        for name, parameter in parameters(settings["_target_"]).items()
+        if name not in settings and isinstance(parameter.default, tuple)
+    }
+    for key, value in lists.items():
+        lines += _entry(key, list(value), documented.get(key, ""), ())
     whole = {key: options for key, options in groups.items() if key not in settings}
     if whole:  # files that set several keys at once
         lines.append("Ready-made:")

@@ -47,7 +47,8 @@ def judge(
 
     Returns:
         `<kind>.pair_accuracy`, `.pair_accuracy_max` and `.auroc`, and the same of the baselines,
-        with intervals; see `_compare`. For a video `steps`, `mean` and `max`.
+        with intervals; see `_compare`. For a video `steps`, `mean`, `max` and
+        `seconds_of_max`.
     """
     learned = checkpoint.load(model, device=device)
     if clips is not None:

@@ -28,7 +28,7 @@ class Losses:
     """The named terms of a batch; the loss is their sum."""
 
     terms: dict[str, Tensor]  # scalars, already weighted
-    features: Tensor  # m d, detached: what the diagnostics look at
+    features: Tensor | None  # ... b d, detached: what the diagnostics look at; None: nothing learns
     numbers: dict[str, Tensor]  # scalars, detached: diagnostics that cost nothing extra
 
     @property

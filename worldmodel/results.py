@@ -85,8 +85,8 @@ def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     if not is_speed:
         several = len(table["protocol"]["seeds"]) > 1
         source += (
-            " Rates: trials of all seeds together, Wilson's interval; "
-            "other numbers: mean over seeds, Student's t."
+            " Rates: trials of all seeds together, Wilson's interval (that models differ is not in "
+            "it: see each seed); other numbers: mean over seeds, Student's t."
             if several
             else " One seed; its own intervals."
         )
@@ -135,9 +135,10 @@ def _row(
 def _pooled_rate(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
     """The rate of all runs' trials together; empty where the number is not a rate.
 
-    A rate is known by its interval, which is Wilson's; that of an R² is not.
+    A rate is known by its interval, which is Wilson's; that of an R² is not, and that of an AUROC
+    only where it is exactly 0 or 1.
     """
-    if not all(f"{key}.{part}" in every for part in _PARTS):
+    if key.endswith("auroc") or not all(f"{key}.{part}" in every for part in _PARTS):
         return {}
     counts = every[f"{key}.n"]
     for value, n, low in zip(every[key], counts, every[f"{key}.low"], strict=True):
@@ -155,7 +156,13 @@ def _over_seeds(values: Sequence[float]) -> dict[str, float]:
         return {}
     half = t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
     mean = statistics.fmean(values)
-    return {"n": n, "low": mean - half, "high": mean + half}
+    # Where no seed was below zero or above one, neither is what the interval says.
+    low, high = mean - half, mean + half
+    return {
+        "n": n,
+        "low": max(low, 0.0) if min(values) >= 0 else low,
+        "high": min(high, 1.0) if 0 <= min(values) <= max(values) <= 1 else high,
+    }
 
 
 def _of_one_run(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:

@@ -156,14 +156,16 @@ def _save(
 
 def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
     """What goes into the log: the loss and its terms, and signs of collapse."""
+    numbers = {
+        "loss": losses.total.item(),
+        **{f"loss.{name}": term.item() for name, term in losses.terms.items()},
+        **{name: float(value) for name, value in losses.numbers.items()},
+        "gradient_norm": float(norm),
+    }
+    if losses.features is None:
+        return numbers
     diagnosis = diagnostics.diagnose(losses.features)
     if diagnosis.alarm and step > 50:  # before, nothing has been learnt
         run.say(f"ALARM at step {step}: {diagnosis.alarm}")
-    return {
-        "loss": losses.total.item(),
-        **{f"loss.{name}": term.item() for name, term in losses.terms.items()},
-        **diagnosis.numbers(),
-        **{name: float(value) for name, value in losses.numbers.items()},
-        "alarm": float(diagnosis.alarm is not None),
-        "gradient_norm": float(norm),
-    }
+    # What the loss computed exactly counts for more than what is sampled for the log.
+    return {**diagnosis.numbers(), **numbers, "alarm": float(diagnosis.alarm is not None)}

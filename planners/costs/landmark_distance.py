@@ -18,12 +18,12 @@ class LandmarkDistance(Cost):
     """Steps to the goal over a graph of landmarks, along the way and at the end.
 
     Why it exists: two places on both sides of a wall look alike, so a distance between states
-    sends the agent against the wall (docs/costs.md has both, measured). No episode ever crossed
+    sends the agent against the wall (docs/costs.md). No episode ever crossed
     the wall, so no edge of the graph does, and its shortest paths go through the door.
 
-    The length of a state is that of its nearest landmarks, blended by how near they are; within
-    `near` steps of the goal the direct distance takes over, so that the goal itself is the
-    minimum. Differentiable.
+    The length of a state is that of its nearest landmarks, blended by how near they are, plus the
+    direct distance, counted up to `near` steps, so that the goal itself is the minimum.
+    Differentiable.
 
     What it cannot know: anything that the episodes did not show. It needs states in which one
     landmark is one place.
@@ -34,7 +34,7 @@ class LandmarkDistance(Cost):
         weight: Of this cost among others.
         running: Weight of the mean over all steps.
         terminal: Weight of the last step.
-        near: Distance in steps up to which the direct way counts.
+        near: Steps up to which the direct distance counts.
     """
 
     def __init__(

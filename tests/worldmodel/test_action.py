@@ -10,7 +10,7 @@ from worldmodel.data.episodes import Episodes
 from worldmodel.data.segments import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.regularisers import SIGReg
-from worldmodel.run import Run
+from worldmodel.run import Run, read_log
 from worldmodel.train import Optimisation
 from worldmodel.types import History
 
@@ -215,3 +215,39 @@ def test_only_so_many_labelled_episodes_are_used(open_run, folders):
     assert results["episodes"] == 3
     with pytest.raises(ConfigError, match="labelled must lie between 1 and 25, got 26"):
         learn(open_run(), folders[0], 2, labelled=26)
+
+
+@pytest.mark.parametrize("tune", ["none", "all"])
+def test_an_interrupted_training_on_a_pretrained_encoder_goes_on(
+    open_run, folders, tmp_path, monkeypatch, tune
+):
+    """Some of its parameters are in no loss, so the optimiser has no moments of them."""
+    checkpoint.save(small_model(), tmp_path / "pretrained")
+    chosen = {"encoder": str(tmp_path / "pretrained"), "tune": tune, "batch": 8}
+    torch.manual_seed(0)
+    learn(open_run("whole"), folders[0], 6, **chosen)
+    sample = EpisodeDataset.sample
+
+    def interrupted(self, step, *words, **settings):
+        if step == 3:
+            raise KeyboardInterrupt
+        return sample(self, step, *words, **settings)
+
+    torch.manual_seed(0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(EpisodeDataset, "sample", interrupted)
+        patch.setattr("time.monotonic", iter(range(0, 100_000, 60)).__next__)  # saves each step
+        learn(open_run("cut"), folders[0], 6, **chosen)
+    torch.manual_seed(0)
+    assert learn(open_run("cut"), folders[0], 6, **chosen)["steps"] == 6
+    whole, cut = (checkpoint.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
+    for name, value in whole.items():
+        assert torch.equal(value, cut[name]), name
+
+
+def test_a_frozen_encoder_raises_no_alarm(open_run, folders, tmp_path, capsys):
+    checkpoint.save(small_model(), tmp_path / "pretrained")
+    run = open_run()
+    learn(run, folders[0], 80, encoder=str(tmp_path / "pretrained"), labelled=1, batch=8)
+    assert "ALARM" not in capsys.readouterr().err
+    assert "effective_rank" not in read_log(run.folder)[-1]

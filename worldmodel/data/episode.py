@@ -107,10 +107,19 @@ class Episode:
             dict(metadata or {}),
         )
 
-    def clip(self) -> Clip:
-        """What was seen, as a batch of one: frames 1 t c h w in [0, 1], times 1 t."""
-        frames = self.frames.movedim(-1, 1).contiguous()
-        return Clip.from_uint8(frames[None], self.times[None], sources=(self.source,))
+    def clip(self, num_frames: int | None = None) -> Clip:
+        """The first frames, all if None, as a batch of one: frames 1 t c h w, times 1 t.
+
+        Raises:
+            EpisodeError: the episode is shorter than that.
+        """
+        t = len(self.frames) if num_frames is None else num_frames
+        _require(
+            1 <= t <= len(self.frames),
+            f"a clip of {t} frames of an episode of {len(self.frames)}; ask for fewer",
+        )
+        frames = self.frames[:t].movedim(-1, 1).contiguous()
+        return Clip.from_uint8(frames[None], self.times[None, :t], sources=(self.source,))
 
 
 def write_episode(episode: Episode, path: Path | str) -> Path:
