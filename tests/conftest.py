@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# As the command line sets it, and as early: threads that spin while they wait make small operations
+# many times slower beside one busy neighbour. It is read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from worldmodel.execute import run_verb
 
 # Clips that nobody made for us, where they are at hand.
