@@ -40,7 +40,8 @@ def test_every_promised_number_is_there(smoke: Path) -> None:
 def test_every_rate_has_its_count_and_interval(smoke: Path) -> None:
     results = read_metrics(smoke / "runs/quickstart")["results"]
     endings = (
-        ".success", "random_success", "noop_success", "gradient_success", "_room", "_accuracy", "_accuracy_max", "auroc", "violation_rate", "already_solved",
+        ".success", "random_success", "noop_success", "gradient_success", "_room", "_accuracy",
+        "_accuracy_max", "auroc", "violation_rate", "already_solved",
     )  # fmt: skip
     rates = [name for name in results if name.endswith(endings)]
     assert len(rates) > 10
