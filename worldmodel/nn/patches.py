@@ -46,8 +46,8 @@ class Tubelets(nn.Module):
         """Frames b t c h w in [0, 1] -> tokens b n d, time-major.
 
         The frames of a tubelet are turned into their mean and their changes from frame to frame,
-        the changes enlarged: motion of a few pixels is a small part of a tubelet. (It brought
-        short trainings further; at the quickstart's length it no longer does, docs/pretraining.md.)
+        the changes enlarged: motion of a few pixels is a small part of a tubelet. (It seemed to
+        help short trainings; at the quickstart's length it does not, docs/pretraining.md.)
         """
         tubes = rearrange(frames, "b (t i) c h w -> b t i c h w", i=self.tubelet_frames)
         mean = tubes.mean(dim=2, keepdim=True)
