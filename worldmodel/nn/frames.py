@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.encoder import Encoder, take
@@ -51,6 +51,7 @@ class FrameEncoder(Encoder):
         ShapeError: the backbone cannot be built for, or cannot take, frames of this size.
     """
 
+    backbone: Any  # a timm model, which has no type of its own
     mean: Tensor  # c 1 1, of the pixels that the backbone was made for
     std: Tensor  # c 1 1
 
@@ -121,7 +122,8 @@ class FrameEncoder(Encoder):
             self.backbone.eval()  # batch statistics must not learn from the empty picture
             try:
                 empty = self.mean.new_zeros(1, 3, height, width)
-                self._shapes[height, width] = tuple(self._features(empty).shape[1:])
+                _, c, h, w = self._features(empty).shape
+                self._shapes[height, width] = c, h, w
             except _DOES_NOT_FIT as cause:
                 raise ShapeError(
                     f"timm's {self.name} cannot take frames of {height} x {width} pixels"
@@ -166,7 +168,7 @@ def _backbone(name: str, size: int | None, *, pretrained: bool) -> Any:
         raise ConfigError(f"{name}: its weights cannot be had{_reason(cause)}; {remedy}") from cause
 
 
-def _create(name: str, size: int | None, *, pretrained: bool = False) -> nn.Module:
+def _create(name: str, size: int | None, *, pretrained: bool = False) -> Any:
     import timm
 
     if size is not None:
