@@ -16,7 +16,7 @@ KINDS = {
     "timm transformer": lambda: FrameEncoder("test_vit", size=SIDE),
     "timm convolutions": lambda: FrameEncoder("test_resnet"),
     "timm earlier stage": lambda: FrameEncoder("test_resnet", stage=-2, tubelet_frames=4),
-    "timm one frame": lambda: FrameEncoder("test_convnext", tubelet_frames=1),
+    "timm one frame": lambda: FrameEncoder("test_efficientnet", tubelet_frames=1),
     "timm patches with a rest": lambda: FrameEncoder(
         "vit_tiny_patch16_224", size=56, stage=1, tubelet_frames=2
     ),
