@@ -74,6 +74,7 @@ class FrameEncoder(Encoder):
         self.own_size = int(config["input_size"][-1])
         self._stages = _cut(self.backbone, name, stage)
         self._shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._norm = _has_final_norm(self.backbone)
         side = size or self.own_size
         self.width = tubelet_frames * self._shape(side, side)[0]
 
@@ -111,8 +112,9 @@ class FrameEncoder(Encoder):
     def _features(self, pictures: Tensor) -> Tensor:
         """The feature map of normalised pictures (b c h w): b c h w."""
         return self.backbone.forward_intermediates(
-            pictures, indices=self._stages, norm=True, output_fmt="NCHW", intermediates_only=True
-        )[-1]
+            pictures, indices=self._stages, norm=self._norm, output_fmt="NCHW",
+            intermediates_only=True,
+        )[-1]  # fmt: skip
 
     @torch.no_grad()
     def _shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -198,6 +200,11 @@ def _cut(backbone: Any, name: str, stage: int) -> list[int]:
             f"timm's {name} has {count} stages; stage must lie between {-count} and {count - 1}, "
             f"got {stage}"
         ) from cause
+
+
+def _has_final_norm(backbone: Any) -> bool:
+    """Whether timm lets the last norm be applied to feature maps; of two families it does not."""
+    return type(backbone).__name__ not in ("Hiera", "HieraDet")
 
 
 def _reason(cause: BaseException) -> str:
