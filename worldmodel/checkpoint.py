@@ -139,8 +139,9 @@ def _part(
     classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], path: Path | str
 ) -> Any:
     """Build what `spec` names; only classes that are listed here can be named."""
-    arguments = {key: value for key, value in spec.items() if key != "name"}
-    return classes[_known(spec["name"], classes, path)](**arguments)
+    key = "class" if "class" in spec else "name"  # see `WorldModel.spec`
+    arguments = {word: value for word, value in spec.items() if word != key}
+    return classes[_known(spec[key], classes, path)](**arguments)
 
 
 def _known(name: str, choices: Iterable[str], path: Path | str) -> str:

@@ -182,14 +182,17 @@ class WorldModel(nn.Module):
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON; the weights are kept apart."""
         parts = {
-            name: {"name": type(part).__name__, **part.spec}
-            for name in PARTS
-            if (part := getattr(self, name)) is not None
+            name: _described(part) for name in PARTS if (part := getattr(self, name)) is not None
         }
-        encoder = {"name": type(self.encoder).__name__, **self.encoder.spec}
+        encoder = _described(self.encoder)
         return {
             "size": self.size, "action_dim": self.action_dim, "encoder": encoder, "parts": parts,
         }  # fmt: skip
+
+
+def _described(part: Any) -> dict[str, Any]:
+    """The part's class and arguments; the class stands under `class` where `name` is taken."""
+    return {"class" if "name" in part.spec else "name": type(part).__name__, **part.spec}
 
 
 PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
