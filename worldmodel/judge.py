@@ -14,7 +14,7 @@ from worldmodel.data.video import read_clip, video_info
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.model import WorldModel
 from worldmodel.statistics import auroc, rate_results
-from worldmodel.surprises import copy_surprise, surprise
+from worldmodel.surprises import both, surprise
 from worldmodel.types import Clip
 
 if TYPE_CHECKING:
@@ -82,8 +82,9 @@ def _curves(
     pieces: dict[str, list[Tensor]] = {"model": [], "copy": []}
     for some in torch.from_numpy(frames).split(50):
         clip = Clip.from_uint8(rearrange(some, "n t h w c -> n t c h w").contiguous())
-        pieces["model"].append(surprise(model, clip).scores)
-        pieces["copy"].append(copy_surprise(model, clip).scores)
+        learned, copied = both(model, clip)
+        pieces["model"].append(learned.scores)
+        pieces["copy"].append(copied.scores)
     return {
         **{name: torch.cat(scores) for name, scores in pieces.items()},
         "pixel": torch.from_numpy(pixel_change(frames)),
