@@ -23,7 +23,7 @@ LAYERS = (
     ("data", "nn", "progress"),
     ("run", "epps_pulley", "sigreg", "masks"),
     ("diagnostics", "regularisers", "objectives"),
-    ("architecture", "model", "checkpoint"),
+    ("architecture", "model", "checkpoint", "foreign"),
     ("train", "surprises"),
     ("pretrain", "action", "probe", "judge", "bench"),
     ("report", "results"),

@@ -7,7 +7,7 @@ training state is one safetensors file. Keys are matched strictly; every error n
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -44,6 +44,9 @@ def save(model: WorldModel, folder: Path | str) -> Path:
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
     """Read a model from its folder, from the folder of the run that made it, or its JSON file.
 
+    Models of others are read too: V-JEPA's `.pt` files and Hugging Face's V-JEPA 2 folders; see
+    docs/weights.md.
+
     Args:
         path: for example `runs/quickstart`.
         device: where the weights go.
@@ -55,7 +58,13 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
         CheckpointError: there is no model, it is of another version, truncated, foreign, or its
             keys do not fit.
     """
-    folder = _model_folder(Path(path))
+    from worldmodel import foreign  # which is built on this file
+
+    found = _own_folder(Path(path))
+    reader = foreign.recognise(Path(path)) if found is None else None
+    if reader is not None:
+        return reader(Path(path), foreign.Hints())[0].to(device).eval()
+    folder = found or _no_model(Path(path))
     model = _build(folder / "model.json")
     tensors = read_tensors(folder / "model.safetensors")
     _fit(tensors, model, folder / "model.safetensors")
@@ -93,15 +102,18 @@ def read_tensors_and_header(path: Path) -> tuple[dict[str, Tensor], dict[str, st
         ) from cause
 
 
-def _model_folder(path: Path) -> Path:
+def _own_folder(path: Path) -> Path | None:
+    """The folder of a model of ours that `path` names; None if it names none."""
     path = path.parent if path.name in ("model.json", "model.safetensors") else path
-    for folder in (path, path / "model"):
-        if (folder / "model.json").is_file():
-            return folder
+    folders = (folder for folder in (path, path / "model") if (folder / "model.json").is_file())
+    return next(folders, None)
+
+
+def _no_model(path: Path) -> NoReturn:
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file, a model is a folder with model.json and model.safetensors; "
-            "pickles and other foreign files are never loaded"
+            f"{path}: is a file of no kind that is read here; a model is a folder with model.json "
+            "and model.safetensors, a V-JEPA file ends in .pt, .pth or .tar"
         )
     raise CheckpointError(
         f"{path}: holds no model (no model.json); name a run folder such as runs/quickstart, "

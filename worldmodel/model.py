@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.masks import Mask
+from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.foresight import Foresight, Predictor
+from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.heads import Head, moment_latents
 from worldmodel.nn.predictor import ActionPredictor
 from worldmodel.nn.token_predictor import Context, TokenPredictor
@@ -30,6 +32,8 @@ class WorldModel(nn.Module):
         head: one moment's tokens -> its state, or its latents.
         masked_predictor: latents of what is hidden from what is seen; what surprise needs.
         action_predictor: next state from states and actions; what planning needs.
+        classifier: what kind of clip it is, from the encoder's tokens.
+        frame_predictor: all tokens of the next frame, from frames, states and actions.
         action_dim: numbers in one action of the environment; 0 if no actions were learnt.
     """
 
@@ -40,10 +44,13 @@ class WorldModel(nn.Module):
         self, encoder: Encoder, *, size: int, head: Head | None = None,
         masked_predictor: Predictor | None = None,
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
+        classifier: AttentiveClassifier | None = None,
+        frame_predictor: FrameActionPredictor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
-        self.action_predictor = action_predictor
+        self.action_predictor, self.classifier = action_predictor, classifier
+        self.frame_predictor = frame_predictor
         self.size, self.action_dim = size, action_dim
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))
@@ -180,6 +187,10 @@ class WorldModel(nn.Module):
         frames = clip.frames.to(self.device)
         return predictor.fill_in(self.encoder, frames, mask.context, mask.targets, how=context)
 
+    def classify(self, clip: Clip) -> Tensor:
+        """A score (logit) of each class for each clip: b classes."""
+        return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
+
     def latents(self, clip: Clip) -> Tensor:
         """What the masked predictor predicts, of each moment seen alone: b t m d."""
         head = self._part("head")
@@ -202,5 +213,7 @@ PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
     "head": Head.registry,
     "masked_predictor": Predictor.registry,
     "action_predictor": {"ActionPredictor": ActionPredictor},
+    "classifier": {"AttentiveClassifier": AttentiveClassifier},
+    "frame_predictor": {"FrameActionPredictor": FrameActionPredictor},
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""

@@ -53,7 +53,7 @@ class Encoder(nn.Module, ABC):
         """
 
     def features(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What a token predictor sees and predicts: the tokens, unless an encoder has more."""
+        """The tokens, and more where an encoder has more to give to a token predictor."""
         return self(frames, keep)
 
 

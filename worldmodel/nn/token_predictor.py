@@ -132,10 +132,15 @@ class TokenPredictor(Predictor):
         if how not in ways:
             raise ConfigError(f"no context '{how}': {nearest(how, ways)}")
         if how == "dropped":
-            visible = encoder.features(frames, keep=context)
+            visible = self.features(encoder, frames, keep=context)
         else:
-            visible = take(encoder.features(frames), context)
+            visible = take(self.features(encoder, frames), context)
         return self(visible, context, targets, encoder.grid(frames))
+
+    def features(self, encoder: Encoder, frames: Tensor, keep: Tensor | None = None) -> Tensor:
+        """What it sees of a clip: the encoder's levels side by side, or its tokens alone."""
+        see = encoder.features if self.levels > 1 else encoder
+        return see(frames, keep)
 
     def normed(self, features: Tensor) -> Tensor:
         """What it is trained to predict: features b n (l d), each level of a token normed."""
@@ -159,7 +164,7 @@ class TokenPredictor(Predictor):
         told: list[tuple[Tensor, Tensor, Tensor]] = []
         for start in range(t - window + 1):
             part = frames[:, start * i : (start + window) * i]
-            whole = self.normed(encoder.features(part))
+            whole = self.normed(self.features(encoder, part))
             # As if nothing changed: each hidden moment is the last of those that are seen.
             last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
             predicted = self.fill_in(encoder, part, context, targets)
