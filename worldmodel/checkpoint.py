@@ -5,7 +5,7 @@ training state is one safetensors file. Keys are matched strictly; every error n
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,9 +65,10 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
     if reader is not None:
         return reader(Path(path), foreign.Hints())[0].to(device).eval()
     folder = found or _no_model(Path(path))
-    model = _build(folder / "model.json")
-    tensors = read_tensors(folder / "model.safetensors")
-    _fit(tensors, model, folder / "model.safetensors")
+    weights = folder / "model.safetensors"
+    tensors = read_tensors(weights)
+    model = _build(folder / "model.json", tensors, weights)
+    _fit(tensors, model, weights)
     return model.to(device).eval()
 
 
@@ -121,7 +122,11 @@ def _no_model(path: Path) -> NoReturn:
     )
 
 
-def _build(path: Path) -> WorldModel:
+def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldModel:
+    """The model that a file describes, after its sizes have been found to be those of `tensors`.
+
+    Built without memory first: a damaged number must not ask for more than the weights have.
+    """
     try:
         description = json.loads(path.read_text())
         version = description["format_version"]
@@ -130,11 +135,27 @@ def _build(path: Path) -> WorldModel:
                 f"{path}: model format {version}, this version reads {FORMAT_VERSION}; "
                 "load it with the version that wrote it"
             )
+        if any(depth > len(tensors) for depth in _depths(description)):
+            raise ValueError("more blocks than there are weights")
+        with torch.device("meta"):
+            _check_places(tensors, rebuild(description, path).state_dict(), weights)
         return rebuild(description, path)
     except _NOT_A_DESCRIPTION as cause:
         raise CheckpointError(
-            f"{path}: is not the description of a model ({cause!r}); train the model again"
+            f"{path}: is not the description of a model ({_brief(cause)}); train the model again"
         ) from cause
+
+
+def _depths(description: Any) -> Iterator[int]:
+    """Every `depth` in a description, however deep inside."""
+    if isinstance(description, dict):
+        for name, value in description.items():
+            yield from [value] if name == "depth" else _depths(value)
+
+
+def _brief(cause: BaseException) -> str:
+    text = " ".join(repr(cause).split())
+    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def rebuild(description: Mapping[str, Any], path: Path | str = "model") -> WorldModel:
@@ -161,10 +182,20 @@ def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
     return name
 
 
-def _fit(tensors: dict[str, Tensor], module: nn.Module, path: Path) -> None:
+def _fit(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     """Put the tensors into the module; each key must have its place and each place its key."""
-    places = module.state_dict()
-    missing, extra = sorted(places.keys() - tensors), sorted(tensors.keys() - places)
+    _check_places(tensors, module.state_dict(), path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
+    module.load_state_dict(tensors, strict=True)
+
+
+def _check_places(
+    tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
+) -> None:  # fmt: skip
+    """Refuse tensors that are not those of the places, by name and shape."""
+    missing, extra = sorted(places.keys() - tensors.keys()), sorted(tensors.keys() - places.keys())
     if missing or extra:
         raise CheckpointError(
             f"{path}: does not fit its model: {len(missing)} keys missing {missing[:3]}, "
@@ -176,9 +207,6 @@ def _fit(tensors: dict[str, Tensor], module: nn.Module, path: Path) -> None:
                 f"{path}: {name} has shape {tuple(tensors[name].shape)}, the model needs "
                 f"{tuple(place.shape)}; the two files are not of one model"
             )
-        if tensors[name].is_floating_point() and not tensors[name].isfinite().all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
-    module.load_state_dict(tensors, strict=True)
 
 
 def _to_save(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -104,6 +104,11 @@ def recognise(parts: Parts, path: Path) -> str:
 
 
 def tensor(tensors: Mapping[str, Tensor], key: str, axes: int, path: Path) -> Tensor:
+    """The tensor of a key that every checkpoint of its kind has.
+
+    Raises:
+        CheckpointError: it is missing, empty, or has other axes.
+    """
     if key not in tensors or tensors[key].ndim != axes or not tensors[key].numel():
         raise CheckpointError(
             f"{path}: has no {key} with {axes} axes, so it is no V-JEPA checkpoint; name one"
@@ -112,6 +117,11 @@ def tensor(tensors: Mapping[str, Tensor], key: str, axes: int, path: Path) -> Te
 
 
 def published(heads: Mapping[int, int], width: int, setting: str, path: Path) -> int:
+    """The published number of heads for a width.
+
+    Raises:
+        CheckpointError: none is.
+    """
     if width not in heads:
         raise CheckpointError(
             f"{path}: how many heads a width of {width} has cannot be told from weights, and none "

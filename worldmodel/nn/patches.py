@@ -155,7 +155,7 @@ class Rotary3D(nn.Module):
         if not self.rope.side:
             return places
         spread = [p * (self.rope.side - 1) / max(len(p) - 1, 1) for p in places[1:]]
-        return [places[0], *spread]
+        return [places[0].float(), *spread]
 
     def forward(self, grid: Grid, ids: Tensor | None, device: torch.device) -> tuple[Tensor, ...]:
         """Cosines and sines at the places `ids` (b n; all of them if None): (b or 1) 1 n d/2."""
