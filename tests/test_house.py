@@ -25,7 +25,7 @@ LAYERS = (
     ("diagnostics", "regularisers", "objectives"),
     ("architecture", "model", "checkpoint", "foreign"),
     ("train", "surprises"),
-    ("pretrain", "action", "probe", "judge", "bench"),
+    ("pretrain", "action", "probe", "judge", "export", "bench"),
     ("report", "results"),
     ("targets", "settings", "execute", "doctor", "help_text"),
     ("quickstart", "cli"),

@@ -103,6 +103,11 @@ def read_tensors_and_header(path: Path) -> tuple[dict[str, Tensor], dict[str, st
         ) from cause
 
 
+def is_own(path: Path) -> bool:
+    """Whether `path` names a model that this package has written."""
+    return _own_folder(path) is not None
+
+
 def _own_folder(path: Path) -> Path | None:
     """The folder of a model of ours that `path` names; None if it names none."""
     path = path.parent if path.name in ("model.json", "model.safetensors") else path

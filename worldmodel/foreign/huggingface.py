@@ -69,6 +69,8 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
         CheckpointError: it is not a V-JEPA 2 model, is damaged, or its parts do not fit.
     """
     folder = _folder(path)
+    if hints != Hints(size=hints.size):
+        raise CheckpointError(f"{folder}: its config.json says family and heads; leave them out")
     config = read_config(folder / "config.json")
     weights = folder / "model.safetensors"
     if not weights.is_file():
