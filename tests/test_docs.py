@@ -1,4 +1,4 @@
-"""The documents do what they say: every command exists, and those of the guides run on small data."""
+"""The documents do what they say: commands exist, and those of the guides run on small data."""
 
 import re
 from pathlib import Path
