@@ -4,32 +4,17 @@ Knows `VideoSource`, not where its frames come from: files are in `folder.py`, e
 of `EpisodeArrays`.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.data.catalogue import VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.data.segments import EpisodeArrays
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Clip
-
-
-class VideoSource(ABC):
-    """One video that frames can be taken from by number."""
-
-    name: str  # for messages and `Clip.sources`
-    num_frames: int
-
-    @abstractmethod
-    def read(self, indices: np.ndarray) -> Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
-
-    @abstractmethod
-    def times(self, indices: np.ndarray) -> np.ndarray:
-        """Seconds since the first frame, float64, at these numbers."""
 
 
 class MemoryVideo(VideoSource):

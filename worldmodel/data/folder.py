@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.clips import ClipDataset, MemoryVideo, VideoSource
+from worldmodel.data.catalogue import VideoSource
+from worldmodel.data.clips import ClipDataset, MemoryVideo
 from worldmodel.data.files import require_file
 from worldmodel.data.pace import Pace
 from worldmodel.data.video import decode, to_rgb

@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from einops import rearrange
 
+from worldmodel.data.catalogue import Opening, VideoSource
 from worldmodel.data.files import require_file
 from worldmodel.data.pace import Pace
 from worldmodel.errors import ConfigError, VideoError, nearest
@@ -107,6 +108,45 @@ def read_clip(
         frames = frames[:, top : top + size, left : left + size]
     tensor = rearrange(torch.from_numpy(frames), "t h w c -> 1 t c h w").contiguous()
     return Clip.from_uint8(tensor, torch.from_numpy(times)[None], sources=(str(source),))
+
+
+class VideoReader(VideoSource):
+    """An open video: its frames by number, with their times.
+
+    Args:
+        source: The file.
+        opening: How it is opened.
+        name: What messages call it; the path by default.
+
+    Raises:
+        VideoError: naming the video, what is wrong with it and what to do.
+    """
+
+    def __init__(
+        self, source: str | Path, opening: Opening | None = None, *, name: str | None = None
+    ) -> None:
+        self.name = name or str(source)
+        self.info = video_info(source)
+        self._path = Path(source)
+        self._opening = opening or Opening()
+        self._times = np.array([time for time, _ in decode(source)])
+        self.num_frames = len(self._times)
+
+    def read(self, indices: np.ndarray) -> torch.Tensor:
+        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
+        wanted = set(indices.tolist())
+        found: dict[int, np.ndarray] = {}
+        for number, (_, frame) in enumerate(decode(self._path)):
+            if number in wanted:
+                found[number] = to_rgb(frame, self._opening.short_side)
+            if number >= max(wanted):
+                break
+        frames = torch.from_numpy(np.stack([found[i] for i in indices.tolist()]))
+        return rearrange(frames, "t h w c -> t c h w").contiguous()
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+        return self._times[indices]
 
 
 def decode(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:

@@ -1,0 +1,96 @@
+"""What a data set of videos is made of: a catalogue of items, each of which opens as a video.
+
+Knows no file format: those are one file each in `formats/`. Knows nothing of clips and batches.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+
+class VideoSource(ABC):
+    """One video that frames can be taken from by number."""
+
+    name: str  # for messages and `Clip.sources`
+    num_frames: int
+
+    @abstractmethod
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
+
+    @abstractmethod
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+
+    def close(self) -> None:  # noqa: B027  # what is in memory has nothing to close
+        """Let go of the file, if there is one."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may claim before it is refused; every one can be raised.
+
+    Attributes:
+        pixels: of one frame, height x width.
+        frames: of one video.
+        mib: of the frames of one request.
+        seconds: that opening or reading one video may take where it is read in a worker process.
+    """
+
+    pixels: int = 2**26  # 8192 x 8192
+    frames: int = 10_000_000  # four days at 30/s
+    mib: float = 4096
+    seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How videos are opened.
+
+    Attributes:
+        short_side: Frames are resized to it, proportions kept; None leaves them as they are.
+        backend: `auto`, or the decoder to insist on.
+        stream: Number of the video stream among the video streams; None takes the one that FFmpeg
+            calls best.
+        limits: What is refused.
+    """
+
+    short_side: int | None = None
+    backend: str = "auto"
+    stream: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+class Item(ABC):
+    """One video of a data set, not opened yet. Light (there may be a million) and picklable.
+
+    Attributes:
+        name: Says which it is, in messages and in `Clip.sources`: `folder/a.mp4`,
+            `shard-000.tar::a.mp4`.
+        key: What has to be opened to read it. Items with the same key share one open reader.
+        label: Its class number, or None.
+        window: The seconds of the opened file that it is, or None for all of it.
+    """
+
+    name: str
+    key: str
+    label: int | None = None
+    window: tuple[float, float] | None = None
+
+    @abstractmethod
+    def open(self, opening: Opening) -> VideoSource:
+        """Open the whole of `key`; `window` is applied by who draws clips.
+
+        Raises:
+            VideoError: naming the item, what is wrong with it and what to do.
+        """
+
+
+class Catalogue(Sequence[Item]):
+    """The items of a data set in a fixed order; making one opens no video."""
+
+    name: str  # of the data set: what the user called it by
+    classes: tuple[str, ...] = ()  # names of the labels, where the data set has them
