@@ -38,6 +38,10 @@ class Tubelets(nn.Module):
         ways = {"change": self._as_change, "imagenet": _as_imagenet}
         if pixels not in ways:
             raise ConfigError(f"no pixels '{pixels}': {nearest(pixels, ways)}")
+        if patch < 1 or tubelet_frames < 1:
+            raise ConfigError(
+                f"a tubelet has at least one frame of one pixel, got {tubelet_frames} and {patch}"
+            )
         self.patch, self.tubelet_frames, self.motion_gain = patch, tubelet_frames, motion_gain
         self.show = ways[pixels]
         self.embed = nn.Linear(tubelet_frames * patch * patch * 3, width)
