@@ -8,15 +8,14 @@ from worldmodel.bench.table import Row, Table
 from worldmodel.nn.encoder import VideoViT
 
 FRAMES, SIZE = 16, 256
-SHARE = 8  # a clip takes seconds: one round for so many that other parts make
+SHAPE = {"width": 1024, "depth": 24, "heads": 16}  # of a ViT-L
+ROUNDS = 3  # at most: a clip takes seconds
 
 
 def bench_encode(*, repeats: int, device: str) -> Table:
     """Time and memory of one clip, whole and with its second half dropped before the encoder."""
     torch.manual_seed(0)
-    encoder = VideoViT(
-        1024, 24, heads=16, patch=16, pixels="imagenet", rope="vjepa2", norm_eps=1e-6
-    )
+    encoder = VideoViT(**SHAPE, patch=16, pixels="imagenet", rope="vjepa2", norm_eps=1e-6)
     encoder = encoder.to(device).eval()
     frames = torch.rand(1, FRAMES, 3, SIZE, SIZE, generator=Generator().manual_seed(0))
     frames = frames.to(device)
@@ -25,7 +24,7 @@ def bench_encode(*, repeats: int, device: str) -> Table:
     with torch.inference_mode():
         seconds = time_alternately(
             {"whole": lambda: encoder(frames), "half": lambda: encoder(frames, keep=first_half)},
-            repeats=max(1, repeats // SHARE),
+            repeats=min(repeats, ROUNDS),
             device=device,
         )
         memory = peak_tensor_bytes(lambda: encoder(frames)) / 2**20
