@@ -1,5 +1,7 @@
 """Encoding a clip with a ViT-L of V-JEPA 2's shape: 16 frames of 256 x 256 pixels."""
 
+from typing import Any
+
 import torch
 from torch import Generator
 
@@ -8,7 +10,7 @@ from worldmodel.bench.table import Row, Table
 from worldmodel.nn.encoder import VideoViT
 
 FRAMES, SIZE = 16, 256
-SHAPE = {"width": 1024, "depth": 24, "heads": 16}  # of a ViT-L
+SHAPE: dict[str, Any] = {"width": 1024, "depth": 24, "heads": 16}  # of a ViT-L
 ROUNDS = 3  # at most: a clip takes seconds
 
 

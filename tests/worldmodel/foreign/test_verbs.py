@@ -9,7 +9,7 @@ import worldmodel as wm
 from tests.test_readme import write_video
 from tests.worldmodel.foreign import makers
 from tests.worldmodel.foreign.makers import HINTS
-from tests.worldmodel.toys import noise, write_dots
+from tests.worldmodel.toys import noise, small_model, write_dots
 from worldmodel.cli import main
 from worldmodel.errors import ShapeError
 from worldmodel.export import export
@@ -87,6 +87,20 @@ def test_surprise_of_a_video_by_a_folder(folder, tmp_path):
     assert results["steps"] == 5 and 0 < results["mean"] <= results["max"]  # 12 moments, 8 a window
     page = (tmp_path / "runs" / "surprise" / "default" / "report.html").read_text()
     assert "<svg" in page
+
+
+def test_the_window_and_what_is_seen_of_it_can_be_said(folder, tmp_path, capsys):
+    write_video(tmp_path / "clip.mp4", frames=24, size=64)
+    words = [f"model={folder}", f"clips={tmp_path / 'clip.mp4'}"]
+    assert run("surprise", tmp_path, *words, "window=3", "seen=2")["steps"] == 10
+    moments = wm.save(small_model(), tmp_path / "moments")
+    for model, seen, said in (
+        (folder, 3, "3 cannot be what is seen"),
+        (moments, 2, "are for predictors of tokens"),
+    ):
+        words = f"model={model}", f"clips={tmp_path / 'clip.mp4'}", "window=3", f"seen={seen}"
+        assert main(["surprise", *words, "name=b", f"runs_dir={tmp_path / 'runs'}"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_surprise_of_a_video_by_a_file_of_a_published_width(tmp_path):
