@@ -36,7 +36,7 @@ types: $(READY)
 	  && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p worldmodel
 
 bench: $(READY) ## speed of the parts on this machine -> docs/results/speed-*.json
-	for part in sigreg pretrain plan render; do $(BIN)/worldmodel bench $$part || exit 1; done
+	for part in sigreg pretrain plan render encode; do $(BIN)/worldmodel bench $$part || exit 1; done
 
 docs: $(READY) ## write the tables of docs/results into the documents, build the site in site/
 	$(BIN)/python docs/results/render.py

@@ -13,6 +13,7 @@ from worldmodel import checkpoint
 from worldmodel.data.video import read_clip, video_info
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.model import WorldModel
+from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.statistics import auroc, rate_results
 from worldmodel.surprises import both, surprise
 from worldmodel.types import Clip
@@ -27,7 +28,8 @@ def judge(
     run: "Run", *, model: str, clips: str | None = None, suite: Callable[..., Any] | None = None,
     pixel_change: Callable[[np.ndarray], np.ndarray] | None = None,
     kinds: Sequence[str] = ("teleport", "vanish", "colour"), pairs: int = 100,
-    num_frames: int = 16, fps: float | None = None, seed: int = 0, device: str = "cpu",
+    num_frames: int = 16, fps: float | None = None, window: int | None = None,
+    seen: int | None = None, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Score clips, or run a violation suite; leaves curves for the report.
 
@@ -42,6 +44,8 @@ def judge(
         pairs: of each kind.
         num_frames: frames of a clip of the suite.
         fps: frames per second that a video is read at; its own rate if None.
+        window: moments that a predictor of tokens looks at together; its own number if None.
+        seen: how many of them it sees; its own number if None.
         seed: of the suite.
         device: where to compute.
 
@@ -51,6 +55,8 @@ def judge(
         `seconds_of_max`.
     """
     learned = checkpoint.load(model, device=device)
+    if window is not None or seen is not None:
+        _watch(learned, window, seen)
     if clips is not None:
         return _score_video(run, learned, clips, fps=fps)
     if suite is None or pixel_change is None:
@@ -73,6 +79,16 @@ def judge(
             bar.advance()
     _keep(run, shown, moment_frames=learned.tubelet_frames)
     return results
+
+
+def _watch(model: WorldModel, window: int | None, seen: int | None) -> None:
+    predictor = model.masked_predictor
+    if not isinstance(predictor, TokenPredictor):
+        raise ConfigError(
+            "window and seen are for predictors of tokens, such as V-JEPA's; this model predicts "
+            "each moment from the one before it"
+        )
+    predictor.watch(window or predictor.window, seen or predictor.seen)
 
 
 def _curves(

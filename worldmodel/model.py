@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
@@ -186,6 +187,32 @@ class WorldModel(nn.Module):
         mask = mask.to(self.device)
         frames = clip.frames.to(self.device)
         return predictor.fill_in(self.encoder, frames, mask.context, mask.targets, how=context)
+
+    def frame_tokens(self, clip: Clip) -> Tensor:
+        """The tokens of each frame seen alone, held for a tubelet, and normed: b (t h w) d.
+
+        What a frame predictor takes.
+        """
+        b, p = len(clip), self.tubelet_frames
+        frames = repeat(clip.frames.to(self.device), "b t c h w -> (b t) p c h w", p=p)
+        tokens = self.encoder(frames)
+        return rearrange(F.layer_norm(tokens, tokens.shape[-1:]), "(b t) n d -> b (t n) d", b=b)
+
+    def next_frames(self, clip: Clip, states: Tensor, actions: Tensor) -> Tensor:
+        """The tokens of the frame after each of a clip, normed: b (t h w) d.
+
+        Args:
+            clip: b t c h w.
+            states: b t s, the state at each frame, in the units of the training.
+            actions: b t a, what is done from each frame on.
+        """
+        predictor = self._part("frame_predictor")
+        _, h, w = self.encoder.grid_of(self.tubelet_frames, *clip.frames.shape[-2:])
+        grid = (clip.frames.shape[1], h, w)
+        tokens = predictor(
+            self.frame_tokens(clip), states.to(self.device), actions.to(self.device), grid
+        )
+        return F.layer_norm(tokens, tokens.shape[-1:])
 
     def classify(self, clip: Clip) -> Tensor:
         """A score (logit) of each class for each clip: b classes."""

@@ -5,6 +5,7 @@ other name in the file is refused by it.
 """
 
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from torch import Tensor
 from worldmodel.data.files import require_file
 from worldmodel.errors import CheckpointError
 
+# What PyTorch says of a pickle that asks for anything but tensors and plain values.
+_OTHER_THAN_WEIGHTS = ("Unsupported global", "Unsupported class", "unrecognized function")
+
 
 def read_pickle(path: Path) -> Mapping[str, Any]:
     """The dictionary that a `.pt` file holds; its tensors stay on disk until they are used.
@@ -25,13 +29,15 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
     """
     require_file(path, "checkpoint", CheckpointError)
     try:
-        # Files of before 2020 are no zip archives and cannot be mapped.
-        held = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, which are refused here anyway
+            # Files of before 2020 are no zip archives and cannot be mapped.
+            held = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except Exception as cause:  # a damaged pickle ends in any exception that there is
         reason = " ".join(str(cause).split())
-        if "weights_only" in reason or "Unsupported" in reason:
+        if any(words in reason for words in _OTHER_THAN_WEIGHTS):
             raise CheckpointError(
                 f"{path}: holds more than tensors and plain values; it was not executed; take a "
                 "checkpoint of tensors, or have who made it save the state dictionary alone"

@@ -51,4 +51,4 @@ class KeyReport:
 
 def _layer(key: str) -> str:
     """The key without the number of its block, and without saying weight or bias."""
-    return re.sub(r"\.\d+\.", ".*.", re.sub(r"\.(weight|bias)$", "", key), count=1)
+    return re.sub(r"\.\d+(?=\.|$)", ".*", re.sub(r"\.(weight|bias)$", "", key), count=1)

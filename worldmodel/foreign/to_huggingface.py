@@ -43,14 +43,13 @@ def why_not(model: WorldModel) -> str | None:
     encoder, predictor, classifier = model.encoder, model.masked_predictor, model.classifier
     if not isinstance(encoder, VideoViT):
         return f"its VJEPA2Model is no {type(encoder).__name__}"
-    needed = {"pixels": "imagenet", "rope": "vjepa2"}
-    for name, value in needed.items():
-        if encoder.spec.get(name) != value:
-            found = encoder.spec.get(name, "another")
-            return f"its VJEPA2Model has {name}={value}, this encoder {found}"
     for name in ("sincos_grid", "levels", "images"):
         if encoder.spec.get(name):
             return f"its VJEPA2Model has no {name}={encoder.spec[name]}, as this encoder"
+    for name, value, otherwise in (("pixels", "imagenet", "change"), ("rope", "vjepa2", "default")):
+        found = encoder.spec.get(name, otherwise)
+        if found != value:
+            return f"its VJEPA2Model has {name}={value}, this encoder {name}={found}"
     if not isinstance(predictor, TokenPredictor):
         return "its VJEPA2Model always has a predictor of tokens, this model has none"
     others = sorted(model.spec()["parts"].keys() - {"masked_predictor", "classifier"})

@@ -48,8 +48,8 @@ class Parts:
 def split(held: Mapping[str, Any], path: Path) -> Parts:
     """The encoder to use, the predictor, and the rest of a checkpoint.
 
-    Of the two encoders of a training the slow copy is used, as its authors do in evaluation. A
-    plain state dictionary is taken as that of an encoder.
+    Of the two encoders of a training the slow copy is used, as its authors do in evaluation; 2-AC's
+    is frozen and has one. A plain state dictionary is taken as that of an encoder.
     """
     if "classifiers" in held:
         raise CheckpointError(
@@ -58,7 +58,10 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
         )
     if any(isinstance(value, Tensor) for value in held.values()):
         return Parts(weights_of(held, path), "encoder", {}, {})
-    names = [name for name in ("ema_encoder", "target_encoder", "encoder") if name in held]
+    order = ["ema_encoder", "target_encoder", "encoder"]
+    if any(str(key).endswith("action_encoder.weight") for key in held.get("predictor") or ()):
+        order.reverse()
+    names = [name for name in order if name in held]
     if not names:
         raise CheckpointError(
             f"{path}: holds no encoder (there are {', '.join(map(str, list(held)[:8]))}); "
@@ -73,7 +76,7 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
         parts[name] = weights_of(value, path)
     reasons = {
         name: f"another encoder of the same training; {chosen} is what is evaluated"
-        if name in ("encoder", "target_encoder")
+        if name in order
         else "of the training, not of the model"
         for name in map(str, held)
         if name not in (chosen, "predictor")

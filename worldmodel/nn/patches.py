@@ -38,6 +38,10 @@ class Tubelets(nn.Module):
         ways = {"change": self._as_change, "imagenet": _as_imagenet}
         if pixels not in ways:
             raise ConfigError(f"no pixels '{pixels}': {nearest(pixels, ways)}")
+        if patch < 1 or tubelet_frames < 1:
+            raise ConfigError(
+                f"a tubelet has at least one frame of one pixel, got {tubelet_frames} and {patch}"
+            )
         self.patch, self.tubelet_frames, self.motion_gain = patch, tubelet_frames, motion_gain
         self.show = ways[pixels]
         self.embed = nn.Linear(tubelet_frames * patch * patch * 3, width)
@@ -139,15 +143,19 @@ class Rotary3D(nn.Module):
         """
         key = (grid, device)
         if key not in self._tables:
-            frequency = self.rope.base ** (-torch.arange(self.axis_pairs) / self.axis_pairs)
-            rest = self.rest_pairs
-            if self.rope.tiled:
-                frequency, rest = frequency.repeat(2), 2 * rest
-            axes = torch.meshgrid(*self._places(grid), indexing="ij")
-            angles = [rearrange(a, "t h w -> (t h w) 1") * frequency for a in axes]
-            angle = torch.cat([*angles, torch.zeros(len(angles[0]), rest)], dim=1)
-            self._tables[key] = torch.polar(torch.ones_like(angle), angle).to(device)
+            self._tables[key] = self._table(grid, device)
         return self._tables[key]
+
+    @torch.inference_mode(False)  # what is kept must serve a training too
+    def _table(self, grid: Grid, device: torch.device) -> Tensor:
+        frequency = self.rope.base ** (-torch.arange(self.axis_pairs) / self.axis_pairs)
+        rest = self.rest_pairs
+        if self.rope.tiled:
+            frequency, rest = frequency.repeat(2), 2 * rest
+        axes = torch.meshgrid(*self._places(grid), indexing="ij")
+        angles = [rearrange(a, "t h w -> (t h w) 1") * frequency for a in axes]
+        angle = torch.cat([*angles, torch.zeros(len(angles[0]), rest)], dim=1)
+        return torch.polar(torch.ones_like(angle), angle).to(device)
 
     def _places(self, grid: Grid) -> list[Tensor]:
         """Where the steps along each axis stand."""

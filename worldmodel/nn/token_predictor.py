@@ -54,14 +54,13 @@ class TokenPredictor(Predictor):
                 "a token predictor's width must be a multiple of 2 * heads, with at least one "
                 f"level and mask token, got {width}, {heads}, {levels} and {mask_tokens}"
             )
-        if not 0 < seen < window:
-            raise ConfigError(f"of a window of {window} moments, {seen} cannot be what is seen")
         self.spec = dict(
             token_width=token_width, width=width, depth=depth, heads=heads, levels=levels,
             mlp_width=mlp_width, norm_eps=norm_eps, rope=rope, sincos_grid=sincos_grid,
-            mask_tokens=mask_tokens, kinds=kinds, window=window, seen=seen,
+            mask_tokens=mask_tokens, kinds=kinds,
         )  # fmt: skip
-        self.token_width, self.levels, self.window, self.seen = token_width, levels, window, seen
+        self.token_width, self.levels = token_width, levels
+        self.watch(window, seen)
         self.embed: nn.Module = nn.Linear(token_width, width)
         if levels > 1:
             self.embed = nn.Sequential(
@@ -79,6 +78,20 @@ class TokenPredictor(Predictor):
         )
         self.norm = nn.LayerNorm(width, norm_eps)
         self.project = nn.Linear(width, levels * token_width)
+
+    def watch(self, window: int, seen: int) -> None:
+        """Judge clips by windows of so many moments, of which the first `seen` are seen.
+
+        Raises:
+            ConfigError: nothing would be seen, or nothing predicted.
+        """
+        if not 0 < seen < window:
+            raise ConfigError(
+                f"of a window of {window} moments {seen} cannot be what is seen: see at least one "
+                "and leave at least one to predict"
+            )
+        self.window, self.seen = window, seen
+        self.spec |= {"window": window, "seen": seen}
 
     def forward(
         self, visible: Tensor, context: Tensor, targets: Tensor, grid: Grid, *,

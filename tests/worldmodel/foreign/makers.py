@@ -184,9 +184,9 @@ def checkpoint_21(*, distilled: bool = False):
     return checkpoint(made, head)
 
 
-def checkpoint_ac(actions: int = 7):
-    head = {k: v for k, v in predictor().items() if not k.startswith("mask")}
-    head |= layer("action_encoder", NARROW, actions, 104)
-    head |= layer("state_encoder", NARROW, actions, 105)
-    head |= layer("extrinsics_encoder", NARROW, actions - 1, 106)
-    return checkpoint(encoder(), head, "encoder")
+def checkpoint_ac(width: int = WIDTH, narrow: int = NARROW, *, patch: int = PATCH):
+    head = {k: v for k, v in predictor(narrow, width).items() if not k.startswith("mask")}
+    head |= layer("action_encoder", narrow, 7, 104)
+    head |= layer("state_encoder", narrow, 7, 105)
+    head |= layer("extrinsics_encoder", narrow, 6, 106)
+    return checkpoint(encoder(width, patch), head, "encoder")

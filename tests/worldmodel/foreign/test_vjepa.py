@@ -165,6 +165,21 @@ def test_v_jepa_2_ac(tmp_path):
 
 
 @torch.inference_mode()
+def test_next_frames_of_a_clip_are_normed_and_each_frame_is_seen_alone(tmp_path):
+    model, _ = read(makers.checkpoint_ac(), tmp_path)
+    clip = clip_of(2, 3, 3, 16, 24)
+    tokens = model.frame_tokens(clip)
+    assert tokens.shape == (2, 18, WIDTH)
+    still = Clip(clip.frames[:, 1:2].repeat(1, 2, 1, 1, 1), clip.times[:, :2])
+    alone = torch.nn.functional.layer_norm(model.encode(still).tokens, (WIDTH,))
+    assert torch.allclose(tokens[:, 6:12], alone, atol=1e-5)
+    states, actions = torch.rand(2, 3, 7), torch.rand(2, 3, 7)
+    after = model.next_frames(clip, states, actions)
+    plain = model.frame_predictor(tokens, states, actions, (3, 2, 3))
+    assert torch.allclose(after, torch.nn.functional.layer_norm(plain, (WIDTH,)), atol=1e-5)
+
+
+@torch.inference_mode()
 def test_the_next_frame_knows_nothing_of_later_frames_states_and_actions(tmp_path):
     predictor = read(makers.checkpoint_ac(), tmp_path)[0].frame_predictor
     tokens, states, actions = torch.rand(1, 24, WIDTH), torch.rand(1, 3, 7), torch.rand(1, 3, 7)
