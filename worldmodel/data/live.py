@@ -36,6 +36,7 @@ class ArrayVideo(VideoSource):
 
     backend = "array"
     fallbacks: tuple[str, ...] = ()
+    missing = ""
 
     def __init__(
         self,

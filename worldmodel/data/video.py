@@ -117,6 +117,11 @@ class VideoReader(VideoSource):
         """Why the file's timestamps are not trusted and its frames counted; empty if they are."""
         return self._facts.index.counted
 
+    @property
+    def missing(self) -> str:
+        """What is missing of a file that is shorter than its header says; empty if nothing is."""
+        return self._facts.index.missing
+
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat).
 
@@ -330,7 +335,10 @@ def read_clip(
             video = VideoReader(source, opening, whole=False)
         try:
             all_times = video.times(np.arange(video.num_frames))
-            indices = pace.clip(all_times, start, name=video.name)
+            try:
+                indices = pace.clip(all_times, start, name=video.name)
+            except VideoError as cause:
+                raise VideoError(video.missing or str(cause)) from cause
             frames, times, name = video.read(indices), all_times[indices], video.name
         finally:
             video.close()
