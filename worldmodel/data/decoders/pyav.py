@@ -142,7 +142,8 @@ class PyAV(Decoder):
 
     def _decode(self, start: int) -> Iterator[av.VideoFrame]:
         """Frames from packet `start` on, each with its packet's number as `opaque`."""
-        number, began = start, False
+        # Where keyframes are hidden by an edit list, the first frame that is shown need not be one.
+        number, began = start, bool(self._index.packets.discard[start])
         for packet in self._packets(start):
             codec = self._stream.codec_context  # of the container as it is open now
             if not self._index.packets.same(number, packet):
