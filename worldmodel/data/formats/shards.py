@@ -51,7 +51,7 @@ class ShardVideo(Item):
         if self.size == 0:
             raise VideoError(f"{self.name}: is empty (0 bytes); make the shard again")
         file = member_file(self.shard, self.offset, self.size)
-        return VideoReader(file, opening, name=self.name)  # type: ignore[arg-type]
+        return VideoReader(file, opening, name=self.name)
 
 
 @dataclass(frozen=True)
