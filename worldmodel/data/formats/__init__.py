@@ -1,0 +1,66 @@
+"""Formats of data sets: from what lies on disk to a catalogue of videos, or to episodes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.formats.format import Format as Format
+from worldmodel.data.formats.format import formats as formats
+from worldmodel.data.formats.format import make_format, recognise
+from worldmodel.data.formats.listing import shown
+from worldmodel.data.store import EpisodeStore, StoredEpisodes
+from worldmodel.errors import ConfigError, VideoError, nearest
+
+
+def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) -> Catalogue:
+    """The videos that a path stands for, in a fixed order; opens none of them.
+
+    Args:
+        path: A file, a folder, a URL or a pattern of shards.
+        format: Its layout; `auto` looks. `find_format(path)` says what it would take.
+        options: Of the format; see its class.
+
+    Raises:
+        VideoError: there is nothing there, or it is not what its format asks for.
+        ConfigError: no such format or option.
+    """
+    return find_format(path, format=format, **options).open(os.fspath(path))
+
+
+def open_episodes(path: str | Path, *, format: str = "auto", **options: Any) -> EpisodeStore:
+    """The episodes in a folder or file: ours, LeRobot's or HDF5.
+
+    Args:
+        path: The folder or file.
+        format: Its layout; `auto` looks.
+        options: Of the format: `camera`, `action`, `size`, `fps` where it has them.
+
+    Raises:
+        EpisodeError: there is nothing there, or it is not what its format asks for.
+        ConfigError: no such format or option, or one without actions.
+    """
+    return StoredEpisodes(find_format(path, format=format, **options).episodes(os.fspath(path)))
+
+
+def find_format(path: str | Path, *, format: str = "auto", **options: Any) -> Format:
+    """The format that a path is in, or the one that is insisted on, with its options.
+
+    Raises:
+        VideoError: there is nothing there, or nothing that any format recognises.
+        ConfigError: no such format or option.
+    """
+    known = formats()
+    if format != "auto":
+        if format not in known:
+            raise ConfigError(f"no format '{format}': {nearest(format, [*known, 'auto'])}")
+        return make_format(known[format], options)
+    found = recognise(os.fspath(path))
+    if found is not None:
+        return make_format(found, options)
+    name = shown(os.fspath(path))
+    if not os.path.lexists(path):
+        raise VideoError(f"{name}: there is nothing; check the path")
+    raise VideoError(
+        f"{name}: is in no format that is known ({', '.join(known)}); name it with format="
+    )

@@ -1,0 +1,85 @@
+"""Frames that lie in an array as a video: still pictures, numpy files, HDF5.
+
+Frames are resized when they are read, so that an array on disk stays there.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+from torchvision.transforms.v2.functional import resize
+
+from worldmodel.data.catalogue import Opening, VideoSource
+from worldmodel.errors import VideoError
+
+
+class ArrayVideo(VideoSource):
+    """A video whose frames can be indexed.
+
+    Args:
+        name: For messages.
+        take: From increasing numbers, each once, to frames `t h w c`, uint8.
+        shape: (t, h, w) of all of it.
+        fps: Frames per second.
+        opening: Size and limits.
+
+    Raises:
+        VideoError: it is larger than the limits.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        take: Callable[[np.ndarray], np.ndarray],
+        shape: tuple[int, int, int],
+        fps: float,
+        opening: Opening,
+    ) -> None:
+        self.name = name
+        self.num_frames, height, width = shape
+        limits = opening.limits
+        if self.num_frames < 1 or height < 1 or width < 1:
+            raise VideoError(f"{name}: is empty ({shape}); leave it out")
+        if height * width > limits.pixels:
+            raise VideoError(
+                f"{name}: {height} x {width} pixels are more than the limit of {limits.pixels}; "
+                f"raise limits.pixels if it is right"
+            )
+        if self.num_frames > limits.frames:
+            raise VideoError(
+                f"{name}: {self.num_frames} frames are more than the limit of {limits.frames}; "
+                f"raise limits.frames if it is right"
+            )
+        self._take, self._fps, self._opening = take, fps, opening
+        self._bytes = height * width * 3
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
+        numbers, back = np.unique(indices, return_inverse=True)
+        mib = len(numbers) * self._bytes / 2**20
+        if mib > self._opening.limits.mib:
+            raise VideoError(
+                f"{self.name}: {len(numbers)} frames are {mib:.0f} MiB, the limit is "
+                f"{self._opening.limits.mib:g}; ask for fewer or raise limits.mib"
+            )
+        frames = torch.from_numpy(np.ascontiguousarray(self._take(numbers)))
+        return to_size(frames, self._opening.short_side)[torch.from_numpy(back)]
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+        return np.asarray(indices, np.float64) / self._fps
+
+
+def to_size(frames: Tensor, short_side: int | None) -> Tensor:
+    """Frames `t h w c` as `t c h w` in three channels, the short side resized to this."""
+    if frames.shape[-1] == 1:
+        frames = repeat(frames, "t h w 1 -> t h w c", c=3)
+    frames = rearrange(frames, "t h w c -> t c h w").contiguous()
+    height, width = frames.shape[-2:]
+    if short_side is None or min(height, width) == short_side:
+        return frames
+    scale = short_side / min(height, width)
+    size = [max(short_side, round(side * scale)) for side in (height, width)]
+    return resize(frames, size, antialias=True)

@@ -1,0 +1,148 @@
+"""Files that are videos or pictures, listed: what most formats come down to.
+
+Items are made when asked for: a path, a label and a line number are all that is kept of each.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.data.video import VideoReader
+from worldmodel.errors import VideoError
+
+VIDEOS = tuple(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
+NO_LABEL = -1
+
+
+def shown(name: str) -> str:
+    """A name as messages can print it, in one line: what is not printable is escaped."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+@dataclass(frozen=True)
+class VideoFile(Item):
+    """A video that is a file, or a part of one."""
+
+    name: str
+    key: str
+    label: int | None = None
+    window: tuple[float, float] | None = None
+    origin: str = ""  # where a list names it, for messages
+
+    def open(self, opening: Opening) -> VideoSource:
+        """Open the file."""
+        try:
+            return VideoReader(self.key, opening, name=self.name)
+        except VideoError as cause:
+            raise VideoError(f"{cause}{self.origin}") from cause
+
+
+Make = Callable[[str, str, int | None, str], Item]  # name, key, label, origin
+
+
+def video_file(name: str, key: str, label: int | None, origin: str) -> Item:
+    """An item that is a whole video file."""
+    return VideoFile(name, key, label, origin=origin)
+
+
+class FileCatalogue(Catalogue):
+    """Files in a fixed order.
+
+    Args:
+        name: Of the data set.
+        paths: One a file.
+        labels: A class number each, `NO_LABEL` for none; None where none has one.
+        classes: Their names.
+        lines: The line of `name` that names each file; None where it is no list.
+        make: What a file becomes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str],
+        *,
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        lines: np.ndarray | None = None,
+        make: Make = video_file,
+    ) -> None:
+        self.name = shown(name)
+        self.classes = tuple(classes)
+        self._paths, self._labels, self._lines, self._make = paths, labels, lines, make
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
+        places = range(len(self))[index]
+        return [self._item(i) for i in places] if isinstance(places, range) else self._item(places)
+
+    def _item(self, index: int) -> Item:
+        path = self._paths[index]
+        label = NO_LABEL if self._labels is None else int(self._labels[index])
+        origin = "" if self._lines is None else f" ({self.name}, line {self._lines[index]})"
+        return self._make(shown(path), path, None if label == NO_LABEL else label, origin)
+
+
+def walk(root: str | Path) -> Iterator[str]:
+    """All files below a folder, hidden ones left out.
+
+    Links to folders are followed after all real folders, and no folder is entered twice: loops of
+    links end, and a file that can be reached in two ways has the name without a link in it.
+
+    Raises:
+        VideoError: a folder may not be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    links = [os.fspath(root)]
+    while links:
+        for folder, names, files in os.walk(links.pop(0), onerror=_refuse):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                names.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            links += (p for p in (os.path.join(folder, n) for n in names) if os.path.islink(p))
+            yield from (os.path.join(folder, f) for f in sorted(files) if not f.startswith("."))
+
+
+def _refuse(cause: OSError) -> None:
+    raise VideoError(
+        f"{shown(str(cause.filename))}: folder cannot be read ({cause.strerror}); check the path "
+        f"and its permissions"
+    ) from cause
+
+
+def files_below(root: str, endings: tuple[str, ...]) -> list[str]:
+    """The files below a folder with these endings, in the order of their paths' parts."""
+    found = [path for path in walk(root) if path.lower().endswith(endings)]
+    return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def class_folders(root: str, paths: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels by the first folder below `root` that each path is in, and the folders' names.
+
+    Classes are numbered in the order of their names, as torchvision does.
+
+    Raises:
+        VideoError: a file is in no folder of its own.
+    """
+    firsts = []
+    for path in paths:
+        inside = os.path.relpath(path, root).split(os.sep)
+        if len(inside) < 2:
+            raise VideoError(
+                f"{shown(path)}: is in no class folder; put it in a folder called like its class"
+            )
+        firsts.append(inside[0])
+    classes = sorted(set(firsts))
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[name] for name in firsts], np.int32), tuple(classes)
