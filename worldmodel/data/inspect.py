@@ -18,7 +18,6 @@ from rich.table import Table
 
 from worldmodel.data.episodes import Episode, read_episode, read_folder_info
 from worldmodel.data.files import write_table
-from worldmodel.data.folder import find_videos
 from worldmodel.data.sheet import Strip, write_sheet
 from worldmodel.data.video import decode, to_rgb, video_info
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
