@@ -16,7 +16,7 @@ import torch
 from worldmodel.data.catalogue import Catalogue, Opening
 from worldmodel.data.clips import Clips, Skipped
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
-from worldmodel.data.order import Order, shares_of_rank
+from worldmodel.data.epochs import Order, shares_of_rank
 from worldmodel.data.pace import Pace
 from worldmodel.data.workers import WorkerPool
 from worldmodel.errors import ConfigError, VideoError, nearest

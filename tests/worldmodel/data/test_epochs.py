@@ -8,8 +8,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from worldmodel.data import order as module
-from worldmodel.data.order import BLOCK, Order, shares_of_rank, shuffled
+from worldmodel.data import epochs as module
+from worldmodel.data.epochs import BLOCK, Order, shares_of_rank, shuffled
 from worldmodel.errors import ConfigError
 
 seeds = st.integers(0, 2**31 - 1)
