@@ -1,4 +1,4 @@
-"""How far apart the frames of a clip are: in frames (`stride`) or in time (`fps`).
+"""How far apart the frames of a clip are: in frames (`stride`) or in time (`fps`, `duration`).
 
 Pure arithmetic on frame numbers and times; knows no files and no tensors.
 """
@@ -13,23 +13,35 @@ class Pace:
 
     Args:
         num_frames: Frames of the clip.
-        stride: Frames from one to the next; 1 without `stride` and `fps`.
+        stride: Frames from one to the next; 1 where nothing is given.
         fps: Frames per second: for each time the nearest frame is taken.
+        duration: Seconds that the clip covers, its frames spread evenly: `num_frames / duration`
+            frames per second.
 
     Raises:
-        ConfigError: both are given, or one makes no sense.
+        ConfigError: more than one is given, or one makes no sense.
     """
 
     def __init__(
-        self, num_frames: int, *, stride: int | None = None, fps: float | None = None
+        self,
+        num_frames: int,
+        *,
+        stride: int | None = None,
+        fps: float | None = None,
+        duration: float | None = None,
     ) -> None:
-        if stride is not None and fps is not None:
-            raise ConfigError(f"give stride or fps, not both (stride={stride}, fps={fps})")
-        if num_frames < 1 or (stride is not None and stride < 1) or (fps is not None and fps <= 0):
+        given = {"stride": stride, "fps": fps, "duration": duration}
+        named = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        if len([value for value in given.values() if value is not None]) > 1:
+            raise ConfigError(f"give stride or fps or duration, not several ({named})")
+        too_small = num_frames < 1 or (stride is not None and stride < 1)
+        if too_small or not all(v is None or 0 < v < float("inf") for v in (fps, duration)):
             raise ConfigError(
-                f"num_frames and stride must be at least 1 and fps positive, "
-                f"got num_frames={num_frames}, stride={stride}, fps={fps}"
+                f"num_frames and stride must be at least 1, fps and duration positive, "
+                f"got num_frames={num_frames}{', ' if named else ''}{named}"
             )
+        if duration is not None:
+            fps = num_frames / duration
         self.num_frames = num_frames
         self.stride = stride or 1
         self.fps = fps
@@ -40,27 +52,48 @@ class Pace:
             return start + self.stride * np.arange(self.num_frames)
         return nearest_frames(times, times[start] + np.arange(self.num_frames) / self.fps)
 
+    def clip(self, times: np.ndarray, start: float, *, name: str) -> np.ndarray:
+        """Frame numbers of the clip that begins at the first frame from `start` seconds on.
+
+        Raises:
+            VideoError: the video ends before the clip, or has fewer frames per second than asked.
+        """
+        first = int(np.searchsorted(times, start - 1e-6))
+        left = times[first:]
+        if self._room(left) < 1:
+            called = f"{name} from {start:g} s on" if start else name
+            seconds = float(left[-1] - left[0]) if len(left) else 0.0
+            raise self.too_short(called, frames=len(left), seconds=seconds)
+        indices = self.indices(times, first)
+        if self.fps is not None and (np.diff(indices) < 1).any():
+            raise self.too_slow(name, rate=float(1 / np.diff(left).mean()))
+        return indices
+
     def num_starts(self, times: np.ndarray, *, name: str) -> int:
         """How many frames a clip can begin at, in a video with these times (`t`, seconds).
 
         Raises:
             VideoError: none, or the video has fewer frames per second than asked for.
         """
-        gaps = np.diff(times)
-        if self.fps is None:
-            count = len(times) - (self.num_frames - 1) * self.stride
-        else:
-            # A clip may end half a frame after the last one: that is still the nearest.
-            slack = gaps.mean() / 2 if len(gaps) else 0.0
-            count = int((times + (self.num_frames - 1) / self.fps <= times[-1] + slack).sum())
+        count = self._room(times)
         if count < 1:
             seconds = times[-1] - times[0] if len(times) else 0.0
             raise self.too_short(name, frames=len(times), seconds=float(seconds))
         if self.fps is not None and self.num_frames > 1:
             chosen = np.concatenate([np.diff(self.indices(times, s)) for s in range(count)])
             if (chosen < 1).any():
-                raise self.too_slow(name, rate=float(1 / gaps.mean()))
+                raise self.too_slow(name, rate=float(1 / np.diff(times).mean()))
         return count
+
+    def _room(self, times: np.ndarray) -> int:
+        """How many frames have a whole clip after them; 0 or less if none has."""
+        if self.fps is None:
+            return len(times) - (self.num_frames - 1) * self.stride
+        if len(times) == 0:
+            return 0
+        # A clip may end half a frame after the last one: that is still the nearest.
+        slack = np.diff(times).mean() / 2 if len(times) > 1 else 0.0
+        return int((times + (self.num_frames - 1) / self.fps <= times[-1] + slack).sum())
 
     def too_short(self, name: str, *, frames: int, seconds: float) -> VideoError:
         """The error for a video that has only `frames`, `seconds` between first and last."""

@@ -1,95 +1,316 @@
-"""From a video file to frames and their times: the only file that knows PyAV and decord.
+"""Frames of a video by number or by time, from whatever holds one: the door of this room.
 
-Frames are counted while decoding in order from the start of the file: seeking by time or by rate
-returns wrong frames on real files without saying so. Times are the presentation timestamps,
-counted from the first frame. Knows nothing of data sets (`folder.py`, `clips.py`).
+What a source may be is in `media.py` and `live.py`; which frame is which in `packets.py`; who
+decodes in `decoders/`. Knows nothing of data sets (`folder.py`, `clips.py`).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
-import av
 import numpy as np
 import torch
-from av.container import InputContainer
-from av.video.stream import VideoStream
 from einops import rearrange
+from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, VideoSource
-from worldmodel.data.files import require_file
+from worldmodel.data.catalogue import Limits, Opening, VideoSource
+from worldmodel.data.container import VideoInfo, describe, opened, said_in_one_line, video_info
+from worldmodel.data.container import open_container as _open_container
+from worldmodel.data.decoders import known
+from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
+from worldmodel.data.live import ArrayVideo, live_clip
+from worldmodel.data.media import Media, Source
+from worldmodel.data.order import decode
 from worldmodel.data.pace import Pace
+from worldmodel.data.packets import distrust, index_by_counting, index_by_time, scan
+from worldmodel.data.pictures import scaled, to_rgb
 from worldmodel.errors import ConfigError, VideoError, nearest
 from worldmodel.types import Clip
 
-BACKENDS = ("auto", "pyav", "decord")
-_REMEDY = "fetch or encode it again, or leave it out"
-# Playlists and lists of files would make FFmpeg open other files and the network; text would be
-# drawn as video. So only containers of video are tried, and only this file is read.
-_OPEN_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,gif",
-}
+__all__ = [
+    "ArrayVideo",
+    "VideoInfo",
+    "VideoReader",
+    "backends",
+    "decode",
+    "open_video",
+    "read_clip",
+    "to_rgb",
+    "video_info",
+]
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file says about its main video stream, without decoding it."""
-
-    path: str
-    frames: int  # packets with data: each is a frame in all common codecs
-    fps: float  # on average
-    height: int
-    width: int
-    codec: str
-    duration: float  # seconds
+def backends() -> tuple[str, ...]:
+    """What `backend` may be."""
+    return ("auto", *known())
 
 
-def video_info(path: str | Path) -> VideoInfo:
-    """Read the header and count the packets.
+class VideoReader(VideoSource):
+    """An open video: its frames by number, with their times.
+
+    It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
+    that decoding the file in order from its start gives, whichever decoder reads them.
+
+    Args:
+        source: A path, bytes, a binary file or a URL that fsspec knows.
+        opening: How it is opened.
+        name: What messages call it; the path by default.
+        whole: Whether a file that is shorter than its header says is refused; otherwise its
+            intact part is read.
+
+    Attributes:
+        info: What the file says about itself; `frames` is how many there are.
+        backend: The decoder in use.
+        fallbacks: One line for each decoder that was passed over, and why.
 
     Raises:
-        VideoError: naming the file, what is wrong with it and what to do.
+        VideoError: naming the video, what is wrong with it and what to do.
+        ConfigError: the backend is unknown or not installed, or there is no such stream.
     """
-    path = Path(path)
-    with _opened(path) as (container, stream):
-        frames = sum(1 for packet in container.demux(stream) if packet.size)
-        rate = float(stream.average_rate or 0)
-        duration = _promised_seconds(container, stream) or (frames / rate if rate else 0.0)
-        return VideoInfo(
-            str(path),
-            frames,
-            frames / duration if duration else rate,
-            stream.height,
-            stream.width,
-            stream.codec_context.codec.canonical_name,
-            duration,
+
+    def __init__(
+        self,
+        source: Source | Media,
+        opening: Opening | None = None,
+        *,
+        name: str | None = None,
+        whole: bool = True,
+    ) -> None:
+        self._opening = opening or Opening()
+        _require_backend(self._opening.backend)
+        self._media = Media.of(source, name)
+        self.name = self._media.name
+        self._passed: list[str] = []
+        self._decoder: Decoder | None = None
+        try:
+            self._facts = self._look()
+            if whole and self._facts.index.missing:
+                raise VideoError(self._facts.index.missing)
+            self._take_decoder(list(known()))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file says about itself; `frames` is how many there are."""
+        return self._facts.info
+
+    @property
+    def num_frames(self) -> int:  # type: ignore[override]  # never assigned from outside
+        """How many frames there are."""
+        return len(self._facts.index)
+
+    @property
+    def backend(self) -> str:
+        """The decoder in use."""
+        assert self._decoder is not None
+        return self._decoder.name
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """One line for each decoder that was passed over, and why."""
+        return tuple(self._passed)
+
+    @property
+    def counted(self) -> str:
+        """Why the file's timestamps are not trusted and its frames counted; empty if they are."""
+        return self._facts.index.counted
+
+    @property
+    def missing(self) -> str:
+        """What is missing of a file that is shorter than its header says; empty if nothing is."""
+        return self._facts.index.missing
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat).
+
+        Raises:
+            VideoError: a number is not in the video, the frames are more than `limits.mib`, or the
+                file is damaged there.
+        """
+        indices = np.asarray(indices, np.int64)
+        self._require_room(indices)
+        while True:
+            assert self._decoder is not None
+            try:
+                return self._decoder.read(indices)
+            except Mismatch as cause:
+                self._recover(cause)
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+        return self._facts.index.times[np.asarray(indices, np.int64)]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._decoder is not None:
+            self._decoder.close()
+        self._media.close()
+
+    def _look(self) -> Facts:
+        """Find out which frames there are."""
+        limits, media = self._opening.limits, self._media
+        with said_in_one_line(media.name, limits):
+            container, stream = _open_container(
+                media, stream=self._opening.stream, limits=limits
+            )  # fmt: skip
+            stream.codec_context.copy_opaque = True
+            try:
+                packets = scan(media.name, container, stream, limits)
+                codec = stream.codec_context.codec.canonical_name
+                reason = distrust(packets, container.format.name, codec)
+                index = index_by_time(media.name, container, stream, packets)
+            except BaseException:
+                container.close()
+                raise
+        facts = Facts(
+            media,
+            describe(media.name, container, stream, len(index)),
+            index,
+            self._opening,
+            container.format.name,
+            stream.codec_context.pix_fmt or "",
+            stream.index,
+            container.streams.best("video") is stream,
+            (container, stream),
         )
+        return self._count(facts, reason) if reason else facts
+
+    def _count(self, facts: Facts, reason: str) -> Facts:
+        """The same facts with an index by decoding, from a container that is opened anew."""
+        if facts.opened is not None:
+            facts.opened[0].close()
+        limits, stream = self._opening.limits, self._opening.stream
+        with opened(self._media, stream=stream, limits=limits) as (container, video):
+            index = index_by_counting(
+                self.name, container, video, facts.index.packets, reason, limits
+            )
+        info = replace(facts.info, frames=len(index))
+        return replace(facts, info=info, index=index, opened=None)
+
+    def _take_decoder(self, candidates: list[str]) -> None:
+        """Open the first that is right for this file, or the one that is insisted on."""
+        asked = self._opening.backend
+        for name in candidates if asked == "auto" else [asked]:
+            kind = known()[name]
+            absent = kind.missing()
+            if absent and asked != "auto":
+                raise ConfigError(f"backend={name}: {absent}; or use backend=auto")
+            reason = absent or kind.cannot(self._facts)
+            if not reason:
+                try:
+                    self._decoder = kind(self._facts)
+                    return
+                except Mismatch as cause:
+                    reason = str(cause)
+            self._pass_over(name, reason)
+        raise VideoError(f"{self.name}: no decoder is left ({'; '.join(self._passed)})")
+
+    def _pass_over(self, name: str, reason: str) -> None:
+        if self._opening.backend != "auto":
+            raise VideoError(
+                f"{self.name}: {name} would not give its right frames ({reason}); use backend=auto"
+            )
+        self._passed.append(f"{name}: {reason}")
+
+    def _recover(self, cause: Mismatch) -> None:
+        """After a frame that was not the one it should be: count, or take another decoder."""
+        assert self._decoder is not None
+        self._decoder.close()
+        index = self._facts.index
+        if self.backend != "pyav":
+            self._pass_over(self.backend, str(cause))
+            names = list(known())
+            self._facts = replace(self._facts, opened=None)
+            self._take_decoder(names[names.index(self.backend) + 1 :])
+            return
+        if not index.counted:
+            self._facts = self._count(replace(self._facts, opened=None), str(cause))
+        elif len(index.first) > 1 or index.packet is not None:
+            # Keyframes that are none: only the start of the file can be trusted.
+            only = replace(index, packet=None, entries=index.entries[:1] * 0, first=index.first[:1])
+            self._facts = replace(self._facts, index=only, opened=None)
+        else:
+            raise VideoError(
+                f"{self.name}: gives other frames each time that it is decoded ({cause}); encode "
+                f"it again, or leave it out"
+            )
+        self._decoder = known()["pyav"](self._facts)
+
+    def _require_room(self, indices: np.ndarray) -> None:
+        """Refuse a request before anything is allocated for it."""
+        count = self.num_frames
+        if len(indices) == 0 or indices.min() < 0 or indices.max() >= count:
+            wrong = "no number" if len(indices) == 0 else f"{indices.min()} to {indices.max()}"
+            raise VideoError(
+                f"{self.name}: was asked for frames {wrong}; it has {count}, numbered from 0"
+            )
+        info = self._facts.info
+        height, width = scaled(info.height, info.width, self._opening.short_side)
+        mib = len(indices) * height * width * 3 / 2**20
+        if mib > self._opening.limits.mib:
+            raise VideoError(
+                f"{self.name}: {len(indices)} frames of {width}x{height} take {mib:.0f} MiB, more "
+                f"than the limit of {self._opening.limits.mib:g}; ask for fewer or smaller frames, "
+                f"or raise limits.mib"
+            )
+
+
+def open_video(
+    source: Source | np.ndarray | Tensor,
+    opening: Opening | None = None,
+    *,
+    name: str | None = None,
+    rate: float | None = None,
+) -> VideoReader | ArrayVideo:
+    """A video from whatever holds a whole one: a file as `VideoReader` takes it, or an array.
+
+    Args:
+        source: A path, bytes, a binary file, a URL, or an array `t h w c` or `t c h w`, uint8.
+        opening: How it is opened.
+        name: What messages call it.
+        rate: Frames per second of an array.
+    """
+    if isinstance(source, np.ndarray | Tensor):
+        return ArrayVideo(source, rate=rate, opening=opening, name=name)
+    return VideoReader(source, opening, name=name)
 
 
 def read_clip(
-    source: str | Path,
+    source: Source | np.ndarray | Tensor | Iterable[Any],
     *,
     num_frames: int,
     fps: float | None = None,
     stride: int | None = None,
+    duration: float | None = None,
     start: float = 0.0,
     size: int | None = None,
     backend: str = "auto",
+    stream: int | None = None,
+    rate: float | None = None,
+    limits: Limits | None = None,
 ) -> Clip:
     """Read one clip.
 
+    A file that was cut off is read as far as it is intact.
+
     Args:
-        source: The file.
+        source: A path, bytes, a binary file, a URL that fsspec knows, an array `t h w c` or
+            `t c h w` (uint8), or an iterator of pictures `h w c` or of (seconds, picture).
         num_frames: Frames of the clip.
-        fps: Frames per second: for each time the nearest frame is taken. Give `fps` or `stride`.
+        fps: Frames per second: for each time the nearest frame is taken. Give at most one of
+            `fps`, `stride` and `duration`.
         stride: Frames from one to the next; 1 by default.
+        duration: Seconds over which the frames are spread evenly.
         start: Seconds after the first frame; the clip begins at the first frame from there on.
         size: Resize the short side to this and cut the square in the middle; by default frames
             stay as they are.
-        backend: `pyav` (also `auto`) decodes in order and is always right; `decord` seeks, which
-            is faster far into a file and wrong on some files.
+        backend: The decoder to insist on; `auto` takes the fastest that is right for the file.
+        stream: Number of the video stream among the video streams; by default the one that FFmpeg
+            calls best.
+        rate: Frames per second of an array, or of an iterator without times.
+        limits: What is refused.
 
     Returns:
         A clip with b = 1; `times` are seconds after the first frame of the video.
@@ -97,214 +318,38 @@ def read_clip(
     Raises:
         VideoError: naming the file, what is wrong with it and what to do.
     """
-    path = Path(source)
-    pace = Pace(num_frames, stride=stride, fps=fps)
-    if backend not in BACKENDS:
-        raise ConfigError(f"no video backend '{backend}': {nearest(backend, BACKENDS)}")
-    read = _read_decord if backend == "decord" else _read_pyav
-    frames, times = read(path, pace, start, size)
-    if size is not None:
-        top, left = ((side - size) // 2 for side in frames.shape[1:3])
-        frames = frames[:, top : top + size, left : left + size]
-    tensor = rearrange(torch.from_numpy(frames), "t h w c -> 1 t c h w").contiguous()
-    return Clip.from_uint8(tensor, torch.from_numpy(times)[None], sources=(str(source),))
-
-
-class VideoReader(VideoSource):
-    """An open video: its frames by number, with their times.
-
-    Args:
-        source: The file.
-        opening: How it is opened.
-        name: What messages call it; the path by default.
-
-    Raises:
-        VideoError: naming the video, what is wrong with it and what to do.
-    """
-
-    def __init__(
-        self, source: str | Path, opening: Opening | None = None, *, name: str | None = None
-    ) -> None:
-        self.name = name or str(source)
-        self.info = video_info(source)
-        self._path = Path(source)
-        self._opening = opening or Opening()
-        self._times = np.array([time for time, _ in decode(source)])
-        self.num_frames = len(self._times)
-
-    def read(self, indices: np.ndarray) -> torch.Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
-        wanted = set(indices.tolist())
-        found: dict[int, np.ndarray] = {}
-        for number, (_, frame) in enumerate(decode(self._path)):
-            if number in wanted:
-                found[number] = to_rgb(frame, self._opening.short_side)
-            if number >= max(wanted):
-                break
-        frames = torch.from_numpy(np.stack([found[i] for i in indices.tolist()]))
-        return rearrange(frames, "t h w c -> t c h w").contiguous()
-
-    def times(self, indices: np.ndarray) -> np.ndarray:
-        """Seconds since the first frame, float64, at these numbers."""
-        return self._times[indices]
-
-
-def decode(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """All frames in order, each with its time in seconds after the first.
-
-    Raises:
-        VideoError: at the place where the file is damaged, or at its end when it is shorter than
-            its header says.
-    """
-    path = Path(path)
-    with _opened(path) as (container, stream):
-        stream.thread_type = "AUTO"
-        # AVI stores no presentation times: with B-frames they are guessed, out of order.
-        counted = container.format.name == "avi" and stream.codec_context.has_b_frames
-        rate = float(stream.average_rate or 25)
-        first, time, gap, number = None, -1 / rate, 1 / rate, 0
-        for frame in container.decode(stream):
-            number += 1
-            stamp = None if counted else frame.time
-            if first is None:
-                first = stamp or 0.0
-            # Where a time is missing or does not increase, the next one at the usual rate.
-            last, time = time, time + 1 / rate if stamp is None else stamp - first
-            if time <= last:
-                time = last + 1 / rate
-            gap = max(gap, time - last)
-            yield time, frame
-        if number == 0:
-            raise VideoError(f"{path}: holds no frame that can be decoded; {_REMEDY}")
-        promised = _promised_seconds(container, stream) - (first or 0.0)
-        if time + 2 * gap < 0.98 * promised:
-            raise VideoError(
-                f"{path}: is truncated: it ends after {number} frames, {time + gap:.3g} s, its "
-                f"header promises {promised:.3g} s; {_REMEDY}"
-            )
-
-
-def to_rgb(frame: av.VideoFrame, short_side: int | None = None) -> np.ndarray:
-    """The picture `h w c`, uint8, upright; resized to `short_side`, keeping the proportions."""
-    height, width = frame.height, frame.width
-    if short_side is not None:
-        scale = short_side / min(height, width)
-        height, width = (max(short_side, round(side * scale)) for side in (height, width))
-    shrinks = height <= frame.height
-    small = frame.reformat(
-        width, height, format="rgb24", interpolation="AREA" if shrinks else "BILINEAR"
-    )
-    picture = small.to_ndarray()
-    # A phone held upright stores its pictures lying, and how to turn them.
-    return np.rot90(picture, round(frame.rotation / 90)) if frame.rotation else picture
-
-
-def _promised_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """How long the header says that the video is; 0 where it does not."""
-    by_time = float((stream.duration or 0) * (stream.time_base or 0))
-    by_count = stream.frames / float(stream.average_rate) if stream.average_rate else 0.0
-    if not by_time and not by_count and len(container.streams) == 1 and container.duration:
-        # Matroska knows the length of the whole only: of use where nothing else is in it.
-        return container.duration / av.time_base
-    # In a cut AVI without its index the time comes from the bytes, the count from the header.
-    return max(by_time, by_count)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    require_file(path, "video", VideoError)
-    try:
-        with av.open(f"file:{path}", options=dict(_OPEN_OPTIONS)) as container:
-            stream = container.streams.best("video")
-            if not isinstance(stream, VideoStream):
-                raise VideoError(f"{path}: has no video stream, only sound or data; leave it out")
-            yield container, stream
-    except av.FFmpegError as cause:
-        raise VideoError(
-            f"{path}: cannot be decoded ({cause.strerror}): truncated, damaged or not a video; "
-            f"{_REMEDY}"
-        ) from cause
-
-
-def _read_pyav(
-    path: Path, pace: Pace, start: float, size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Frames `t h w c` and times `t` of one clip; decodes no further than the clip needs."""
-    seen: list[float] = []
-
-    def watched() -> Iterator[tuple[float, av.VideoFrame]]:
-        for time, frame in decode(path):
-            seen.append(time)
-            yield time, frame
-
-    chosen = [(time, to_rgb(frame, size)) for time, frame in _pick(watched(), pace, start)]
-    if len(chosen) < pace.num_frames:
-        left = [time for time in seen if time >= start]
-        name = f"{path} from {start:g} s on" if start else str(path)
-        raise pace.too_short(name, frames=len(left), seconds=left[-1] - left[0] if left else 0.0)
-    times = np.array([time for time, _ in chosen])
-    if (np.diff(times) <= 0).any():
-        raise pace.too_slow(str(path), rate=(len(seen) - 1) / (seen[-1] - seen[0]))
-    return np.stack([picture for _, picture in chosen]), times
-
-
-def _pick(
-    frames: Iterator[tuple[float, av.VideoFrame]], pace: Pace, start: float
-) -> Iterator[tuple[float, av.VideoFrame]]:
-    """The frames that `Pace.indices` names, as they come by."""
-    begin, found, number = None, 0, 0
-    before: tuple[float, av.VideoFrame] | None = None
-    for time, frame in frames:
-        if time < start - 1e-6:
-            continue
-        begin = time if begin is None else begin
-        if pace.fps is None:
-            if number == found * pace.stride:
-                yield time, frame
-                found += 1
+    pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
+    _require_backend(backend)
+    if isinstance(source, Iterable) and not isinstance(
+        source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
+    ) and not hasattr(source, "read"):  # fmt: skip
+        pictures, times = live_clip(source, pace, start=start, size=size, rate=rate)
+        frames = rearrange(torch.from_numpy(pictures), "t h w c -> t c h w")
+        name = "<live frames>"
+    else:
+        opening = Opening(size, backend, stream, limits or Limits())
+        video: VideoReader | ArrayVideo
+        if isinstance(source, np.ndarray | Tensor):
+            video = ArrayVideo(source, rate=rate, opening=opening)
         else:
-            while found < pace.num_frames and begin + found / pace.fps <= time + 1e-6:
-                goal = begin + found / pace.fps
-                earlier = before is not None and goal - before[0] <= time - goal + 1e-6
-                yield before if before is not None and earlier else (time, frame)
-                found += 1
-        before, number = (time, frame), number + 1
-        if found == pace.num_frames:
-            return
-    if pace.fps is not None and before is not None and begin is not None and number > 1:
-        # A clip may end half a frame after the last one: that is still the nearest.
-        slack = (before[0] - begin) / (number - 1) / 2
-        while found < pace.num_frames and begin + found / pace.fps <= before[0] + slack:
-            yield before
-            found += 1
-
-
-def _read_decord(
-    path: Path, pace: Pace, start: float, size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same through decord, which seeks."""
-    require_file(path, "video", VideoError)
-    try:
-        import decord
-    except ImportError as cause:
-        raise ConfigError(
-            "backend=decord: decord is not installed here (there are wheels for Linux x86-64 "
-            "only); use backend=auto"
-        ) from cause
-    try:
-        reader = decord.VideoReader(str(path), num_threads=1)
-        stamps = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0].astype(np.float64)
-        times = stamps - stamps[0]
-        if (np.diff(times) <= 0).any():
-            raise RuntimeError("its frame times do not increase")
-        first = int(np.searchsorted(times, start - 1e-6))
-        pace.num_starts(times[first:], name=str(path))
-        indices = pace.indices(times, first)
-        frames = reader.get_batch(indices).asnumpy()
-    except (decord.DECORDError, RuntimeError) as cause:
-        reason = " ".join(str(cause).split())[:200]
-        raise VideoError(f"{path}: decord cannot read it ({reason}); use backend=auto") from cause
+            video = VideoReader(source, opening, whole=False)
+        try:
+            all_times = video.times(np.arange(video.num_frames))
+            try:
+                indices = pace.clip(all_times, start, name=video.name)
+            except VideoError as cause:
+                raise VideoError(video.missing or str(cause)) from cause
+            frames, times, name = video.read(indices), all_times[indices], video.name
+        finally:
+            video.close()
     if size is not None:
-        pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames)
-        frames = np.stack([to_rgb(picture, size) for picture in pictures])
-    return frames, times[indices]
+        top, left = ((side - size) // 2 for side in frames.shape[2:])
+        frames = frames[..., top : top + size, left : left + size]
+    return Clip.from_uint8(
+        frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,)
+    )
+
+
+def _require_backend(backend: str) -> None:
+    if backend not in backends():
+        raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")

@@ -1,0 +1,167 @@
+"""Films of every awkward kind, whose frames say by a picture of stripes which one they are."""
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def stripes(number: int, width: int, height: int) -> np.ndarray:
+    """A picture `h w c` that moves with its number: no two of the first hundred are alike."""
+    y, x = np.mgrid[:height, :width]
+    waves = [(x * 3 + number * 7) % 61, (y * 5 + number * 11) % 59, (x + y + number * 13) % 53]
+    return np.stack([20 + 3 * wave for wave in waves], axis=-1).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Film:
+    """How a film is made."""
+
+    codec: str = "libx264"
+    ending: str = "mp4"
+    pixels: str = "yuv420p"
+    frames: int = 24
+    size: tuple[int, int] = (48, 32)  # width, height
+    options: dict[str, str] = field(default_factory=dict)
+    milliseconds: Sequence[int] | None = None  # times of the frames
+    more: tuple[tuple[int, int], ...] = ()  # sizes of further video streams
+    muxer: dict[str, str] = field(default_factory=dict)
+    damage: Callable[[bytearray], None] | None = None
+
+    def write(self, folder: Path, name: str = "film") -> Path:
+        """Make the file."""
+        path = folder / f"{name}.{self.ending}"
+        with av.open(str(path), "w", options=self.muxer) as container:
+            streams = [self._stream(container, size) for size in (self.size, *self.more)]
+            for number in range(self.frames):
+                for stream in streams:
+                    container.mux(stream.encode(self._frame(number, stream)))
+            for stream in streams:
+                container.mux(stream.encode(None))
+        if self.damage is not None:
+            content = bytearray(path.read_bytes())
+            self.damage(content)
+            path.write_bytes(content)
+        return path
+
+    def _stream(self, container, size):
+        stream = container.add_stream(self.codec, rate=10, options=dict(self.options))
+        stream.width, stream.height = size
+        stream.pix_fmt = self.pixels
+        stream.bit_rate = 400_000
+        stream.codec_context.thread_count = 1
+        if self.milliseconds is not None:
+            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        return stream
+
+    def _frame(self, number: int, stream) -> av.VideoFrame:
+        picture = stripes(number, stream.width, stream.height)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=self.pixels)
+        if self.milliseconds is None:
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+        else:
+            frame.pts, frame.time_base = self.milliseconds[number], Fraction(1, 1000)
+        return frame
+
+
+def cut_edges(content: bytearray) -> None:
+    """Change the edit list: the film begins in the middle of a group and ends before its end."""
+    place = content.index(b"elst") + 4
+    version, entries = content[place], struct.unpack(">I", content[place + 4 : place + 8])[0]
+    assert (version, entries) == (0, 1)
+    duration, media_time = struct.unpack(">Ii", content[place + 8 : place + 16])
+    step = duration // 24
+    scale = struct.unpack(">I", content[content.index(b"mdhd") + 16 :][:4])[0] // 10
+    struct.pack_into(">Ii", content, place + 8, duration - 9 * step, media_time + 5 * scale)
+
+
+def turn(content: bytearray) -> None:
+    """The matrix of the track header says: turn by 90 degrees clockwise."""
+    matrix = content.index(b"tkhd") + 4 + 40
+    turned = [0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30]
+    content[matrix : matrix + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in turned)
+
+
+def repeat_times(content: bytearray) -> None:
+    """All frames of an MP4 at the same time."""
+    place = content.index(b"stts") + 8
+    struct.pack_into(">II", content, place + 4, struct.unpack(">I", content[place + 4 :][:4])[0], 0)
+
+
+def claim_all_are_keys(content: bytearray) -> None:
+    """Without its list of keyframes, every frame of an MP4 is said to be one."""
+    place = content.index(b"stss")
+    content[place : place + 4] = b"free"
+
+
+GAPS = np.cumsum([40, 100, 50, 250, 500, 50, 50, 33, 34, 33, 1000, 5] * 2).tolist()
+B = {"bf": "3", "g": "12"}
+X264 = {"preset": "ultrafast", "bf": "3", "b-adapt": "0", "g": "12"}
+
+# The encoder x265 writes outside its memory where a picture is smaller than 64 x 64.
+FILMS = {
+    "plain": Film(options=X264),
+    "no-b": Film(options={"bf": "0", "g": "6", "preset": "ultrafast"}),
+    "pyramid": Film(options={**X264, "b-pyramid": "normal", "preset": "medium"}, frames=40),
+    "long-gop": Film(options={**X264, "g": "1000"}, frames=90),
+    "open-gop": Film(options={"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=8"}, ending="mkv", frames=40),
+    "open-gop-mp4": Film(options={"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=8"}, frames=40),
+    "intra-refresh": Film(options={"x264-params": "intra-refresh=1:keyint=8:bframes=0"}, ending="mkv", frames=40, size=(96, 64)),
+    "variable": Film(options=X264, milliseconds=GAPS),
+    "variable-mkv": Film(options=X264, milliseconds=GAPS, ending="mkv"),
+    "variable-vp9": Film("libvpx-vp9", "webm", milliseconds=GAPS),
+    "late": Film(options=X264, milliseconds=[5000 + 40 * n for n in range(24)], ending="mkv"),
+    "edit-list": Film(options=X264, damage=cut_edges),
+    "edit-list-mpeg4": Film("mpeg4", options={"g": "8"}, damage=cut_edges),
+    "repeated-times": Film("mpeg4", damage=repeat_times),
+    "turned": Film(options=X264, damage=turn),
+    "two-streams": Film(options=X264, more=((64, 48),)),
+    "two-streams-mkv": Film(options=X264, more=((32, 32), (64, 48)), ending="mkv"),
+    "odd": Film("ffv1", "mkv", "yuv444p", size=(33, 47)),
+    "odd-420": Film("mpeg4", size=(33, 47)),
+    "odd-vp9": Film("libvpx-vp9", "webm", size=(47, 33)),
+    "8x8": Film(options=X264, size=(8, 8)),
+    "one": Film(options=X264, frames=1),
+    "two": Film(options=X264, frames=2),
+    "one-avi": Film("mpeg4", "avi", frames=1),
+    "10-bit": Film("libx264", pixels="yuv420p10le", options=X264),
+    "10-bit-hevc": Film("libx265", size=(64, 64), pixels="yuv422p10le", options={"x265-params": "log-level=none"}),
+    "444": Film(pixels="yuv444p", options=X264),
+    "422": Film(pixels="yuv422p", options=X264),
+    "full-range": Film("mjpeg", "mov", pixels="yuvj420p"),
+    "grey": Film(pixels="gray", options=X264),
+    "planar-rgb": Film("libvpx-vp9", "mkv", "gbrp"),
+    "planar-rgb-hevc": Film("libx265", "mp4", "gbrp", size=(64, 64), options={"x265-params": "log-level=none"}),
+    "rgb": Film("libx264rgb", "mkv", "rgb24"),
+    "alpha": Film("png", "mov", "rgba"),
+    "hevc": Film("libx265", size=(64, 64), options={"x265-params": "log-level=none:keyint=10:bframes=3:open-gop=1"}, frames=40),
+    "hevc-closed": Film("libx265", size=(64, 64), options={"x265-params": "log-level=none:keyint=8:open-gop=0"}),
+    "av1": Film("libsvtav1", options={"preset": "12", "svtav1-params": "keyint=9"}, size=(64, 64)),
+    "vp9": Film("libvpx-vp9", "webm", options={"g": "9", "deadline": "realtime"}, frames=40),
+    "vp8": Film("libvpx", "webm", options={"auto-alt-ref": "1", "lag-in-frames": "16", "g": "20"}, frames=60),
+    "vp9-mp4": Film("libvpx-vp9", options={"auto-alt-ref": "1", "lag-in-frames": "16"}, frames=60),
+    "mpeg4-b": Film("mpeg4", options=B),
+    "mpeg4-b-avi": Film("mpeg4", "avi", options=B, frames=40),
+    "h264-avi": Film("libx264", "avi", options=X264, frames=40),
+    "mpeg4-avi": Film("mpeg4", "avi"),
+    "mjpeg-avi": Film("mjpeg", "avi", "yuvj420p"),
+    "msmpeg4": Film("msmpeg4", "avi"),
+    "cinepak": Film("cinepak", "avi", "rgb24"),
+    "huffyuv": Film("huffyuv", "avi", "yuv422p"),
+    "mpeg2-ts": Film("mpeg2video", "ts", options=B, frames=40),
+    "h264-ts": Film("libx264", "ts", options=X264, frames=40),
+    "mpeg2-ps": Film("mpeg2video", "mpg", options=B, frames=40),
+    "mpeg2-mkv": Film("mpeg2video", "mkv", options=B, frames=40),
+    "flv": Film("flv", "flv"),
+    "h264-flv": Film(ending="flv", options=X264),
+    "wmv": Film("wmv2", "asf"),
+    "gif": Film("gif", "gif", "rgb8"),
+    "all-keys": Film(options=X264, damage=claim_all_are_keys),
+    "all-keys-mpeg4": Film("mpeg4", damage=claim_all_are_keys),
+    "fragmented": Film(options=X264, muxer={"movflags": "frag_keyframe+empty_moov"}, frames=40),
+    "index-first": Film(options=X264, muxer={"movflags": "faststart"}, frames=40),
+}  # fmt: skip

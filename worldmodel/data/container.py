@@ -1,0 +1,179 @@
+"""An opened file and its video stream, through PyAV: what it says about itself, within limits.
+
+Decodes nothing. Only containers of video are tried, and only this file is read: playlists and
+lists of files would make FFmpeg open other files and the network; text would be drawn as video.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import av
+from av.container import InputContainer
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from worldmodel.data.boxes import claimed_samples
+from worldmodel.data.catalogue import Limits
+from worldmodel.data.media import Media, Source
+from worldmodel.errors import ConfigError, VideoError
+
+REMEDY = "fetch or encode it again, or leave it out"
+_FORMATS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,gif"
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says about one of its video streams, without decoding it."""
+
+    path: str
+    frames: int  # packets with data: each is a frame in all common codecs
+    fps: float  # on average
+    height: int
+    width: int
+    codec: str
+    duration: float  # seconds
+    stream: int = 0  # its number among the video streams
+    streams: int = 1  # how many video streams there are
+
+
+def video_info(
+    source: Source, *, stream: int | None = None, limits: Limits | None = None
+) -> VideoInfo:
+    """Read the header and count the packets.
+
+    Args:
+        source: A path, bytes, a binary file or a URL.
+        stream: Number of the video stream; by default the one that FFmpeg calls best.
+        limits: What is refused.
+
+    Raises:
+        VideoError: naming the file, what is wrong with it and what to do.
+    """
+    media = Media.of(source)
+    with opened(media, stream=stream, limits=limits or Limits()) as (container, video):
+        packets = container.demux(video)
+        frames = sum(1 for packet in packets if packet.size and not packet.is_discard)
+        return describe(media.name, container, video, frames)
+
+
+def describe(name: str, container: InputContainer, video: VideoStream, frames: int) -> VideoInfo:
+    """What an open file says, when it is known to have so many frames."""
+    rate = float(video.average_rate or 0)
+    duration = promised_seconds(container, video) or (frames / rate if rate else 0.0)
+    return VideoInfo(
+        name,
+        frames,
+        frames / duration if duration else rate,
+        video.height,
+        video.width,
+        video.codec_context.codec.canonical_name,
+        duration,
+        container.streams.video.index(video),
+        len(container.streams.video),
+    )
+
+
+def promised_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """How long the header says that the video is; 0 where it does not."""
+    by_time = float((stream.duration or 0) * (stream.time_base or 0))
+    by_count = stream.frames / float(stream.average_rate) if stream.average_rate else 0.0
+    if by_count > by_time and "mp4" in container.format.name:
+        # An edit list leaves frames out that the count still has.
+        hidden = sum(entry.is_discard for entry in stream.index_entries)
+        by_count -= hidden / float(stream.average_rate or 1)
+    if not by_time and not by_count and len(container.streams) == 1 and container.duration:
+        # Matroska knows the length of the whole only: of use where nothing else is in it.
+        return container.duration / av.time_base
+    # In a cut AVI without its index the time comes from the bytes, the count from the header.
+    return max(by_time, by_count)
+
+
+@contextmanager
+def opened(
+    media: Media, *, stream: int | None, limits: Limits
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The file and its video stream, closed at the end; what FFmpeg says becomes a `VideoError`."""
+    with said_in_one_line(media.name, limits):
+        container, video = open_container(media, stream=stream, limits=limits)
+        with container:
+            yield container, video
+
+
+@contextmanager
+def said_in_one_line(name: str, limits: Limits) -> Iterator[None]:
+    """Turn what PyAV raises inside into a `VideoError`."""
+    try:
+        yield
+    except av.FFmpegError as cause:
+        if "max_pixels" in str(cause):
+            raise too_large(name, "its frames", limits) from cause
+        raise VideoError(
+            f"{name}: cannot be decoded ({cause.strerror}): truncated, damaged or not a video; "
+            f"{REMEDY}"
+        ) from cause
+
+
+def open_container(
+    media: Media, *, stream: int | None, limits: Limits
+) -> tuple[InputContainer, VideoStream]:
+    """The same without a context: who calls it closes the container.
+
+    Raises:
+        VideoError: the file claims more than `limits` allow, or has no such video stream.
+        av.FFmpegError: it is not a video.
+    """
+    claimed = claimed_samples(media)
+    if claimed > limits.frames:
+        raise too_many(media.name, claimed, limits)
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": _FORMATS,
+        "max_pixels": str(limits.pixels),
+    }
+    container = av.open(
+        media.argument(), options=options, metadata_errors="replace", timeout=limits.seconds
+    )
+    try:
+        video = _choose(media.name, container, stream)
+        if video.height * video.width > limits.pixels:
+            size = f"{video.width}x{video.height} pixels"
+            raise too_large(media.name, f"frames of {size}", limits)
+        if video.frames > limits.frames:
+            raise too_many(media.name, video.frames, limits)
+        video.codec_context.options = {"max_pixels": str(limits.pixels)}
+        for other in container.streams:
+            if other is not video:
+                other.discard = Discard.all
+    except BaseException:
+        container.close()
+        raise
+    return container, video
+
+
+def _choose(name: str, container: InputContainer, stream: int | None) -> VideoStream:
+    videos = container.streams.video
+    if stream is not None and not 0 <= stream < len(videos) and videos:
+        raise ConfigError(
+            f"{name}: has no video stream {stream}; it has {len(videos)}, numbered from 0"
+        )
+    chosen = container.streams.best("video") if stream is None or not videos else videos[stream]
+    if not isinstance(chosen, VideoStream):
+        raise VideoError(f"{name}: has no video stream, only sound or data; leave it out")
+    return chosen
+
+
+def too_large(name: str, what: str, limits: Limits) -> VideoError:
+    """The error for frames with too many pixels."""
+    return VideoError(
+        f"{name}: {what} are more than the limit of {limits.pixels} pixels; raise limits.pixels "
+        f"if the file is to be trusted"
+    )
+
+
+def too_many(name: str, frames: int, limits: Limits) -> VideoError:
+    """The error for too many frames."""
+    return VideoError(
+        f"{name}: claims {frames} frames, more than the limit of {limits.frames}; raise "
+        f"limits.frames if the file is to be trusted"
+    )

@@ -1,0 +1,137 @@
+"""What a video may be read from: a path, bytes, a file object, or a URL that fsspec knows.
+
+Gives FFmpeg a local path or a Python file, never a URL: FFmpeg itself opens nothing else. Arrays
+and live frames are in `live.py`.
+"""
+
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from worldmodel.data.files import require_file
+from worldmodel.errors import ConfigError, VideoError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+::?//|[A-Za-z][A-Za-z0-9+.\-]+::")
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+
+@dataclass(frozen=True)
+class Media:
+    """Bytes of one video: where they are and what messages call them.
+
+    Attributes:
+        name: For messages.
+        path: The local file, where it is one.
+        file: What is read otherwise: seekable, binary.
+        owned: Whether `close` closes `file`.
+    """
+
+    name: str
+    path: Path | None = None
+    file: IO[bytes] | None = None
+    owned: bool = False
+
+    @staticmethod
+    def of(source: "Source | Media", name: str | None = None) -> "Media":
+        """The media that a user's `source` stands for, looked at but not read.
+
+        Raises:
+            VideoError: there is no such file, or it is a folder, a pipe, a device, empty.
+            ConfigError: nothing of this kind can be a video.
+        """
+        if isinstance(source, Media):
+            return source
+        if isinstance(source, bytes | bytearray | memoryview):
+            if len(source) == 0:
+                raise VideoError(f"{name or 'bytes'}: is empty (0 bytes); fetch the video again")
+            return Media(name or f"<{len(source)} bytes>", file=io.BytesIO(source), owned=True)
+        if isinstance(source, str) and _URL.match(source):
+            return _of_url(source, name)
+        if isinstance(source, str | os.PathLike):
+            return _of_path(Path(source), name)
+        if hasattr(source, "read") and hasattr(source, "seek"):  # duck typing is what files are
+            return _of_file(source, name)
+        raise ConfigError(
+            f"a video cannot be read from {type(source).__name__}; give a path, bytes, a binary "
+            f"file, a URL, an array (t h w c) or an iterator of frames"
+        )
+
+    def argument(self) -> Any:
+        """What PyAV opens: a `file:` path, or a Python file at its beginning."""
+        if self.file is not None:
+            self.file.seek(0)
+            return self.file
+        try:
+            return f"file:{os.fspath(self.path or '')}".encode().decode()
+        except UnicodeEncodeError:  # a name that is not UTF-8 reaches Python's open alone
+            return open(self.path or "", "rb")  # noqa: SIM115  # PyAV reads and closes it
+
+    def head(self, size: int) -> bytes:
+        """The first bytes."""
+        return self.span(0, size)
+
+    def span(self, offset: int, size: int) -> bytes:
+        """Bytes from `offset` on."""
+        if self.file is not None:
+            self.file.seek(offset)
+            return self.file.read(size)
+        with open(self.path or "", "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def close(self) -> None:
+        """Close what was opened here; a file that the user gave stays open."""
+        if self.owned and self.file is not None:
+            self.file.close()
+
+
+def _of_path(path: Path, name: str | None) -> Media:
+    require_file(path, "video", VideoError)
+    return Media(name or str(path), path=path)
+
+
+def _of_file(file: Any, name: str | None) -> Media:
+    name = name or str(getattr(file, "name", f"<{type(file).__name__}>"))
+    try:
+        seekable = file.seekable()
+        file.seek(0)
+        first = file.read(1)
+    except (AttributeError, OSError, ValueError) as cause:
+        raise VideoError(f"{name}: cannot be read ({cause}); open it anew, in mode 'rb'") from cause
+    if not seekable:
+        raise VideoError(f"{name}: is a stream that cannot go back; read it into bytes first")
+    if not isinstance(first, bytes):
+        raise VideoError(f"{name}: is opened as text; open it in mode 'rb'")
+    if not first:
+        raise VideoError(f"{name}: is empty (0 bytes); fetch the video again")
+    return Media(name, file=file)
+
+
+def _of_url(url: str, name: str | None) -> Media:
+    """A URL with chains, as fsspec reads them: `zip://a.mp4::folder/x.zip`."""
+    try:
+        import fsspec
+    except ImportError as cause:
+        raise ConfigError(
+            f"{url}: reading URLs needs fsspec; pip install fsspec, or fetch the file"
+        ) from cause
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        if system.protocol in ("file", "local") or "file" in system.protocol:
+            return _of_path(Path(path), name or url)
+        if system.isdir(path):
+            raise VideoError(f"{name or url}: is a folder, not a video; name a file")
+        file = system.open(path, "rb")
+    except VideoError:
+        raise
+    except Exception as cause:  # each file system has errors of its own
+        reason = " ".join(str(cause).split()) or type(cause).__name__
+        raise VideoError(
+            f"{name or url}: cannot be opened ({reason[:200]}); check the URL and access to it"
+        ) from cause
+    media = _of_file(file, name or url)
+    return Media(media.name, file=media.file, owned=True)

@@ -1,0 +1,127 @@
+"""Frames in the order in which they come when a file is decoded from its start: the truth.
+
+Every other way of finding a frame is held against this one. Times are the presentation timestamps,
+counted from the first frame.
+"""
+
+from collections.abc import Iterator
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from worldmodel.data.catalogue import Limits
+from worldmodel.data.container import REMEDY, opened, promised_seconds, too_many
+from worldmodel.data.media import Media, Source
+from worldmodel.errors import VideoError
+
+
+def decode(
+    source: Source | Media, *, stream: int | None = None, limits: Limits | None = None
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """All frames in order, each with its time in seconds after the first.
+
+    Args:
+        source: A path, bytes, a binary file or a URL.
+        stream: Number of the video stream; by default the one that FFmpeg calls best.
+        limits: What is refused.
+
+    Raises:
+        VideoError: at the place where the file is damaged, or at its end when it is shorter than
+            its header says.
+    """
+    media, limits = Media.of(source), limits or Limits()
+    with opened(media, stream=stream, limits=limits) as (container, video):
+        video.thread_type = "AUTO"
+        yield from in_order(media.name, container, video, limits)
+
+
+def in_order(
+    name: str, container: InputContainer, stream: VideoStream, limits: Limits
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """The same of a container that was just opened; `frame.opaque` counts packets with data."""
+    clock = Clock(container, stream)
+    for number, frame in enumerate(output(container, stream)):
+        if number >= limits.frames:
+            raise too_many(name, number + 1, limits)
+        yield clock.tick(frame), frame
+    clock.finish(name)
+
+
+def output(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """What the decoder gives, from where the container stands; `frame.opaque` as in `in_order`."""
+    stream.codec_context.copy_opaque = True
+    for number, packet in enumerate(with_data(container, stream)):
+        packet.opaque = number
+        yield from stream.codec_context.decode(packet)
+    yield from stream.codec_context.decode(None)
+
+
+def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Packets of a stream; the empty ones, which repeat a picture in AVI, give no frame."""
+    for packet in container.demux(stream):
+        if packet.size:
+            yield packet
+
+
+class Clock:
+    """Tells the time of each frame as they come, and at the end whether some are missing."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        # AVI stores no presentation times: with B-frames they are guessed, out of order.
+        self._counted = container.format.name == "avi" and stream.codec_context.has_b_frames
+        self._promised = promised_seconds(container, stream)
+        self._base = float(stream.time_base or 0)
+        rate = float(stream.average_rate or 0)
+        self._step = 1 / rate if rate > 0 else 0.04
+        self._first: float | None = None
+        self._time, self._gap, self._frames = -self._step, self._step, 0
+
+    def tick(self, frame: av.VideoFrame) -> float:
+        """Seconds of this frame, which is the next one, after the first."""
+        stamp = None if self._counted or frame.pts is None else frame.pts * self._base
+        self._frames += 1
+        if self._first is None:
+            self._first = stamp or 0.0
+        # Where a time is missing or does not increase, the next one at the usual rate.
+        last, time = self._time, self._time + self._step if stamp is None else stamp - self._first
+        self._time = time if time > last else last + self._step
+        self._gap = max(self._gap, self._time - last)
+        return self._time
+
+    def finish(self, name: str) -> None:
+        """Check the end.
+
+        Raises:
+            VideoError: there was no frame, or the header promises more.
+        """
+        if self._frames == 0:
+            raise VideoError(f"{name}: holds no frame that can be decoded; {REMEDY}")
+        require_whole(
+            name,
+            frames=self._frames,
+            last=self._time,
+            gap=self._gap,
+            promised=self._promised - (self._first or 0.0),
+        )
+
+
+def require_whole(name: str, *, frames: int, last: float, gap: float, promised: float) -> None:
+    """Refuse a video that ends before its header says.
+
+    Args:
+        name: For the message.
+        frames: That are there.
+        last: Seconds of the last of them after the first.
+        gap: The longest time between two.
+        promised: Seconds that the header promises; 0 where it promises nothing.
+
+    Raises:
+        VideoError: more than 2 % are missing, and more than two frames.
+    """
+    if last + 2 * gap < 0.98 * promised:
+        raise VideoError(
+            f"{name}: is truncated: it ends after {frames} frames, {last + gap:.3g} s, its "
+            f"header promises {promised:.3g} s; {REMEDY}"
+        )

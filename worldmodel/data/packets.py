@@ -1,0 +1,254 @@
+"""Which packet each frame comes from, and where decoding may begin to get it.
+
+A scan of the packets decodes nothing and is enough where timestamps can be trusted; where they
+cannot, the file is decoded once, in order, and its frames are counted.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from worldmodel.data.catalogue import Limits
+from worldmodel.data.container import REMEDY, promised_seconds, too_many
+from worldmodel.data.order import in_order, require_whole, with_data
+from worldmodel.errors import VideoError
+
+# Containers that store a presentation time with every packet. In the others FFmpeg guesses some.
+_STAMPED = frozenset({"mov", "matroska", "webm"})
+# One packet is one shown frame in these. VP8 has packets that show nothing, for example.
+_ONE_TO_ONE = frozenset(
+    "h264 hevc av1 vp9 mpeg4 mjpeg prores dnxhd ffv1 huffyuv ffvhuff png rawvideo qtrle "
+    "cinepak msmpeg4v1 msmpeg4v2 msmpeg4v3 msmpeg4 utvideo".split()
+)
+# These have no frame that is shown before one that is decoded earlier.
+_NEVER_REORDER = _ONE_TO_ONE - {"h264", "hevc", "av1", "vp9", "mpeg4"}
+_VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
+_HEAD = 4096  # bytes that what precedes a picture fits in
+_SMALLEST_VOP = 8  # bytes; shorter ones say "as before" and give no frame
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The packets of a stream, in the order in which they are decoded: arrays of one length."""
+
+    pts: np.ndarray  # int64; _NONE where it is missing
+    place: np.ndarray  # int64, in bytes from the start of the file; -1 where it is not known
+    size: np.ndarray  # int64, bytes
+    key: np.ndarray  # bool
+    discard: np.ndarray  # bool: decoded, not shown (edit lists)
+    clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
+    odd: bool  # a packet of MPEG-4 that does not hold exactly one picture
+
+    def same(self, number: int, packet: Any) -> bool:
+        """Whether a packet that was read again is this one."""
+        if number >= len(self.size) or packet.size != self.size[number]:
+            return False
+        if self.place[number] >= 0:
+            return packet.pos == self.place[number]
+        return _or_none(packet.pts) == self.pts[number]
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of a video in the order in which they are shown.
+
+    Attributes:
+        times: Seconds after the first frame, increasing.
+        packets: What the file holds.
+        packet: The packet of each frame; None where a packet gives several.
+        entries: Packets that decoding may begin with.
+        first: For each entry the first frame that is right from there on.
+        checksum: Of each frame's first plane, where frames were counted.
+        counted: Why timestamps cannot be trusted; empty where they can.
+        missing: What is said of a file that is shorter than its header says.
+    """
+
+    times: np.ndarray
+    packets: Packets
+    packet: np.ndarray | None
+    entries: np.ndarray
+    first: np.ndarray
+    checksum: np.ndarray | None = None
+    counted: str = ""
+    missing: str = ""
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+_NONE = np.iinfo(np.int64).min
+
+
+def _or_none(value: int | None) -> int:
+    return _NONE if value is None else value
+
+
+def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limits) -> Packets:
+    """Read all packets of a container that was just opened."""
+    rows: list[tuple[int, int, int, bool, bool]] = []
+    codec, odd, clean = stream.codec_context.codec.canonical_name, False, True
+    for packet in with_data(container, stream):
+        if len(rows) >= limits.frames:
+            raise too_many(name, len(rows) + 1, limits)
+        place = -1 if packet.pos is None else packet.pos
+        rows.append(
+            (_or_none(packet.pts), place, packet.size, packet.is_keyframe, packet.is_discard)
+        )
+        if packet.is_keyframe and clean:
+            clean = begins_anew(codec, bytes(memoryview(packet)[:_HEAD]))
+        if codec == "mpeg4" and not odd:
+            odd = packet.size < _SMALLEST_VOP or bytes(packet).count(_VOP) != 1
+    if not rows:
+        raise VideoError(f"{name}: holds no frame that can be decoded; {REMEDY}")
+    pts, place, size, key, discard = zip(*rows, strict=True)
+    places = np.array(place, np.int64)
+    if len(np.unique(places)) < len(places):
+        places[:] = -1  # several packets in one block: their place does not tell them apart
+    return Packets(
+        np.array(pts, np.int64), places, np.array(size, np.int64), np.array(key, bool),
+        np.array(discard, bool), clean, odd,
+    )  # fmt: skip
+
+
+def begins_anew(codec: str, head: bytes) -> bool:
+    """Whether a keyframe's first bytes say that nothing after it needs what was before it.
+
+    H.264 and H.265 mark recovery points of other kinds as keyframes too; some files mark every
+    packet. Of other codecs the container is believed.
+    """
+    if codec == "mpeg4":
+        place = head.find(_VOP)
+        return place >= 0 and place + 4 < len(head) and head[place + 4] >> 6 == 0
+    if codec not in ("h264", "hevc"):
+        return True
+    for kind in _unit_kinds(codec, head):
+        if codec == "h264" and kind in (1, 5):
+            return kind == 5
+        if codec == "hevc" and kind < 32:
+            return 16 <= kind <= 20
+    return False
+
+
+def _unit_kinds(codec: str, head: bytes) -> Iterator[int]:
+    """Kinds of the first units, whether lengths or start codes are before them."""
+    place, marked = 0, head[:3] == b"\0\0\1" or head[:4] == b"\0\0\0\1"
+    while 0 <= place < len(head) - 5:
+        if marked:
+            place = head.find(b"\0\0\1", place) + 3
+            if place < 3 or place >= len(head):
+                return
+        else:
+            size = int.from_bytes(head[place : place + 4], "big")
+            place += 4
+        yield head[place] & 31 if codec == "h264" else head[place] >> 1 & 63
+        if not marked:
+            place += size
+
+
+def distrust(packets: Packets, container_format: str, codec: str) -> str:
+    """Why the timestamps do not say which frame is which; empty where they do."""
+    shown = packets.pts[~packets.discard]
+    if codec not in _ONE_TO_ONE:
+        return f"a packet of {codec} need not be a frame"
+    names = set(container_format.split(","))
+    if not names & _STAMPED and not ("avi" in names and codec in _NEVER_REORDER):
+        return f"{container_format} does not store every frame's time"
+    if packets.odd:
+        return "a packet does not hold exactly one picture"
+    if len(shown) == 0 or (shown == _NONE).any():
+        return "timestamps are missing"
+    if len(np.unique(shown)) < len(shown):
+        return "timestamps repeat"
+    if not packets.key[0]:
+        return "it does not begin with a keyframe"
+    if (packets.pts[packets.pts != _NONE] < packets.pts[0]).any():
+        return "frames before the first keyframe"
+    return ""
+
+
+def index_by_time(
+    name: str, container: InputContainer, stream: VideoStream, packets: Packets
+) -> FrameIndex:
+    """The index of a file whose timestamps can be trusted."""
+    shown = np.flatnonzero(~packets.discard)
+    packet = shown[np.argsort(packets.pts[shown], kind="stable")]
+    pts = packets.pts[packet]
+    base = float(stream.time_base or 0)
+    times = pts * base - pts[0] * base
+    keys = np.flatnonzero(packets.key & (packets.pts != _NONE))
+    first = np.searchsorted(pts, packets.pts[keys])
+    # A later entry must not be right for fewer frames; where it is not, it is no entry.
+    keep = np.concatenate([[True], first[1:] > np.maximum.accumulate(first)[:-1]]) & (
+        first < len(pts)
+    )
+    rate = float(stream.average_rate or 0)
+    gap = max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0)
+    return FrameIndex(
+        times, packets, packet, keys[keep], first[keep],
+        missing=_missing(name, container, stream, times, gap, float(pts[0] * base)),
+    )  # fmt: skip
+
+
+def index_by_counting(
+    name: str, container: InputContainer, stream: VideoStream, packets: Packets, reason: str,
+    limits: Limits,
+) -> FrameIndex:  # fmt: skip
+    """The index of a file by decoding it in order; the container was just opened.
+
+    Raises:
+        VideoError: the file is damaged or holds no frame.
+    """
+    times: list[float] = []
+    numbers: list[int] = []
+    sums: list[int] = []
+    keys: list[bool] = []
+    missing = ""
+    try:
+        for time, frame in in_order(name, container, stream, limits):
+            times.append(time)
+            numbers.append(-1 if frame.opaque is None else int(frame.opaque))
+            sums.append(checksum(frame))
+            keys.append(bool(frame.key_frame))
+    except VideoError as cause:
+        if not times:
+            raise
+        missing = str(cause)
+    packet = np.array(numbers, np.int64)
+    entries = first = np.array([0])
+    apart = len(np.unique(packet)) == len(packet) and (packet >= 0).all()
+    if apart:
+        first = np.flatnonzero(np.array(keys) & packets.key[packet])
+        first = first[np.concatenate([[True], np.diff(packet[first]) > 0])[: len(first)]]
+        entries = packet[first]
+        if len(first) == 0 or first[0] != 0:
+            entries, first = np.append(0, entries), np.append(0, first)
+    return FrameIndex(
+        np.array(times), packets, packet if apart else None, entries, first,
+        np.array(sums, np.uint32), reason, missing,
+    )  # fmt: skip
+
+
+def checksum(frame: av.VideoFrame) -> int:
+    """Of the first plane: tells a frame from its neighbours unless they look the same."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    width = min(plane.line_size, plane.width)  # what is beside the picture is not the picture
+    return zlib.crc32(np.ascontiguousarray(rows[:, :width]))
+
+
+def _missing(
+    name: str, container: InputContainer, stream: VideoStream, times: np.ndarray, gap: float,
+    start: float,
+) -> str:  # fmt: skip
+    promised = promised_seconds(container, stream) - start
+    try:
+        require_whole(name, frames=len(times), last=float(times[-1]), gap=gap, promised=promised)
+    except VideoError as cause:
+        return str(cause)
+    return ""
