@@ -4,7 +4,8 @@ The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for c
 is what the head makes of one moment; see `objectives.py` for how it learns from video.
 """
 
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from einops import rearrange
@@ -12,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from worldmodel import checkpoint
 from worldmodel.architecture import Architecture
-from worldmodel.data.episodes import Episodes
+from worldmodel.data.formats import open_episodes
 from worldmodel.data.segments import EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.model import WorldModel
@@ -142,12 +143,13 @@ def train(
     encoder: str | None = None, model: Architecture | None = None, tune: Tune = "none",
     labelled: int | None = None, batch: int = 64, length: int = 5, inverse_weight: float = 1.0,
     noise: float = 0.0, seed: int = 0, device: str = "cpu",
+    reading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn what actions do; leaves the whole model in `run.model_folder`.
 
     Args:
         run: where log, checkpoints and model go.
-        episodes: folder of episodes; those with actions are used.
+        episodes: ours, LeRobot's or HDF5; those with actions are used.
         regulariser: of the states, while the encoder learns.
         optimisation: how to descend.
         encoder: a pretrained model, or the run that made it; None starts from scratch.
@@ -160,6 +162,7 @@ def train(
         noise: on the states that predictions start from.
         seed: of batches.
         device: where to compute.
+        reading: options of the episodes' format, for example `{camera: top}`; see `data.formats`.
 
     Returns:
         `steps`, and the labelled `episodes` and `frames`.
@@ -167,13 +170,14 @@ def train(
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
     architecture = model or Architecture()
-    known = Episodes(episodes).labelled
+    pretrained = None if encoder is None else load_pretrained(encoder)
+    size = (pretrained or architecture).size
+    known = open_episodes(episodes, **({"fit": size} | dict(reading or {}))).labelled
     if not len(known):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
     if labelled is not None and not 1 <= labelled <= len(known):
         raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
     used = known[:labelled]
-    pretrained = None if encoder is None else load_pretrained(encoder)
     tubelet_frames = (pretrained or architecture).encoder.tubelet_frames
     data = EpisodeDataset(load_arrays(used), tubelet_frames=tubelet_frames)
     learned = begin(architecture, data, pretrained=pretrained).to(device)

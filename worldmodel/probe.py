@@ -4,9 +4,9 @@ A read-out is a ridge regression, fitted on some episodes and judged on others. 
 there to be read, not what the model was trained for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from worldmodel import checkpoint
-from worldmodel.data.episodes import Episodes
+from worldmodel.data.formats import open_episodes
 from worldmodel.data.segments import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
@@ -118,31 +118,33 @@ def extract(features: Features, frames: Tensor, *, chunk: int = 512) -> np.ndarr
 def probe(
     run: "Run", *, model: str, episodes: str, targets: Sequence[str] = ("position", "velocity"),
     pretrained: str | None = None, train_share: float = 0.7, seed: int = 0, device: str = "cpu",
+    reading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Linear read-outs of a model's state, and of what it should be compared to.
 
     Args:
         run: where results go.
         model: a trained model, or the run that made it.
-        episodes: folder of episodes that were not trained on, with `targets` in their info.
+        episodes: ours, LeRobot's or HDF5, that were not trained on, with `targets` in their info.
         targets: names of infos; the state of a moment is compared with its last frame's.
         pretrained: a model before actions were learnt, or None.
         train_share: of the episodes, to fit on; the rest is held out.
         seed: of the untrained model and of the intervals.
         device: where to compute.
+        reading: options of the episodes' format, for example `{camera: top}`; see `data.formats`.
 
     Returns:
         `<target>_r2`, and `pretrained_`, `random_init_` and `pixels_<target>_r2`, each with `.n`,
         `.low` and `.high`.
     """
-    arrays = load_arrays(Episodes(episodes))
+    learned = checkpoint.load(model, device=device)
+    arrays = load_arrays(open_episodes(episodes, **({"fit": learned.size} | dict(reading or {}))))
     unknown = [name for name in targets if name not in arrays.info]
     if unknown:
         raise ConfigError(
             f"{episodes}: no info '{unknown[0]}' in all its episodes; there are "
             f"{', '.join(arrays.info)}"
         )
-    learned = checkpoint.load(model, device=device)
     candidates = {"": state_features(learned, learned._part("head"))}
     if pretrained is not None:
         before = checkpoint.load(pretrained, device=device)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.worldmodel.data.formats.layouts import lerobot_v3
 from tests.worldmodel.toys import small, small_model, write_dots
 from worldmodel import checkpoint
 from worldmodel.action import ActionLearner, all_states, begin, imagine, one_step, train
@@ -251,3 +252,13 @@ def test_a_frozen_encoder_raises_no_alarm(open_run, folders, tmp_path, capsys):
     learn(run, folders[0], 80, encoder=str(tmp_path / "pretrained"), labelled=1, batch=8)
     assert "ALARM" not in capsys.readouterr().err
     assert "effective_rank" not in read_log(run.folder)[-1]
+
+
+def test_learning_from_foreign_episodes(open_run, tmp_path):
+    """LeRobot's frames are cut to the size of the model; the camera is named where asked."""
+    (tmp_path / "arm").mkdir()
+    lerobot_v3(tmp_path / "arm", tmp_path)
+    results = learn(open_run(), tmp_path / "arm", 2, batch=4, length=2, reading={"camera": "top"})
+    assert (results["episodes"], results["frames"]) == (3, 19)
+    with pytest.raises(ConfigError, match="no camera 'side'"):
+        learn(open_run("b"), tmp_path / "arm", 2, reading={"camera": "side"})

@@ -6,7 +6,7 @@ Knows nothing of what is inside an episode (`episode.py`) or of how many are cut
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from worldmodel.data.episode import Episode as Episode
 from worldmodel.data.episode import read_episode as read_episode
 from worldmodel.data.episode import write_episode as write_episode
 from worldmodel.data.files import require_file, whole_file
+from worldmodel.data.store import EpisodeStore
 from worldmodel.errors import EpisodeError
 
 _NAME = re.compile(r"\d{6,}\.safetensors")
@@ -96,7 +97,7 @@ class EpisodeWriter:
             temporary.write_text(json.dumps(asdict(done), indent=1))
 
 
-class Episodes(Sequence[Episode]):
+class Episodes(EpisodeStore):
     """The episodes of a folder, read from disk when asked for; slices are `Episodes` again.
 
     Args:

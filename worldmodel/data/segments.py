@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.episodes import Episode, Episodes
+from worldmodel.data.episodes import Episode
+from worldmodel.data.store import EpisodeStore
 from worldmodel.errors import EpisodeError
 from worldmodel.types import Clip
 
@@ -49,7 +50,7 @@ def load_arrays(episodes: Sequence[Episode]) -> EpisodeArrays:
     """
     if len(episodes) == 0:
         raise EpisodeError("no episodes to load; collect some, or take more of them as labelled")
-    lengths = episodes.lengths if isinstance(episodes, Episodes) else [len(e) for e in episodes]
+    lengths = episodes.lengths if isinstance(episodes, EpisodeStore) else [len(e) for e in episodes]
     offsets = torch.tensor([0, *np.cumsum(lengths).tolist()])
     frames, times, actions, infos, sources = torch.empty(0), [], [], [], []
     for index, episode in enumerate(episodes):

@@ -45,19 +45,21 @@ class EpisodeStore(Sequence["Episode"]):
 
 
 class EpisodeSource(ABC):
-    """What a format says about its episodes, and how it reads one.
+    """What a foreign format says about its episodes, and how it reads one.
 
     Attributes:
         name: Of the data set.
-        info: Of all of them.
         lengths: Frames of each.
         has_actions: Whether each has some.
     """
 
     name: str
-    info: "FolderInfo"
     lengths: Sequence[int]
     has_actions: Sequence[bool]
+
+    @abstractmethod
+    def describe(self) -> "FolderInfo":
+        """What is so of all of them; may take reading their actions."""
 
     @abstractmethod
     def read(self, index: int) -> "Episode":
@@ -75,8 +77,13 @@ class EpisodeSource(ABC):
 class StoredEpisodes(EpisodeStore):
     """The episodes of a source, or some of them."""
 
-    def __init__(self, source: EpisodeSource, chosen: Sequence[int] | None = None) -> None:
-        self.info = source.info
+    def __init__(
+        self,
+        source: EpisodeSource,
+        chosen: Sequence[int] | None = None,
+        info: "FolderInfo | None" = None,
+    ) -> None:
+        self.info = info or source.describe()
         self._source = source
         self._chosen = range(len(source.lengths)) if chosen is None else chosen
 
@@ -89,7 +96,7 @@ class StoredEpisodes(EpisodeStore):
     def __getitem__(self, index: slice) -> "EpisodeStore": ...
     def __getitem__(self, index: int | slice) -> "Episode | EpisodeStore":
         if isinstance(index, slice):
-            return StoredEpisodes(self._source, self._chosen[index])
+            return StoredEpisodes(self._source, self._chosen[index], self.info)
         return self._source.read(self._chosen[index])
 
     def __iter__(self) -> Iterator["Episode"]:
@@ -112,7 +119,7 @@ class StoredEpisodes(EpisodeStore):
 
     def _where(self, wanted: bool) -> "StoredEpisodes":
         chosen = [i for i in self._chosen if self._source.has_actions[i] == wanted]
-        return StoredEpisodes(self._source, chosen)
+        return StoredEpisodes(self._source, chosen, self.info)
 
 
 class EpisodeCatalogue(Catalogue):

@@ -1,6 +1,7 @@
 """Formats of data sets: from what lies on disk to a catalogue of videos, or to episodes."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from worldmodel.data.formats.format import Format as Format
 from worldmodel.data.formats.format import formats as formats
 from worldmodel.data.formats.format import make_format, recognise
 from worldmodel.data.formats.listing import shown
-from worldmodel.data.store import EpisodeStore, StoredEpisodes
-from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.data.store import EpisodeStore
+from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
 
 
 def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) -> Catalogue:
@@ -28,19 +29,28 @@ def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) ->
     return find_format(path, format=format, **options).open(os.fspath(path))
 
 
-def open_episodes(path: str | Path, *, format: str = "auto", **options: Any) -> EpisodeStore:
+def open_episodes(
+    path: str | Path, *, format: str = "auto", fit: int | None = None, **options: Any
+) -> EpisodeStore:
     """The episodes in a folder or file: ours, LeRobot's or HDF5.
 
     Args:
         path: The folder or file.
         format: Its layout; `auto` looks.
+        fit: Side of square frames, where the format can make them so; ours stay as they are.
         options: Of the format: `camera`, `action`, `size`, `fps` where it has them.
 
     Raises:
         EpisodeError: there is nothing there, or it is not what its format asks for.
         ConfigError: no such format or option, or one without actions.
     """
-    return StoredEpisodes(find_format(path, format=format, **options).episodes(os.fspath(path)))
+    if "://" not in os.fspath(path) and not os.path.lexists(path):
+        name = shown(os.fspath(path))
+        raise EpisodeError(f"{name}: no such folder of episodes; check the path or collect")
+    found = find_format(path, format=format, **options)
+    if fit is not None and "size" in (field.name for field in fields(found)):  # type: ignore[arg-type]
+        found = find_format(path, format=found.name, **({"size": fit} | options))
+    return found.episodes(os.fspath(path))
 
 
 def find_format(path: str | Path, *, format: str = "auto", **options: Any) -> Format:

@@ -22,7 +22,7 @@ class ArrayVideo(VideoSource):
         name: For messages.
         take: From increasing numbers, each once, to frames `t h w c`, uint8.
         shape: (t, h, w) of all of it.
-        fps: Frames per second.
+        times: `t`, seconds from the first frame, increasing; or frames per second.
         opening: Size and limits.
 
     Raises:
@@ -34,7 +34,7 @@ class ArrayVideo(VideoSource):
         name: str,
         take: Callable[[np.ndarray], np.ndarray],
         shape: tuple[int, int, int],
-        fps: float,
+        times: np.ndarray | float,
         opening: Opening,
     ) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class ArrayVideo(VideoSource):
                 f"{name}: {self.num_frames} frames are more than the limit of {limits.frames}; "
                 f"raise limits.frames if it is right"
             )
-        self._take, self._fps, self._opening = take, fps, opening
+        self._take, self._times, self._opening = take, times, opening
         self._bytes = height * width * 3
 
     def read(self, indices: np.ndarray) -> Tensor:
@@ -69,7 +69,9 @@ class ArrayVideo(VideoSource):
 
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""
-        return np.asarray(indices, np.float64) / self._fps
+        if isinstance(self._times, np.ndarray):
+            return self._times[indices]
+        return np.asarray(indices, np.float64) / self._times
 
 
 def to_size(frames: Tensor, short_side: int | None) -> Tensor:

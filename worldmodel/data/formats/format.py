@@ -15,7 +15,7 @@ from worldmodel.data.catalogue import Catalogue
 from worldmodel.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from worldmodel.data.store import EpisodeSource
+    from worldmodel.data.store import EpisodeStore
 
 _REGISTRY: dict[str, type["Format"]] = {}
 
@@ -50,7 +50,7 @@ class Format(ABC):
             WorldModelError: naming the file, what is wrong with it and what to do.
         """
 
-    def episodes(self, path: str) -> "EpisodeSource":
+    def episodes(self, path: str) -> "EpisodeStore":
         """The episodes in it, with their actions.
 
         Raises:

@@ -88,7 +88,8 @@ def read_picture(path: str, name: str, opening: Opening) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is too large is refused below, by our own limit
-            with Image.open(path, formats=_READERS) as picture:
+            with Image.open(path, formats=_READERS) as file:
+                picture: Image.Image = file
                 width, height = picture.size
                 if width * height > opening.limits.pixels:
                     raise VideoError(

@@ -1,13 +1,23 @@
 """Every format, made small in a folder: what the contract suite and the fuzzing start from."""
 
+import io
+import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
+import fsspec
+import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
+
+from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
 
 Build = Callable[[Path, Path], "Made"]  # an empty folder and a video to copy
 LAYOUTS: dict[str, Build] = {}
@@ -77,3 +87,186 @@ def images(root: Path, video: Path) -> Made:
         picture = np.full((20, 30, 3), 50 * number, np.uint8)
         Image.fromarray(picture).save(root / name)
     return Made(root, "images", 3, labels=[0, 1, 1])
+
+
+def write_tar(path: Path, entries: dict[str, bytes]) -> Path:
+    """A tar with these members in this order."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in entries.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+@layout
+def shards(root: Path, video: Path) -> Made:
+    data = video.read_bytes()
+    write_tar(root / "a-000.tar", {"x/1.mp4": data, "x/1.cls": b"4", "x/2.cls": b"1",
+                                   "x/2.left.mp4": data, "x/2.txt": b"two"})  # fmt: skip
+    write_tar(root / "a-001.tar", {"1.json": b'{"label": 9}', "1.MP4": data})
+    (root / "a-000.json").write_text("{}")
+    return Made(root, "shards", 3, labels=[4, 1, 9])
+
+
+@layout
+def one_shard(root: Path, video: Path) -> Made:
+    data = video.read_bytes()
+    write_tar(root / "s.tar", {"1.mp4": data, "1.cls": b"run", "2.mp4": data, "2.cls": b"jump"})
+    return Made(root / "s.tar", "shards", 2, labels=[1, 0])
+
+
+@layout
+def shards_by_pattern(root: Path, video: Path) -> Made:
+    for number in (0, 1, 3):
+        write_tar(root / f"s-{number:03d}.tar", {f"{number}.mp4": video.read_bytes()})
+    return Made(f"{root}/s-{{000..001}}.tar", "shards", 2)
+
+
+@layout
+def shards_in_memory(root: Path, video: Path) -> Made:
+    local = write_tar(root / "s.tar", {"1.mp4": video.read_bytes(), "1.cls": b"3"})
+    url = f"memory://{root.parent.name}/{root.name}/s.tar"
+    system, path = fsspec.core.url_to_fs(url)
+    system.pipe_file(path, local.read_bytes())
+    return Made(url, "shards", 1, labels=[3])
+
+
+@layout
+def our_episodes(root: Path, video: Path) -> Made:
+    with EpisodeWriter(root, FolderInfo("test/World-v0", 10.0, (-1,), (1,))) as writer:
+        for number in range(3):
+            frames = np.full((6, 20, 24, 3), 40 * number, np.uint8)
+            writer.write(Episode.from_numpy(frames, np.zeros((5, 1)), fps=10))
+    return Made(root, "episodes", 3, has_actions=True)
+
+
+def frames_of(number: int, length: int, size: tuple[int, int] = (20, 24)) -> np.ndarray:
+    """Frames t h w 3 whose grey says which episode and which frame they are."""
+    levels = 20 + 60 * number + 4 * np.arange(length)
+    return np.broadcast_to(levels[:, None, None, None].astype(np.uint8), (length, *size, 3)).copy()
+
+
+def actions_of(number: int, length: int) -> np.ndarray:
+    """Actions t 2: the frame's number and the episode's; the last row is not used."""
+    return np.stack([np.arange(length), np.full(length, number)], axis=1).astype(np.float32)
+
+
+def write_mp4(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        stream.bit_rate = 4_000_000
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+LENGTHS = (5, 8, 6)
+CAMERA = "observation.images.top"
+
+
+def lerobot_rows(number: int, first: int) -> dict[str, list]:
+    length = LENGTHS[number]
+    return {
+        "observation.state": [[float(i), 0.5] for i in range(length)],
+        "action": actions_of(number, length).tolist(),
+        "timestamp": [i / 10 for i in range(length)],
+        "frame_index": list(range(length)),
+        "episode_index": [number] * length,
+        "index": list(range(first, first + length)),
+        "task_index": [0] * length,
+    }
+
+
+def lerobot_info(version: str, **more: Any) -> dict[str, Any]:
+    camera = {"dtype": "video", "shape": [20, 24, 3], "names": ["height", "width", "channels"]}
+    return {
+        "codebase_version": version, "robot_type": "arm", "fps": 10, "chunks_size": 1000,
+        "total_episodes": len(LENGTHS), "total_frames": sum(LENGTHS),
+        "features": {
+            CAMERA: camera,
+            "observation.state": {"dtype": "float32", "shape": [2], "names": None},
+            "action": {"dtype": "float32", "shape": [2], "names": None},
+            "timestamp": {"dtype": "float32", "shape": [1], "names": None},
+            "episode_index": {"dtype": "int64", "shape": [1], "names": None},
+        },
+        **more,
+    }  # fmt: skip
+
+
+def write_table(path: Path, rows: dict[str, list]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(rows), path)
+
+
+@layout
+def lerobot_v21(root: Path, video: Path) -> Made:
+    (root / "meta").mkdir()
+    (root / "meta" / "info.json").write_text(json.dumps(lerobot_info("v2.1")))
+    lines = []
+    for number, length in enumerate(LENGTHS):
+        write_table(root / f"data/chunk-000/episode_{number:06d}.parquet", lerobot_rows(number, 0))
+        write_mp4(
+            root / f"videos/chunk-000/{CAMERA}/episode_{number:06d}.mp4", frames_of(number, length)
+        )
+        lines.append({"episode_index": number, "tasks": ["push"], "length": length})
+    text = "\n".join(json.dumps(line) for line in lines)
+    (root / "meta" / "episodes.jsonl").write_text(text)
+    return Made(root, "lerobot", 3, has_actions=True)
+
+
+@layout
+def lerobot_v3(root: Path, video: Path) -> Made:
+    (root / "meta").mkdir()
+    (root / "meta" / "info.json").write_text(json.dumps(lerobot_info("v3.0")))
+    starts = np.cumsum([0, *LENGTHS])
+    rows: dict[str, list] = {}
+    for number in range(3):
+        for key, values in lerobot_rows(number, int(starts[number])).items():
+            rows.setdefault(key, []).extend(values)
+    write_table(root / "data/chunk-000/file-000.parquet", rows)
+    every = np.concatenate([frames_of(n, length) for n, length in enumerate(LENGTHS)])
+    write_mp4(root / f"videos/{CAMERA}/chunk-000/file-000.mp4", every)
+    episodes = {
+        "episode_index": [0, 1, 2], "tasks": [["push"]] * 3, "length": list(LENGTHS),
+        "data/chunk_index": [0] * 3, "data/file_index": [0] * 3,
+        "dataset_from_index": starts[:-1].tolist(), "dataset_to_index": starts[1:].tolist(),
+        f"videos/{CAMERA}/chunk_index": [0] * 3, f"videos/{CAMERA}/file_index": [0] * 3,
+        f"videos/{CAMERA}/from_timestamp": (starts[:-1] / 10).tolist(),
+        f"videos/{CAMERA}/to_timestamp": (starts[1:] / 10).tolist(),
+    }  # fmt: skip
+    write_table(root / "meta/episodes/chunk-000/file-000.parquet", episodes)
+    return Made(root, "lerobot", 3, has_actions=True)
+
+
+@layout
+def hdf5_columns(root: Path, video: Path) -> Made:
+    starts = np.cumsum([0, *LENGTHS])
+    with h5py.File(root / "e.h5", "w") as file:
+        file["pixels"] = np.concatenate([frames_of(n, k) for n, k in enumerate(LENGTHS)])
+        actions = np.concatenate([actions_of(n, k) for n, k in enumerate(LENGTHS)])
+        actions[starts[1:] - 1] = np.nan  # as it is written where an episode ends
+        file["action"] = actions
+        file["proprio"] = np.arange(sum(LENGTHS), dtype=np.float32)[:, None]
+        file["ep_len"], file["ep_offset"] = np.array(LENGTHS), starts[:-1]
+    return Made(root / "e.h5", "hdf5", 3, has_actions=True)
+
+
+@layout
+def hdf5_groups(root: Path, video: Path) -> Made:
+    with h5py.File(root / "e.hdf5", "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps({"env_kwargs": {"control_freq": 20}})
+        for number, length in enumerate(LENGTHS):
+            demo = data.create_group(f"demo_{number}")
+            demo.attrs["num_samples"] = length
+            demo["actions"] = actions_of(number, length)
+            demo["obs/agentview_image"] = frames_of(number, length)
+            demo["obs/eef"] = np.zeros((length, 3))
+            demo["next_obs/agentview_image"] = frames_of(number, length)
+        file["mask/train"] = np.array([b"demo_0", b"demo_2"])
+    return Made(root / "e.hdf5", "hdf5", 3, has_actions=True)

@@ -1,0 +1,55 @@
+"""Which shards a path, a pattern or a folder stands for."""
+
+import os
+import re
+from glob import glob
+from itertools import islice
+
+from worldmodel.data.formats.format import require_extra
+from worldmodel.data.formats.listing import shown
+from worldmodel.data.formats.tar_members import system_of
+from worldmodel.errors import ConfigError, VideoError
+
+TARS = (".tar", ".tar.gz", ".tgz")
+_MOST = 1_000_000  # shards
+
+
+def list_shards(path: str) -> list[str]:
+    """The shards that a path, a pattern or a folder stands for.
+
+    Raises:
+        VideoError: there are none.
+        ConfigError: the pattern is too long, or would run a command.
+    """
+    if path.startswith("pipe:"):
+        raise ConfigError(f"{shown(path)}: commands are not run; fetch the shards, or give a URL")
+    found = _expand(path) if "{" in path else [path]
+    if len(found) == 1 and (os.path.isdir(path) or path.endswith("/")):
+        found = [f"{path.rstrip('/')}/*.tar*"]
+    shards: list[str] = []
+    for name in found:
+        if "*" not in name or os.path.exists(name):
+            shards.append(name)
+        elif "://" in name:
+            system, inside = system_of(name)
+            shards += sorted(system.unstrip_protocol(p) for p in system.glob(inside))
+        else:
+            shards += sorted(glob(name))
+    shards = [s for s in shards if s.lower().endswith(TARS)] if shards != [path] else shards
+    if not shards:
+        raise VideoError(f"{shown(path)}: stands for no shard (.tar); check the path")
+    return shards
+
+
+def _expand(path: str) -> list[str]:
+    for low, high in re.findall(r"\{(\d+)\.\.(\d+)", path):
+        if len(low) > 9 or len(high) > 9 or abs(int(high) - int(low)) >= _MOST:
+            raise ConfigError(f"{shown(path)}: stands for more than {_MOST} shards; name fewer")
+    braceexpand = require_extra("braceexpand", "shards", f"the pattern {shown(path)}")
+    try:
+        found = list(islice(braceexpand.braceexpand(path), _MOST + 1))
+    except ValueError as cause:
+        raise ConfigError(f"{shown(path)}: braces do not match; write {{000..011}}") from cause
+    if len(found) > _MOST:
+        raise ConfigError(f"{shown(path)}: stands for more than {_MOST} shards; name fewer")
+    return found
