@@ -91,6 +91,10 @@ class ClipReader:
             place = (number + random.random()) / draw.count
             indices = self._pace.indices(times, min(int(place * starts), starts - 1))
             picture = video.source.read(first + indices)
+            if video.has_changed(first + indices):
+                # Reading found out that the file's times are wrong, and counted: draw again.
+                video.look_again()
+                return self._take(draw)
             self._frames[draw.row + number] = self._crop(picture, draw.name, random)
             seen.append(times[indices])
             origins.append(origin_of(draw.name, seen[-1][0], self._pace))
@@ -116,6 +120,17 @@ class OpenVideo:
     source: VideoSource
     times: np.ndarray  # t, seconds
     starts: dict[tuple[float, float] | None, int] = field(default_factory=dict)  # by window
+
+    def has_changed(self, indices: np.ndarray) -> bool:
+        """Whether the source now says other times than when it was opened."""
+        if self.source.num_frames != len(self.times):
+            return True
+        return not np.array_equal(self.source.times(indices), self.times[indices])
+
+    def look_again(self) -> None:
+        """Take the source's times as they are now."""
+        self.times = self.source.times(np.arange(self.source.num_frames))
+        self.starts.clear()
 
     def part(self, item: Item) -> tuple[int, np.ndarray]:
         """The item's window: number of its first frame, and its times."""
