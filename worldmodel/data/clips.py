@@ -15,8 +15,10 @@ from torch import Tensor
 from worldmodel.data.catalogue import VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.data.segments import EpisodeArrays
-from worldmodel.errors import ConfigError, VideoError
+from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.types import Clip, Origin
+
+BAD = (VideoError, EpisodeError)  # what says that a video, or an episode as a video, is bad
 
 
 @dataclass(frozen=True)

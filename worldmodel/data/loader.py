@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from worldmodel.data.catalogue import Catalogue, Opening
-from worldmodel.data.clips import Clips, Skipped
+from worldmodel.data.clips import BAD, Clips, Skipped
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
 from worldmodel.data.epochs import Order, shares_of_rank
 from worldmodel.data.pace import Pace
@@ -108,7 +108,7 @@ class ClipStream(Clips):
         self.streaming = streaming or Streaming()
         self.order(0)  # says now what is wrong with the lengths and weights
         self._on_skip = on_skip
-        self._bad: dict[tuple[int, int], VideoError] = {}
+        self._bad: dict[tuple[int, int], Exception] = {}
         self._begun: dict[int, list[_Visit]] = {}  # by step
         self._pool: WorkerPool[Draw, Taken] | None = None
         self._batch, self._order = 0, self.order(0)
@@ -204,7 +204,7 @@ class ClipStream(Clips):
             if visit.future is not None:
                 try:
                     return visit.future.result()
-                except VideoError as error:
+                except BAD as error:
                     if self.streaming.on_bad_video == "error":
                         raise
                     self._skip(visit, error)
@@ -219,7 +219,7 @@ class ClipStream(Clips):
             f"the first: {first}"
         )
 
-    def _skip(self, visit: _Visit, error: VideoError) -> None:
+    def _skip(self, visit: _Visit, error: Exception) -> None:
         if visit.place in self._bad:
             return
         self._bad[visit.place] = error

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
-from worldmodel.data.clips import MemoryVideo, Skipped
+from worldmodel.data.clips import BAD, MemoryVideo, Skipped
 from worldmodel.data.draws import Opened
 from worldmodel.data.loader import Streaming
 from worldmodel.data.pace import Pace
@@ -128,7 +128,7 @@ def _weight(catalogue: Catalogue, pool: WorkerPool[Visit, Whole]) -> float:
     sizes = []
     for _, future in pool.each(Visit(catalogue[i]) for i in chosen):
         error = future.exception()
-        if error is not None and not isinstance(error, VideoError):
+        if error is not None and not isinstance(error, BAD):
             raise error
         sizes.append(0 if error else future.result().size)
     return float(np.mean(sizes)) * len(catalogue)
@@ -145,7 +145,7 @@ def _read_all(
     for number, (visit, future) in enumerate(pool.each(visits, ahead=2 * pool.workers), start=1):
         try:
             whole = future.result()
-        except VideoError as error:
+        except BAD as error:
             if streaming.on_bad_video == "error":
                 raise
             skipped.append(Skipped(visit.name, str(error)))
