@@ -106,13 +106,13 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
             odd = packet.size < _SMALLEST_VOP or bytes(packet).count(_VOP) != 1
     if not rows:
         raise VideoError(f"{name}: holds no frame that can be decoded; {REMEDY}")
-    pts, place, size, key, discard = zip(*rows, strict=True)
-    places = np.array(place, np.int64)
+    pts, places_, sizes, keys, hidden = zip(*rows, strict=True)
+    places = np.array(places_, np.int64)
     if len(np.unique(places)) < len(places):
         places[:] = -1  # several packets in one block: their place does not tell them apart
     return Packets(
-        np.array(pts, np.int64), places, np.array(size, np.int64), np.array(key, bool),
-        np.array(discard, bool), clean, odd,
+        np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
+        np.array(hidden, bool), clean, odd,
     )  # fmt: skip
 
 
@@ -239,7 +239,7 @@ def checksum(frame: av.VideoFrame) -> int:
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     width = min(plane.line_size, plane.width)  # what is beside the picture is not the picture
-    return zlib.crc32(np.ascontiguousarray(rows[:, :width]))
+    return zlib.crc32(np.ascontiguousarray(rows[:, :width]).data)
 
 
 def _missing(

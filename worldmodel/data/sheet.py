@@ -59,18 +59,22 @@ def _draw(
         sheet.paste(small, (left + (tile - small.width) // 2, upper + (tile - small.height) // 2))
         pen.text((left, upper + tile + 1), f"{time:.2f} s", fill="dimgray", font=font)  # type: ignore[arg-type]
     below = top + -(-len(strip.pictures) // _MOST) * (tile + _LINE)
-    pen.text((_GAP, below), _shortened(pen, strip.caption, sheet.width - 2 * _GAP, font),
+    pen.text((_GAP, below), _shortened(pen, strip, sheet.width - 2 * _GAP, font),
              fill="black", font=font)  # type: ignore[arg-type]  # fmt: skip
 
 
-def _shortened(pen: ImageDraw.ImageDraw, text: str, width: int, font: object) -> str:
-    """The end of a text that is too long: of a path that is what tells files apart."""
+def _shortened(pen: ImageDraw.ImageDraw, strip: Strip, width: int, font: object) -> str:
+    """The caption, cut where it is too long: in front, as the ends of paths tell files apart.
+
+    What stands alone is a message, and cut at its end.
+    """
     # The font has no signs beyond Latin-1: others become question marks.
-    text = text.encode("latin-1", "replace").decode("latin-1")
-    cut = 0
-    while pen.textlength(("... " if cut else "") + text[cut:], font=font) > width:  # type: ignore[arg-type]
-        cut += 1
-    return ("... " if cut else "") + text[cut:]
+    text = strip.caption.encode("latin-1", "replace").decode("latin-1")
+    whole = text
+    while text and pen.textlength(text, font=font) > width:  # type: ignore[arg-type]
+        whole = whole[1:] if strip.pictures else whole[:-1]
+        text = f"... {whole}" if strip.pictures else f"{whole} ..."
+    return text
 
 
 def _fit(picture: np.ndarray, tile: int) -> Image.Image:

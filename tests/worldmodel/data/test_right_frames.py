@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.worldmodel.data.films import FILMS, stripes
+from tests.worldmodel.data.films import FILMS
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.decoders import known
 from worldmodel.data.video import VideoReader, decode, to_rgb

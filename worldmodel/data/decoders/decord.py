@@ -28,7 +28,9 @@ class Decord(Decoder):
             importlib.import_module("decord")
         except (ImportError, OSError) as cause:
             reason = " ".join(str(cause).split())[:120]
-            return f"decord is not installed here (there are wheels for Linux x86-64 only; {reason})"
+            return (
+                f"decord is not installed here (there are wheels for Linux x86-64 only; {reason})"
+            )
         return ""
 
     @classmethod

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
-
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from worldmodel.data.container import open_container, said_in_one_line
 from worldmodel.data.decoders.base import Decoder, Facts, Mismatch

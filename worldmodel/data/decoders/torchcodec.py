@@ -11,8 +11,8 @@ from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, why_seeking_
 from worldmodel.data.pictures import scaled
 
 INSTALL = (
-    "pip install 'worldmodel[torchcodec]', of the version that goes with this PyTorch, and FFmpeg's "
-    "libraries: apt-get install ffmpeg (Debian, Ubuntu)"
+    "pip install 'worldmodel[torchcodec]', of the version that goes with this PyTorch, and "
+    "FFmpeg's libraries: apt-get install ffmpeg (Debian, Ubuntu)"
 )
 
 
