@@ -43,6 +43,14 @@ class VideoFile(Item):
             raise VideoError(f"{cause}{self.origin}") from cause
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What a data set names and is not taken, and why."""
+
+    name: str
+    reason: str
+
+
 Make = Callable[[str, str, int | None, str], Item]  # name, key, label, origin
 
 
@@ -61,6 +69,7 @@ class FileCatalogue(Catalogue):
         classes: Their names.
         lines: The line of `name` that names each file; None where it is no list.
         make: What a file becomes.
+        left_out: What the data set names and does not hold.
     """
 
     def __init__(
@@ -72,9 +81,11 @@ class FileCatalogue(Catalogue):
         classes: Sequence[str] = (),
         lines: np.ndarray | None = None,
         make: Make = video_file,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         self.name = shown(name)
         self.classes = tuple(classes)
+        self.left_out = list(left_out)
         self._paths, self._labels, self._lines, self._make = paths, labels, lines, make
 
     def __len__(self) -> int:

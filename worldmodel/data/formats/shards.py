@@ -17,7 +17,7 @@ import numpy as np
 from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
 from worldmodel.data.files import require_file
 from worldmodel.data.formats.format import Format
-from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, shown
+from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, LeftOut, shown
 from worldmodel.data.formats.samples import (
     Sample,
     label_of_json,
@@ -51,15 +51,7 @@ class ShardVideo(Item):
         if self.size == 0:
             raise VideoError(f"{self.name}: is empty (0 bytes); make the shard again")
         file = member_file(self.shard, self.offset, self.size)
-        return VideoReader(file, opening, name=self.name)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What was not taken, and why."""
-
-    name: str
-    reason: str
+        return VideoReader(file, opening, name=self.name)
 
 
 @dataclass

@@ -21,19 +21,3 @@ def make_layout(tmp_path: Path, video: Path) -> Callable[[str], Made]:
         return LAYOUTS[name](place, video)
 
     return make
-
-
-@pytest.fixture(autouse=True)
-def reader_of_files(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
-    """Stands in until the reader of videos takes file objects."""
-    from worldmodel.data.formats import shards
-    from worldmodel.data.video import VideoReader
-
-    def reader(source, opening, *, name):
-        if not isinstance(source, str):
-            place = tmp_path_factory.mktemp("spooled") / "video.mp4"
-            place.write_bytes(source.read())
-            source = str(place)
-        return VideoReader(source, opening, name=name)
-
-    monkeypatch.setattr(shards, "VideoReader", reader)

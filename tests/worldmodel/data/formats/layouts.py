@@ -270,3 +270,93 @@ def hdf5_groups(root: Path, video: Path) -> Made:
             demo["next_obs/agentview_image"] = frames_of(number, length)
         file["mask/train"] = np.array([b"demo_0", b"demo_2"])
     return Made(root / "e.hdf5", "hdf5", 3, has_actions=True)
+
+
+ID = "abcdefghi-{}"
+
+
+def kinetics_name(number: int) -> str:
+    return f"{ID.format(number)}_{number:06d}_{number + 10:06d}.mp4"
+
+
+@layout
+def kinetics_folders(root: Path, video: Path) -> Made:
+    put(
+        video, root / "train" / "surf" / kinetics_name(1), root / "train" / "dig" / kinetics_name(2)
+    )
+    put(video, root / "val" / "surf" / kinetics_name(3))
+    return Made(root, "kinetics", 3, labels=[0, 1, 1])
+
+
+@layout
+def kinetics_lists(root: Path, video: Path) -> Made:
+    put(video, *(root / "train" / kinetics_name(i) for i in (1, 2)))
+    put(video, root / "val" / kinetics_name(3))
+    (root / "annotations").mkdir()
+    for split, numbers in (("train", (1, 2, 7)), ("val", (3,))):
+        lines = [f"{'surf' if i % 2 else 'dig'},{ID.format(i)},{i},{i + 10},{split}"
+                 for i in numbers]  # fmt: skip
+        text = "\n".join(["label,youtube_id,time_start,time_end,split", *lines])
+        (root / "annotations" / f"{split}.csv").write_text(text)
+    return Made(root, "kinetics", 3, labels=[1, 0, 1])
+
+
+@layout
+def something(root: Path, video: Path) -> Made:
+    put(video, *(root / "20bn-something-something-v2" / f"{i}.webm" for i in (11, 12, 13, 14)))
+    (root / "labels").mkdir()
+    lists = {
+        "labels": {"Holding something": "0", "Pushing something with something": "1"},
+        "train": [
+            {"id": "12", "label": "holding a cup", "template": "Holding [something]"},
+            {"id": "11", "template": "Pushing [something] with [something]"},
+            {"id": "99", "template": "Holding [something]"},
+        ],
+        "validation": [{"id": "13", "template": "Pushing [something] with [something]"}],
+        "test": [{"id": "14"}],
+    }
+    for name, values in lists.items():
+        (root / "labels" / f"{name}.json").write_text(json.dumps(values))
+    return Made(root, "something", 3, labels=[0, 1, 1])
+
+
+@layout
+def ucf101(root: Path, video: Path) -> Made:
+    names = ["Archery/v_Archery_g01_c01.avi", "Biking/v_Biking_g01_c01.avi",
+             "Archery/v_Archery_g02_c01.avi"]  # fmt: skip
+    put(video, *(root / "UCF-101" / name for name in names))
+    lists = root / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Archery\r\n2 Biking\r\n")
+    (lists / "trainlist01.txt").write_text(f"{names[0]} 1\n{names[1]} 2\n")
+    (lists / "testlist01.txt").write_text(f"{names[2]}\nBiking/v_Biking_g07_c01.avi\n")
+    return Made(root, "ucf101", 3, labels=[0, 1, 0])
+
+
+@layout
+def hmdb51(root: Path, video: Path) -> Made:
+    put(video, root / "wave" / "#1 wave[2].avi", root / "clap" / "b.avi", root / "clap" / "c.avi")
+    lists = root / "testTrainMulti_7030_splits"
+    lists.mkdir()
+    (lists / "wave_test_split1.txt").write_text("#1 wave[2].avi 1 \n")
+    (lists / "clap_test_split1.txt").write_text("b.avi 2 \nc.avi 0 \n")
+    return Made(root, "hmdb51", 3, labels=[0, 0, 1])
+
+
+@layout
+def diving48(root: Path, video: Path) -> Made:
+    put(video, *(root / "rgb" / f"d_{i}.mp4" for i in (1, 2)))
+    rows = [{"vid_name": f"d_{i}", "label": i % 2, "start_frame": 0, "end_frame": 90}
+            for i in (1, 2, 3)]  # fmt: skip
+    (root / "Diving48_V2_train.json").write_text(json.dumps(rows[:1]))
+    (root / "Diving48_V2_test.json").write_text(json.dumps(rows[1:]))
+    vocabulary = [["Back", "15som", "05Twis", "FREE"], ["Inward", "25som", "NoTwis", "PIKE"]]
+    (root / "Diving48_vocab.json").write_text(json.dumps(vocabulary))
+    return Made(root, "diving48", 2, labels=[1, 0])
+
+
+@layout
+def moving_mnist(root: Path, video: Path) -> Made:
+    frames = np.arange(20 * 4 * 64 * 64, dtype=np.int64).reshape(20, 4, 64, 64) % 251
+    np.save(root / "mnist_test_seq.npy", frames.astype(np.uint8))
+    return Made(root, "moving_mnist", 4)

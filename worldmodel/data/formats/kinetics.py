@@ -1,0 +1,150 @@
+"""Kinetics: a folder for each class, or lists with the names of classes.
+
+Files say where they were cut: `<youtube_id>_<start>_<end>.mp4`, seconds in six digits.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar
+
+import numpy as np
+
+from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.formats.format import Format
+from worldmodel.data.formats.listing import (
+    VIDEOS,
+    FileCatalogue,
+    LeftOut,
+    class_folders,
+    files_below,
+    shown,
+    walk,
+)
+from worldmodel.data.formats.published import check_split, first_folder, lines_of, stem
+from worldmodel.errors import VideoError
+
+_NAME = re.compile(r"[\w-]{11}_\d{6}_\d{6}")
+_SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+
+@dataclass(frozen=True)
+class Kinetics(Format):
+    """Labels are the classes in the order of their names.
+
+    Where there are lists (`train.csv`, also in `annotations/`), they say which videos there are
+    and what they show; those that are not on disk are in `left_out`. Otherwise folders are
+    classes.
+
+    Attributes:
+        split: `train`, `val` or `test`; all by default.
+    """
+
+    name: ClassVar[str] = "kinetics"
+    rank: ClassVar[int] = 36
+    looks: ClassVar[str] = (
+        "a folder with lists (label,youtube_id,time_start,time_end) or with videos named "
+        "<youtube_id>_000001_000011 in class folders"
+    )
+
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        check_split("kinetics", self.split, tuple(_SPLITS))
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """By its lists, or by how the first videos are called."""
+        if not os.path.isdir(path):
+            return False
+        if any(_lists(path)):
+            return True
+        try:
+            found = [p for p in islice(walk(path), 1000) if p.lower().endswith(VIDEOS)][:20]
+        except VideoError:
+            return False
+        inside = all(os.path.dirname(p) != path.rstrip(os.sep) for p in found)
+        return bool(found) and inside and all(_NAME.fullmatch(_stem(p)) for p in found)
+
+    def open(self, path: str) -> Catalogue:
+        """The videos of the split."""
+        lists = list(_lists(path)) if os.path.isdir(path) else []
+        rows = [row for file in lists for row in self._rows(file)]
+        folders = self._folders(path)
+        if lists:
+            return _listed(path, folders, rows)
+        found = [file for folder in folders for file in files_below(folder, VIDEOS)]
+        if not found:
+            raise VideoError(f"{shown(path)}: holds no video of {self.split or 'Kinetics'}")
+        # A class has the same number in every split, also where one split lacks it.
+        places = [(os.path.relpath(p, f), p) for f in self._folders(path, every=True)
+                  for p in files_below(f, VIDEOS)]  # fmt: skip
+        labels, classes = class_folders(".", [place for place, _ in places])
+        label = {file: int(number) for (_, file), number in zip(places, labels, strict=True)}
+
+        return FileCatalogue(
+            path, found, labels=np.array([label[p] for p in found], np.int32), classes=classes
+        )
+
+    def _folders(self, path: str, *, every: bool = False) -> list[str]:
+        """The folders of the split; the whole where there is none."""
+        splits = _SPLITS if every or self.split is None else {self.split: _SPLITS[self.split]}
+        found = [first_folder(path, names) for names in splits.values()]
+        inside = [folder for folder in found if folder != path]
+        return inside or [path]
+
+    def _rows(self, path: str) -> Iterator[tuple[str, str]]:
+        """Name and class of each video that a list names for the split."""
+        number = 1
+        try:
+            rows = csv.DictReader(line for number, line in lines_of(path))
+            for row in rows:
+                number = rows.line_num
+                split = (row.get("split") or _stem(path)).lower()
+                if self.split and not any(name in split for name in _SPLITS[self.split]):
+                    continue
+                start, end = (int(float(row[key])) for key in _COLUMNS[2:])
+                yield f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"] or ""
+        except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as cause:
+            raise VideoError(f"{shown(path)}, line {number}: is not {','.join(_COLUMNS)} "
+                             f"({shown(str(cause))[:60]}); fetch it again") from cause  # fmt: skip
+
+
+def _lists(path: str) -> Iterator[str]:
+    """The CSV files with Kinetics' header."""
+    for folder in (path, os.path.join(path, "annotations")):
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            file = os.path.join(folder, name)
+            if name.lower().endswith(".csv") and os.path.isfile(file):
+                try:
+                    with open(file, encoding="utf-8-sig") as text:
+                        header = text.readline(1000).lower().replace('"', "").split(",")
+                except (OSError, UnicodeDecodeError):
+                    continue
+                if {h.strip() for h in header} >= set(_COLUMNS[1:]):
+                    yield file
+
+
+def _listed(path: str, folders: list[str], rows: list[tuple[str, str]]) -> Catalogue:
+    """The videos on disk that the lists name, in the order of the lists."""
+    places = {_stem(p): p for folder in folders for p in files_below(folder, VIDEOS)}
+    classes = sorted({label for _, label in rows if label})
+    number = {label: i for i, label in enumerate(classes)} | {"": -1}
+    kept = [(places[name], number[label]) for name, label in rows if name in places]
+    if not kept:
+        raise VideoError(f"{shown(path)}: its lists name {len(rows)} videos and none of them is "
+                         f"there; check the folder or split")  # fmt: skip
+    missing = [LeftOut(shown(n), "is in the list and not on disk") for n, _ in rows
+               if n not in places]  # fmt: skip
+    files, labels = zip(*dict(kept).items(), strict=True)
+    return FileCatalogue(
+        path, files, labels=np.array(labels, np.int32), classes=classes, left_out=missing
+    )
+
+
+def _stem(path: str) -> str:
+    return stem(os.path.basename(path)) if not path.endswith(".csv") else os.path.basename(path)
