@@ -80,6 +80,10 @@ class ClipReader:
             self._opened.forget(draw.item)  # who knows what state it is in
             raise
 
+    def close(self) -> None:
+        """Close the videos that this process has open."""
+        self._opened.close()
+
     def _take(self, draw: Draw) -> Taken:
         video = self._opened.get(draw.item)
         first, times = video.part(draw.item)
@@ -185,6 +189,11 @@ class Opened:
         video = self._videos.pop(item.key, None)
         if video is not None:
             video.source.close()
+
+    def close(self) -> None:
+        """Close all."""
+        while self._videos:
+            self._videos.popitem()[1].source.close()
 
 
 def shared_frames(rows: int, num_frames: int, size: int) -> Tensor:

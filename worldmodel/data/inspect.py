@@ -7,6 +7,7 @@ and stop at nothing but an empty place.
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -88,7 +89,8 @@ def examine(
     clips = ClipReader(
         frames, pace=pace, size=transforms.frame_size(size), flip=flip, opening=opening
     )
-    with Pool(Looker(opening, clips), workers=workers, seconds=opening.limits.seconds) as pool:
+    pool = Pool(Looker(opening, clips), workers=workers, seconds=opening.limits.seconds)
+    with pool, closing(clips):
         findings += _look_at_all(run, pool, items, action)
         bad = _report(run, findings)
         if action == "inspect":

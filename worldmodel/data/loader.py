@@ -149,6 +149,7 @@ class ClipStream(Clips):
         """End the processes."""
         if self._pool is not None:
             self._pool.close()
+            self._reader.close()
         self._pool, self._batch = None, 0
         self._begun.clear()
 
@@ -163,11 +164,11 @@ class ClipStream(Clips):
                 f"no {mib:.0f} MiB of shared memory for {self._ahead} batches; give /dev/shm more "
                 f"room (docker: --shm-size), or say a smaller batch, ahead=1 or workers=0"
             ) from cause
-        work = ClipReader(
+        self._reader = ClipReader(
             self._frames, pace=self.pace, size=self.size, flip=self.flip, opening=self.opening
         )
         self._pool = WorkerPool(
-            work, workers=self.streaming.workers, seconds=self.opening.limits.seconds
+            self._reader, workers=self.streaming.workers, seconds=self.opening.limits.seconds
         )
         self._batch = batch
 

@@ -8,9 +8,7 @@ tasks when one process dies. Knows nothing of videos.
 """
 
 import contextlib
-import faulthandler
 import itertools
-import os
 import signal
 import threading
 import time
@@ -19,13 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from typing import Any, Generic, Protocol, TypeVar
 
+from worldmodel.data.serving import serve
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
 
 _AHEAD = 2  # tasks that a process is given at a time, so that it need not wait for the next one
-_GRACE = 10.0  # seconds after its time that a process ends by itself, if nobody ended it
 _STARTING = 120.0  # seconds that a process may take to start: it imports torch
 
 
@@ -208,7 +206,7 @@ class _Crew:
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._work, self._seconds), name="decoder", daemon=True
+            target=serve, args=(theirs, self._work, self._seconds), name="decoder", daemon=True
         )
         process.start()
         theirs.close()
@@ -281,45 +279,3 @@ def _blame(name: str, code: int | None, seconds: float) -> VideoError:
     return VideoError(
         f"{name}: the decoder crashed ({how}{hint}); leave it out, or encode it again"
     )
-
-
-def _serve(pipe: connection.Connection, work: Callable[[Any], Any], seconds: float) -> None:
-    """What a process does: tasks, one after the other, until its parent is gone."""
-    # Ctrl-C reaches all processes of a terminal; the parent is the one that says so and stops.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
-    quiet = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
-    with contextlib.suppress(EOFError, OSError):
-        pipe.send("ready")
-        while True:
-            task = pipe.recv()
-            # A watchdog in C, for a decoder that hangs with the interpreter's lock while nobody
-            # is left to end it.
-            faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=quiet)
-            answer = _do(work, task)
-            faulthandler.cancel_dump_traceback_later()
-            pipe.send(answer)
-
-
-def _do(work: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
-    try:
-        return True, work(task)
-    except WorldModelError as error:
-        return False, type(error)(str(error))
-    except MemoryError:
-        return False, VideoError(
-            f"{task.name}: there is not enough memory to read it; leave it out, or read it smaller"
-        )
-    except Exception as error:
-        text = f"{task.name}: {type(error).__name__} in a decoder process: {error}"
-        return False, RuntimeError(text)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)

@@ -130,7 +130,9 @@ def test_only_the_last_few_videos_stay_open():
     many = stream(ToyCatalogue(12), pace=Pace(2))
     for step in range(3):
         many.sample(step, 12, seed=0)
-    assert len(many._pool._work._opened._videos) == 4
+    assert len(many._reader._opened._videos) == 4
+    many.close()
+    assert len(many._reader._opened._videos) == 0
 
 
 def test_a_bad_video_is_an_error_that_names_it():
