@@ -79,7 +79,8 @@ class ActionLearner(Learner):
 
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
-        segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
+        with self.waiting():
+            segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
         states = self._states(segments)  # b t d
         actions = segments.actions.to(states.device)
         noise = torch.randn(states.shape, generator=generator).to(states.device) * self.noise
@@ -228,6 +229,7 @@ def train(
     checkpoint.save(learned.eval(), run.model_folder)
     return {
         "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
+        "data_wait": learner.data_wait,
     }  # fmt: skip
 
 

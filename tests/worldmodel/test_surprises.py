@@ -131,10 +131,10 @@ def test_a_dot_that_jumps_surprises_and_when_it_does(learned):
 
 
 def test_what_was_learnt_has_not_collapsed(learned):
-    diagnosis = health(learned.model, learned.clips, batch=256, step=400, seed=0)
+    diagnosis = health(learned.model, learned.clips.sample(400, 256, seed=0).frames)
     assert diagnosis.alarm is None
     assert diagnosis.feature_std == pytest.approx(1, abs=0.35)
     still = small_model()
     torch.nn.init.zeros_(still.encoder.norm.weight)  # every token alike, whatever is seen
-    collapsed = health(still, learned.clips, batch=256, step=400, seed=0)
+    collapsed = health(still, learned.clips.sample(400, 256, seed=0).frames)
     assert "collapsed" in collapsed.alarm
