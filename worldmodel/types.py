@@ -141,8 +141,8 @@ class History:
 class Surprise:
     """Prediction error of what was then seen, per time step; higher is more surprising."""
 
-    scores: Tensor  # b t, >= 0: mean squared error in units of the targets' variance
-    times: Tensor  # b t, float64, seconds: the last frame of the moment that was predicted
+    scores: Tensor  # b t, >= 0: mean error, in units in which the targets vary by about one
+    times: Tensor  # b t, float64, seconds: the last frame of what was predicted
 
     def __post_init__(self) -> None:
         _require(

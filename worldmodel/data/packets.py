@@ -43,6 +43,7 @@ class Packets:
     key: np.ndarray  # bool
     discard: np.ndarray  # bool: decoded, not shown (edit lists)
     clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
+    cut: bool  # the last packet ends before its end
     odd: bool  # a packet of MPEG-4 that does not hold exactly one picture
 
     def same(self, number: int, packet: Any) -> bool:
@@ -92,10 +93,11 @@ def _or_none(value: int | None) -> int:
 def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limits) -> Packets:
     """Read all packets of a container that was just opened."""
     rows: list[tuple[int, int, int, bool, bool]] = []
-    codec, odd, clean = stream.codec_context.codec.canonical_name, False, True
+    codec, odd, clean, cut = stream.codec_context.codec.canonical_name, False, True, False
     for packet in with_data(container, stream):
         if len(rows) >= limits.frames:
             raise too_many(name, len(rows) + 1, limits)
+        cut = packet.is_corrupt
         place = -1 if packet.pos is None else packet.pos
         rows.append(
             (_or_none(packet.pts), place, packet.size, packet.is_keyframe, packet.is_discard)
@@ -112,7 +114,7 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
         places[:] = -1  # several packets in one block: their place does not tell them apart
     return Packets(
         np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
-        np.array(hidden, bool), clean, odd,
+        np.array(hidden, bool), clean, cut, odd,
     )  # fmt: skip
 
 
@@ -187,12 +189,14 @@ def index_by_time(
     keep = np.concatenate([[True], first[1:] > np.maximum.accumulate(first)[:-1]]) & (
         first < len(pts)
     )
-    rate = float(stream.average_rate or 0)
-    gap = max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0)
     return FrameIndex(
-        times, packets, packet, keys[keep], first[keep],
-        missing=_missing(name, container, stream, times, gap, float(pts[0] * base)),
-    )  # fmt: skip
+        times,
+        packets,
+        packet,
+        keys[keep],
+        first[keep],
+        missing=_missing(name, container, stream, times, packets),
+    )
 
 
 def index_by_counting(
@@ -243,9 +247,16 @@ def checksum(frame: av.VideoFrame) -> int:
 
 
 def _missing(
-    name: str, container: InputContainer, stream: VideoStream, times: np.ndarray, gap: float,
-    start: float,
-) -> str:  # fmt: skip
+    name: str, container: InputContainer, stream: VideoStream, times: np.ndarray, packets: Packets
+) -> str:
+    """What is said of a file that is shorter than its header says."""
+    if "mp4" in container.format.name:  # the header lists every packet
+        listed, there = sum(entry.size > 0 for entry in stream.index_entries), len(packets.size)
+        if there < listed or packets.cut:
+            return f"{name}: is truncated: {there} of {listed} frames are there; {REMEDY}"
+    base, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
+    start = float(packets.pts[~packets.discard].min() * base)
+    gap = max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0)
     promised = promised_seconds(container, stream) - start
     try:
         require_whole(name, frames=len(times), last=float(times[-1]), gap=gap, promised=promised)

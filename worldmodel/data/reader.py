@@ -142,7 +142,7 @@ class VideoReader(VideoSource):
     def _look(self) -> Facts:
         """Find out which frames there are."""
         limits, media = self._opening.limits, self._media
-        with said_in_one_line(media.name, limits):
+        with said_in_one_line(media.name):
             container, stream = open_container(
                 media, stream=self._opening.stream, limits=limits
             )  # fmt: skip

@@ -1,0 +1,282 @@
+"""Conversions: what comes out, byte for byte where it may, and going on after an interruption."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import webdataset
+
+from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of
+from worldmodel.data import convert_lerobot, convert_videos
+from worldmodel.data.catalogue import Opening
+from worldmodel.data.convert import convert
+from worldmodel.data.formats import find_format, open_catalogue, open_episodes
+from worldmodel.errors import ConfigError, EpisodeError, VideoError
+from worldmodel.run import Run
+
+
+@pytest.fixture
+def video(tmp_path, make_video):
+    return make_video(tmp_path / "made.mp4", 8, size=(32, 24))
+
+
+@pytest.fixture
+def made(tmp_path, video):
+    def made(name):
+        place = tmp_path / "source" / name
+        place.mkdir(parents=True)
+        return LAYOUTS[name](place, video)
+
+    return made
+
+
+@pytest.fixture
+def change(tmp_path):
+    runs = []
+
+    def change(source, output, to, **options):
+        runs.append(Run.open(tmp_path / f"run{len(runs)}", verb="data", config={}, seed=0))
+        return convert(runs[-1], source=str(source), output=str(output), to=to, **options)
+
+    yield change
+    for run in runs:
+        run.close()
+
+
+def files_of(folder):
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def test_a_folder_is_copied_as_it_is_and_back(made, change, tmp_path, video):
+    source = made("class_folder")
+    reading = {"classes": True}
+    counts = change(source.path, tmp_path / "s", "shards", reading=reading, per_shard=2)
+    assert (counts["items"], counts["written"], counts["copied"]) == (3, 3, 3)
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == [
+        "convert.json", "shard-000000.tar", "shard-000001.tar",
+    ]  # fmt: skip
+    shards = open_catalogue(tmp_path / "s")
+    assert [item.label for item in shards] == source.labels
+    assert all(item.size == video.stat().st_size for item in shards)
+    named = open_catalogue(tmp_path / "s", label="txt")
+    assert named.classes == ("jump", "run")
+    change(tmp_path / "s", tmp_path / "f", "folder", reading={"label": "txt"})
+    back = open_catalogue(tmp_path / "f", classes=True)
+    assert back.classes == ("jump", "run") and [i.label for i in back] == source.labels
+    assert {Path(item.key).read_bytes() for item in back} == {video.read_bytes()}
+    listed = open_catalogue(tmp_path / "f" / "videos.csv")
+    assert sorted((i.key, i.label) for i in listed) == [(i.key, i.label) for i in back]
+
+
+def test_shards_are_read_by_webdataset(made, change, tmp_path, video):
+    change(made("manifest").path, tmp_path / "s", "shards")
+    with open(tmp_path / "s" / "shard-000000.tar", "rb") as file:
+        found = list(
+            webdataset.tariterators.group_by_keys(
+                webdataset.tariterators.tar_file_expander([{"url": "s", "stream": file}])
+            )
+        )
+    assert [s["cls"] for s in found] == [b"3", b"0"]
+    assert all(s["mp4"] == video.read_bytes() for s in found)
+    assert json.loads(found[0]["json"])["source"].endswith("a b.mp4")
+
+
+@pytest.mark.parametrize("name", list(LAYOUTS))
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_everything_becomes_everything(made, change, tmp_path, name, to):
+    """Counts and the first and the last frame survive, whatever the path."""
+    source = made(name)
+    options = {"reading": source.options, "size": None if to == "folder" else 16}
+    counts = change(source.path, tmp_path / "out", to, **options)
+    assert counts["items"] == counts["written"] == source.count
+    # Copied videos of Kinetics are still called as its videos are.
+    assert find_format(tmp_path / "out").name in (to, "kinetics")
+    before = open_catalogue(source.path, **source.options)
+    after = open_catalogue(tmp_path / "out")
+    assert len(after) == len(before)
+    assert np.allclose(
+        sorted(middle(item) for item in before), sorted(middle(item) for item in after), atol=4
+    )
+
+
+def middle(item):
+    """The grey in the middle of the first frame."""
+    source = item.open(Opening(short_side=16))
+    times = source.times(np.arange(source.num_frames))
+    first = int(np.flatnonzero(times >= (item.window or (0, 0))[0])[0])
+    value = float(source.read(np.array([first])).float()[0, :, 6:10, 6:10].mean())
+    source.close()
+    return value
+
+
+@pytest.mark.parametrize("name", ["our_episodes", "lerobot_v21", "lerobot_v3", "hdf5_groups"])
+def test_actions_survive(made, change, tmp_path, name):
+    path = made(name).path
+    source = open_episodes(path)
+    change(path, tmp_path / "l", "lerobot")
+    change(tmp_path / "l", tmp_path / "e", "episodes")
+    for there in (open_episodes(tmp_path / "l"), open_episodes(tmp_path / "e")):
+        assert there.info.fps == source.info.fps
+        assert len(there.labelled) == len(source)
+        for one, other in zip(source, there, strict=True):
+            assert torch.equal(one.actions, other.actions)
+            difference = one.frames.int() - other.frames.int()
+            assert difference.abs().max() <= 4
+            assert torch.allclose(one.times, other.times, atol=1e-5)
+            assert set(one.info) <= set(other.info)
+
+
+def read_lerobot(root):
+    """An independent reader, from the published description of v3 alone."""
+    info = json.loads((root / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v3.0"
+    camera = next(k for k, f in info["features"].items() if f["dtype"] == "video")
+    episodes = pq.read_table(root / "meta/episodes").to_pylist()
+    tasks = {row["task_index"]: row["task"] for row in pq.read_table(
+        root / "meta/tasks.parquet").to_pylist()}  # fmt: skip
+    for row in sorted(episodes, key=lambda row: row["episode_index"]):
+        at = {"chunk_index": row["data/chunk_index"], "file_index": row["data/file_index"]}
+        rows = pq.read_table(root / info["data_path"].format(**at)).to_pylist()
+        rows = [r for r in rows if r["episode_index"] == row["episode_index"]]
+        of = {k: row[f"videos/{camera}/{k}"] for k in ("chunk_index", "file_index")}
+        begin, end = (row[f"videos/{camera}/{k}_timestamp"] for k in ("from", "to"))
+        with av.open(str(root / info["video_path"].format(video_key=camera, **of))) as container:
+            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)
+                      if begin - 1e-3 <= f.time < end - 1e-3]  # fmt: skip
+        yield info, row, rows, np.stack(frames), tasks
+
+
+def test_lerobot_by_an_independent_reader(made, change, tmp_path):
+    change(made("hdf5_columns").path, tmp_path / "l", "lerobot")
+    first = 0
+    for number, (info, row, rows, frames, tasks) in enumerate(read_lerobot(tmp_path / "l")):
+        length = LENGTHS[number]
+        assert (row["episode_index"], row["length"], len(rows)) == (number, length, length)
+        assert [r["index"] for r in rows] == list(range(first, first + length))
+        assert (row["dataset_from_index"], row["dataset_to_index"]) == (first, first + length)
+        assert np.allclose([r["timestamp"] for r in rows], np.arange(length) / info["fps"])
+        actions = np.array([r["action"] for r in rows])
+        wanted = actions_of(number, length)
+        assert np.array_equal(actions[:-1], wanted[:-1]) and np.array_equal(
+            actions[-1], actions[-2]
+        )
+        assert np.abs(frames.astype(int) - frames_of(number, length)).max() <= 4
+        assert tasks[rows[0]["task_index"]] == row["tasks"][0]
+        assert info["features"]["action"] == {"dtype": "float32", "shape": [2], "names": None}
+        assert list(frames.shape[1:]) == info["features"]["observation.images.main"]["shape"]
+        first += length
+    assert (info["total_episodes"], info["total_frames"]) == (3, first)
+    stats = json.loads((tmp_path / "l/meta/stats.json").read_text())
+    assert stats["action"]["max"] == [6.0, 2.0] and stats["action"]["count"] == [first]
+    assert np.shape(stats["observation.images.main"]["mean"]) == (3, 1, 1)
+
+
+def test_the_same_conversion_gives_the_same_bytes(made, change, tmp_path):
+    source = made("hdf5_groups").path
+    for to in ("shards", "lerobot", "episodes"):
+        for out in ("a", "b"):
+            change(source, tmp_path / f"{to}-{out}", to)
+        assert files_of(tmp_path / f"{to}-a") == files_of(tmp_path / f"{to}-b")
+
+
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_an_interrupted_conversion_goes_on(made, change, tmp_path, monkeypatch, to):
+    source = made("hdf5_groups").path
+    change(source, tmp_path / "whole", to, per_shard=1)
+    calls = []
+
+    def interrupt(*arguments, real, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    where = {"folder": (convert_videos, "encode_item"), "shards": (convert_videos, "encode_item"),
+             "episodes": (convert_videos.EpisodeWriter, "write"),
+             "lerobot": (convert_lerobot, "encode")}[to]  # fmt: skip
+    real = getattr(*where)
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, lambda *a, **k: interrupt(*a, real=real, **k))
+        with pytest.raises(KeyboardInterrupt):
+            change(source, tmp_path / "out", to, per_shard=1)
+    (tmp_path / "out" / ".left.123.tmp.mp4").write_bytes(b"from a killed run")
+    counts = change(source, tmp_path / "out", to, per_shard=1)
+    assert counts["written"] == 2 and counts["items"] == 3
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+    assert change(source, tmp_path / "out", to, per_shard=1)["written"] == 0
+
+
+def test_an_output_of_something_else_is_refused(made, change, tmp_path):
+    source = made("folder").path
+    change(source, tmp_path / "out", "folder")
+    with pytest.raises(ConfigError, match="is of another conversion .to was folder, is shards"):
+        change(source, tmp_path / "out", "shards")
+    (source / "f.mp4").write_bytes(b"new")
+    with pytest.raises(ConfigError, match="is of another conversion .items was 3, is 4"):
+        change(source, tmp_path / "out", "folder")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty; name a new folder"):
+        change(source, tmp_path / "full", "folder")
+    for place in (source, source / "inside", source.parent):
+        with pytest.raises(ConfigError, match="lies in the source or holds it"):
+            change(source, place, "folder")
+    with pytest.raises(ConfigError, match="to=shard: did you mean 'shards'"):
+        change(source, tmp_path / "new", "shard")
+    with pytest.raises(ConfigError, match="quality must lie"):
+        change(source, tmp_path / "new", "folder", quality=99)
+
+
+def test_a_bad_video_stops_with_its_name_and_leaves_nothing_half(made, change, tmp_path):
+    source = made("folder").path
+    (source / "a" / "c d.mp4").write_bytes(b"not a video")
+    with pytest.raises(VideoError, match="c d.mp4"):
+        change(source, tmp_path / "out", "folder", size=16)
+    assert not list((tmp_path / "out").rglob("*c d*"))
+    assert not (tmp_path / "out" / "videos.csv").exists()
+
+
+def test_names_of_members_never_lead_out(made, change, tmp_path, video):
+    from tests.worldmodel.data.formats.layouts import write_tar
+
+    data = video.read_bytes()
+    names = ["../../up.mp4", "/root/a.mp4", "a.mp4", "b/a.mp4", "c\n.mp4", 'q"uote.mp4', "A.mp4"]
+    write_tar(tmp_path / "s.tar", {name: data for name in names})
+    change(tmp_path / "s.tar", tmp_path / "deep" / "out", "folder")
+    found = files_of(tmp_path / "deep" / "out")
+    assert sum(content == data for content in found.values()) == len(names)
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("run")) == [
+        "deep", "made.mp4", "s.tar",
+    ]  # fmt: skip
+    assert len(open_catalogue(tmp_path / "deep/out/videos.csv")) == len(names)
+
+
+def test_sizes_that_differ_are_refused_by_lerobot(change, make_video, tmp_path):
+    (tmp_path / "v").mkdir()
+    for number, size in enumerate([(32, 24), (33, 47)]):
+        make_video(tmp_path / "v" / f"{number}.mp4", 6, size=(size[0] & ~1, size[1] & ~1))
+    with pytest.raises(EpisodeError, match="several sizes .* convert with size="):
+        change(tmp_path / "v", tmp_path / "out", "lerobot")
+    counts = change(tmp_path / "v", tmp_path / "sized", "lerobot", size=17)
+    assert counts["copied"] == 0
+    assert open_episodes(tmp_path / "sized")[1].frames.shape == (6, 17, 17, 3)
+
+
+def test_actions_that_cannot_be_held_are_counted(made, change, tmp_path):
+    counts = change(made("hdf5_columns").path, tmp_path / "out", "folder")
+    assert counts["actions_left_out"] == 3
+    with pytest.raises(ConfigError, match="episodes with actions keep their rate"):
+        change(made("lerobot_v3").path, tmp_path / "other", "episodes", fps=5)
+
+
+def test_tars_have_no_owner_and_no_time(made, change, tmp_path):
+    change(made("folder").path, tmp_path / "out", "shards")
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        assert {(m.mtime, m.uid, m.uname) for m in tar} == {(0, 0, "")}
