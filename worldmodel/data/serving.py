@@ -1,4 +1,4 @@
-"""What a worker process does: tasks, until its parent is gone. Its parent is `workers.py`."""
+"""What a worker process does: tasks, until its parent is gone; `workers.py` is the other side."""
 
 import contextlib
 import faulthandler
