@@ -9,6 +9,7 @@ import worldmodel as wm
 from tests.test_readme import write_video
 from tests.worldmodel.foreign import makers
 from tests.worldmodel.foreign.makers import HINTS
+from tests.worldmodel.test_action import errors
 from tests.worldmodel.toys import noise, small_model, write_dots
 from worldmodel.cli import main
 from worldmodel.errors import ShapeError
@@ -146,3 +147,18 @@ def test_actions_are_learnt_on_top_of_a_frozen_encoder_with_a_new_head(folder, t
     probed = run("probe", tmp_path, f"model={tmp_path / 'runs/train/default'}",
                  f"episodes={tmp_path / 'episodes'}", "targets=[position]")  # fmt: skip
     assert "position_r2" in probed
+
+
+@pytest.mark.slow
+def test_a_head_on_frozen_tokens_learns_what_actions_do(folder, tmp_path):
+    top = tmp_path / "dots"
+    write_dots(top / "some", episodes=30)
+    write_dots(top / "others", episodes=6, seed=1)
+    words = [f"encoder={folder}", f"episodes={top / 'some'}", "optimisation.steps=300",
+             "optimisation.learning_rate=3e-3", "batch=32", "length=4", "model.latent_width=12",
+             "model.extra_width=4", "model.action_width=48"]  # fmt: skip
+    run("train", tmp_path, *words)
+    found = errors(wm.load(tmp_path / "runs" / "train" / "default"), top / "others")
+    assert found["copy"] > 0.2  # states tell where the dot is: this is not collapse
+    assert found["right"] < 0.35 * found["copy"]
+    assert found["right"] < 0.35 * found["other"]
