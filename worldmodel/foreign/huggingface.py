@@ -1,6 +1,6 @@
 """Folders of Hugging Face's `VJEPA2Model` and `VJEPA2ForVideoClassification`, in and out.
 
-Reads and writes `config.json` and `model.safetensors`; transformers itself is not needed.
+Reads `config.json` and `model.safetensors` (or its shards) and writes them, without transformers.
 """
 
 import json
@@ -14,6 +14,7 @@ from worldmodel.foreign.building import Found, build
 from worldmodel.foreign.hints import Hints
 from worldmodel.foreign.keys import Names, Rule, block, blocks, count, layer, patches
 from worldmodel.foreign.report import KeyReport
+from worldmodel.foreign.shards import INDEX, read_shards
 from worldmodel.model import WorldModel
 
 BLOCK: Names = {
@@ -73,12 +74,15 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
         raise CheckpointError(f"{folder}: its config.json says family and heads; leave them out")
     config = read_config(folder / "config.json")
     weights = folder / "model.safetensors"
-    if not weights.is_file():
+    if (folder / INDEX).is_file() and not weights.is_file():
+        weights, tensors = folder / INDEX, read_shards(folder)
+    elif weights.is_file():
+        tensors = read_tensors(weights)
+    else:
         raise CheckpointError(
             f"{folder}: has a config.json but no model.safetensors; save the model again with "
-            "save_pretrained(folder, max_shard_size='50GB'): shards and pickles are not read"
+            "save_pretrained(folder): pickles are not read"
         )
-    tensors = read_tensors(weights)
     return build(find(config, tensors, hints, folder / "config.json"), tensors, weights)
 
 

@@ -181,7 +181,7 @@ def test_json_that_is_no_configuration(folder, text):
     refused(folder, "is not the configuration of a model", names=folder / "config.json")
 
 
-def test_weights_that_are_missing_sharded_cut_or_spoilt(folder):
+def test_weights_that_are_missing_cut_or_spoilt(folder):
     path = folder / "model.safetensors"
     tensors = load_file(path)
     key = "vjepa2.encoder.layernorm.weight"
@@ -197,6 +197,34 @@ def test_weights_that_are_missing_sharded_cut_or_spoilt(folder):
     refused(folder, "not a whole safetensors file", names=path)
     path.unlink()
     refused(folder, "no model.safetensors; save the model again")
+
+
+@pytest.fixture
+def shards(folder):
+    """The same weights in two files and an index; returns the index's path and the index."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {key: f"part-{i % 2}.safetensors" for i, key in enumerate(sorted(tensors))}
+    for name in set(places.values()):
+        save_file({key: tensors[key] for key in tensors if places[key] == name}, folder / name)
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    return path, places
+
+
+def test_shards_that_are_missing_or_not_as_their_index_says(folder, shards):
+    path, places = shards
+    key = min(places)
+    for spoilt, words, names in (
+        (places | {key: "part-1.safetensors"}, "1 keys are not as", folder / "part-0"),
+        (places | {key: "gone.safetensors"}, "no such file", folder / "gone.safetensors"),
+        (places | {key: "../part-0.safetensors"}, "files of its own folder", path),
+        (places | {key: "part-0.bin"}, "files of its own folder", path),
+        (places | {key: 3}, "is not an index of weights", path),
+        ([], "is not an index of weights", path),
+    ):
+        path.write_text(json.dumps({"weight_map": spoilt}))
+        refused(folder, words, names=names)
 
 
 def claim(path, shape, *, end):

@@ -33,6 +33,14 @@ def ours(theirs, tmp_path_factory):
     return wm.load(folder)
 
 
+def test_shards_are_read_like_one_file(theirs, ours, tmp_path):
+    theirs.save_pretrained(tmp_path, max_shard_size="200KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    again = wm.load(tmp_path)
+    for name, value in ours.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
 def count_places_on(model, grid):
     """transformers counts places on a square of its crop_size; here on the grid that there is."""
     t, h, w = grid
