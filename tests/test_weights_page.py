@@ -26,7 +26,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     weights = makers.encoder(192, 16, depth=1), makers.predictor(384, 192, depth=1)
     torch.save(makers.checkpoint(*weights), tmp_path / "vitl.pt")
     torch.save(makers.checkpoint_ac(192, 384, patch=16), tmp_path / "vjepa2-ac.pt")
-    write_video(tmp_path / "clip.mp4", frames=20, size=64)
+    write_video(tmp_path / "clip.mp4", frames=16, size=64)  # one window
     write_dots(tmp_path / "runs" / "collect" / "rooms", episodes=8, length=12)
     monkeypatch.chdir(tmp_path)
     return tmp_path

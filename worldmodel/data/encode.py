@@ -22,7 +22,7 @@ from worldmodel.data.formats.tar_members import member_file, opened
 from worldmodel.errors import VideoError
 
 _CLOCK = 90_000  # ticks a second, as MPEG counts
-_THREADS = 2  # fixed: the bytes depend on it
+_THREADS = 1  # x264 with several now and then writes other bytes for the same frames
 _CHUNK = 64  # frames decoded at a time
 Chunk = tuple[Tensor, np.ndarray]  # frames t c h w uint8, times t in seconds
 
@@ -89,7 +89,7 @@ def encode_item(item: Item, path: Path, *, opening: Opening, quality: int) -> No
 
 
 def encode(path: Path, chunks: Iterator[Chunk], *, quality: int) -> None:
-    """Write an MP4 with H.264, whole or not at all; the same bytes for the same frames.
+    """Write an MP4 with H.264, whole or not at all.
 
     Args:
         path: The file.

@@ -4,6 +4,7 @@ A file is safetensors with `frames`, `times`, optionally `actions`, and `info.<n
 carries strings. Knows nothing of environments, and nothing of folders (`episodes.py`).
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,7 +133,23 @@ def write_episode(episode: Episode, path: Path | str) -> Path:
     header = {"format_version": str(FORMAT_VERSION), **episode.metadata}
     with whole_file(path) as temporary:
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, header)
+        _order_header(temporary)
     return path
+
+
+def _order_header(path: Path) -> None:
+    """Sort the strings of a header in place: safetensors writes them in a random order.
+
+    So the same episode is the same bytes.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        entries = json.loads(file.read(size))
+        entries["__metadata__"] = dict(sorted(entries["__metadata__"].items()))
+        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        if len(text) == size:  # else the strings are escaped in another way: leave them
+            file.seek(8)
+            file.write(text)
 
 
 def read_episode(path: Path | str) -> Episode:

@@ -143,10 +143,13 @@ def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, pa
     unused = sorted(config.keys() - DEFAULTS.keys() - FIXED.keys())
     facts = [
         f"encoder: {config['num_hidden_layers']} blocks of {config['hidden_size']} numbers, "
-        f"{config['num_attention_heads']} heads; rope=vjepa2 (config.json)",
-        f"of config.json not used: {', '.join(name for name in unused if name not in TRAINING)}; "
-        f"of training only: {', '.join(name for name in unused if name in TRAINING)}",
+        f"{config['num_attention_heads']} heads; rope=vjepa2 (config.json)"
     ]
+    for what, names in (
+        ("not used of config.json", [name for name in unused if name not in TRAINING]),
+        ("of training only", [name for name in unused if name in TRAINING]),
+    ):
+        facts += [f"{what}: {', '.join(names)}"] if names else []
     return Found("Hugging Face vjepa2", description, list(rules(description)), facts=facts)
 
 

@@ -71,7 +71,7 @@ def find(family: str, parts: Parts, hints: Hints, path: Path) -> Found:
     left = dict(parts.others)
     grid: list[int] | None = None
     if family == "vjepa":
-        grid = places_grid(tensor(tensors, "pos_embed", 3, path), path)
+        grid = places_grid(tensor(tensors, "pos_embed", 3, path), "pos_embed", path)
         spec["sincos_grid"] = grid
         facts.append(f"positions: fixed sines and cosines, trained on a grid t h w = {grid}")
         left[f"{name}.pos_embed"] = FORMULA

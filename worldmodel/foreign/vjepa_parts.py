@@ -59,7 +59,8 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
     if any(isinstance(value, Tensor) for value in held.values()):
         return Parts(weights_of(held, path), "encoder", {}, {})
     order = ["ema_encoder", "target_encoder", "encoder"]
-    if any(str(key).endswith("action_encoder.weight") for key in held.get("predictor") or ()):
+    predictor = held.get("predictor", {})
+    if isinstance(predictor, Mapping) and any("action_encoder" in str(key) for key in predictor):
         order.reverse()
     names = [name for name in order if name in held]
     if not names:
@@ -133,8 +134,12 @@ def published(heads: Mapping[int, int], width: int, setting: str, path: Path) ->
     return heads[width]
 
 
-def places_grid(table: Tensor, path: Path) -> list[int]:
-    """The grid t h w whose sines and cosines the table 1 n d holds."""
+def places_grid(table: Tensor, key: str, path: Path) -> list[int]:
+    """The grid t h w whose sines and cosines the table 1 n d holds.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     _, n, width = table.shape
     for t in range(1, n + 1):
         side = round((n / t) ** 0.5)
@@ -144,6 +149,6 @@ def places_grid(table: Tensor, path: Path) -> list[int]:
         if torch.allclose(table[0].float(), formula, rtol=0, atol=EXACT):
             return [t, side, side]
     raise CheckpointError(
-        f"{path}: pos_embed is not the table of sines and cosines of V-JEPA 1 on any square grid; "
+        f"{path}: {key} is not the table of sines and cosines of V-JEPA 1 on any square grid; "
         "if the model rotates instead, say family=vjepa2"
     )

@@ -4,14 +4,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from worldmodel.errors import CheckpointError
 from worldmodel.foreign.building import Found
 from worldmodel.foreign.hints import Hints
 from worldmodel.foreign.keys import Rule, blocks, count, layer
 from worldmodel.foreign.vjepa_parts import (
     BLOCK,
+    FORMULA,
+    NEVER_READ,
     PREDICTOR_HEADS,
     ROPES,
     Parts,
+    places_grid,
     published,
     tensor,
 )
@@ -24,15 +28,15 @@ def find(
 ) -> tuple[str | None, Found]:
     """The part of our model that a predictor becomes (None if it is left out), and how."""
     tensors = parts.predictor
-    deep = "predictor_embed.0.weight" in tensors  # of several levels
-    seen = "predictor_embed.0" if deep else "predictor_embed"
+    deep = family == "vjepa2.1" and "predictor_embed.0.weight" in tensors  # of several levels
+    narrowed = "predictor_embed.2.weight" if deep else "predictor_embed.weight"
     if family == "vjepa2.1":
         taught = len(tensor(tensors, "predictor_proj.weight", 2, path))
         if not deep and taught != encoder["width"]:
             reason = f"predicts {taught} numbers of a teacher that is not in the file"
             unused = {f"predictor.{key}": reason for key in tensors}
             return None, Found(family, {}, [], unused, [f"predictor: left out, it {reason}"])
-    width = len(tensor(tensors, "predictor_embed.2.weight" if deep else f"{seen}.weight", 2, path))
+    width = len(tensor(tensors, narrowed, 2, path))
     depth = count(tensors, "predictor_blocks")
     heads = hints.predictor_heads or published(PREDICTOR_HEADS, width, "predictor_heads", path)
     spec: dict[str, Any] = {
@@ -50,10 +54,14 @@ def find(
         "sincos_grid": encoder.get("sincos_grid"),
     }  # fmt: skip
     left: dict[str, str] = {}
-    if "predictor_pos_embed" in tensors:
-        left["predictor.predictor_pos_embed"] = (
-            "made from the formula, or never read; see pos_embed"
-        )
+    if PLACES in tensors:
+        grid = spec["sincos_grid"]
+        if grid and places_grid(tensor(tensors, PLACES, 3, path), PLACES, path) != grid:
+            raise CheckpointError(
+                f"{path}: {PLACES} is not of the grid {grid} that pos_embed is of; it is not of "
+                "one model"
+            )
+        left[f"predictor.{PLACES}"] = FORMULA if grid else NEVER_READ
     for key in ("predictor_proj_context.weight", "predictor_proj_context.bias"):
         if key in tensors:
             left[f"predictor.{key}"] = "says the visible tokens again: a loss of the training only"

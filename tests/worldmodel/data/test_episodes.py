@@ -177,3 +177,11 @@ def test_numpy_of_any_kind_becomes_the_stated_types():
     episode = Episode.from_numpy(frames, np.ones((2, 1), np.float64), fps=4.0)
     assert episode.actions.dtype == torch.float32
     assert episode.times.tolist() == [0.0, 0.25, 0.5]
+
+
+def test_the_same_episode_is_the_same_bytes(tmp_path, make_episode):
+    """safetensors alone orders the strings of its header at random."""
+    episode = replace(make_episode(), metadata={k: f"{k} é\t" for k in "task seed a b c".split()})
+    written = {write_episode(episode, tmp_path / f"{i}.safetensors").read_bytes() for i in range(9)}
+    assert len(written) == 1
+    assert read_episode(tmp_path / "0.safetensors").metadata == episode.metadata

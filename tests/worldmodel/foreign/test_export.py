@@ -121,6 +121,14 @@ def test_an_export_that_fails_leaves_nothing(checkpoint, tmp_path):
         export(model=str(checkpoint), output=str(tmp_path), heads=2, predictor_heads=2)
 
 
+def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):
+    path = tmp_path / "cut.pt"
+    path.write_bytes(b"PK")
+    assert main(["export", f"model={path}", f"output={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith(f"worldmodel: {path}: not a whole PyTorch")
+
+
 def test_settings_that_say_what_the_files_say_are_refused(tmp_path):
     hf_model().save_pretrained(tmp_path / "hf")
     wm.save(small_model(), tmp_path / "ours")

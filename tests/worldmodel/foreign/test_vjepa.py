@@ -274,9 +274,27 @@ def test_an_unused_table_of_positions_is_told_from_a_used_one(tmp_path):
         read(other, tmp_path, Hints(family="vjepa", heads=2))
 
 
+def test_the_predictor_s_table_of_positions_is_checked_too(tmp_path):
+    held = makers.checkpoint_1()
+    key = "module.backbone.predictor_pos_embed"
+    for table, words in (
+        (makers.published_places(NARROW, 16, 2), r"is not of the grid \[4, 4, 4\]"),
+        (torch.rand(1, 64, NARROW), "predictor_pos_embed is not the table"),
+    ):
+        held["predictor"][key] = table
+        with pytest.raises(CheckpointError, match=words):
+            read(held, tmp_path)
+
+
+def test_v_jepa_2_ac_has_one_encoder_and_it_is_taken(tmp_path):
+    held = makers.checkpoint_ac()
+    held["target_encoder"] = {k: torch.zeros_like(v) for k, v in held["encoder"].items()}
+    model, _ = read(held, tmp_path)
+    assert model.encoder.norm.weight.any()
+
+
 def test_a_file_is_recognised_by_its_name_and_a_folder_by_its_files(tmp_path):
     assert foreign.recognise(tmp_path) is None
     assert foreign.recognise(tmp_path / "nothing.pt") is None
     (tmp_path / "config.json").write_text("{}")
     assert foreign.recognise(tmp_path) is not None
-    assert NARROW == 24

@@ -82,6 +82,11 @@ class LeRobotEpisodes(EpisodeSource):
         self._action = action if action in meta.features else None
         if self._action is None and action != "action":
             choose("action", action, list(meta.features), name=self.name)
+        if self._action is not None and self._action not in self._numbers():
+            raise EpisodeError(
+                f"{self.name}: the feature '{shown(action)}' is no row of numbers; choose another "
+                f"with action="
+            )
         self.has_actions = [self._action is not None] * len(self.places)
         self._tables: OrderedDict[str, Any] = OrderedDict()
 

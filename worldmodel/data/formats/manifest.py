@@ -7,6 +7,7 @@ paths have spaces in them; or a numpy array of paths. A comma separates too.
 import csv
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -159,6 +160,10 @@ def _array_rows(path: str) -> Iterator[tuple[int, str, int]]:
             f"{getattr(names, 'shape', '')} of {getattr(names, 'dtype', 'several')}; save the "
             f"paths, or name the format of the data"
         )
+    if names.dtype.kind == "U" and names.size and names.dtype.itemsize:
+        codes = names.view(np.dtype("u4").newbyteorder(names.dtype.byteorder))
+        if int(codes.max()) > sys.maxunicode:  # numpy makes a string of it that breaks Python
+            raise VideoError(f"{shown(path)}: holds what is no text; save the paths again")
     for number, name in enumerate(names, start=1):
         text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
         if text:
