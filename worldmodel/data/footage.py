@@ -4,8 +4,9 @@ Decides what is kept in memory and what is streamed; how is in `preload.py` and 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch.distributed
 
@@ -104,6 +105,7 @@ class VideoFiles(Reading, Footage):
     Attributes:
         path: where they are.
         format: their layout; `auto` looks.
+        reading: options of the format, for example `{camera: top}`.
         cache_mib: what fits into this, at the training's resolution, is decoded once and kept in
             memory; what does not is streamed.
         preload: True keeps all in memory however much it is, False streams.
@@ -111,6 +113,7 @@ class VideoFiles(Reading, Footage):
 
     path: str | None
     format: str = "auto"
+    reading: Mapping[str, Any] | None = None
     cache_mib: float = 2048
     preload: bool | None = None
 
@@ -120,7 +123,7 @@ class VideoFiles(Reading, Footage):
         """Decode the videos once at the training's resolution, or stream them."""
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
-        catalogue = open_catalogue(self.path, format=self.format)
+        catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {}))
         pace, streaming = self.pace(num_frames), self.streaming()
         if self.preload is not False:
             kept = preload(
@@ -145,11 +148,13 @@ class Part:
         path: where it is.
         weight: its share of the clips, in any unit.
         format: its layout; `auto` looks.
+        reading: options of the format.
     """
 
     path: str
     weight: float = 1.0
     format: str = "auto"
+    reading: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,24 +178,25 @@ class Mixture(Reading, Footage):
         parts = [source if isinstance(source, Part) else _part(source) for source in self.sources]
         catalogues = []
         for number, part in enumerate(parts, start=1):
-            catalogues.append(open_catalogue(part.path, format=part.format))
+            options = part.reading or {}
+            catalogues.append(open_catalogue(part.path, format=part.format, **options))
             progress(number, len(parts))
         weights = [part.weight for part in parts]
         return self.clips(catalogues, weights, size=size, num_frames=num_frames, on_skip=on_skip)
 
 
-def _part(fields: object) -> Part:
+def _part(given: object) -> Part:
     """A part as a configuration has it.
 
     Raises:
         ConfigError: it has other fields, or lacks its path.
     """
-    rule = "each of data.sources is {path: ..., weight: 1, format: auto}"
-    if not isinstance(fields, dict) or not set(fields) <= {"path", "weight", "format"}:
-        raise ConfigError(f"{rule}; got {fields}")
-    part = Part(**{"path": None, **fields})
+    rule = "each of data.sources is {path: ..., weight: 1, format: auto, reading: {}}"
+    if not isinstance(given, dict) or not set(given) <= {field.name for field in fields(Part)}:
+        raise ConfigError(f"{rule}; got {given}")
+    part = Part(**{"path": None, **given})
     if not isinstance(part.path, str) or not isinstance(part.weight, int | float):
-        raise ConfigError(f"{rule}; got {fields}")
+        raise ConfigError(f"{rule}; got {given}")
     return part
 
 

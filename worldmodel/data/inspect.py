@@ -1,4 +1,4 @@
-"""The verb `data`: what is in a data set (`inspect`), and is all of it well (`check`).
+"""What is in a data set (`data inspect`), and is all of it well (`data check`).
 
 `check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them.
 Both look at everything they are given, in processes that may crash or hang, list what is wrong,
@@ -6,12 +6,12 @@ and stop at nothing but an empty place.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ Pool = WorkerPool[Look | Draw, Finding | Taken]
 
 
 def examine(
-    run: "Run", *, action: str = "inspect", path: str, format: str = "auto", rows: int = 16,
+    run: "Run", *, action: str = "inspect", path: str, format: str = "auto",
+    reading: Mapping[str, Any] | None = None, rows: int = 16,
     size: int = 64, num_frames: int = 6, stride: int | None = None, fps: float | None = None,
     flip: bool = True, transforms: Transforms | None = None, workers: int = 2,
     backend: str = "auto", limits: Limits | None = None, seed: int = 0,
@@ -59,6 +60,7 @@ def examine(
         action: `inspect` or `check`.
         path: What to look at: whatever `open_catalogue` knows.
         format: Its layout; `auto` looks.
+        reading: Options of its format.
         rows: At most so many clips on the sheet, of videos evenly chosen.
         size: Side of the model's frames, in pixels.
         num_frames: Frames of a clip.
@@ -82,7 +84,7 @@ def examine(
     if rows < 1:
         raise ConfigError(f"rows must be at least 1, got {rows}")
     transforms = transforms or Plain()
-    items, findings = find_items(path, format)
+    items, findings = find_items(path, format, reading)
     opening = Opening(transforms.frame_size(size), backend, limits=limits or Limits())
     pace = Pace(num_frames, stride=stride, fps=fps)
     frames = shared_frames(min(rows, max(len(items), 1)), num_frames, transforms.frame_size(size))
@@ -106,13 +108,15 @@ def examine(
     return _count(findings)
 
 
-def find_items(path: str, format: str = "auto") -> tuple[Sequence[Item], list[Finding]]:
+def find_items(
+    path: str, format: str = "auto", reading: Mapping[str, Any] | None = None
+) -> tuple[Sequence[Item], list[Finding]]:
     """The videos of a data set, and what is wrong with the whole of it.
 
     A folder of episodes that is not complete still has episodes that can be looked at.
     """
     try:
-        return open_catalogue(path, format=format), []
+        return open_catalogue(path, format=format, **(reading or {})), []
     except EpisodeError:
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
         items = [EpisodeVideo(shown(file), file) for file in files]

@@ -80,10 +80,19 @@ class Pace:
             seconds = times[-1] - times[0] if len(times) else 0.0
             raise self.too_short(name, frames=len(times), seconds=float(seconds))
         if self.fps is not None and self.num_frames > 1:
-            chosen = np.concatenate([np.diff(self.indices(times, s)) for s in range(count)])
-            if (chosen < 1).any():
+            if self._repeats(times, count):
                 raise self.too_slow(name, rate=float(1 / np.diff(times).mean()))
         return count
+
+    def _repeats(self, times: np.ndarray, count: int) -> bool:
+        """Whether any of the first `count` clips would show a frame twice."""
+        assert self.fps is not None
+        offsets = np.arange(self.num_frames) / self.fps
+        for at in range(0, count, 4096):  # in pieces: a video may have millions of frames
+            chosen = nearest_frames(times, times[at : min(at + 4096, count), None] + offsets)
+            if (np.diff(chosen, axis=1) < 1).any():
+                return True
+        return False
 
     def _room(self, times: np.ndarray) -> int:
         """How many frames have a whole clip after them; 0 or less if none has."""

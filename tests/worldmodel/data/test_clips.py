@@ -11,6 +11,11 @@ from worldmodel.data.segments import load_arrays
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
 
+# Of `test_the_draws_stay_what_they_were`.
+VIDEOS = [2, 0, 1, 0, 0, 1]
+REDS = [[8, 11], [1, 4], [0, 0], [5, 8], [1, 4], [5, 8]]
+COLUMNS = [[7, 2], [4, 9], [0, 5], [6, 1], [8, 3], [4, 9]]
+
 
 def video(number: int, length: int = 12, height: int = 8, width: int = 8) -> MemoryVideo:
     """Red is the frame, green the row, blue the column; `number` decides the rate."""
@@ -114,3 +119,15 @@ def test_nearest_frames_on_uneven_times():
     times = np.array([0.0, 0.1, 0.4, 0.5, 1.0])
     wanted = np.array([-1.0, 0.0, 0.24, 0.26, 0.45, 0.76, 2.0])
     assert nearest_frames(times, wanted).tolist() == [0, 0, 1, 2, 2, 4, 4]
+
+
+def test_the_draws_stay_what_they_were():
+    """Published numbers rest on them: a change of any draw is a change of every result."""
+    data = ClipDataset(
+        [video(n, length=12 + n, height=8, width=10) for n in range(3)],
+        num_frames=2, stride=3, size=6, flip=True, rest_fraction=0.25,
+    )  # fmt: skip
+    clip = data.sample(5, 6, seed=11)
+    assert [int(name[-1]) for name in clip.sources] == VIDEOS
+    assert (clip.frames[:, :, 0, 0, 0] * 255).round().int().tolist() == REDS
+    assert (clip.frames[:, 0, 2, 0] * 255).round().int()[:, [0, -1]].tolist() == COLUMNS
