@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 TYPED := build/typed
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test check lint types bench docs clean
@@ -20,6 +21,7 @@ test: $(READY) ## the test suite
 
 check: lint types ## what has to be green: style, types, documents, tests with their coverage
 	$(BIN)/python docs/results/render.py --check
+	$(SITE) -d build/site
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 lint: $(READY)
@@ -34,10 +36,11 @@ types: $(READY)
 	  && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p worldmodel
 
 bench: $(READY) ## speed of the parts on this machine -> docs/results/speed-*.json
-	for part in sigreg pretrain plan render; do $(BIN)/worldmodel bench $$part || exit 1; done
+	for part in sigreg pretrain plan render encode; do $(BIN)/worldmodel bench $$part || exit 1; done
 
-docs: $(READY) ## write the tables of docs/results into the README and the documents
+docs: $(READY) ## write the tables of docs/results into the documents, build the site in site/
 	$(BIN)/python docs/results/render.py
+	$(SITE) -d site
 
 install: $(READY) ## only the set-up
 

@@ -15,6 +15,16 @@ from worldmodel.execute import run_verb
 REAL = Path(__file__).parents[1].parent / "shared" / "videos"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is exhaustive, whatever else is chosen, unless -m names it."""
+    if "exhaustive" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    items[:] = [item for item in items if item not in left_out]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with `runs/quickstart` in it: the whole story at tiny sizes, finished."""

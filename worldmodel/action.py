@@ -4,7 +4,8 @@ The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for c
 is what the head makes of one moment; see `objectives.py` for how it learns from video.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -17,7 +18,8 @@ from worldmodel.data.formats import open_episodes
 from worldmodel.data.segments import EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.model import WorldModel
-from worldmodel.objectives import Losses, moment_latents
+from worldmodel.nn.heads import moment_latents
+from worldmodel.objectives import Losses
 from worldmodel.regularisers import Regulariser
 from worldmodel.train import Learner, Optimisation, fit
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from worldmodel.run import Run
 
 Tune = Literal["none", "all"]
+_AT_ONCE = 32  # moments that an encoder without a head sees together
 
 
 class ActionLearner(Learner):
@@ -38,6 +41,8 @@ class ActionLearner(Learner):
         data: labelled episodes.
         regulariser: keeps states from collapsing while the encoder learns.
         frozen: the encoder and its head stay as they are; states are computed once.
+        new_head: with `frozen`, only the encoder stays; the head learns from its tokens, which are
+            computed once and kept in memory.
         batch, length: segments in a batch, moments in a segment.
         inverse_weight: of the inverse model's error; 0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
@@ -46,6 +51,7 @@ class ActionLearner(Learner):
     def __init__(
         self, model: WorldModel, data: EpisodeDataset, *, regulariser: Regulariser, frozen: bool,
         batch: int, length: int, inverse_weight: float, noise: float, seed: int,
+        new_head: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.model, self.data, self.regulariser, self.frozen = model, data, regulariser, frozen
@@ -53,10 +59,15 @@ class ActionLearner(Learner):
         self.inverse_weight, self.noise = inverse_weight, noise
         self.inverse = nn.Linear(2 * model.state_dim, model.action_block * model.action_dim)
         assert model.head is not None
-        self._kept = (model.encoder, model.head)
+        self.learns_states = new_head or not frozen
+        self._kept: tuple[nn.Module, ...] = (model.encoder, model.head)
+        if frozen and new_head:
+            self._kept = (model.encoder,)
         for part in self._kept:
             part.requires_grad_(not frozen)
-        self.bank = all_states(model, data) if frozen else None
+        self.bank = None
+        if frozen:
+            self.bank = all_tokens(model, data) if new_head else all_states(model, data)
 
     def train(self, mode: bool = True) -> "ActionLearner":
         """Frozen parts stay in evaluation mode."""
@@ -68,7 +79,8 @@ class ActionLearner(Learner):
 
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
-        segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
+        with self.waiting():
+            segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
         states = self._states(segments)  # b t d
         actions = segments.actions.to(states.device)
         noise = torch.randn(states.shape, generator=generator).to(states.device) * self.noise
@@ -78,11 +90,11 @@ class ActionLearner(Learner):
             "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
             "rollout": (imagined - states[:, 1:]).square().mean(),
         }
-        if not self.frozen and self.inverse_weight:
+        if self.learns_states and self.inverse_weight:
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
             error = (self.inverse(pairs) - self.model.normalise(actions)).square().mean()
             terms["inverse"] = self.inverse_weight * error
-        if self.frozen:  # states do not change: there is nothing to keep from collapsing
+        if not self.learns_states:  # states do not change: there is nothing to keep from collapsing
             return Losses(terms=terms, features=None, numbers={})
         features = rearrange(states, "b t d -> t b d")
         regularisation = self.regulariser(features, step=step)
@@ -91,12 +103,18 @@ class ActionLearner(Learner):
         return Losses(terms=terms, features=features.detach(), numbers=numbers)
 
     def _states(self, segments: Segments) -> Tensor:
+        head = self.model.head
+        assert head is not None
         if self.bank is None:
             frames = segments.clip().frames.to(self.model.device)
-            return moment_latents(*self._kept, frames)[:, :, 0]
+            return moment_latents(self.model.encoder, head, frames)[:, :, 0]
         p = self.model.tubelet_frames
         first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
-        return self.bank[first[:, None] + p * torch.arange(self.length)]
+        kept = self.bank[first[:, None] + p * torch.arange(self.length)]
+        if not self.learns_states:
+            return kept
+        tokens = rearrange(kept, "b t n d -> (b t) n d").to(self.model.device)
+        return rearrange(head(tokens), "(b t) 1 d -> b t d", b=len(kept))
 
 
 def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
@@ -120,21 +138,39 @@ def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
-    """The state of the moment that ends at each frame of all episodes: t d.
+    """The state of the moment that ends at each frame of all episodes: t d."""
+    head = model.head
+    assert head is not None
+    model.eval()
+    return torch.cat(
+        [moment_latents(model.encoder, head, moments)[:, 0, 0] for moments in _moments(model, data)]
+    )
+
+
+@torch.no_grad()
+def all_tokens(model: WorldModel, data: EpisodeDataset) -> Tensor:
+    """The tokens of the moment that ends at each frame of all episodes: t n d, in main memory."""
+    model.eval()
+    return torch.cat(
+        [
+            model.encoder(some).cpu()
+            for moments in _moments(model, data)
+            for some in moments.split(_AT_ONCE)
+        ]
+    )
+
+
+def _moments(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
+    """The moments that end at each frame, episode by episode: t i c h w.
 
     Before an episode its first frame stands still, as everywhere.
     """
     p, arrays = model.tubelet_frames, data.arrays
-    assert model.head is not None
-    model.eval()
-    states = []
     for place in arrays.slices:
         frames = arrays.frames[place]
         padded = torch.cat([frames[:1].expand(p - 1, -1, -1, -1), frames])
         tubes = rearrange(padded.unfold(0, p, 1), "t c h w i -> t i c h w")
-        frames = tubes.to(model.device).float() / 255
-        states.append(moment_latents(model.encoder, model.head, frames)[:, 0, 0])
-    return torch.cat(states)
+        yield tubes.to(model.device).float() / 255
 
 
 def train(
@@ -153,7 +189,8 @@ def train(
         optimisation: how to descend.
         encoder: a pretrained model, or the run that made it; None starts from scratch.
         model: sizes, for what is new; the encoder's own where it is pretrained.
-        tune: `none` freezes the encoder and its head, `all` goes on training them.
+        tune: `none` freezes the encoder and its head, `all` goes on training them. An encoder of
+            others has no head: a new one learns, from the tokens of the frozen encoder.
         labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
         length: moments in a segment.
@@ -183,6 +220,7 @@ def train(
     learner = ActionLearner(
         learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
         batch=batch, length=length, inverse_weight=inverse_weight, noise=noise, seed=seed,
+        new_head=pretrained is not None and pretrained.head is None,
     ).to(device)  # fmt: skip
     steps = fit(learner, run, optimisation, description="train")
     if tune == "all" or encoder is None:
@@ -191,13 +229,14 @@ def train(
     checkpoint.save(learned.eval(), run.model_folder)
     return {
         "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
+        "data_wait": learner.data_wait,
     }  # fmt: skip
 
 
 def load_pretrained(path: str) -> WorldModel:
-    """A pretrained model whose head makes states of moments."""
+    """A pretrained model whose head makes states of moments, or that has no head."""
     model = checkpoint.load(path)
-    if model.head is None or model.head.per_token:
+    if model.head is not None and model.head.per_token:
         raise ConfigError(
             f"{path}: its head makes no state of a moment; pretrain with "
             "model.latent_per_token=false"
@@ -208,15 +247,21 @@ def load_pretrained(path: str) -> WorldModel:
 def begin(
     architecture: Architecture, data: EpisodeDataset, *, pretrained: WorldModel | None
 ) -> WorldModel:
-    """A model whose action predictor is new, around a pretrained or a new encoder."""
+    """A model whose action predictor is new, around a pretrained or a new encoder.
+
+    A pretrained encoder without a head gets a new one, for frames of the data's size.
+    """
     assert data.arrays.actions is not None
-    head = architecture.head() if pretrained is None else pretrained.head
-    assert head is not None
     base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
+    head, size = base.head, base.size
+    if head is None:
+        if pretrained is not None:
+            size = data.arrays.frames.shape[-1]
+        head = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False).head()
     repeats = base.tubelet_frames
     predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
     whole = WorldModel(
-        base.encoder, size=base.size, head=head, masked_predictor=base.masked_predictor,
+        base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
         action_predictor=predictor, action_dim=data.action_dim,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)

@@ -5,9 +5,9 @@ training state is one safetensors file. Keys are matched strictly; every error n
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -44,6 +44,9 @@ def save(model: WorldModel, folder: Path | str) -> Path:
 def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
     """Read a model from its folder, from the folder of the run that made it, or its JSON file.
 
+    Models of others are read too: V-JEPA's `.pt` files and Hugging Face's V-JEPA 2 folders; see
+    docs/weights.md.
+
     Args:
         path: for example `runs/quickstart`.
         device: where the weights go.
@@ -55,10 +58,17 @@ def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
         CheckpointError: there is no model, it is of another version, truncated, foreign, or its
             keys do not fit.
     """
-    folder = _model_folder(Path(path))
-    model = _build(folder / "model.json")
-    tensors = read_tensors(folder / "model.safetensors")
-    _fit(tensors, model, folder / "model.safetensors")
+    from worldmodel import foreign  # which is built on this file
+
+    found = _own_folder(Path(path))
+    reader = foreign.recognise(Path(path)) if found is None else None
+    if reader is not None:
+        return reader(Path(path), foreign.Hints())[0].to(device).eval()
+    folder = found or _no_model(Path(path))
+    weights = folder / "model.safetensors"
+    tensors = read_tensors(weights)
+    model = _build(folder / "model.json", tensors, weights)
+    _fit(tensors, model, weights)
     return model.to(device).eval()
 
 
@@ -93,15 +103,23 @@ def read_tensors_and_header(path: Path) -> tuple[dict[str, Tensor], dict[str, st
         ) from cause
 
 
-def _model_folder(path: Path) -> Path:
+def is_own(path: Path) -> bool:
+    """Whether `path` names a model that this package has written."""
+    return _own_folder(path) is not None
+
+
+def _own_folder(path: Path) -> Path | None:
+    """The folder of a model of ours that `path` names; None if it names none."""
     path = path.parent if path.name in ("model.json", "model.safetensors") else path
-    for folder in (path, path / "model"):
-        if (folder / "model.json").is_file():
-            return folder
+    folders = (folder for folder in (path, path / "model") if (folder / "model.json").is_file())
+    return next(folders, None)
+
+
+def _no_model(path: Path) -> NoReturn:
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file, a model is a folder with model.json and model.safetensors; "
-            "pickles and other foreign files are never loaded"
+            f"{path}: is a file of no kind that is read here; a model is a folder with model.json "
+            "and model.safetensors, a V-JEPA file ends in .pt, .pth or .tar"
         )
     raise CheckpointError(
         f"{path}: holds no model (no model.json); name a run folder such as runs/quickstart, "
@@ -109,7 +127,11 @@ def _model_folder(path: Path) -> Path:
     )
 
 
-def _build(path: Path) -> WorldModel:
+def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldModel:
+    """The model that a file describes, after its sizes have been found to be those of `tensors`.
+
+    Built without memory first: a damaged number must not ask for more than the weights have.
+    """
     try:
         description = json.loads(path.read_text())
         version = description["format_version"]
@@ -118,11 +140,27 @@ def _build(path: Path) -> WorldModel:
                 f"{path}: model format {version}, this version reads {FORMAT_VERSION}; "
                 "load it with the version that wrote it"
             )
+        if any(depth > len(tensors) for depth in _depths(description)):
+            raise ValueError("more blocks than there are weights")
+        with torch.device("meta"):
+            _check_places(tensors, rebuild(description, path).state_dict(), weights)
         return rebuild(description, path)
     except _NOT_A_DESCRIPTION as cause:
         raise CheckpointError(
-            f"{path}: is not the description of a model ({cause!r}); train the model again"
+            f"{path}: is not the description of a model ({_brief(cause)}); train the model again"
         ) from cause
+
+
+def _depths(description: Any) -> Iterator[int]:
+    """Every `depth` in a description, however deep inside."""
+    if isinstance(description, dict):
+        for name, value in description.items():
+            yield from [value] if name == "depth" else _depths(value)
+
+
+def _brief(cause: BaseException) -> str:
+    text = " ".join(repr(cause).split())
+    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def rebuild(description: Mapping[str, Any], path: Path | str = "model") -> WorldModel:
@@ -139,8 +177,9 @@ def _part(
     classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], path: Path | str
 ) -> Any:
     """Build what `spec` names; only classes that are listed here can be named."""
-    arguments = {key: value for key, value in spec.items() if key != "name"}
-    return classes[_known(spec["name"], classes, path)](**arguments)
+    key = "class" if "class" in spec else "name"  # see `WorldModel.spec`
+    arguments = {word: value for word, value in spec.items() if word != key}
+    return classes[_known(spec[key], classes, path)](**arguments)
 
 
 def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
@@ -149,10 +188,20 @@ def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
     return name
 
 
-def _fit(tensors: dict[str, Tensor], module: nn.Module, path: Path) -> None:
+def _fit(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     """Put the tensors into the module; each key must have its place and each place its key."""
-    places = module.state_dict()
-    missing, extra = sorted(places.keys() - tensors), sorted(tensors.keys() - places)
+    _check_places(tensors, module.state_dict(), path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
+    module.load_state_dict(tensors, strict=True)
+
+
+def _check_places(
+    tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
+) -> None:  # fmt: skip
+    """Refuse tensors that are not those of the places, by name and shape."""
+    missing, extra = sorted(places.keys() - tensors.keys()), sorted(tensors.keys() - places.keys())
     if missing or extra:
         raise CheckpointError(
             f"{path}: does not fit its model: {len(missing)} keys missing {missing[:3]}, "
@@ -164,9 +213,6 @@ def _fit(tensors: dict[str, Tensor], module: nn.Module, path: Path) -> None:
                 f"{path}: {name} has shape {tuple(tensors[name].shape)}, the model needs "
                 f"{tuple(place.shape)}; the two files are not of one model"
             )
-        if tensors[name].is_floating_point() and not tensors[name].isfinite().all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
-    module.load_state_dict(tensors, strict=True)
 
 
 def _to_save(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

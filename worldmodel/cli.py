@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import yaml
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from worldmodel import help_text
@@ -74,8 +75,17 @@ def _run(verb: str, words: list[str]) -> int:
         return 0
     settings = settle(verb, overrides)
     if "runs_dir" not in settings:  # it makes no run: it shows something and says how it went
-        return int(instantiate(settings, _convert_="all"))
+        return _show_something(settings)
     return _execute_and_show(verb, settings)
+
+
+def _show_something(settings: dict[str, Any]) -> int:
+    try:
+        return int(instantiate(settings, _convert_="all"))
+    except InstantiationException as cause:
+        if isinstance(cause.__cause__, WorldModelError):
+            raise cause.__cause__ from cause
+        raise
 
 
 def _execute_and_show(verb: str, settings: dict[str, Any]) -> int:

@@ -16,6 +16,9 @@ class WorldModelError(Exception):
 class VideoError(WorldModelError):
     """A video, a folder of videos or a manifest cannot be read."""
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
+
 
 class EpisodeError(WorldModelError):
     """An episode file or a folder of episodes cannot be read or is inconsistent."""
@@ -39,6 +42,14 @@ class EnvError(WorldModelError):
 
 class ShapeError(WorldModelError, ValueError):
     """A tensor does not have the axes, the type or the range that its place asks for."""
+
+
+def printable(message: str) -> str:
+    """The message in one line that any terminal shows: names of files may hold anything."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode()
+        for letter in message
+    )
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

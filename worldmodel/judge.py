@@ -13,8 +13,9 @@ from worldmodel import checkpoint
 from worldmodel.data.video import read_clip, video_info
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.model import WorldModel
+from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.statistics import auroc, rate_results
-from worldmodel.surprises import copy_surprise, surprise
+from worldmodel.surprises import both, surprise
 from worldmodel.types import Clip
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def judge(
     run: "Run", *, model: str, clips: str | None = None, suite: Callable[..., Any] | None = None,
     pixel_change: Callable[[np.ndarray], np.ndarray] | None = None,
     kinds: Sequence[str] = ("teleport", "vanish", "colour"), pairs: int = 100,
-    num_frames: int = 16, fps: float | None = None, seed: int = 0, device: str = "cpu",
+    num_frames: int = 16, fps: float | None = None, window: int | None = None,
+    seen: int | None = None, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Score clips, or run a violation suite; leaves curves for the report.
 
@@ -42,6 +44,8 @@ def judge(
         pairs: of each kind.
         num_frames: frames of a clip of the suite.
         fps: frames per second that a video is read at; its own rate if None.
+        window: moments that a predictor of tokens looks at together; its own number if None.
+        seen: how many of them it sees; its own number if None.
         seed: of the suite.
         device: where to compute.
 
@@ -51,6 +55,8 @@ def judge(
         `seconds_of_max`.
     """
     learned = checkpoint.load(model, device=device)
+    if window is not None or seen is not None:
+        _watch(learned, window, seen)
     if clips is not None:
         return _score_video(run, learned, clips, fps=fps)
     if suite is None or pixel_change is None:
@@ -71,8 +77,18 @@ def judge(
                         (kind, torch.from_numpy(frames[i]), scores["model"][i], int(made.step[i]))
                     )
             bar.advance()
-    _keep(run, shown)
+    _keep(run, shown, moment_frames=learned.tubelet_frames)
     return results
+
+
+def _watch(model: WorldModel, window: int | None, seen: int | None) -> None:
+    predictor = model.masked_predictor
+    if not isinstance(predictor, TokenPredictor):
+        raise ConfigError(
+            "window and seen are for predictors of tokens, such as V-JEPA's; this model predicts "
+            "each moment from the one before it"
+        )
+    predictor.watch(window or predictor.window, seen or predictor.seen)
 
 
 def _curves(
@@ -82,8 +98,9 @@ def _curves(
     pieces: dict[str, list[Tensor]] = {"model": [], "copy": []}
     for some in torch.from_numpy(frames).split(50):
         clip = Clip.from_uint8(rearrange(some, "n t h w c -> n t c h w").contiguous())
-        pieces["model"].append(surprise(model, clip).scores)
-        pieces["copy"].append(copy_surprise(model, clip).scores)
+        learned, copied = both(model, clip)
+        pieces["model"].append(learned.scores)
+        pieces["copy"].append(copied.scores)
     return {
         **{name: torch.cat(scores) for name, scores in pieces.items()},
         "pixel": torch.from_numpy(pixel_change(frames)),
@@ -137,7 +154,8 @@ def _score_video(
     clip = read_clip(path, num_frames=count, fps=fps if slower else None, size=model.size)
     scores = surprise(model, clip)
     frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
-    _keep(run, [("video", frames, scores.scores[0], -1)], clip.times)
+    _keep(run, [("video", frames, scores.scores[0], -1)], clip.times,
+          moment_frames=p)  # fmt: skip
     return {
         "steps": scores.scores.shape[1], "mean": float(scores.scores.mean()),
         "max": float(scores.scores.max()),
@@ -146,19 +164,23 @@ def _score_video(
 
 
 def _keep(
-    run: "Run", shown: Sequence[tuple[str, Tensor, Tensor, int]], times: Tensor | None = None
-) -> None:
+    run: "Run", shown: Sequence[tuple[str, Tensor, Tensor, int]], times: Tensor | None = None, *,
+    moment_frames: int,
+) -> None:  # fmt: skip
     """What the report shows: possible and impossible clips in turn, with their curves."""
     kinds, frames, scores, steps = zip(*shown, strict=True)
     tensors = {
         "frames": torch.stack(frames),  # n t h w c, uint8
-        "scores": torch.stack(scores).float(),  # n s, of the moments from the second on
+        "scores": torch.stack(scores).float(),  # n s, of the last s moments of a clip
         "step": torch.tensor(steps[::2]),  # pairs, the first frame that differs
     }
     if times is not None:
         tensors["times"] = times  # n t, seconds
     checkpoint.save_tensors(
         tensors,
-        {"kinds": json.dumps(list(kinds[::2]) if len(kinds) > 1 else [])},
+        {
+            "kinds": json.dumps(list(kinds[::2]) if len(kinds) > 1 else []),
+            "moment_frames": str(moment_frames),
+        },
         run.folder / "examples.safetensors",
     )

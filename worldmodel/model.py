@@ -8,14 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.masks import Mask
+from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head
-from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
-from worldmodel.objectives import moment_latents, start_from
+from worldmodel.nn.foresight import Foresight, Predictor
+from worldmodel.nn.frame_predictor import FrameActionPredictor
+from worldmodel.nn.heads import Head, moment_latents
+from worldmodel.nn.predictor import ActionPredictor
+from worldmodel.nn.token_predictor import Context, TokenPredictor
 from worldmodel.types import Clip, History, Latents
 
 
@@ -28,6 +33,8 @@ class WorldModel(nn.Module):
         head: one moment's tokens -> its state, or its latents.
         masked_predictor: latents of what is hidden from what is seen; what surprise needs.
         action_predictor: next state from states and actions; what planning needs.
+        classifier: what kind of clip it is, from the encoder's tokens.
+        frame_predictor: all tokens of the next frame, from frames, states and actions.
         action_dim: numbers in one action of the environment; 0 if no actions were learnt.
     """
 
@@ -36,12 +43,15 @@ class WorldModel(nn.Module):
 
     def __init__(
         self, encoder: Encoder, *, size: int, head: Head | None = None,
-        masked_predictor: MaskedPredictor | None = None,
+        masked_predictor: Predictor | None = None,
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
+        classifier: AttentiveClassifier | None = None,
+        frame_predictor: FrameActionPredictor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
-        self.action_predictor = action_predictor
+        self.action_predictor, self.classifier = action_predictor, classifier
+        self.frame_predictor = frame_predictor
         self.size, self.action_dim = size, action_dim
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))
@@ -148,31 +158,65 @@ class WorldModel(nn.Module):
             )
         return part
 
-    def foresee(self, clip: Clip) -> tuple[Tensor, Tensor]:
-        """Predict the latents of every moment but the first from the one before it.
-
-        Each moment is encoded by itself: neither does a prediction know of later frames, nor the
-        target of more than its own.
-
-        Args:
-            clip: b t c h w, at least two moments.
-
-        Returns:
-            (predicted, came): b t m d each, of the moments from the second on.
+    def foresee(self, clip: Clip) -> Foresight:
+        """What the masked predictor foretells of a clip; how, is its own.
 
         Raises:
             ShapeError: the clip does not divide into moments, or there is nothing to predict.
         """
-        predictor, head = self._part("masked_predictor"), self._part("head")
-        steps = self.encoder.grid(clip.frames)[0]
-        if steps < 2:
-            raise ShapeError(f"a clip of {steps} moment leaves nothing to predict: take two")
-        latents = moment_latents(self.encoder, head, clip.frames.to(self.device))  # b t m d
-        before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
-        pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
-        hidden = torch.tensor([False, True], device=self.device).expand(len(pairs), -1)
-        predicted = predictor(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
-        return predicted.unflatten(0, (len(latents), steps - 1)), latents[:, 1:, :, : head.dim]
+        predictor = self._part("masked_predictor")
+        return predictor.foresee(self.encoder, self.head, clip.frames.to(self.device))
+
+    def fill_in(self, clip: Clip, mask: Mask, *, context: Context = "dropped") -> Tensor:
+        """The tokens of hidden places of a clip from those of visible ones: b q d.
+
+        Args:
+            clip: b t c h w.
+            mask: ids of what is visible and what is to be predicted.
+            context: whether the encoder sees the visible places only (`dropped`), or the whole
+                clip (`masked_after`); see `TokenPredictor.fill_in`.
+
+        Raises:
+            WorldModelError: the model has no predictor of tokens.
+        """
+        predictor = self._part("masked_predictor")
+        if not isinstance(predictor, TokenPredictor):
+            raise WorldModelError(
+                "this model's predictor fills in moments, not tokens: load a V-JEPA model"
+            )
+        mask = mask.to(self.device)
+        frames = clip.frames.to(self.device)
+        return predictor.fill_in(self.encoder, frames, mask.context, mask.targets, how=context)
+
+    def frame_tokens(self, clip: Clip) -> Tensor:
+        """The tokens of each frame seen alone, held for a tubelet, and normed: b (t h w) d.
+
+        What a frame predictor takes.
+        """
+        b, p = len(clip), self.tubelet_frames
+        frames = repeat(clip.frames.to(self.device), "b t c h w -> (b t) p c h w", p=p)
+        tokens = self.encoder(frames)
+        return rearrange(F.layer_norm(tokens, tokens.shape[-1:]), "(b t) n d -> b (t n) d", b=b)
+
+    def next_frames(self, clip: Clip, states: Tensor, actions: Tensor) -> Tensor:
+        """The tokens of the frame after each of a clip, normed: b (t h w) d.
+
+        Args:
+            clip: b t c h w.
+            states: b t s, the state at each frame, in the units of the training.
+            actions: b t a, what is done from each frame on.
+        """
+        predictor = self._part("frame_predictor")
+        _, h, w = self.encoder.grid_of(self.tubelet_frames, *clip.frames.shape[-2:])
+        grid = (clip.frames.shape[1], h, w)
+        tokens = predictor(
+            self.frame_tokens(clip), states.to(self.device), actions.to(self.device), grid
+        )
+        return F.layer_norm(tokens, tokens.shape[-1:])
+
+    def classify(self, clip: Clip) -> Tensor:
+        """A score (logit) of each class for each clip: b classes."""
+        return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
 
     def latents(self, clip: Clip) -> Tensor:
         """What the masked predictor predicts, of each moment seen alone: b t m d."""
@@ -182,19 +226,24 @@ class WorldModel(nn.Module):
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON; the weights are kept apart."""
         parts = {
-            name: {"name": type(part).__name__, **part.spec}
-            for name in PARTS
-            if (part := getattr(self, name)) is not None
+            name: _described(part) for name in PARTS if (part := getattr(self, name)) is not None
         }
-        encoder = {"name": type(self.encoder).__name__, **self.encoder.spec}
+        encoder = _described(self.encoder)
         return {
             "size": self.size, "action_dim": self.action_dim, "encoder": encoder, "parts": parts,
         }  # fmt: skip
 
 
+def _described(part: Any) -> dict[str, Any]:
+    """The part's class and arguments; the class stands under `class` where `name` is taken."""
+    return {"class" if "name" in part.spec else "name": type(part).__name__, **part.spec}
+
+
 PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
     "head": Head.registry,
-    "masked_predictor": {"MaskedPredictor": MaskedPredictor},
+    "masked_predictor": Predictor.registry,
     "action_predictor": {"ActionPredictor": ActionPredictor},
+    "classifier": {"AttentiveClassifier": AttentiveClassifier},
+    "frame_predictor": {"FrameActionPredictor": FrameActionPredictor},
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""

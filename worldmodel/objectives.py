@@ -16,8 +16,10 @@ from worldmodel.errors import ConfigError, nearest
 from worldmodel.masks import Mask, Mixture, TimeMasks
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head
+from worldmodel.nn.heads import moment_latents as moment_latents
 from worldmodel.nn.patches import Grid
-from worldmodel.nn.predictor import MaskedPredictor, nearest_seen
+from worldmodel.nn.predictor import MaskedPredictor
+from worldmodel.nn.predictor import start_from as start_from
 from worldmodel.regularisers import Regulariser
 
 Targets = Literal["live", "stopgrad", "ema"]
@@ -35,15 +37,6 @@ class Losses:
     def total(self) -> Tensor:
         """The sum of the terms."""
         return torch.stack(list(self.terms.values())).sum()
-
-
-def moment_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
-    """The latents of each moment seen alone: frames b (t i) c h w -> b t m d.
-
-    Alone, because a target or a state must not know what comes after it.
-    """
-    tubes = rearrange(frames, "b (t i) c h w -> (b t) i c h w", i=encoder.tubelet_frames)
-    return rearrange(head(encoder(tubes)), "(b t) m d -> b t m d", b=len(frames))
 
 
 def context_latents(
@@ -183,21 +176,3 @@ def seen_whole(mask: Mask, grid: Grid) -> Tensor:
     places = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
     places = places.scatter(1, mask.context, True)
     return rearrange(places, "b (t n) -> b t n", t=t).all(dim=2)
-
-
-def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
-    """What a prediction adds to: the latents of the nearest moment that is seen whole.
-
-    So a predictor that adds nothing says that nothing changes. Zero where something of every
-    moment is hidden.
-
-    Args:
-        latents: b t m d.
-        hidden: b t, bool: not all of the moment is seen.
-
-    Returns:
-        b t m d.
-    """
-    index = nearest_seen(hidden)[:, :, None, None].expand_as(latents)
-    nothing_seen = hidden.all(dim=1)[:, None, None, None]
-    return latents.gather(1, index).masked_fill(nothing_seen, 0.0)

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from worldmodel import checkpoint, diagnostics
 from worldmodel.architecture import Architecture
-from worldmodel.data.clips import ClipDataset
-from worldmodel.data.files import write_table
-from worldmodel.data.folder import Skipped
+from worldmodel.data.clips import Clips
 from worldmodel.data.footage import Footage
+from worldmodel.data.skipped import SkippedTable
+from worldmodel.data.transforms import Plain, Transforms
 from worldmodel.masks import Mixture
 from worldmodel.model import WorldModel
 from worldmodel.objectives import Losses, MaskedPrediction, Targets, moment_latents
@@ -29,19 +29,30 @@ class VideoLearner(Learner):
         clips: what is seen.
         batch: clips in a batch.
         seed: of the batches.
+        transforms: what is done to them on the device.
+        size: side of the frames after that; by default they keep theirs.
     """
 
     def __init__(
-        self, objective: MaskedPrediction, clips: ClipDataset, *, batch: int, seed: int
-    ) -> None:
+        self, objective: MaskedPrediction, clips: Clips, *, batch: int, seed: int,
+        transforms: Transforms | None = None, size: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.objective, self.clips, self.batch, self.seed = objective, clips, batch, seed
+        self.transforms, self.size = transforms or Plain(), size
+
+    def frames(self, step: int) -> Tensor:
+        """The frames of step `step`, `b t c h w`, on the model's device."""
+        with self.waiting():
+            frames = self.clips.sample(step, self.batch, seed=self.seed).frames
+        frames = frames.to(next(self.parameters()).device)
+        return self.transforms(
+            frames, size=self.size or frames.shape[-1], seed=self.seed, step=step
+        )
 
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
-        frames = self.clips.sample(step, self.batch, seed=self.seed).frames
-        device = next(self.parameters()).device
-        return self.objective(frames.to(device), step=step, generator=generator)
+        return self.objective(self.frames(step), step=step, generator=generator)
 
     def after_step(self) -> None:
         """Move the teacher, if there is one."""
@@ -50,8 +61,8 @@ class VideoLearner(Learner):
 
 def pretrain(
     run: "Run", *, data: Footage, model: Architecture, masks: Mixture, regulariser: Regulariser,
-    optimisation: Optimisation, targets: Targets = "live", num_frames: int = 6, batch: int = 96,
-    seed: int = 0, device: str = "cpu",
+    optimisation: Optimisation, transforms: Transforms | None = None, targets: Targets = "live",
+    num_frames: int = 6, batch: int = 96, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
@@ -62,6 +73,7 @@ def pretrain(
         masks: what is hidden.
         regulariser: what keeps latents from collapsing.
         optimisation: how to descend.
+        transforms: what is done to batches on the device; nothing by default.
         targets: `live`, `stopgrad` or `ema`.
         num_frames: frames of a clip.
         batch: clips in a batch.
@@ -70,43 +82,46 @@ def pretrain(
 
     Returns:
         `feature_std`, `effective_rank`, `sigreg_over_floor`, `collapsed` (on clips of a step that
-        was not trained on), `steps`, `videos`, `skipped`.
+        was not trained on), `steps`, `videos`, `skipped`, `data_wait`.
     """
+    transforms = transforms or Plain()
+    skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
-        clips, skipped = data.open(
-            size=model.size, num_frames=num_frames,
-            progress=lambda done, total: bar.update(done / total),
+        clips = data.open(
+            size=transforms.frame_size(model.size), num_frames=num_frames,
+            progress=lambda done, total: bar.update(done / total), on_skip=skipped.add,
         )  # fmt: skip
-    for bad in skipped:
-        run.say(f"skipped {bad.path}: {bad.reason}")
-    if skipped:
-        write_table(run.folder / "skipped.csv", Skipped, skipped)
+    for bad in clips.skipped:
+        skipped.add(bad)
     objective = MaskedPrediction(
         model.encoder, model.masked_predictor(), model.head(), masks=masks,
         regulariser=regulariser, targets=targets,
     )  # fmt: skip
-    learner = VideoLearner(objective, clips, batch=batch, seed=seed).to(device)
-    steps = fit(learner, run, optimisation, description="pretrain")
-    learned = WorldModel(
-        objective.encoder, size=model.size, head=objective.head,
-        masked_predictor=objective.predictor,
-    )  # fmt: skip
-    checkpoint.save(learned.eval(), run.model_folder)
-    diagnosis = health(learned, clips, batch=batch, step=steps, seed=seed)
+    learner = VideoLearner(
+        objective, clips, batch=batch, seed=seed, transforms=transforms, size=model.size
+    ).to(device)
+    try:
+        steps = fit(learner, run, optimisation, description="pretrain")
+        learned = WorldModel(
+            objective.encoder, size=model.size, head=objective.head,
+            masked_predictor=objective.predictor,
+        )  # fmt: skip
+        checkpoint.save(learned.eval(), run.model_folder)
+        diagnosis = health(learned, learner.frames(steps))
+    finally:
+        clips.close()
+        skipped.write()
     if diagnosis.alarm:
         run.say(f"ALARM: {diagnosis.alarm}")
     return {
         **diagnosis.numbers(), "collapsed": float(diagnosis.alarm is not None), "steps": steps,
-        "videos": len(clips.sources), "skipped": len(skipped),
+        "videos": clips.num_videos, "skipped": len(skipped), "data_wait": learner.data_wait,
     }  # fmt: skip
 
 
 @torch.inference_mode()
-def health(
-    model: WorldModel, clips: ClipDataset, *, batch: int, step: int, seed: int
-) -> diagnostics.Diagnosis:
-    """Signs of collapse in the latents of the batch of a step that was not trained on."""
-    frames = clips.sample(step, batch, seed=seed).frames.to(model.device)
+def health(model: WorldModel, frames: Tensor) -> diagnostics.Diagnosis:
+    """Signs of collapse in the latents of frames `b t c h w` that were not trained on."""
     assert model.head is not None
-    latents = moment_latents(model.encoder, model.head, frames)  # b t m d
+    latents = moment_latents(model.encoder, model.head, frames.to(model.device))  # b t m d
     return diagnostics.diagnose(latents.permute(1, 2, 0, 3))

@@ -21,8 +21,7 @@ from worldmodel.data.formats import open_episodes
 from worldmodel.data.segments import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
-from worldmodel.nn.heads import Head
-from worldmodel.objectives import moment_latents
+from worldmodel.nn.heads import Head, moment_latents
 
 if TYPE_CHECKING:
     from worldmodel.run import Run
@@ -88,6 +87,22 @@ def state_features(model: WorldModel, head: Head) -> Features:
     return features
 
 
+def token_features(model: WorldModel) -> Features:
+    """Features that are the mean of a moment's tokens: what an encoder without a head has."""
+
+    @torch.inference_mode()
+    def features(moments: Tensor) -> Tensor:
+        pieces = [model.encoder(some.to(model.device)).mean(dim=1) for some in moments.split(32)]
+        return torch.cat(pieces).cpu()
+
+    return features
+
+
+def features_of(model: WorldModel) -> Features:
+    """The latents of a moment, or the mean of its tokens where there is no head."""
+    return token_features(model) if model.head is None else state_features(model, model.head)
+
+
 def pixel_features(moments: Tensor) -> Tensor:
     """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
     return nn.functional.adaptive_avg_pool2d(moments.flatten(1, 2), 16).flatten(1)
@@ -122,6 +137,8 @@ def probe(
 ) -> dict[str, float]:  # fmt: skip
     """Linear read-outs of a model's state, and of what it should be compared to.
 
+    Of a model without a head, such as one that others have trained, the mean token is read.
+
     Args:
         run: where results go.
         model: a trained model, or the run that made it.
@@ -145,10 +162,10 @@ def probe(
             f"{episodes}: no info '{unknown[0]}' in all its episodes; there are "
             f"{', '.join(arrays.info)}"
         )
-    candidates = {"": state_features(learned, learned._part("head"))}
+    candidates = {"": features_of(learned)}
     if pretrained is not None:
         before = checkpoint.load(pretrained, device=device)
-        candidates["pretrained_"] = state_features(before, before._part("head"))
+        candidates["pretrained_"] = features_of(before)
     candidates["random_init_"] = untrained_features(learned, seed=seed)
     candidates["pixels_"] = pixel_features
     frames, rows, groups = moments_of(arrays, learned.tubelet_frames)
@@ -180,4 +197,4 @@ def untrained_features(model: WorldModel, *, seed: int) -> Features:
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
         newborn = checkpoint.rebuild(model.spec()).eval()
-    return state_features(newborn, newborn._part("head"))
+    return features_of(newborn)

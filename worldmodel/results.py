@@ -77,7 +77,7 @@ def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
         row for row in table["rows"]
         if not names or row["key"] in names or row["key"].startswith(inside)
     ]  # fmt: skip
-    is_speed = table["name"].startswith("speed-")  # medians of repeated measurements
+    is_speed = "seeds" not in table.get("protocol", {})  # of measurements, not of runs
     head = _SPEED_HEAD if is_speed else _HEAD
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [_speed_line(row) if is_speed else _line(row) for row in rows]

@@ -12,43 +12,44 @@ from worldmodel.types import Clip, Surprise
 
 @torch.inference_mode()
 def surprise(model: WorldModel, clip: Clip) -> Surprise:
-    """Score every moment but the first by the error of its prediction from the one before it.
+    """Score the steps of a clip by the error of their prediction from what came before them.
 
-    As Garrido et al. 2025 (arXiv:2502.11831), with three differences: a prediction looks back on
-    one moment, whose latents hold what is and how it changes; one moment is predicted at a time;
-    and the hidden frames never enter the encoder of what is seen.
+    A model of moments (`MaskedPredictor`) predicts every moment but the first from the one before
+    it. As Garrido et al. 2025 (arXiv:2502.11831), with three differences: a prediction looks back
+    on one moment, whose latents hold what is and how it changes; one moment is predicted at a time;
+    and the hidden frames never enter the encoder of what is seen. A model of tokens
+    (`TokenPredictor`) predicts the end of every window from its beginning, as they do.
 
     Args:
         model: with a masked predictor.
         clip: b t c h w, square frames of the model's size, at least two moments.
 
     Returns:
-        One score for each moment from the second on: the mean squared error of its latents, which
-        have variance one over the training data.
+        One score for each step. Of moments: the mean squared error of their latents, which have
+        variance one over the training data. Of windows: the mean absolute error of their tokens,
+        which are normed, at the time of the window's last frame.
 
     Raises:
         ShapeError: the clip is too short, or does not divide into moments.
     """
+    return both(model, clip)[0]
+
+
+@torch.inference_mode()
+def copy_surprise(model: WorldModel, clip: Clip) -> Surprise:
+    """The baseline that predicts no change: the distance from what came to what was seen last."""
+    return both(model, clip)[1]
+
+
+@torch.inference_mode()
+def both(model: WorldModel, clip: Clip) -> tuple[Surprise, Surprise]:
+    """`surprise` and `copy_surprise` for the price of one."""
     i = model.tubelet_frames
     frames = clip.frames.shape[1]
     if frames < 2 * i or frames % i:
         raise ShapeError(
             f"surprise takes clips of a multiple of {i} frames, at least {2 * i}, got {frames}"
         )
-    predicted, came = model.foresee(clip)
-    scores = (predicted - came).square().mean(dim=(2, 3))
-    return Surprise(scores.cpu(), clip.times[:, 2 * i - 1 :: i])
-
-
-@torch.inference_mode()
-def copy_surprise(model: WorldModel, clip: Clip) -> Surprise:
-    """The baseline that predicts no change: the distance from each moment's latents to the last.
-
-    Args:
-        model: with a head.
-        clip: as for `surprise`.
-    """
-    i = model.tubelet_frames
-    latents = model.latents(clip)  # b t m d
-    scores = (latents[:, 1:] - latents[:, :-1]).square().mean(dim=(2, 3))
-    return Surprise(scores.cpu(), clip.times[:, 2 * i - 1 :: i])
+    told = model.foresee(clip)
+    times = clip.times[:, told.last_frames]
+    return Surprise(told.errors().cpu(), times), Surprise(told.copy_errors().cpu(), times)

@@ -8,6 +8,8 @@ interrupted goes on exactly where its last checkpoint was.
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -71,11 +73,29 @@ class Optimisation:
 
 
 class Learner(nn.Module, ABC):
-    """Something that learns from batches; its parameters are what is trained."""
+    """Something that learns from batches; its parameters are what is trained.
+
+    Attributes:
+        waited: seconds that it has waited for data so far.
+        data_wait: after `fit`, the share of the steps' time that was spent so; of an interrupted
+            training that of its last go.
+    """
+
+    waited: float = 0.0
+    data_wait: float = 0.0
 
     @abstractmethod
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`; the batch and all randomness come from the two arguments."""
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """`with self.waiting(): ...` around what gets the data of a step."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited += time.perf_counter() - begun
 
     def after_step(self) -> None:  # noqa: B027  # most learners have nothing to do here
         """Called after each optimiser step."""
@@ -95,6 +115,7 @@ def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: 
         step, earlier = load_training(path, modules=learner, optimiser=optimiser)
         run.rewind(step)
     started = saved = time.monotonic()
+    clock = _Clock(learner)
     learner.train()
     with run.progress(o.steps, description) as bar:
         while step < o.steps:
@@ -102,17 +123,49 @@ def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: 
             progress = max(step / o.steps, elapsed / o.seconds if o.seconds else 0)
             if progress >= 1:
                 break
-            losses, norm = _step(learner, optimiser, o, step=step, progress=progress, seed=run.seed)
+            with clock.step():
+                losses, norm = _step(
+                    learner, optimiser, o, step=step, progress=progress, seed=run.seed
+                )
             step += 1
             if step % o.log_every == 0 or step == o.steps:
                 numbers = _numbers(run, losses, norm, step)
+                numbers["data_wait"] = clock.share()
                 run.log(step, **numbers, learning_rate=o.rate(progress))
             bar.update(progress * o.steps if o.seconds else step, loss=losses.total.item())
             if time.monotonic() - saved > o.save_seconds:
                 _save(path, learner, optimiser, step, earlier + time.monotonic() - started)
                 saved = time.monotonic()
     _save(path, learner, optimiser, step, earlier + time.monotonic() - started)
+    learner.data_wait = clock.whole_share()
     return step
+
+
+class _Clock:
+    """How much of the steps' time a learner spends waiting for data."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._first = self._last = learner.waited
+        self._all = self._since = 0.0  # seconds of steps: all, and since the last log line
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Around a step."""
+        begun = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - begun
+        self._all, self._since = self._all + seconds, self._since + seconds
+
+    def share(self) -> float:
+        """Of the steps since this was last asked."""
+        waited, seconds = self._learner.waited - self._last, self._since
+        self._last, self._since = self._learner.waited, 0.0
+        return waited / seconds if seconds else 0.0
+
+    def whole_share(self) -> float:
+        """Of all steps."""
+        return (self._learner.waited - self._first) / self._all if self._all else 0.0
 
 
 def _step(

@@ -1,4 +1,4 @@
-"""The values that cross rooms: `Clip`, `Latents`, `History`, `Surprise`. Frozen and self-checking.
+"""The values that cross rooms: `Clip`, `Latents`, `History`, `Surprise` ... Frozen, self-checking.
 
 A *moment* is one time step of the grid of tokens: `tubelet_frames` frames, all their tokens.
 Axes, everywhere in this project: `b` batch, `k` candidate, `t` time, `n` token, `d` width,
@@ -19,6 +19,16 @@ def _require(ok: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a clip was cut from."""
+
+    name: str  # file, shard member or episode
+    start: float  # seconds after the first frame of that
+    stride: int | None = None  # frames from one to the next, or
+    fps: float | None = None  # frames per second, as was asked for
+
+
+@dataclass(frozen=True)
 class Clip:
     """Frames of videos, equally spaced in time, with their times.
 
@@ -29,6 +39,7 @@ class Clip:
     frames: Tensor  # b t c h w, float32 in [0, 1]
     times: Tensor  # b t, float64, seconds, increasing
     sources: tuple[str, ...] = ()  # one per b: where the frames were read from; empty if unknown
+    origins: tuple[Origin, ...] = ()  # one per b: the same, to the second; empty if unknown
 
     def __post_init__(self) -> None:
         f, times = self.frames, self.times
@@ -42,10 +53,12 @@ class Clip:
             f"Clip.times must be b t = {tuple(f.shape[:2])}, got {tuple(times.shape)}",
         )
         _require(bool((times.diff(dim=1) > 0).all()), "Clip.times must increase along t")
-        _require(
-            len(self.sources) in (0, len(f)),
-            f"Clip.sources must name each of {len(f)} clips or none, got {len(self.sources)}",
-        )
+        for name in ("sources", "origins"):
+            known = len(getattr(self, name))
+            _require(
+                known in (0, len(f)),
+                f"Clip.{name} must name each of {len(f)} clips or none, got {known}",
+            )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -56,14 +69,19 @@ class Clip:
 
     @staticmethod
     def from_uint8(
-        frames: Tensor, times: Tensor | None = None, *, fps: float = 1.0, sources: tuple = ()
+        frames: Tensor,
+        times: Tensor | None = None,
+        *,
+        fps: float = 1.0,
+        sources: tuple[str, ...] = (),
+        origins: tuple[Origin, ...] = (),
     ) -> "Clip":
         """From `b t c h w` uint8 frames; without `times` they are counted at `fps`."""
         _require(frames.dtype == torch.uint8, f"expected uint8 frames, got {frames.dtype}")
         if times is None:
             count = torch.arange(frames.shape[1], dtype=torch.float64) / fps
             times = count.expand(frames.shape[0], -1)
-        return Clip(frames.float() / 255, times.to(torch.float64), sources)
+        return Clip(frames.float() / 255, times.to(torch.float64), sources, origins)
 
     @staticmethod
     def from_images(images: Tensor, num_frames: int) -> "Clip":
@@ -123,8 +141,8 @@ class History:
 class Surprise:
     """Prediction error of what was then seen, per time step; higher is more surprising."""
 
-    scores: Tensor  # b t, >= 0: mean squared error in units of the targets' variance
-    times: Tensor  # b t, float64, seconds: the last frame of the moment that was predicted
+    scores: Tensor  # b t, >= 0: mean error, in units in which the targets vary by about one
+    times: Tensor  # b t, float64, seconds: the last frame of what was predicted
 
     def __post_init__(self) -> None:
         _require(

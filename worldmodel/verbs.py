@@ -46,6 +46,10 @@ VERBS = {
         "worldmodel data check my/videos",
         words=("action", "path"),
     ),
+    "export": Verb(
+        "a model of ours or of others -> a folder that this package or transformers loads",
+        "worldmodel export model=vitl.pt format=hf output=vitl",
+    ),
     "report": Verb(
         "a run folder -> one self-contained page",
         "worldmodel report runs/quickstart",

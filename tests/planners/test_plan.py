@@ -80,11 +80,11 @@ def test_landmarks_from_episodes(tmp_path, model_folder, episodes_folder):
     settings = {
         "cost": "landmarks",
         "episodes_from": str(episodes_folder.parent),
-        "num_landmarks": 120,
+        "num_landmarks": 60,
     }
     results = run_plan(tmp_path, model_folder, floors=False, **settings)
     assert results["success"] == 1.0
-    assert results["landmarks"] == 120 and results["landmarks_joined"] > 0.8
+    assert results["landmarks"] == 60 and results["landmarks_joined"] > 0.9
     assert (tmp_path / "plan" / "landmarks.safetensors").is_file()
 
 

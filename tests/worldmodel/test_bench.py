@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from worldmodel.bench import bench, render, sigreg
+from worldmodel.bench import bench, encode, render, sigreg
 from worldmodel.bench.measure import peak_tensor_bytes, time_alternately
 from worldmodel.bench.table import Row, Table
 from worldmodel.envs.rendering import FastRenderer, choose_gl
@@ -110,6 +110,7 @@ def measure(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sigreg, "SIZES", ((32, 16),))
     monkeypatch.setattr(sigreg, "SLICES", 64)
+    monkeypatch.setattr(encode, "SHAPE", {"width": 24, "depth": 1, "heads": 2})
     return measure
 
 
@@ -119,6 +120,7 @@ def measure(tmp_path, monkeypatch):
         ("sigreg", "n32.d16.m64.speedup"),
         ("pretrain", "pretrain.clips_per_second"),
         ("plan", "plan.seconds"),
+        ("encode", "vitl.256x256x16.seconds"),
         pytest.param("render", "scene.speedup", marks=pytest.mark.slow),
     ],
 )

@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from worldmodel.checkpoint import (
     load,
     load_training,
     read_tensors_and_header,
+    rebuild,
     save,
     save_tensors,
     save_training,
@@ -195,6 +197,25 @@ def test_unknown_names(folder, change, words):
 def test_a_description_with_wrong_values(folder, change):
     change_json(folder, change)
     refused(folder, "not the description", names=folder / "model.json")
+
+
+@pytest.mark.parametrize("what", ["width", "depth", "patch"])
+def test_a_description_asks_for_no_more_memory_than_its_weights_have(folder, what):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    change_json(folder, lambda d: d["encoder"].update({what: 20_000}))
+    refused(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
+
+
+def test_loading_draws_as_many_random_numbers_as_building(folder):
+    """A seeded run that loads a model goes on as it always has."""
+    model = load(folder)
+    torch.manual_seed(0)
+    load(folder)
+    after = torch.rand(3)
+    torch.manual_seed(0)
+    rebuild(model.spec())
+    assert torch.equal(after, torch.rand(3))
 
 
 def test_keys_are_matched_strictly(folder):

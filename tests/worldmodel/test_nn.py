@@ -284,3 +284,49 @@ def test_an_architecture_fits_its_parts_together():
         seen = latents[:, None].expand(-1, 2, -1, -1)
         start = seen[..., :12]
         assert sizes.masked_predictor()(seen, hidden, start).shape == start.shape
+
+
+# Switches of other families
+
+
+def test_a_new_encoder_says_only_the_switches_that_it_has():
+    assert "rope" not in VideoViT(24, 2, heads=2, patch=8).spec
+    spec = VideoViT(24, 2, heads=2, rope="vjepa2", levels=(0, 1), norm_eps=1e-6).spec
+    assert spec["rope"] == "vjepa2" and spec["levels"] == [0, 1] and spec["norm_eps"] == 1e-6
+    assert VideoViT(**spec).spec == spec
+
+
+@pytest.mark.parametrize(
+    "switches, words",
+    [
+        ({"rope": "vjepa3"}, "no rope 'vjepa3': did you mean 'vjepa2'"),
+        ({"pixels": "imagent"}, "did you mean 'imagenet'"),
+        ({"levels": (0,)}, "must increase up to its last block, 1"),
+        ({"levels": (1, 0)}, "must increase"),
+        ({"sincos_grid": (2, 2)}, "a grid is three whole numbers"),
+        ({"tubelet_frames": 0}, "at least one frame of one pixel"),
+    ],
+)
+def test_switches_that_do_not_exist_are_refused(switches, words):
+    with pytest.raises(ConfigError, match=words):
+        VideoViT(24, 2, **{"heads": 2, "patch": 8, **switches})
+
+
+@pytest.mark.parametrize("switch", [{"rope": "vjepa2"}, {"sincos_grid": [2, 2, 2]}])
+def test_an_encoder_that_has_judged_can_still_be_trained(switch):
+    encoder = VideoViT(24, 2, heads=2, patch=8, **switch)
+    frames = noise(1, 4, 3, 16, 16)
+    with torch.inference_mode():
+        encoder(frames)
+    encoder(frames).sum().backward()
+
+
+def test_places_tell_the_families_apart():
+    """The same weights under another rope give other tokens, and no error."""
+    tokens = []
+    for rope in ("default", "vjepa2", "vjepa2.1"):
+        torch.manual_seed(0)
+        encoder = stirred(VideoViT(24, 2, heads=2, patch=8, rope=rope))
+        tokens.append(encoder(noise(1, 4, 3, 32, 32)))
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert not torch.allclose(tokens[one], tokens[other], atol=1e-3)

@@ -5,7 +5,7 @@ import torch
 
 from tests.worldmodel.toys import small, write_dots
 from worldmodel import checkpoint
-from worldmodel.data.folder import Skipped
+from worldmodel.data.clips import Skipped
 from worldmodel.data.footage import EpisodeVideos, VideoFiles
 from worldmodel.errors import ConfigError
 from worldmodel.masks import Mixture, Moments, Tubes
@@ -43,6 +43,7 @@ def test_it_learns_without_actions_and_leaves_a_model(run, dots):
     results = learn(run, dots, 60, batch=64)
     log = read_log(run.folder)
     assert len(log) == 60 and {"loss.prediction", "loss.regulariser"} < log[0].keys()
+    assert all(0 < line["data_wait"] < 1 for line in log) and 0 < results["data_wait"] < 1
     first, last = (sum(x["loss"] for x in part) for part in (log[:10], log[-10:]))
     assert last < 0.8 * first
     assert results["videos"] == 8 and results["skipped"] == 0 and results["steps"] == 60
@@ -86,8 +87,9 @@ def test_no_path_is_told_before_anything_is_trained(run):
 def test_what_was_skipped_is_listed(run, dots):
     class WithHole(EpisodeVideos):
         def open(self, **settings):
-            clips, _ = super().open(**settings)
-            return clips, [Skipped("a, b.mp4", "is empty")]
+            clips = super().open(**settings)
+            clips.skipped.append(Skipped("a, b.mp4", "is empty"))
+            return clips
 
     assert learn(run, dots, data=WithHole(dots))["skipped"] == 1
     with (run.folder / "skipped.csv").open(newline="") as file:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from worldmodel.bench.encode import bench_encode
 from worldmodel.bench.plan import bench_plan
 from worldmodel.bench.pretrain import bench_pretrain
 from worldmodel.bench.render import bench_render
 from worldmodel.bench.sigreg import bench_sigreg
 from worldmodel.run import Run
 
-Part = Literal["sigreg", "pretrain", "plan", "render"]
+Part = Literal["sigreg", "pretrain", "plan", "render", "encode"]
 
 
 def bench(
@@ -33,7 +34,8 @@ def bench(
 
     Args:
         run: the run that keeps the numbers.
-        what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world).
+        what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world),
+            encode (a clip, by a ViT-L).
         repeats: measurements of each number; their median and quartiles are reported.
         device: where tensors live.
         results_dir: the tables that the documentation shows; ignored where there is no such folder.
@@ -51,7 +53,7 @@ def bench(
         prepare_rendering()
         table = bench_render(make_renderer, repeats=repeats)
     else:
-        part = {"sigreg": bench_sigreg, "pretrain": bench_pretrain}[what]
+        part = {"sigreg": bench_sigreg, "pretrain": bench_pretrain, "encode": bench_encode}[what]
         table = part(repeats=repeats, device=device)
     folders = [run.folder] + [Path(results_dir)] * Path(results_dir).is_dir()
     for folder in folders:

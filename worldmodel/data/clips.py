@@ -4,7 +4,9 @@ Knows `VideoSource`, not where its frames come from: files are in `folder.py`, e
 of `EpisodeArrays`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,8 +15,38 @@ from torch import Tensor
 from worldmodel.data.catalogue import VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.data.segments import EpisodeArrays
-from worldmodel.errors import ConfigError, VideoError
-from worldmodel.types import Clip
+from worldmodel.errors import ConfigError, EpisodeError, VideoError
+from worldmodel.types import Clip, Origin
+
+BAD = (VideoError, EpisodeError)  # what says that a video, or an episode as a video, is bad
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A video that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+class Clips(ABC):
+    """Batches of clips, each a function of `(seed, step)` alone: nothing to save or resume.
+
+    Attributes:
+        num_videos: How many videos they are drawn from; those that turn out to be bad are in it
+            until they do.
+        skipped: Those that were left out so far.
+    """
+
+    num_videos: int
+    skipped: list[Skipped]
+
+    @abstractmethod
+    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
+        """`batch` clips, float32 in [0, 1]."""
+
+    def close(self) -> None:  # noqa: B027  # what is in memory has nothing to close
+        """Let go of files and processes."""
 
 
 class MemoryVideo(VideoSource):
@@ -55,8 +87,8 @@ def episode_videos(arrays: EpisodeArrays) -> list[VideoSource]:
     ]
 
 
-class ClipDataset:
-    """Clips of videos, each batch a function of `(seed, step)` alone: nothing to save or resume.
+class ClipDataset(Clips):
+    """Clips of videos whose frames are at hand.
 
     Every video is equally likely, whatever its length, and every start in it. The square crop and
     the flip are the same for all frames of a clip.
@@ -70,6 +102,7 @@ class ClipDataset:
         flip: Mirror half of the clips left to right.
         rest_fraction: Share of the clips that begin with the video's first frame shown twice, as
             an agent sees a world that has just been reset.
+        skipped: What was left out of `sources`, to be told.
     """
 
     def __init__(
@@ -82,11 +115,14 @@ class ClipDataset:
         size: int | None = None,
         flip: bool = False,
         rest_fraction: float = 0.0,
+        skipped: Sequence[Skipped] = (),
     ) -> None:
         if len(sources) == 0:
             raise VideoError("no videos to draw clips from; check the folder or the manifest")
         self.pace = Pace(num_frames, stride=stride, fps=fps)
         self.sources = list(sources)
+        self.num_videos = len(self.sources)
+        self.skipped = list(skipped)
         self.flip = flip
         self.rest_fraction = rest_fraction
         self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
@@ -102,13 +138,14 @@ class ClipDataset:
 
     def sample(self, step: int, batch: int, *, seed: int) -> Clip:
         """`batch` clips, float32 in [0, 1]."""
-        frames, times, names = self.sample_uint8(step, batch, seed=seed)
-        return Clip.from_uint8(frames, times, sources=names)
+        frames, times, origins = self.sample_uint8(step, batch, seed=seed)
+        names = tuple(origin.name for origin in origins)
+        return Clip.from_uint8(frames, times, sources=names, origins=origins)
 
     def sample_uint8(
         self, step: int, batch: int, *, seed: int
-    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the names."""
+    ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
+        """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
         random = np.random.default_rng((seed, step))
         videos = random.integers(len(self.sources), size=batch)
         starts = random.integers(self._starts[videos])
@@ -119,9 +156,11 @@ class ClipDataset:
             (batch, self.pace.num_frames, 3, self.size, self.size), dtype=torch.uint8
         )
         times = torch.empty((batch, self.pace.num_frames), dtype=torch.float64)
+        origins = []
         for b, video in enumerate(videos):
             indices = self.pace.indices(self._times[video], 0 if rests[b] else int(starts[b]))
             seen = self._times[video][indices]
+            origins.append(origin_of(self.sources[video].name, seen[0], self.pace))
             if rests[b]:
                 indices = np.concatenate([indices[:1], indices[:-1]])
                 seen = np.concatenate([2 * seen[:1] - seen[1:2], seen[:-1]])
@@ -129,4 +168,9 @@ class ClipDataset:
             picture = self.sources[video].read(indices)[..., y : y + self.size, x : x + self.size]
             frames[b] = picture.flip(-1) if flips[b] else picture
             times[b] = torch.from_numpy(seen)
-        return frames, times, tuple(self.sources[video].name for video in videos)
+        return frames, times, tuple(origins)
+
+
+def origin_of(name: str, start: float, pace: Pace) -> Origin:
+    """Where a clip at this pace was cut from."""
+    return Origin(name, float(start), None if pace.fps else pace.stride, pace.fps)

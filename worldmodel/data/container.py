@@ -94,20 +94,18 @@ def opened(
     media: Media, *, stream: int | None, limits: Limits
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its video stream, closed at the end; what FFmpeg says becomes a `VideoError`."""
-    with said_in_one_line(media.name, limits):
+    with said_in_one_line(media.name):
         container, video = open_container(media, stream=stream, limits=limits)
         with container:
             yield container, video
 
 
 @contextmanager
-def said_in_one_line(name: str, limits: Limits) -> Iterator[None]:
+def said_in_one_line(name: str) -> Iterator[None]:
     """Turn what PyAV raises inside into a `VideoError`."""
     try:
         yield
     except av.FFmpegError as cause:
-        if "max_pixels" in str(cause):
-            raise too_large(name, "its frames", limits) from cause
         raise VideoError(
             f"{name}: cannot be decoded ({cause.strerror}): truncated, damaged or not a video; "
             f"{REMEDY}"
@@ -126,22 +124,27 @@ def open_container(
     claimed = claimed_samples(media)
     if claimed > limits.frames:
         raise too_many(media.name, claimed, limits)
+    # FFmpeg counts pixels with their padding; frames are counted again as they come.
+    most = str(limits.pixels + limits.pixels // 8 + 2**20)
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _FORMATS,
-        "max_pixels": str(limits.pixels),
+        "max_pixels": most,
     }
     container = av.open(
         media.argument(), options=options, metadata_errors="replace", timeout=limits.seconds
     )
     try:
         video = _choose(media.name, container, stream)
-        if video.height * video.width > limits.pixels:
-            size = f"{video.width}x{video.height} pixels"
-            raise too_large(media.name, f"frames of {size}", limits)
+        if video.height * video.width == 0:
+            raise VideoError(
+                f"{media.name}: does not say how large its frames are, or more than the limit of "
+                f"{limits.pixels} pixels; {REMEDY}, or raise limits.pixels"
+            )
+        require_size(media.name, video.height, video.width, limits)
         if video.frames > limits.frames:
             raise too_many(media.name, video.frames, limits)
-        video.codec_context.options = {"max_pixels": str(limits.pixels)}
+        video.codec_context.options = {"max_pixels": most}
         for other in container.streams:
             if other is not video:
                 other.discard = Discard.all
@@ -163,12 +166,17 @@ def _choose(name: str, container: InputContainer, stream: int | None) -> VideoSt
     return chosen
 
 
-def too_large(name: str, what: str, limits: Limits) -> VideoError:
-    """The error for frames with too many pixels."""
-    return VideoError(
-        f"{name}: {what} are more than the limit of {limits.pixels} pixels; raise limits.pixels "
-        f"if the file is to be trusted"
-    )
+def require_size(name: str, height: int, width: int, limits: Limits) -> None:
+    """Refuse frames that are too large.
+
+    Raises:
+        VideoError: they have more pixels than `limits` allow.
+    """
+    if height * width > limits.pixels:
+        raise VideoError(
+            f"{name}: has frames of {width}x{height}, more than the limit of {limits.pixels} "
+            f"pixels; raise limits.pixels if the file is to be trusted"
+        )
 
 
 def too_many(name: str, frames: int, limits: Limits) -> VideoError:

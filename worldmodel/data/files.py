@@ -59,8 +59,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_table(path: Path, of: type, rows: Sequence[Any]) -> None:
-    """Write instances of the dataclass `of` as CSV, one line each below their field names."""
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(of)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    """Write instances of the dataclass `of` as CSV, one line each below their field names.
+
+    Names of files need not be text: their bytes are written as they are.
+    """
+    with whole_file(path) as temporary:
+        file = temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+        with file:
+            writer = csv.DictWriter(file, [field.name for field in fields(of)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)

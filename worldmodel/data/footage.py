@@ -1,16 +1,26 @@
-"""What a training on video reads, named in a configuration: video files, or episodes as videos."""
+"""What a training on video reads, named in a configuration: videos, mixtures, or episodes.
+
+Decides what is kept in memory and what is streamed; how is in `preload.py` and `loader.py`.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from worldmodel.data.clips import ClipDataset, episode_videos
+import torch.distributed
+
+from worldmodel.data.catalogue import Catalogue, Limits, Opening
+from worldmodel.data.clips import ClipDataset, Clips, Skipped, episode_videos
 from worldmodel.data.episodes import Episodes
-from worldmodel.data.folder import Skipped, VideoFolder
+from worldmodel.data.formats import open_catalogue
+from worldmodel.data.loader import ClipStream, Streaming
+from worldmodel.data.pace import Pace
+from worldmodel.data.preload import preload
 from worldmodel.data.segments import load_arrays
 from worldmodel.errors import ConfigError
 
 Progress = Callable[[int, int], None]
+Tell = Callable[[Skipped], None]
 
 
 class Footage(ABC):
@@ -18,40 +28,170 @@ class Footage(ABC):
 
     @abstractmethod
     def open(
-        self, *, size: int, num_frames: int, progress: Progress
-    ) -> tuple[ClipDataset, list[Skipped]]:
-        """Read what there is; returns the clips and what was left out.
+        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
+    ) -> Clips:
+        """Read what there is, or make ready to.
 
         Args:
             size: side of the square frames in pixels.
             num_frames: frames of a clip.
             progress: called with the number of videos read so far and of all.
+            on_skip: called with each video that is left out after this has returned; those that
+                were left out before are in `Clips.skipped`.
         """
 
 
-@dataclass(frozen=True)
-class VideoFiles(Footage):
-    """Videos of a folder, a manifest or one file; see `VideoFolder`."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How videos become clips, wherever they lie; what `VideoFiles` and `Mixture` share.
 
-    path: str | None
+    Attributes:
+        stride: frames from one frame of a clip to the next. Give `stride` or `fps`.
+        fps: frames per second of the clips: the nearest in time are taken.
+        flip: mirror half of the clips left to right.
+        on_bad_video: `error` stops at the first bad video, `skip` lists it and goes on.
+        workers: processes that decode; 0 decodes in the training's own, unguarded.
+        ahead: batches that are decoded ahead of time where videos are streamed.
+        clips_per_video: clips taken at each visit of a video that is streamed.
+        backend: the decoder, or `auto`.
+        stream: number of the video stream; None takes the one that FFmpeg calls best.
+        limits: what a file may claim before it is refused.
+    """
+
     stride: int | None = None
     fps: float | None = None
     flip: bool = True
     on_bad_video: str = "error"
+    workers: int = 2
+    ahead: int = 2
+    clips_per_video: int = 1
+    backend: str = "auto"
+    stream: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def pace(self, num_frames: int) -> Pace:
+        """Which frames make a clip."""
+        return Pace(num_frames, stride=self.stride, fps=self.fps)
+
+    def opening(self, size: int | None) -> Opening:
+        """How videos are opened."""
+        return Opening(size, self.backend, self.stream, self.limits)
+
+    def streaming(self) -> Streaming:
+        """How clips are streamed; in a distributed training each rank takes its share."""
+        rank, world = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return Streaming(
+            self.workers, self.ahead, self.clips_per_video, self.on_bad_video, rank, world
+        )
+
+    def clips(
+        self, catalogues: Sequence[Catalogue], weights: Sequence[float] | None, *, size: int,
+        num_frames: int, on_skip: Tell | None,
+    ) -> ClipStream:  # fmt: skip
+        """A stream of clips from data sets."""
+        return ClipStream(
+            catalogues, weights=weights, pace=self.pace(num_frames), size=size, flip=self.flip,
+            opening=self.opening(size), streaming=self.streaming(), on_skip=on_skip,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VideoFiles(Reading, Footage):
+    """Videos of a folder, a manifest, shards, ...: whatever `open_catalogue` knows.
+
+    Attributes:
+        path: where they are.
+        format: their layout; `auto` looks.
+        cache_mib: what fits into this, at the training's resolution, is decoded once and kept in
+            memory; what does not is streamed.
+        preload: True keeps all in memory however much it is, False streams.
+    """
+
+    path: str | None
+    format: str = "auto"
     cache_mib: float = 2048
+    preload: bool | None = None
 
     def open(
-        self, *, size: int, num_frames: int, progress: Progress
-    ) -> tuple[ClipDataset, list[Skipped]]:
-        """Decode the videos once at the training's resolution."""
+        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
+    ) -> Clips:
+        """Decode the videos once at the training's resolution, or stream them."""
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
-        folder = VideoFolder(
-            self.path, size=size, num_frames=num_frames, stride=self.stride,
-            fps=self.fps, on_bad_video=self.on_bad_video,
-            cache_mib=self.cache_mib, progress=progress,
-        )  # fmt: skip
-        return folder.clips(flip=self.flip), folder.skipped
+        catalogue = open_catalogue(self.path, format=self.format)
+        pace, streaming = self.pace(num_frames), self.streaming()
+        if self.preload is not False:
+            kept = preload(
+                catalogue, pace=pace, opening=self.opening(size), streaming=streaming,
+                room=None if self.preload else int(self.cache_mib * 2**20), progress=progress,
+            )  # fmt: skip
+            if kept is not None:
+                videos, skipped = kept
+                return ClipDataset(
+                    videos, num_frames=num_frames, stride=self.stride, fps=self.fps, size=size,
+                    flip=self.flip, skipped=skipped,
+                )  # fmt: skip
+        progress(len(catalogue), len(catalogue))
+        return self.clips([catalogue], None, size=size, num_frames=num_frames, on_skip=on_skip)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data set in a mixture.
+
+    Attributes:
+        path: where it is.
+        weight: its share of the clips, in any unit.
+        format: its layout; `auto` looks.
+    """
+
+    path: str
+    weight: float = 1.0
+    format: str = "auto"
+
+
+@dataclass(frozen=True)
+class Mixture(Reading, Footage):
+    """Several data sets of videos, each with its share of the clips; always streamed.
+
+    Attributes:
+        sources: `Part`s, or mappings with their fields.
+    """
+
+    sources: Sequence[Part | dict]
+
+    def open(
+        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
+    ) -> Clips:
+        """List the data sets; videos are opened when they are drawn."""
+        if not self.sources:
+            raise ConfigError(
+                "data.sources names no data set: data.sources=[{path: my/videos, weight: 1}, ...]"
+            )
+        parts = [source if isinstance(source, Part) else _part(source) for source in self.sources]
+        catalogues = []
+        for number, part in enumerate(parts, start=1):
+            catalogues.append(open_catalogue(part.path, format=part.format))
+            progress(number, len(parts))
+        weights = [part.weight for part in parts]
+        return self.clips(catalogues, weights, size=size, num_frames=num_frames, on_skip=on_skip)
+
+
+def _part(fields: object) -> Part:
+    """A part as a configuration has it.
+
+    Raises:
+        ConfigError: it has other fields, or lacks its path.
+    """
+    rule = "each of data.sources is {path: ..., weight: 1, format: auto}"
+    if not isinstance(fields, dict) or not set(fields) <= {"path", "weight", "format"}:
+        raise ConfigError(f"{rule}; got {fields}")
+    part = Part(**{"path": None, **fields})
+    if not isinstance(part.path, str) or not isinstance(part.weight, int | float):
+        raise ConfigError(f"{rule}; got {fields}")
+    return part
 
 
 @dataclass(frozen=True)
@@ -63,16 +203,15 @@ class EpisodeVideos(Footage):
     rest_fraction: float = 0.1
 
     def open(
-        self, *, size: int, num_frames: int, progress: Progress
-    ) -> tuple[ClipDataset, list[Skipped]]:
+        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
+    ) -> Clips:
         """Read the episodes into memory."""
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of episodes, data.path=runs/...")
         episodes = Episodes(self.path)
         sources = episode_videos(load_arrays(episodes))
         progress(len(episodes), len(episodes))
-        clips = ClipDataset(
+        return ClipDataset(
             sources, num_frames=num_frames, stride=self.stride, size=size,
             rest_fraction=self.rest_fraction,
         )  # fmt: skip
-        return clips, []

@@ -1,161 +1,198 @@
-"""The verb `data`: what is in videos or episodes (`inspect`), and is all of it well (`check`).
+"""The verb `data`: what is in a data set (`inspect`), and is all of it well (`check`).
 
-`check` decodes every frame; `inspect` reads headers and a few pictures. Both look at everything
-they are given, list what is wrong, and stop at nothing but an empty place.
+`check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them.
+Both look at everything they are given, in processes that may crash or hang, list what is wrong,
+and stop at nothing but an empty place.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from einops import rearrange
 from rich.console import Console
 from rich.table import Table
 
-from worldmodel.data.episodes import Episode, read_episode, read_folder_info
+from worldmodel.data.catalogue import Item, Limits, Opening
+from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
+from worldmodel.data.episodes import read_folder_info
 from worldmodel.data.files import write_table
-from worldmodel.data.folder import find_videos
+from worldmodel.data.formats import open_catalogue
+from worldmodel.data.formats.episodes import EpisodeVideo
+from worldmodel.data.formats.listing import shown
+from worldmodel.data.look import Finding, Look, Looker
+from worldmodel.data.pace import Pace
 from worldmodel.data.sheet import Strip, write_sheet
-from worldmodel.data.video import decode, to_rgb, video_info
-from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
+from worldmodel.data.transforms import Plain, Transforms
+from worldmodel.data.workers import WorkerPool
+from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError, nearest
 
 if TYPE_CHECKING:
     from worldmodel.run import Run
 
 ACTIONS = ("check", "inspect")
 _TABLE_ROWS = 40
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found about one file."""
-
-    path: str
-    codec: str = ""  # of episodes: "episode", and "with actions" where it has them
-    width: int = 0  # pixels
-    height: int = 0
-    frames: int = 0
-    seconds: float = 0.0
-    problem: str = ""  # one line; empty where all is well
+_BAD_ROWS = 100
+Pool = WorkerPool[Look | Draw, Finding | Taken]
 
 
 def examine(
-    run: "Run", *, action: str = "inspect", path: str, rows: int = 16, columns: int = 8
-) -> dict[str, float]:
-    """Look at a video, a folder or manifest of videos, an episode or a folder of episodes.
+    run: "Run", *, action: str = "inspect", path: str, format: str = "auto", rows: int = 16,
+    size: int = 64, num_frames: int = 6, stride: int | None = None, fps: float | None = None,
+    flip: bool = True, transforms: Transforms | None = None, workers: int = 2,
+    backend: str = "auto", limits: Limits | None = None, seed: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """Look at a data set of videos or episodes.
 
-    Writes `files.csv` with a line per file, `problems.csv` with those that are not well, and,
-    for `inspect`, the pictures as `sheet.png`.
+    Writes `files.csv` with a line per video, `problems.csv` with those that are not well, and,
+    for `inspect`, `sheet.png`: a clip of each of some videos as a training with the same settings
+    sees it, after crop, flip and transforms.
 
     Args:
         run: Where the files go and progress is shown.
         action: `inspect` or `check`.
-        path: What to look at.
-        rows: At most so many files on the sheet, evenly chosen.
-        columns: Pictures of each.
+        path: What to look at: whatever `open_catalogue` knows.
+        format: Its layout; `auto` looks.
+        rows: At most so many clips on the sheet, of videos evenly chosen.
+        size: Side of the model's frames, in pixels.
+        num_frames: Frames of a clip.
+        stride: Frames from one frame of a clip to the next. Give `stride` or `fps`.
+        fps: Frames per second of a clip.
+        flip: Mirror half of the clips left to right.
+        transforms: What is done to batches.
+        workers: Processes that read; 0 reads here, unguarded.
+        backend: The decoder, or `auto`.
+        limits: What a file may claim before it is refused.
+        seed: Of the clips on the sheet.
 
     Returns:
-        Counts; `problems` is the number of files that cannot be used.
+        Counts; `problems` is the number of videos that cannot be used.
 
     Raises:
         WorldModelError: there is nothing to look at, or nothing that `inspect` can read.
     """
     if action not in ACTIONS:
         raise ConfigError(f"no action '{action}' for data: {nearest(action, ACTIONS)}")
-    if rows < 1 or columns < 1:
-        raise ConfigError(f"rows and columns must be at least 1, got {rows} and {columns}")
-    files, findings = find_files(Path(path))
-    with run.progress(len(files), action) as bar:
-        for file in files:
-            findings.append(look_at(file, whole=action == "check"))
-            bar.advance(1)
-    bad = [finding for finding in findings if finding.problem]
-    write_table(run.folder / "files.csv", Finding, findings)
-    write_table(run.folder / "problems.csv", Finding, bad)
-    for line in [*_table(findings).splitlines(), *(f"bad  {finding.problem}" for finding in bad)]:
-        run.say(line)
-    if action == "inspect":
-        good = [Path(finding.path) for finding in findings if not finding.problem]
-        if not good:
-            kind = VideoError if any(f.suffix != ".safetensors" for f in files) else EpisodeError
-            raise kind(f"{path}: nothing in it can be read; the first: {bad[0].problem}")
-        chosen = np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int)
-        strips = [strip_of(good[i], columns) for i in chosen]
-        run.say(f"sheet: {write_sheet(strips, run.folder / 'sheet.png')}")
+    if rows < 1:
+        raise ConfigError(f"rows must be at least 1, got {rows}")
+    transforms = transforms or Plain()
+    items, findings = find_items(path, format)
+    opening = Opening(transforms.frame_size(size), backend, limits=limits or Limits())
+    pace = Pace(num_frames, stride=stride, fps=fps)
+    frames = shared_frames(min(rows, max(len(items), 1)), num_frames, transforms.frame_size(size))
+    clips = ClipReader(
+        frames, pace=pace, size=transforms.frame_size(size), flip=flip, opening=opening
+    )
+    pool = Pool(Looker(opening, clips), workers=workers, seconds=opening.limits.seconds)
+    with pool, closing(clips):
+        findings += _look_at_all(run, pool, items, action)
+        bad = _report(run, findings)
+        if action == "inspect":
+            good = _good_items(items, findings)
+            if not good:
+                kind = EpisodeError if _are_episodes(items) else VideoError
+                raise kind(f"{shown(path)}: nothing in it can be read; the first: {bad[0].problem}")
+            chosen = np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int)
+            strips = _strips(pool, [good[i] for i in chosen], seed=seed)
+            pictures = transforms(frames.float() / 255, size=size, seed=seed, step=0)
+            sheet = write_sheet(_drawn(strips, pictures), run.folder / "sheet.png")
+            run.say(f"sheet: {sheet}")
     return _count(findings)
 
 
-def find_files(path: Path) -> tuple[list[Path], list[Finding]]:
-    """The files that a path stands for, and what is wrong with the folder itself."""
-    if path.suffix == ".safetensors" and not path.is_dir():
-        return [path], []
-    if not path.is_dir() or not (
-        (path / "episodes.json").exists() or any(path.glob("*.safetensors"))
-    ):
-        return find_videos(path), []
-    problems = []
+def find_items(path: str, format: str = "auto") -> tuple[Sequence[Item], list[Finding]]:
+    """The videos of a data set, and what is wrong with the whole of it.
+
+    A folder of episodes that is not complete still has episodes that can be looked at.
+    """
     try:
-        read_folder_info(path)
-    except EpisodeError as error:
-        problems.append(Finding(str(path), problem=str(error)))
-    return sorted(path.glob("*.safetensors")), problems
+        return open_catalogue(path, format=format), []
+    except EpisodeError:
+        files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
+        items = [EpisodeVideo(shown(file), file) for file in files]
+        try:
+            read_folder_info(Path(path))
+        except EpisodeError as of_folder:
+            return items, [Finding(shown(path), problem=str(of_folder))]
+        if not items:
+            raise
+        # The folder is well: what was refused is one of its episodes, and will be found.
+        return items, []
 
 
-def look_at(path: Path, *, whole: bool) -> Finding:
-    """What is in a file and whether it is well; `whole` reads all of a video."""
-    try:
-        if path.suffix == ".safetensors":
-            return _look_at_episode(read_episode(path))
-        info = video_info(path)
-        frames, seconds = info.frames, info.duration
-        if whole:
-            frames = sum(1 for _ in decode(path))
-        return Finding(str(path), info.codec, info.width, info.height, frames, seconds)
-    except (VideoError, EpisodeError) as error:
-        return Finding(str(path), problem=str(error))
+def _look_at_all(run: "Run", pool: Pool, items: Sequence[Item], action: str) -> list[Finding]:
+    findings = []
+    tasks = (Look(item, whole=action == "check") for item in items)
+    with run.progress(len(items), action) as bar:
+        for task, future in pool.each(tasks, ahead=8 * max(pool.workers, 1)):
+            try:
+                found = future.result()
+                assert isinstance(found, Finding)
+                findings.append(found)
+            except WorldModelError as error:
+                if isinstance(error, ConfigError):
+                    raise  # not the file's fault
+                findings.append(Finding(task.name, problem=str(error)))
+            bar.advance(1)
+    return findings
 
 
-def strip_of(path: Path, columns: int) -> Strip:
-    """Pictures from all over a file; fewer where it cannot be read to its end."""
-    if path.suffix == ".safetensors":
-        episode = read_episode(path)
-        chosen = _spread(len(episode), columns)
-        kind = "video only" if episode.actions is None else f"{len(episode.actions)} actions"
-        return Strip(
-            f"{path.name}   {len(episode)} frames, {kind}",
-            [episode.frames[i].numpy() for i in chosen],
-            episode.times[chosen].tolist(),
+def _good_items(items: Sequence[Item], findings: Sequence[Finding]) -> list[tuple[Item, Finding]]:
+    own = findings[len(findings) - len(items) :]  # those before are of the whole
+    return [(item, f) for item, f in zip(items, own, strict=True) if not f.problem]
+
+
+def _are_episodes(items: Sequence[Item]) -> bool:
+    return all(isinstance(item, EpisodeVideo) for item in items)
+
+
+def _strips(pool: Pool, chosen: Sequence[tuple[Item, Finding]], *, seed: int) -> list[Strip]:
+    """Captions and times of a clip of each, whose frames are then in the buffer.
+
+    A video that no clip can be taken of has no times, and the reason as its caption.
+    """
+    draws = (Draw(item, seed, row, 1, row) for row, (item, _) in enumerate(chosen))
+    strips = []
+    for (_, found), (_, future) in zip(chosen, pool.each(draws), strict=True):
+        error = future.exception()
+        if isinstance(error, WorldModelError) and not isinstance(error, ConfigError):
+            strips.append(Strip(str(error), [], []))
+            continue
+        taken = future.result()
+        assert isinstance(taken, Taken)
+        caption = (
+            f"{taken.origins[0].name}   {found.codec} {found.width}x{found.height}, "
+            f"{found.frames} frames, {found.seconds:.1f} s"
         )
-    info = video_info(path)
-    chosen = _spread(info.frames, columns)
-    strip = Strip(
-        f"{path.name}   {info.codec} {info.width}x{info.height}, {info.frames} frames, "
-        f"{info.duration:.1f} s",
-        [],
-        [],
-    )
-    # What is wrong with the rest of the file is for `check` to say.
-    with suppress(VideoError):
-        for number, (time, frame) in enumerate(decode(path)):
-            if number in chosen:
-                strip.pictures.append(to_rgb(frame, min(96, info.height, info.width)))
-                strip.times.append(time)
-    return strip
+        strips.append(Strip(caption, [], taken.times[0].tolist()))
+    return strips
 
 
-def _spread(count: int, columns: int) -> list[int]:
-    return np.unique(np.linspace(0, max(count - 1, 0), columns).round().astype(int)).tolist()
+def _drawn(strips: Sequence[Strip], frames: torch.Tensor) -> list[Strip]:
+    """The strips with their pictures, from frames `b t c h w` in [0, 1]."""
+    pixels = rearrange((frames * 255).round().byte(), "b t c h w -> b t h w c").numpy()
+    return [
+        replace(strip, pictures=list(pictures) if strip.times else [])
+        for strip, pictures in zip(strips, pixels, strict=False)
+    ]
 
 
-def _look_at_episode(episode: Episode) -> Finding:
-    height, width = episode.frames.shape[1:3]
-    seconds = float(episode.times[-1] - episode.times[0])
-    kind = "episode" if episode.actions is None else "episode with actions"
-    return Finding(episode.source, kind, width, height, len(episode), seconds)
+def _report(run: "Run", findings: Sequence[Finding]) -> list[Finding]:
+    """Write the tables and say what is in them; returns what is not well."""
+    bad = [finding for finding in findings if finding.problem]
+    write_table(run.folder / "files.csv", Finding, findings)
+    write_table(run.folder / "problems.csv", Finding, bad)
+    for line in [*_table(findings).splitlines(), *(f"bad  {f.problem}" for f in bad[:_BAD_ROWS])]:
+        run.say(line)
+    if len(bad) > _BAD_ROWS:
+        run.say(f"and {len(bad) - _BAD_ROWS} more, see {run.folder / 'problems.csv'}")
+    return bad
 
 
 def _count(findings: Sequence[Finding]) -> dict[str, float]:
@@ -176,12 +213,14 @@ def _table(findings: Sequence[Finding]) -> str:
         return ""
     table = Table(box=None, pad_edge=False)
     if len(good) > _TABLE_ROWS:
-        for name in ("files", "codec", "size"):
-            table.add_column(name)
-        for (codec, size), count in Counter(
-            (f.codec, f"{f.width}x{f.height}") for f in good
-        ).items():
-            table.add_row(str(count), codec, size)
+        for name in ("files", "codec", "size", "shortest", "longest"):
+            table.add_column(name, justify="left" if name in ("codec", "size") else "right")
+        kinds = Counter((f.codec, f"{f.width}x{f.height}") for f in good)
+        for (codec, size), count in kinds.most_common(_TABLE_ROWS):
+            seconds = [
+                f.seconds for f in good if (f.codec, f"{f.width}x{f.height}") == (codec, size)
+            ]
+            table.add_row(str(count), codec, size, f"{min(seconds):.2f} s", f"{max(seconds):.2f} s")
     else:
         for name in ("file", "codec", "size", "frames", "seconds"):
             table.add_column(name, justify="right" if name in ("frames", "seconds") else "left")

@@ -28,12 +28,14 @@ class Media:
         path: The local file, where it is one.
         file: What is read otherwise: seekable, binary.
         owned: Whether `close` closes `file`.
+        keep: What would close `file` if nobody held it, such as a zip archive.
     """
 
     name: str
     path: Path | None = None
     file: IO[bytes] | None = None
     owned: bool = False
+    keep: object = None
 
     @staticmethod
     def of(source: "Source | Media", name: str | None = None) -> "Media":
@@ -65,10 +67,7 @@ class Media:
         if self.file is not None:
             self.file.seek(0)
             return self.file
-        try:
-            return f"file:{os.fspath(self.path or '')}".encode().decode()
-        except UnicodeEncodeError:  # a name that is not UTF-8 reaches Python's open alone
-            return open(self.path or "", "rb")  # noqa: SIM115  # PyAV reads and closes it
+        return f"file:{self.path}"
 
     def head(self, size: int) -> bytes:
         """The first bytes."""
@@ -91,6 +90,10 @@ class Media:
 
 def _of_path(path: Path, name: str | None) -> Media:
     require_file(path, "video", VideoError)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # only Python opens a name that is not UTF-8
+        return Media(name or str(path), file=path.open("rb"), owned=True)
     return Media(name or str(path), path=path)
 
 
@@ -134,4 +137,4 @@ def _of_url(url: str, name: str | None) -> Media:
             f"{name or url}: cannot be opened ({reason[:200]}); check the URL and access to it"
         ) from cause
     media = _of_file(file, name or url)
-    return Media(media.name, file=media.file, owned=True)
+    return Media(media.name, file=media.file, owned=True, keep=system)

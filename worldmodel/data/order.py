@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from worldmodel.data.catalogue import Limits
-from worldmodel.data.container import REMEDY, opened, promised_seconds, too_many
+from worldmodel.data.container import REMEDY, opened, promised_seconds, require_size, too_many
 from worldmodel.data.media import Media, Source
 from worldmodel.errors import VideoError
 
@@ -45,6 +45,7 @@ def in_order(
     for number, frame in enumerate(output(container, stream)):
         if number >= limits.frames:
             raise too_many(name, number + 1, limits)
+        require_size(name, frame.height, frame.width, limits)
         yield clock.tick(frame), frame
     clock.finish(name)
 

@@ -33,7 +33,7 @@ class Pace:
         given = {"stride": stride, "fps": fps, "duration": duration}
         named = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
         if len([value for value in given.values() if value is not None]) > 1:
-            raise ConfigError(f"give stride or fps or duration, not several ({named})")
+            raise ConfigError(f"give one of stride, fps and duration, not both ({named})")
         too_small = num_frames < 1 or (stride is not None and stride < 1)
         if too_small or not all(v is None or 0 < v < float("inf") for v in (fps, duration)):
             raise ConfigError(

@@ -5,6 +5,7 @@ cannot, the file is decoded once, in order, and its frames are counted.
 """
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ _ONE_TO_ONE = frozenset(
 # These have no frame that is shown before one that is decoded earlier.
 _NEVER_REORDER = _ONE_TO_ONE - {"h264", "hevc", "av1", "vp9", "mpeg4"}
 _VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
+_HEAD = 4096  # bytes that what precedes a picture fits in
 _SMALLEST_VOP = 8  # bytes; shorter ones say "as before" and give no frame
 
 
@@ -40,6 +42,8 @@ class Packets:
     size: np.ndarray  # int64, bytes
     key: np.ndarray  # bool
     discard: np.ndarray  # bool: decoded, not shown (edit lists)
+    clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
+    cut: bool  # the last packet ends before its end
     odd: bool  # a packet of MPEG-4 that does not hold exactly one picture
 
     def same(self, number: int, packet: Any) -> bool:
@@ -89,26 +93,64 @@ def _or_none(value: int | None) -> int:
 def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limits) -> Packets:
     """Read all packets of a container that was just opened."""
     rows: list[tuple[int, int, int, bool, bool]] = []
-    is_mpeg4, odd = stream.codec_context.codec.canonical_name == "mpeg4", False
+    codec, odd, clean, cut = stream.codec_context.codec.canonical_name, False, True, False
     for packet in with_data(container, stream):
         if len(rows) >= limits.frames:
             raise too_many(name, len(rows) + 1, limits)
+        cut = packet.is_corrupt
         place = -1 if packet.pos is None else packet.pos
         rows.append(
             (_or_none(packet.pts), place, packet.size, packet.is_keyframe, packet.is_discard)
         )
-        if is_mpeg4 and not odd:
+        if packet.is_keyframe and clean:
+            clean = begins_anew(codec, bytes(memoryview(packet)[:_HEAD]))
+        if codec == "mpeg4" and not odd:
             odd = packet.size < _SMALLEST_VOP or bytes(packet).count(_VOP) != 1
     if not rows:
         raise VideoError(f"{name}: holds no frame that can be decoded; {REMEDY}")
-    pts, place, size, key, discard = zip(*rows, strict=True)
-    places = np.array(place, np.int64)
+    pts, places_, sizes, keys, hidden = zip(*rows, strict=True)
+    places = np.array(places_, np.int64)
     if len(np.unique(places)) < len(places):
         places[:] = -1  # several packets in one block: their place does not tell them apart
     return Packets(
-        np.array(pts, np.int64), places, np.array(size, np.int64), np.array(key, bool),
-        np.array(discard, bool), odd,
+        np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
+        np.array(hidden, bool), clean, cut, odd,
     )  # fmt: skip
+
+
+def begins_anew(codec: str, head: bytes) -> bool:
+    """Whether a keyframe's first bytes say that nothing after it needs what was before it.
+
+    H.264 and H.265 mark recovery points of other kinds as keyframes too; some files mark every
+    packet. Of other codecs the container is believed.
+    """
+    if codec == "mpeg4":
+        place = head.find(_VOP)
+        return place >= 0 and place + 4 < len(head) and head[place + 4] >> 6 == 0
+    if codec not in ("h264", "hevc"):
+        return True
+    for kind in _unit_kinds(codec, head):
+        if codec == "h264" and kind in (1, 5):
+            return kind == 5
+        if codec == "hevc" and kind < 32:
+            return 16 <= kind <= 20
+    return False
+
+
+def _unit_kinds(codec: str, head: bytes) -> Iterator[int]:
+    """Kinds of the first units, whether lengths or start codes are before them."""
+    place, marked = 0, head[:3] == b"\0\0\1" or head[:4] == b"\0\0\0\1"
+    while 0 <= place < len(head) - 5:
+        if marked:
+            place = head.find(b"\0\0\1", place) + 3
+            if place < 3 or place >= len(head):
+                return
+        else:
+            size = int.from_bytes(head[place : place + 4], "big")
+            place += 4
+        yield head[place] & 31 if codec == "h264" else head[place] >> 1 & 63
+        if not marked:
+            place += size
 
 
 def distrust(packets: Packets, container_format: str, codec: str) -> str:
@@ -147,12 +189,14 @@ def index_by_time(
     keep = np.concatenate([[True], first[1:] > np.maximum.accumulate(first)[:-1]]) & (
         first < len(pts)
     )
-    rate = float(stream.average_rate or 0)
-    gap = max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0)
     return FrameIndex(
-        times, packets, packet, keys[keep], first[keep],
-        missing=_missing(name, container, stream, times, gap, float(pts[0] * base)),
-    )  # fmt: skip
+        times,
+        packets,
+        packet,
+        keys[keep],
+        first[keep],
+        missing=_missing(name, container, stream, times, packets),
+    )
 
 
 def index_by_counting(
@@ -199,13 +243,20 @@ def checksum(frame: av.VideoFrame) -> int:
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     width = min(plane.line_size, plane.width)  # what is beside the picture is not the picture
-    return zlib.crc32(np.ascontiguousarray(rows[:, :width]))
+    return zlib.crc32(np.ascontiguousarray(rows[:, :width]).data)
 
 
 def _missing(
-    name: str, container: InputContainer, stream: VideoStream, times: np.ndarray, gap: float,
-    start: float,
-) -> str:  # fmt: skip
+    name: str, container: InputContainer, stream: VideoStream, times: np.ndarray, packets: Packets
+) -> str:
+    """What is said of a file that is shorter than its header says."""
+    if "mp4" in container.format.name:  # the header lists every packet
+        listed, there = sum(entry.size > 0 for entry in stream.index_entries), len(packets.size)
+        if there < listed or packets.cut:
+            return f"{name}: is truncated: {there} of {listed} frames are there; {REMEDY}"
+    base, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
+    start = float(packets.pts[~packets.discard].min() * base)
+    gap = max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0)
     promised = promised_seconds(container, stream) - start
     try:
         require_whole(name, frames=len(times), last=float(times[-1]), gap=gap, promised=promised)

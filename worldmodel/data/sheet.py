@@ -1,4 +1,4 @@
-"""The contact sheet: a row of small pictures for each video, in one PNG.
+"""The contact sheet: a row of small pictures for each clip, in one PNG.
 
 Knows pictures and captions, not where they come from.
 """
@@ -12,14 +12,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from worldmodel.data.files import whole_file
 
-_TILE = (128, 96)  # width, height in pixels
+_TILE = 96  # pixels, at least
 _GAP = 6
-_CAPTION = 20
+_LINE = 18  # of text
+_MOST = 16  # pictures in a row of paper; a longer strip is broken
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of the sheet."""
+    """One clip on the sheet."""
 
     caption: str
     pictures: list[np.ndarray]  # h w c, uint8
@@ -27,36 +28,58 @@ class Strip:
 
 
 def write_sheet(strips: Sequence[Strip], path: Path) -> Path:
-    """Draw the strips below each other and write them as PNG, whole or not at all."""
-    columns = max(len(strip.pictures) for strip in strips)
-    row = _CAPTION + _TILE[1] + _GAP
-    size = (_GAP + columns * (_TILE[0] + _GAP), _GAP + len(strips) * row)
-    sheet = Image.new("RGB", size, "white")
-    for number, strip in enumerate(strips):
-        _draw(sheet, strip, top=_GAP + number * row)
+    """Draw the strips below each other, file and times under each, and write them as PNG."""
+    font = ImageFont.load_default(12)
+    tile = max([_TILE, *(max(p.shape[:2]) for strip in strips for p in strip.pictures)])
+    columns = min(max([1, *(len(strip.pictures) for strip in strips)]), _MOST)
+    width = max(_GAP + columns * (tile + _GAP), 640)
+    heights = [_height(strip, tile) for strip in strips]
+    sheet = Image.new("RGB", (width, _GAP + sum(heights)), "white")
+    top = _GAP
+    for strip, height in zip(strips, heights, strict=True):
+        _draw(ImageDraw.Draw(sheet), sheet, strip, top=top, tile=tile, font=font)
+        top += height
     with whole_file(path) as temporary:
         sheet.save(temporary, format="PNG")
     return path
 
 
-def _draw(sheet: Image.Image, strip: Strip, *, top: int) -> None:
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
-    pen.text((_GAP, top), strip.caption, fill="black", font=font)
-    for column, (picture, time) in enumerate(zip(strip.pictures, strip.times, strict=True)):
-        tile = _fit(picture)
-        left, below = _GAP + column * (_TILE[0] + _GAP), top + _CAPTION
-        place = (left + (_TILE[0] - tile.width) // 2, below + (_TILE[1] - tile.height) // 2)
-        sheet.paste(tile, place)
-        corner = (place[0] + 3, place[1] + tile.height - 17)
-        # A dark rim keeps the time readable on any picture.
-        pen.text(corner, f"{time:.1f} s", fill="white", font=font, stroke_width=2, stroke_fill=0)
+def _height(strip: Strip, tile: int) -> int:
+    rows = -(-len(strip.pictures) // _MOST)
+    return rows * (tile + _LINE) + _LINE + 2 * _GAP
 
 
-def _fit(picture: np.ndarray) -> Image.Image:
-    """As large as the tile allows, proportions kept; small pictures keep their pixels visible."""
+def _draw(
+    pen: ImageDraw.ImageDraw, sheet: Image.Image, strip: Strip, *, top: int, tile: int, font: object
+) -> None:
+    for number, (picture, time) in enumerate(zip(strip.pictures, strip.times, strict=True)):
+        row, column = divmod(number, _MOST)
+        left, upper = _GAP + column * (tile + _GAP), top + row * (tile + _LINE)
+        small = _fit(picture, tile)
+        sheet.paste(small, (left + (tile - small.width) // 2, upper + (tile - small.height) // 2))
+        pen.text((left, upper + tile + 1), f"{time:.2f} s", fill="dimgray", font=font)  # type: ignore[arg-type]
+    below = top + -(-len(strip.pictures) // _MOST) * (tile + _LINE)
+    pen.text((_GAP, below), _shortened(pen, strip, sheet.width - 2 * _GAP, font),
+             fill="black", font=font)  # type: ignore[arg-type]  # fmt: skip
+
+
+def _shortened(pen: ImageDraw.ImageDraw, strip: Strip, width: int, font: object) -> str:
+    """The caption, cut where it is too long: in front, as the ends of paths tell files apart.
+
+    What stands alone is a message, and cut at its end.
+    """
+    # The font has no signs beyond Latin-1: others become question marks.
+    text = strip.caption.encode("latin-1", "replace").decode("latin-1")
+    whole = text
+    while text and pen.textlength(text, font=font) > width:  # type: ignore[arg-type]
+        whole = whole[1:] if strip.pictures else whole[:-1]
+        text = f"... {whole}" if strip.pictures else f"{whole} ..."
+    return text
+
+
+def _fit(picture: np.ndarray, tile: int) -> Image.Image:
+    """As large as the tile allows in whole multiples: pixels stay the model's pixels."""
     height, width = picture.shape[:2]
-    scale = min(_TILE[0] / width, _TILE[1] / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    return Image.fromarray(np.ascontiguousarray(picture)).resize(size, kind)
+    scale = max(1, tile // max(height, width))
+    size = (width * scale, height * scale)
+    return Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.NEAREST)

@@ -1,30 +1,26 @@
-"""Frames of a video by number or by time, from whatever holds one: the door of this room.
+"""Clips from whatever holds a video: the door of this room.
 
-What a source may be is in `media.py` and `live.py`; which frame is which in `packets.py`; who
-decodes in `decoders/`. Knows nothing of data sets (`folder.py`, `clips.py`).
+Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothing of data sets
+(`folder.py`, `clips.py`).
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.catalogue import Limits, Opening, VideoSource
-from worldmodel.data.container import VideoInfo, describe, opened, said_in_one_line, video_info
-from worldmodel.data.container import open_container as _open_container
-from worldmodel.data.decoders import known
-from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
+from worldmodel.data.catalogue import Limits, Opening
+from worldmodel.data.container import VideoInfo, video_info
 from worldmodel.data.live import ArrayVideo, live_clip
-from worldmodel.data.media import Media, Source
+from worldmodel.data.media import Source
 from worldmodel.data.order import decode
 from worldmodel.data.pace import Pace
-from worldmodel.data.packets import distrust, index_by_counting, index_by_time, scan
-from worldmodel.data.pictures import scaled, to_rgb
-from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.data.pictures import to_rgb
+from worldmodel.data.reader import VideoReader, backends, require_backend
+from worldmodel.errors import VideoError
 from worldmodel.types import Clip
 
 __all__ = [
@@ -38,223 +34,6 @@ __all__ = [
     "to_rgb",
     "video_info",
 ]
-
-
-def backends() -> tuple[str, ...]:
-    """What `backend` may be."""
-    return ("auto", *known())
-
-
-class VideoReader(VideoSource):
-    """An open video: its frames by number, with their times.
-
-    It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
-    that decoding the file in order from its start gives, whichever decoder reads them.
-
-    Args:
-        source: A path, bytes, a binary file or a URL that fsspec knows.
-        opening: How it is opened.
-        name: What messages call it; the path by default.
-        whole: Whether a file that is shorter than its header says is refused; otherwise its
-            intact part is read.
-
-    Attributes:
-        info: What the file says about itself; `frames` is how many there are.
-        backend: The decoder in use.
-        fallbacks: One line for each decoder that was passed over, and why.
-
-    Raises:
-        VideoError: naming the video, what is wrong with it and what to do.
-        ConfigError: the backend is unknown or not installed, or there is no such stream.
-    """
-
-    def __init__(
-        self,
-        source: Source | Media,
-        opening: Opening | None = None,
-        *,
-        name: str | None = None,
-        whole: bool = True,
-    ) -> None:
-        self._opening = opening or Opening()
-        _require_backend(self._opening.backend)
-        self._media = Media.of(source, name)
-        self.name = self._media.name
-        self._passed: list[str] = []
-        self._decoder: Decoder | None = None
-        try:
-            self._facts = self._look()
-            if whole and self._facts.index.missing:
-                raise VideoError(self._facts.index.missing)
-            self._take_decoder(list(known()))
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def info(self) -> VideoInfo:
-        """What the file says about itself; `frames` is how many there are."""
-        return self._facts.info
-
-    @property
-    def num_frames(self) -> int:  # type: ignore[override]  # never assigned from outside
-        """How many frames there are."""
-        return len(self._facts.index)
-
-    @property
-    def backend(self) -> str:
-        """The decoder in use."""
-        assert self._decoder is not None
-        return self._decoder.name
-
-    @property
-    def fallbacks(self) -> tuple[str, ...]:
-        """One line for each decoder that was passed over, and why."""
-        return tuple(self._passed)
-
-    @property
-    def counted(self) -> str:
-        """Why the file's timestamps are not trusted and its frames counted; empty if they are."""
-        return self._facts.index.counted
-
-    @property
-    def missing(self) -> str:
-        """What is missing of a file that is shorter than its header says; empty if nothing is."""
-        return self._facts.index.missing
-
-    def read(self, indices: np.ndarray) -> Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat).
-
-        Raises:
-            VideoError: a number is not in the video, the frames are more than `limits.mib`, or the
-                file is damaged there.
-        """
-        indices = np.asarray(indices, np.int64)
-        self._require_room(indices)
-        while True:
-            assert self._decoder is not None
-            try:
-                return self._decoder.read(indices)
-            except Mismatch as cause:
-                self._recover(cause)
-
-    def times(self, indices: np.ndarray) -> np.ndarray:
-        """Seconds since the first frame, float64, at these numbers."""
-        return self._facts.index.times[np.asarray(indices, np.int64)]
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._decoder is not None:
-            self._decoder.close()
-        self._media.close()
-
-    def _look(self) -> Facts:
-        """Find out which frames there are."""
-        limits, media = self._opening.limits, self._media
-        with said_in_one_line(media.name, limits):
-            container, stream = _open_container(
-                media, stream=self._opening.stream, limits=limits
-            )  # fmt: skip
-            stream.codec_context.copy_opaque = True
-            try:
-                packets = scan(media.name, container, stream, limits)
-                codec = stream.codec_context.codec.canonical_name
-                reason = distrust(packets, container.format.name, codec)
-                index = index_by_time(media.name, container, stream, packets)
-            except BaseException:
-                container.close()
-                raise
-        facts = Facts(
-            media,
-            describe(media.name, container, stream, len(index)),
-            index,
-            self._opening,
-            container.format.name,
-            stream.codec_context.pix_fmt or "",
-            stream.index,
-            container.streams.best("video") is stream,
-            (container, stream),
-        )
-        return self._count(facts, reason) if reason else facts
-
-    def _count(self, facts: Facts, reason: str) -> Facts:
-        """The same facts with an index by decoding, from a container that is opened anew."""
-        if facts.opened is not None:
-            facts.opened[0].close()
-        limits, stream = self._opening.limits, self._opening.stream
-        with opened(self._media, stream=stream, limits=limits) as (container, video):
-            index = index_by_counting(
-                self.name, container, video, facts.index.packets, reason, limits
-            )
-        info = replace(facts.info, frames=len(index))
-        return replace(facts, info=info, index=index, opened=None)
-
-    def _take_decoder(self, candidates: list[str]) -> None:
-        """Open the first that is right for this file, or the one that is insisted on."""
-        asked = self._opening.backend
-        for name in candidates if asked == "auto" else [asked]:
-            kind = known()[name]
-            absent = kind.missing()
-            if absent and asked != "auto":
-                raise ConfigError(f"backend={name}: {absent}; or use backend=auto")
-            reason = absent or kind.cannot(self._facts)
-            if not reason:
-                try:
-                    self._decoder = kind(self._facts)
-                    return
-                except Mismatch as cause:
-                    reason = str(cause)
-            self._pass_over(name, reason)
-        raise VideoError(f"{self.name}: no decoder is left ({'; '.join(self._passed)})")
-
-    def _pass_over(self, name: str, reason: str) -> None:
-        if self._opening.backend != "auto":
-            raise VideoError(
-                f"{self.name}: {name} would not give its right frames ({reason}); use backend=auto"
-            )
-        self._passed.append(f"{name}: {reason}")
-
-    def _recover(self, cause: Mismatch) -> None:
-        """After a frame that was not the one it should be: count, or take another decoder."""
-        assert self._decoder is not None
-        self._decoder.close()
-        index = self._facts.index
-        if self.backend != "pyav":
-            self._pass_over(self.backend, str(cause))
-            names = list(known())
-            self._facts = replace(self._facts, opened=None)
-            self._take_decoder(names[names.index(self.backend) + 1 :])
-            return
-        if not index.counted:
-            self._facts = self._count(replace(self._facts, opened=None), str(cause))
-        elif len(index.first) > 1 or index.packet is not None:
-            # Keyframes that are none: only the start of the file can be trusted.
-            only = replace(index, packet=None, entries=index.entries[:1] * 0, first=index.first[:1])
-            self._facts = replace(self._facts, index=only, opened=None)
-        else:
-            raise VideoError(
-                f"{self.name}: gives other frames each time that it is decoded ({cause}); encode "
-                f"it again, or leave it out"
-            )
-        self._decoder = known()["pyav"](self._facts)
-
-    def _require_room(self, indices: np.ndarray) -> None:
-        """Refuse a request before anything is allocated for it."""
-        count = self.num_frames
-        if len(indices) == 0 or indices.min() < 0 or indices.max() >= count:
-            wrong = "no number" if len(indices) == 0 else f"{indices.min()} to {indices.max()}"
-            raise VideoError(
-                f"{self.name}: was asked for frames {wrong}; it has {count}, numbered from 0"
-            )
-        info = self._facts.info
-        height, width = scaled(info.height, info.width, self._opening.short_side)
-        mib = len(indices) * height * width * 3 / 2**20
-        if mib > self._opening.limits.mib:
-            raise VideoError(
-                f"{self.name}: {len(indices)} frames of {width}x{height} take {mib:.0f} MiB, more "
-                f"than the limit of {self._opening.limits.mib:g}; ask for fewer or smaller frames, "
-                f"or raise limits.mib"
-            )
 
 
 def open_video(
@@ -319,7 +98,7 @@ def read_clip(
         VideoError: naming the file, what is wrong with it and what to do.
     """
     pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
-    _require_backend(backend)
+    require_backend(backend)
     if isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
     ) and not hasattr(source, "read"):  # fmt: skip
@@ -332,7 +111,7 @@ def read_clip(
         if isinstance(source, np.ndarray | Tensor):
             video = ArrayVideo(source, rate=rate, opening=opening)
         else:
-            video = VideoReader(source, opening, whole=False)
+            video = VideoReader(cast(Source, source), opening, whole=False)
         try:
             all_times = video.times(np.arange(video.num_frames))
             try:
@@ -348,8 +127,3 @@ def read_clip(
     return Clip.from_uint8(
         frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,)
     )
-
-
-def _require_backend(backend: str) -> None:
-    if backend not in backends():
-        raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")

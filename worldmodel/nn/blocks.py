@@ -17,13 +17,21 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, causal: bool = False
-    ) -> Tensor:
-        """x: b n d; rotation: cosines and sines, (b or 1) 1 n d/2."""
+        self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, causal: bool = False,
+        sees: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Tokens b n d -> b n d.
+
+        Args:
+            x: b n d.
+            rotation: cosines and sines, (b or 1) 1 n d/2; see `rotate`.
+            causal: a token sees itself and those before it.
+            sees: n n, bool: whether the token of a row sees that of a column; all if None.
+        """
         q, k, v = rearrange(self.qkv(x), "b n (s a d) -> s b a n d", s=3, a=self.heads)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, is_causal=causal)
         return self.out(rearrange(y, "b a n d -> b n (a d)"))
 
 
@@ -33,16 +41,27 @@ def mlp(width: int, hidden: int) -> nn.Sequential:
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: numbers in a token.
+        heads: of the attention.
+        mlp_width: of the network's middle; four times the width if None.
+        norm_eps: what the norms add to a variance.
+    """
+
+    def __init__(
+        self, width: int, heads: int, *, mlp_width: int | None = None, norm_eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
-        self.norm2, self.mlp = nn.LayerNorm(width), mlp(width, 4 * width)
+        self.norm1, self.attention = nn.LayerNorm(width, norm_eps), Attention(width, heads)
+        self.norm2, self.mlp = nn.LayerNorm(width, norm_eps), mlp(width, mlp_width or 4 * width)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, ...]) -> Tensor:
-        """x: b n d."""
-        x = x + self.attention(self.norm1(x), rotation)
+    def forward(
+        self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, sees: Tensor | None = None
+    ) -> Tensor:
+        """x: b n d; rotation and sees: as `Attention` takes them."""
+        x = x + self.attention(self.norm1(x), rotation, sees=sees)
         return x + self.mlp(self.norm2(x))
 
 

@@ -1,13 +1,17 @@
 """Encoders: frames -> tokens. `VideoViT` is the spatiotemporal-tube transformer."""
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
 from worldmodel.nn.blocks import Block
-from worldmodel.nn.patches import Grid, Rotary3D, Tubelets
+from worldmodel.nn.patches import Grid, Pixels, Rotary3D, Tubelets
+from worldmodel.nn.sincos import SinCos3D
 
 
 class Encoder(nn.Module, ABC):
@@ -48,9 +52,15 @@ class Encoder(nn.Module, ABC):
         cannot know of them.
         """
 
+    def features(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The tokens, and more where an encoder has more to give to a token predictor."""
+        return self(frames, keep)
+
 
 class VideoViT(Encoder):
     """A vision transformer over tubelets with rotary positions in time, height and width.
+
+    The switches after `motion_gain` make it the encoder of another family; see docs/weights.md.
 
     Args:
         width: numbers in a token.
@@ -59,41 +69,116 @@ class VideoViT(Encoder):
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet.
         motion_gain: how much the changes between the frames of a tubelet are enlarged.
+        pixels: how a tubelet is shown, `change` or `imagenet`; see `Tubelets`.
+        rope: which rotary positions, `default`, `vjepa2` or `vjepa2.1`; see `ROPES`.
+        sincos_grid: the grid of the training where fixed positions are added to the tokens and
+            nothing is rotated (V-JEPA 1); None for rotary positions.
+        mlp_width: of the middle of a block's network; four times the width if None.
+        norm_eps: what the norms add to a variance.
+        levels: blocks whose outputs are features too, each with a norm of its own, the last block
+            last (V-JEPA 2.1); none: the output alone.
+        images: one frame is a clip, cut by patches of its own, and each token is told whether it
+            is of a video or an image (V-JEPA 2.1).
     """
 
     def __init__(
         self, width: int = 128, depth: int = 4, *, heads: int = 4, patch: int = 16,
-        tubelet_frames: int = 2, motion_gain: float = 3.0,
+        tubelet_frames: int = 2, motion_gain: float = 3.0, pixels: Pixels = "change",
+        rope: str = "default", sincos_grid: Sequence[int] | None = None,
+        mlp_width: int | None = None, norm_eps: float = 1e-5, levels: Sequence[int] = (),
+        images: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         if heads < 1 or width < 1 or width % (2 * heads):
             raise ConfigError(
                 f"an encoder's width must be a multiple of 2 * heads, got {width} and {heads}"
             )
+        if levels and (list(levels) != sorted(set(levels)) or levels[-1] != depth - 1):
+            raise ConfigError(
+                f"an encoder's levels must increase up to its last block, {depth - 1}, got {levels}"
+            )
         self.spec = dict(
             width=width, depth=depth, heads=heads, patch=patch, tubelet_frames=tubelet_frames,
             motion_gain=motion_gain,
+            **_given(pixels=pixels, rope=rope, sincos_grid=sincos_grid, mlp_width=mlp_width,
+                     norm_eps=norm_eps, levels=levels, images=images),
         )  # fmt: skip
         self.width, self.tubelet_frames = width, tubelet_frames
-        self.tubelets = Tubelets(width, patch, tubelet_frames, motion_gain=motion_gain)
-        self.rotary = Rotary3D(width // heads)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
+        self.levels = tuple(levels)
+        self.tubelets = Tubelets(
+            width, patch, tubelet_frames, motion_gain=motion_gain, pixels=pixels
+        )
+        self.kind = nn.ParameterDict()  # what tells a token whether it is of a video or an image
+        self.image_patches: Tubelets | None = None
+        if images:
+            self.image_patches = Tubelets(width, patch, 1, pixels=pixels)
+            self.kind.update({k: nn.Parameter(torch.zeros(width)) for k in ("video", "image")})
+        self.places = None if sincos_grid is None else SinCos3D(width, grid_from(sincos_grid))
+        self.rotary = Rotary3D(width // heads, rope) if sincos_grid is None else None
+        self.blocks = nn.ModuleList(
+            Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
+        )
+        self.level_norms = nn.ModuleList(nn.LayerNorm(width, norm_eps) for _ in self.levels[:-1])
+        self.norm = nn.LayerNorm(width, norm_eps)
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
         """The grid of tokens (t, h, w) for so many frames of so many pixels."""
-        return self.tubelets.grid_of(frames, height, width)
+        return self._cut(frames)[0].grid_of(frames, height, width)
 
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """Frames b t c h w in [0, 1] -> tokens b n d, of the places in `keep` (b m) if given."""
+        return self.norm(self._run(frames, keep)[-1])
+
+    def features(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The normed outputs of all levels side by side, b n (l d); the tokens where none are."""
+        *lower, last = self._run(frames, keep)
+        normed = [norm(x) for norm, x in zip(self.level_norms, lower, strict=True)]
+        return torch.cat([*normed, self.norm(last)], dim=-1)
+
+    def _run(self, frames: Tensor, keep: Tensor | None) -> list[Tensor]:
+        """What comes out of the blocks in `levels`, or of the last one."""
         grid = self.grid(frames)
-        tokens = self.tubelets(frames)
+        cut, kind = self._cut(frames.shape[1])
+        tokens = cut(frames)
+        if kind is not None:
+            tokens = tokens + kind
+        if self.places is not None:
+            tokens = tokens + self.places(grid, None, tokens.device)
         if keep is not None:
             tokens = take(tokens, keep)
-        rotation = self.rotary(grid, keep, tokens.device)
-        for block in self.blocks:
+        rotation = None if self.rotary is None else self.rotary(grid, keep, tokens.device)
+        found = []
+        for index, block in enumerate(self.blocks):
             tokens = block(tokens, rotation)
-        return self.norm(tokens)
+            if index in self.levels:
+                found.append(tokens)
+        return found or [tokens]
+
+    def _cut(self, frames: int) -> tuple[Tubelets, Tensor | None]:
+        """What cuts so many frames into tokens, and what is added to each of them."""
+        if self.image_patches is not None and frames == 1:
+            return self.image_patches, self.kind["image"]
+        return self.tubelets, self.kind["video"] if self.kind else None
+
+
+def _given(**switches: Any) -> dict[str, Any]:
+    """The switches that are not as a new encoder has them, as JSON."""
+    born = inspect.signature(VideoViT).parameters
+    plain = {k: v if isinstance(v, str) or not isinstance(v, Sequence) else list(v)
+             for k, v in switches.items()}  # fmt: skip
+    return {k: v for k, v in plain.items() if v != born[k].default and v != []}
+
+
+def grid_from(numbers: Sequence[int]) -> Grid:
+    """Three whole numbers above zero as a grid (t, h, w).
+
+    Raises:
+        ConfigError: they are not that.
+    """
+    if len(numbers) != 3 or not all(type(n) is int and n > 0 for n in numbers):
+        raise ConfigError(f"a grid is three whole numbers above 0, t h w, got {numbers}")
+    t, h, w = numbers
+    return t, h, w
 
 
 def take(tokens: Tensor, ids: Tensor) -> Tensor:

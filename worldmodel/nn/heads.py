@@ -9,7 +9,10 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
+
+from worldmodel.nn.encoder import Encoder
 
 
 class Head(nn.Module, ABC):
@@ -126,3 +129,12 @@ def _projector(width: int, hidden: int, dim: int) -> nn.Sequential:
         nn.Linear(hidden, dim),
         nn.BatchNorm1d(dim, affine=False),
     )
+
+
+def moment_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
+    """The latents of each moment seen alone: frames b (t i) c h w -> b t m d.
+
+    Alone, because a target or a state must not know what comes after it.
+    """
+    tubes = rearrange(frames, "b (t i) c h w -> (b t) i c h w", i=encoder.tubelet_frames)
+    return rearrange(head(encoder(tubes)), "(b t) m d -> b t m d", b=len(frames))

@@ -4,10 +4,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.blocks import AdaLNBlock
+from worldmodel.nn.encoder import Encoder
+from worldmodel.nn.foresight import Foresight, Predictor
+from worldmodel.nn.heads import Head, moment_latents
 
 
-class MaskedPredictor(nn.Module):
+class MaskedPredictor(Predictor):
     """Fills in the latents of hidden moments from those of visible ones; needs no actions.
 
     A hidden moment is predicted from the nearest one that is seen. With latents (z, c), z being
@@ -74,6 +78,32 @@ class MaskedPredictor(nn.Module):
             change = change.masked_scatter(place[..., None], change[place] + network(x[place]))
         return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
 
+    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Foresight:
+        """Every moment but the first from the one before it, each moment encoded by itself.
+
+        Neither does a prediction know of later frames, nor the target of more than its own.
+
+        Raises:
+            ShapeError: the frames do not divide into moments, or there is one only.
+            WorldModelError: there is no head.
+        """
+        steps = encoder.grid(frames)[0]
+        if steps < 2:
+            raise ShapeError(f"a clip of {steps} moment leaves nothing to predict: take two")
+        if head is None:
+            raise WorldModelError("this model has no head yet: run `worldmodel pretrain` first")
+        latents = moment_latents(encoder, head, frames)  # b t m d
+        before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
+        pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
+        hidden = torch.tensor([False, True], device=frames.device).expand(len(pairs), -1)
+        predicted = self(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
+        i, told = encoder.tubelet_frames, latents[..., : head.dim]
+        return Foresight(
+            predicted.unflatten(0, (len(latents), steps - 1)),
+            came=told[:, 1:], unchanged=told[:, :-1],
+            last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=2,
+        )  # fmt: skip
+
 
 def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
     """A network that says zero until it has learnt something."""
@@ -93,6 +123,24 @@ def nearest_seen(hidden: Tensor) -> Tensor:
     steps = torch.arange(hidden.shape[1], device=hidden.device)
     distance = (steps[:, None] - steps).abs().float().expand(len(hidden), -1, -1)
     return distance.masked_fill(hidden[:, None], torch.inf).argmin(dim=2)
+
+
+def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
+    """What a prediction adds to: the latents of the nearest moment that is seen whole.
+
+    So a predictor that adds nothing says that nothing changes. Zero where something of every
+    moment is hidden.
+
+    Args:
+        latents: b t m d.
+        hidden: b t, bool: not all of the moment is seen.
+
+    Returns:
+        b t m d.
+    """
+    index = nearest_seen(hidden)[:, :, None, None].expand_as(latents)
+    nothing_seen = hidden.all(dim=1)[:, None, None, None]
+    return latents.gather(1, index).masked_fill(nothing_seen, 0.0)
 
 
 class ActionPredictor(nn.Module):

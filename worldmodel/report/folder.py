@@ -56,12 +56,13 @@ class Examples:
     step: np.ndarray  # n/2, frames
     kinds: tuple[str, ...]  # n/2, or empty: clips that nobody tampered with
     times: np.ndarray | None  # n t, seconds
+    moment_frames: int | None = None  # None: every moment but the first has a score
 
     @property
     def score_frames(self) -> np.ndarray:
         """`s`: the frame that each score is about, the last of its moment."""
         t, s = self.frames.shape[1], self.scores.shape[1]
-        moment = max(t // (s + 1), 1)
+        moment = self.moment_frames or max(t // (s + 1), 1)
         return np.arange(t - 1 - (s - 1) * moment, t, moment)
 
 
@@ -93,10 +94,12 @@ def read_examples(stage: Stage) -> Examples | None:
             frames, scores = file.get_tensor("frames"), file.get_tensor("scores")
             step = file.get_tensor("step") if "step" in names else np.zeros(0, np.int64)
             times = file.get_tensor("times") if "times" in names else None
-            kinds = tuple(json.loads((file.metadata() or {}).get("kinds", "[]")))
+            header = file.metadata() or {}
+            kinds = tuple(json.loads(header.get("kinds", "[]")))
+            moment_frames = int(header["moment_frames"]) if "moment_frames" in header else None
     except (SafetensorError, ValueError, OSError) as cause:
         raise RunError(f"{path}: cannot be read ({cause}); run `surprise` again") from cause
-    return Examples(frames, scores, step, kinds, times)
+    return Examples(frames, scores, step, kinds, times, moment_frames)
 
 
 def _configs(folder: Path, depth: int) -> Iterator[Path]:

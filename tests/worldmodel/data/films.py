@@ -102,15 +102,24 @@ GAPS = np.cumsum([40, 100, 50, 250, 500, 50, 50, 33, 34, 33, 1000, 5] * 2).tolis
 B = {"bf": "3", "g": "12"}
 X264 = {"preset": "ultrafast", "bf": "3", "b-adapt": "0", "g": "12"}
 
-# The encoder x265 writes outside its memory where a picture is smaller than 64 x 64.
+OPEN = {"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=8"}
+REFRESH = {"x264-params": "intra-refresh=1:keyint=8:bframes=0"}
+HIDDEN = {"auto-alt-ref": "1", "lag-in-frames": "16", "g": "20"}  # packets that show nothing
+
+
+def x265(more: str = "", **film) -> Film:
+    """The encoder x265 writes outside its memory where a picture is smaller than 64 x 64."""
+    return Film("libx265", size=(64, 64), options={"x265-params": f"log-level=none{more}"}, **film)
+
+
 FILMS = {
     "plain": Film(options=X264),
     "no-b": Film(options={"bf": "0", "g": "6", "preset": "ultrafast"}),
     "pyramid": Film(options={**X264, "b-pyramid": "normal", "preset": "medium"}, frames=40),
     "long-gop": Film(options={**X264, "g": "1000"}, frames=90),
-    "open-gop": Film(options={"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=8"}, ending="mkv", frames=40),
-    "open-gop-mp4": Film(options={"x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=8"}, frames=40),
-    "intra-refresh": Film(options={"x264-params": "intra-refresh=1:keyint=8:bframes=0"}, ending="mkv", frames=40, size=(96, 64)),
+    "open-gop": Film(options=OPEN, ending="mkv", frames=40),
+    "open-gop-mp4": Film(options=OPEN, frames=40),
+    "intra-refresh": Film(options=REFRESH, ending="mkv", frames=40, size=(96, 64)),
     "variable": Film(options=X264, milliseconds=GAPS),
     "variable-mkv": Film(options=X264, milliseconds=GAPS, ending="mkv"),
     "variable-vp9": Film("libvpx-vp9", "webm", milliseconds=GAPS),
@@ -129,21 +138,21 @@ FILMS = {
     "two": Film(options=X264, frames=2),
     "one-avi": Film("mpeg4", "avi", frames=1),
     "10-bit": Film("libx264", pixels="yuv420p10le", options=X264),
-    "10-bit-hevc": Film("libx265", size=(64, 64), pixels="yuv422p10le", options={"x265-params": "log-level=none"}),
+    "10-bit-hevc": x265(pixels="yuv422p10le"),
     "444": Film(pixels="yuv444p", options=X264),
     "422": Film(pixels="yuv422p", options=X264),
     "full-range": Film("mjpeg", "mov", pixels="yuvj420p"),
     "grey": Film(pixels="gray", options=X264),
     "planar-rgb": Film("libvpx-vp9", "mkv", "gbrp"),
-    "planar-rgb-hevc": Film("libx265", "mp4", "gbrp", size=(64, 64), options={"x265-params": "log-level=none"}),
+    "planar-rgb-hevc": x265(pixels="gbrp"),
     "rgb": Film("libx264rgb", "mkv", "rgb24"),
     "alpha": Film("png", "mov", "rgba"),
-    "hevc": Film("libx265", size=(64, 64), options={"x265-params": "log-level=none:keyint=10:bframes=3:open-gop=1"}, frames=40),
-    "hevc-closed": Film("libx265", size=(64, 64), options={"x265-params": "log-level=none:keyint=8:open-gop=0"}),
+    "hevc": x265(":keyint=10:bframes=3:open-gop=1", frames=40),
+    "hevc-closed": x265(":keyint=8:open-gop=0"),
     "av1": Film("libsvtav1", options={"preset": "12", "svtav1-params": "keyint=9"}, size=(64, 64)),
     "vp9": Film("libvpx-vp9", "webm", options={"g": "9", "deadline": "realtime"}, frames=40),
-    "vp8": Film("libvpx", "webm", options={"auto-alt-ref": "1", "lag-in-frames": "16", "g": "20"}, frames=60),
-    "vp9-mp4": Film("libvpx-vp9", options={"auto-alt-ref": "1", "lag-in-frames": "16"}, frames=60),
+    "vp8": Film("libvpx", "webm", options=HIDDEN, frames=60),
+    "vp9-mp4": Film("libvpx-vp9", options=HIDDEN, frames=60),
     "mpeg4-b": Film("mpeg4", options=B),
     "mpeg4-b-avi": Film("mpeg4", "avi", options=B, frames=40),
     "h264-avi": Film("libx264", "avi", options=X264, frames=40),

@@ -9,6 +9,7 @@ from worldmodel.data.episodes import Episodes
 from worldmodel.data.pace import Pace, nearest_frames
 from worldmodel.data.segments import load_arrays
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.types import Origin
 
 
 def video(number: int, length: int = 12, height: int = 8, width: int = 8) -> MemoryVideo:
@@ -26,17 +27,21 @@ def red(clips: torch.Tensor) -> torch.Tensor:
 
 def test_stride_and_start_cover_the_video():
     data = ClipDataset([video(0)], num_frames=4, stride=3)
-    frames, times, names = data.sample_uint8(0, 200, seed=0)
+    frames, times, origins = data.sample_uint8(0, 200, seed=0)
     assert set(map(tuple, red(frames).tolist())) == {(s, s + 3, s + 6, s + 9) for s in (0, 1, 2)}
     assert torch.allclose(times, red(frames).double() / 10)
-    assert names == ("video 0",) * 200
+    starts = times[:, 0].tolist()
+    assert origins == tuple(Origin("video 0", start, stride=3) for start in starts)
+    clip = data.sample(0, 200, seed=0)
+    assert clip.origins == origins and clip.sources == ("video 0",) * 200
 
 
 def test_fps_takes_each_video_at_its_own_stride():
     data = ClipDataset([video(0), video(1)], num_frames=3, fps=5.0)
-    frames, times, names = data.sample_uint8(0, 100, seed=0)
-    for clip, seen, name in zip(red(frames), times, names, strict=True):
-        assert clip.diff().tolist() == ([2, 2] if name == "video 0" else [4, 4])
+    frames, times, origins = data.sample_uint8(0, 100, seed=0)
+    for clip, seen, origin in zip(red(frames), times, origins, strict=True):
+        assert clip.diff().tolist() == ([2, 2] if origin.name == "video 0" else [4, 4])
+        assert (origin.stride, origin.fps) == (None, 5.0)
         assert seen.diff().tolist() == pytest.approx([0.2, 0.2])
 
 

@@ -6,10 +6,21 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from worldmodel.data.inspect import examine
+from tests.worldmodel.data.toys import ToyCatalogue
+from worldmodel.data import inspect
+from worldmodel.data.catalogue import Limits, Opening
+from worldmodel.data.draws import ClipReader, Draw
+from worldmodel.data.formats import open_catalogue
+from worldmodel.data.pace import Pace
+from worldmodel.data.transforms import VJEPA
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
+
+
+def examine(run, **settings):
+    return inspect.examine(run, **{"workers": 0, **settings})
 
 
 class FakeRun:
@@ -58,7 +69,7 @@ def spoil(videos):
 
 
 def test_inspect_counts_and_draws(run, videos):
-    results = examine(run, action="inspect", path=str(videos), columns=5)
+    results = examine(run, action="inspect", path=str(videos), num_frames=5)
     assert results == {
         "files": 2,
         "problems": 0,
@@ -78,9 +89,68 @@ def test_inspect_counts_and_draws(run, videos):
     }
     assert any("a.mp4" in line and "48x32" in line for line in run.lines)
     sheet = np.array(Image.open(run.folder / "sheet.png").convert("L"))
-    assert (sheet[75] < 250).sum() > 5 * 100  # the first strip fills its five tiles
-    levels = {int(sheet[75, 6 + 134 * column + 64]) for column in range(5)}
-    assert len(levels) == 5  # five different frames
+    # A clip of five frames, each of another grey, in the middle of its tile.
+    assert sheet.shape[1] >= 5 * 102
+    levels = [int(sheet[54, 6 + 102 * column + 48]) for column in range(5)]
+    assert len(set(levels)) == 5 and (np.diff(levels) > 0).all() and max(levels) < 250
+
+
+def test_the_sheet_shows_what_the_training_sees(run, videos, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(inspect, "write_sheet", lambda strips, path: drawn.extend(strips))
+    settings = {"path": str(videos), "size": 16, "num_frames": 4, "fps": 5.0, "seed": 3}
+    examine(run, transforms=VJEPA(oversize=1.5), **settings)
+    assert [strip.caption.split("   ")[0] for strip in drawn] == [
+        str(videos / "a.mp4"), str(videos / "b.mkv")
+    ]  # fmt: skip
+    frames = torch.empty(2, 4, 3, 24, 24, dtype=torch.uint8)
+    reader = ClipReader(
+        frames, pace=Pace(4, fps=5.0), size=24, flip=True, opening=Opening(short_side=24)
+    )
+    for row, item in enumerate(open_catalogue(videos)):
+        taken = reader(Draw(item, 3, row, 1, row))
+        assert drawn[row].times == taken.times[0].tolist()
+        assert np.allclose(np.diff(drawn[row].times), 0.2)
+    expected = VJEPA(oversize=1.5)(frames.float() / 255, size=16, seed=3, step=0)
+    for strip, clip in zip(drawn, expected, strict=True):
+        assert strip.pictures[0].shape == (16, 16, 3)
+        pixels = torch.from_numpy(np.stack(strip.pictures)).movedim(-1, 1)
+        assert torch.equal(pixels, (clip * 255).round().byte())
+
+
+def test_a_video_too_short_for_a_clip_says_so_on_the_sheet(run, videos, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(inspect, "write_sheet", lambda strips, path: drawn.extend(strips))
+    assert examine(run, path=str(videos), num_frames=25)["problems"] == 0
+    assert "a.mp4: is shorter than the clip" in drawn[0].caption and drawn[0].pictures == []
+    assert len(drawn[1].pictures) == 25
+
+
+@pytest.mark.parametrize("name", ["a b,c.mp4", "line\nbreak.mp4", b"not-utf8-\xff.mp4", "日本.mp4"])
+def test_any_name_is_printed_in_one_line_and_listed(run, tmp_path, make_video, name):
+    place = tmp_path / "names"
+    place.mkdir()
+    good = make_video(tmp_path / "x.mp4", 12)
+    os.rename(good, os.path.join(os.fsencode(place), os.fsencode(name)))
+    bad = os.fsencode("bad-") + os.fsencode(name)
+    with open(os.path.join(os.fsencode(place), bad), "wb") as file:
+        file.write(b"no video" * 100)
+    results = examine(run, path=str(place), num_frames=2)
+    assert results["files"] == 2 and results["problems"] == 1
+    assert len(rows(run.folder / "problems.csv")) == 1
+    assert all(line.isprintable() for line in run.lines if line.startswith("bad"))
+    assert examine(run, action="check", path=str(place))["problems"] == 1
+
+
+@pytest.mark.slow
+def test_check_survives_crashes_and_hangs(run, monkeypatch):
+    trouble = {1: "crash", 2: "hang", 3: "bad"}
+    monkeypatch.setattr(inspect, "open_catalogue", lambda *a, **k: ToyCatalogue(6, trouble=trouble))
+    results = examine(run, action="check", path="toy", workers=2, limits=Limits(seconds=1.5))
+    assert results["files"] == 6 and results["problems"] == 3 and results["frames"] == 60
+    problems = [row["problem"] for row in rows(run.folder / "problems.csv")]
+    for problem, words in zip(problems, ["signal 11", "longer than 1.5 s", "is bad"], strict=True):
+        assert words in problem
 
 
 def test_check_reads_everything_and_lists_what_is_wrong(run, videos):
@@ -97,7 +167,7 @@ def test_check_reads_everything_and_lists_what_is_wrong(run, videos):
 def test_inspect_goes_on_past_bad_files(run, videos):
     spoil(videos)
     results = examine(run, path=str(videos))
-    assert results["problems"] == 1  # the header of the cut one is well; `check` decodes it
+    assert results["problems"] == 2
     assert (run.folder / "sheet.png").exists()
 
 
@@ -136,7 +206,7 @@ def test_an_empty_episode_folder_has_a_problem(run, folder):
 def test_many_files_are_counted_by_kind(run, folder, monkeypatch):
     monkeypatch.setattr("worldmodel.data.inspect._TABLE_ROWS", 2)
     examine(run, action="check", path=str(folder))
-    assert any(line.split() == ["3", "episode", "with", "actions", "8x8"] for line in run.lines)
+    assert any(line.split()[:5] == ["3", "episode", "with", "actions", "8x8"] for line in run.lines)
 
 
 def test_refusals(run, videos):

@@ -45,6 +45,20 @@ class Facts:
     opened: tuple[InputContainer, VideoStream] | None = None
 
 
+def why_seeking_fails(facts: Facts) -> str:
+    """Why a decoder that seeks by itself would miss; empty where it finds the right frames."""
+    index, packets = facts.index, facts.index.packets
+    if index.counted:
+        return f"it seeks by timestamps: {index.counted}"
+    if not packets.clean:
+        return "it begins at keyframes that need what is before them"
+    keys, starts = packets.pts[packets.key], np.flatnonzero(packets.key)
+    least_after = np.minimum.accumulate(packets.pts[::-1])[::-1]
+    if (least_after[starts] < keys).any():
+        return "frames are shown before the keyframe that they come after"
+    return ""
+
+
 class Decoder(ABC):
     """An opened file that gives frames by their number in `Facts.index`.
 

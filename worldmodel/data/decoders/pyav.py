@@ -9,15 +9,14 @@ from collections.abc import Iterator
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
 
-from av.container import InputContainer
-from av.video.stream import VideoStream
-
-from worldmodel.data.container import open_container, said_in_one_line
+from worldmodel.data.container import open_container, require_size, said_in_one_line
 from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
 from worldmodel.data.order import with_data
 from worldmodel.data.packets import checksum
@@ -62,7 +61,7 @@ class PyAV(Decoder):
         self._container, self._stream = facts.opened or self._open()
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        with said_in_one_line(self._facts.media.name, self._limits):
+        with said_in_one_line(self._facts.media.name):
             container, stream = open_container(
                 self._facts.media, stream=self._facts.opening.stream, limits=self._limits
             )
@@ -76,7 +75,7 @@ class PyAV(Decoder):
 
     def read(self, indices: np.ndarray) -> Tensor:
         """See `Decoder.read`."""
-        with said_in_one_line(self._facts.media.name, self._limits):
+        with said_in_one_line(self._facts.media.name):
             try:
                 return self._read(indices)
             except BaseException:
@@ -124,6 +123,8 @@ class PyAV(Decoder):
                 raise Mismatch(f"frame {came} came where frame {self._next} was due")
             self._next = came + 1
             if came == number:
+                name = self._facts.media.name
+                require_size(name, frame.height, frame.width, self._limits)
                 return frame
         raise Mismatch(f"the file ends before frame {number}")
 
@@ -142,7 +143,8 @@ class PyAV(Decoder):
 
     def _decode(self, start: int) -> Iterator[av.VideoFrame]:
         """Frames from packet `start` on, each with its packet's number as `opaque`."""
-        number, began = start, False
+        # Where keyframes are hidden by an edit list, the first frame that is shown need not be one.
+        number, began = start, bool(self._index.packets.discard[start])
         for packet in self._packets(start):
             codec = self._stream.codec_context  # of the container as it is open now
             if not self._index.packets.same(number, packet):

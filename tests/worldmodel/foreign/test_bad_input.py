@@ -1,0 +1,219 @@
+"""Checkpoints that are not what they say: one line, the name, what to do; nothing is executed."""
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.worldmodel.foreign import makers
+from tests.worldmodel.foreign.makers import HINTS
+from worldmodel.checkpoint import load
+from worldmodel.errors import CheckpointError
+from worldmodel.foreign import vjepa
+
+
+def refused(path, *words, names=None, read=load):
+    with pytest.raises(CheckpointError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 700 + len(str(path))
+    assert str(names or path) in message
+    for word in words:
+        assert word in message
+
+
+def small():
+    return makers.checkpoint(makers.encoder(), makers.predictor())
+
+
+# .pt
+
+
+class Trap:
+    """Unpickling it leaves a trace."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return (Path.touch, (Path(self.trace),))
+
+
+@pytest.mark.parametrize("suffix", vjepa.SUFFIXES)
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_pickle_with_code_is_refused_and_never_executed(tmp_path, suffix, plain):
+    path, trace = tmp_path / f"trap{suffix}", tmp_path / "executed"
+    held = small() | {"opt": Trap(trace)}
+    if plain:
+        path.write_bytes(pickle.dumps({"encoder": Trap(trace)}, protocol=2))
+    else:
+        torch.save(held, path)
+    refused(path, "was not executed")
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Trap(trace)))  # the trap works
+    assert trace.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.9999])
+def test_a_truncated_file(tmp_path, share):
+    path = tmp_path / "cut.pt"
+    torch.save(small(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refused(path, "fetch" if share else "is empty (0 bytes)")
+
+
+@pytest.mark.parametrize("content", [b"\0" * 1000, b"weights " * 100, os.urandom(1000), b"PK\3\4"])
+def test_what_is_no_checkpoint_at_all(tmp_path, content):
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    refused(path, "not a whole PyTorch file")
+
+
+def test_folders_pipes_links_and_forbidden_files(tmp_path):
+    (tmp_path / "folder.pt").mkdir()
+    refused(tmp_path / "folder.pt", "is a folder")
+    os.mkfifo(tmp_path / "pipe.pt")
+    refused(tmp_path / "pipe.pt", "is a pipe")
+    (tmp_path / "loop.pt").symlink_to(tmp_path / "loop.pt")
+    refused(tmp_path / "loop.pt", "holds no model")
+    refused(tmp_path / "nothing.pt", "holds no model")
+
+
+@pytest.mark.parametrize(
+    "held, words",
+    [
+        ([1, 2], "holds list, not a dictionary"),
+        ({}, "holds no encoder"),
+        ({"model": {"weight": torch.ones(2)}}, "holds no encoder (there are model)"),
+        ({"target_encoder": torch.ones(3)}, "no patch_embed.proj.weight"),
+        ({"target_encoder": 3}, "target_encoder holds int, not weights"),
+        ({"target_encoder": {"x": 3}}, "x holds int, not a dense tensor"),
+        ({"target_encoder": {3: torch.ones(2)}}, "3 holds Tensor"),
+        ({"target_encoder": {"x": torch.ones(2).to_sparse()}}, "not a dense tensor"),
+        ({"target_encoder": {"x": torch.ones(1).expand(10**9)}}, "more than the file holds"),
+        ({"encoder": {"module.x": torch.ones(2), "x": torch.ones(2)}}, "holds x twice"),
+        ({"encoder": {"x": torch.ones(2)}}, "no patch_embed.proj.weight"),
+        ({"classifiers": [{}]}, "attentive probes and no encoder"),
+    ],
+)
+def test_dictionaries_of_something_else(tmp_path, held, words):
+    path = tmp_path / "other.pt"
+    torch.save(held, path)
+    refused(path, words)
+
+
+def test_weights_that_are_whole_numbers(tmp_path):
+    held = small()
+    held["target_encoder"]["module.backbone.norm.bias"] = torch.ones(48, dtype=torch.int64)
+    torch.save(held, tmp_path / "c.pt")
+    refused(tmp_path / "c.pt", "torch.int64, not weights", read=lambda p: vjepa.read(p, HINTS))
+
+
+def test_files_of_before_zip_archives_are_read(tmp_path):
+    path = tmp_path / "old.pt"
+    torch.save(small(), path, _use_new_zipfile_serialization=False)
+    assert not zipfile.is_zipfile(path)
+    assert vjepa.read(path, HINTS)[1].family == "V-JEPA 2"
+
+
+def test_a_pickle_that_asks_for_a_terabyte_gets_none(tmp_path):
+    class Greedy:
+        def __reduce__(self):
+            return (bytearray, (10**12,))
+
+    path = tmp_path / "greedy.pt"
+    torch.save({"encoder": Greedy()}, path)
+    refused(path)
+
+
+# Hugging Face
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pytest.importorskip("transformers")
+    makers.hf_model(classified=True).save_pretrained(tmp_path / "hf")
+    return tmp_path / "hf"
+
+
+def change(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"model_type": "vit"}, "of model_type 'vit'"),
+        ({"model_type": ["x"] * 1000}, "of model_type"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu'"),
+        ({"qkv_bias": False}, "qkv_bias is False"),
+        ({"in_chans": 1}, "in_chans is 1"),
+        ({"hidden_size": "wide"}, "hidden_size is 'wide'"),
+        ({"hidden_size": -1}, "hidden_size is -1"),
+        ({"hidden_size": 10**9}, "no Hugging Face vjepa2 model has its sizes"),
+        ({"hidden_size": 10**4}, "asks for"),
+        ({"hidden_size": 2**40}, "must be a number above 0"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, but the weights have 2"),
+        ({"num_pooler_layers": 3}, "num_pooler_layers is 3, but the weights have 1"),
+        ({"num_attention_heads": 7}, "no Hugging Face vjepa2 model has its sizes"),
+        ({"mlp_ratio": 1e300}, "mlp_ratio is 1e+300"),
+        ({"patch_size": [8, 16]}, "patch_size is [8, 16]"),
+        ({"pred_num_mask_tokens": 4}, "mask_tokens has shape (3, 1, 1, 24)"),
+    ],
+)
+def test_configurations(folder, changes, words):
+    change(folder, **changes)
+    refused(folder, words, names=folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"model_type": ', "\udcff", "[" * 10**5])
+def test_json_that_is_no_configuration(folder, text):
+    (folder / "config.json").write_text(text, errors="surrogateescape")
+    refused(folder, "is not the configuration of a model", names=folder / "config.json")
+
+
+def test_weights_that_are_missing_sharded_cut_or_spoilt(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    key = "vjepa2.encoder.layernorm.weight"
+    for spoilt, words in (
+        ({k: v for k, v in tensors.items() if k != key}, f"1 keys missing ({key})"),
+        (tensors | {"stowaway": torch.ones(2)}, "1 keys left over (stowaway)"),
+        (tensors | {key: torch.full((48,), torch.nan)}, f"{key} holds NaN"),
+        (tensors | {key: torch.ones(47)}, f"{key} has shape (47,)"),
+    ):
+        save_file(spoilt, path)
+        refused(folder, words, names=path)
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(folder, "not a whole safetensors file", names=path)
+    path.unlink()
+    refused(folder, "no model.safetensors; save the model again")
+
+
+def claim(path, shape, *, end):
+    """A safetensors file whose header claims a tensor of that shape."""
+    header = {"vjepa2.x": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * 16)
+
+
+@pytest.mark.parametrize("shape, end", [([10**12], 4 * 10**12), ([10**12], 16), ([2**63], 16)])
+def test_a_header_that_claims_a_trillion_numbers(folder, shape, end):
+    claim(folder / "model.safetensors", shape, end=end)
+    refused(folder, "not a whole safetensors file", names=folder / "model.safetensors")
+
+
+def test_a_header_that_is_larger_than_its_file(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes((10**15).to_bytes(8, "little") + b"{}")
+    refused(folder, "not a whole safetensors file", names=path)
+    assert io.BytesIO(path.read_bytes()).read(8)[-1] == 0

@@ -1,0 +1,201 @@
+"""Taking clips out of videos that are opened for it: what a decoder process does.
+
+Each clip's place, crop and flip come from its own number, so it is the same whichever process
+takes it, and when. Knows nothing of processes, and not which videos are taken next.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.data.catalogue import Item, Opening, VideoSource
+from worldmodel.data.clips import origin_of
+from worldmodel.data.pace import Pace
+from worldmodel.errors import VideoError, WorldModelError
+from worldmodel.types import Origin
+
+_OPEN_FILES = 4  # that one process keeps open
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One visit of a video.
+
+    Attributes:
+        item: The video.
+        seed, first: The number of its first clip, in the run with this seed.
+        count: Clips to take, in the order of their times.
+        row: Where in the buffer the first goes.
+    """
+
+    item: Item
+    seed: int
+    first: int
+    count: int
+    row: int
+
+    @property
+    def name(self) -> str:
+        """Of the video."""
+        return self.item.name
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken, besides the frames in the buffer."""
+
+    times: np.ndarray  # clips t, float64, seconds
+    origins: tuple[Origin, ...]
+
+
+class ClipReader:
+    """Reads the clips of a `Draw` into a buffer; keeps the last few videos open.
+
+    Args:
+        frames: The buffer, `row t c h w`, uint8; in shared memory where processes share it.
+        pace: Which frames make a clip.
+        size: Side of the square crop.
+        flip: Mirror half of the clips left to right.
+        opening: How videos are opened.
+    """
+
+    def __init__(
+        self, frames: Tensor, *, pace: Pace, size: int, flip: bool, opening: Opening
+    ) -> None:
+        self._frames, self._pace, self._size, self._flip = frames, pace, size, flip
+        self._opened = Opened(opening)
+
+    def __call__(self, draw: Draw) -> Taken:
+        """Take the clips.
+
+        Raises:
+            VideoError: the video is bad, or shorter than a clip.
+        """
+        try:
+            return self._take(draw)
+        except WorldModelError:
+            self._opened.forget(draw.item)  # who knows what state it is in
+            raise
+
+    def close(self) -> None:
+        """Close the videos that this process has open."""
+        self._opened.close()
+
+    def _take(self, draw: Draw) -> Taken:
+        video = self._opened.get(draw.item)
+        first, times = video.part(draw.item)
+        starts = video.num_starts(draw.item, self._pace)
+        seen, origins = [], []
+        for number in range(draw.count):
+            random = np.random.default_rng((draw.seed, draw.first + number))
+            # Several clips of one visit are spread over the video, in order: each has its share.
+            place = (number + random.random()) / draw.count
+            indices = self._pace.indices(times, min(int(place * starts), starts - 1))
+            picture = video.source.read(first + indices)
+            if video.has_changed(first + indices):
+                # Reading found out that the file's times are wrong, and counted: draw again.
+                video.look_again()
+                return self._take(draw)
+            self._frames[draw.row + number] = self._crop(picture, draw.name, random)
+            seen.append(times[indices])
+            origins.append(origin_of(draw.name, seen[-1][0], self._pace))
+        return Taken(np.stack(seen), tuple(origins))
+
+    def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:
+        """The same square of all frames, mirrored or not."""
+        room = np.array(frames.shape[-2:]) - self._size
+        if room.min() < 0:
+            raise VideoError(
+                f"{name}: its frames of {tuple(frames.shape[-2:])} pixels are smaller than "
+                f"size={self._size}; choose a smaller size or leave it out"
+            )
+        y, x = (random.random(2) * (room + 1)).astype(int)
+        picture = frames[..., y : y + self._size, x : x + self._size]
+        return picture.flip(-1) if self._flip and random.random() < 0.5 else picture
+
+
+@dataclass
+class OpenVideo:
+    """A video with the times of all its frames."""
+
+    source: VideoSource
+    times: np.ndarray  # t, seconds
+    starts: dict[tuple[float, float] | None, int] = field(default_factory=dict)  # by window
+
+    def has_changed(self, indices: np.ndarray) -> bool:
+        """Whether the source now says other times than when it was opened."""
+        if self.source.num_frames != len(self.times):
+            return True
+        return not np.array_equal(self.source.times(indices), self.times[indices])
+
+    def look_again(self) -> None:
+        """Take the source's times as they are now."""
+        self.times = self.source.times(np.arange(self.source.num_frames))
+        self.starts.clear()
+
+    def part(self, item: Item) -> tuple[int, np.ndarray]:
+        """The item's window: number of its first frame, and its times."""
+        if item.window is None:
+            return 0, self.times
+        low, high = np.searchsorted(self.times, np.array(item.window) - 1e-6)
+        if low == high:
+            begin, end = item.window
+            raise VideoError(
+                f"{item.name}: has no frame from {begin:g} to {end:g} s, it is "
+                f"{self.times[-1]:.3g} s long; correct the times or leave it out"
+            )
+        return int(low), self.times[low:high]
+
+    def num_starts(self, item: Item, pace: Pace) -> int:
+        """How many frames of the item a clip can begin at."""
+        if item.window not in self.starts:
+            self.starts[item.window] = pace.num_starts(self.part(item)[1], name=item.name)
+        return self.starts[item.window]
+
+
+class Opened:
+    """The videos that were used last, still open. Items with the same key share one.
+
+    Args:
+        opening: How videos are opened.
+        most: How many are kept.
+    """
+
+    def __init__(self, opening: Opening, most: int = _OPEN_FILES) -> None:
+        self._opening, self._most = opening, most
+        self._videos: OrderedDict[str, OpenVideo] = OrderedDict()
+
+    def get(self, item: Item) -> OpenVideo:
+        """The video of an item.
+
+        Raises:
+            VideoError: it cannot be opened, or is empty.
+        """
+        if item.key not in self._videos:
+            while len(self._videos) >= self._most:
+                self._videos.popitem(last=False)[1].source.close()
+            source = item.open(self._opening)
+            if source.num_frames < 1:
+                raise VideoError(f"{item.name}: has no frames; leave it out")
+            self._videos[item.key] = OpenVideo(source, source.times(np.arange(source.num_frames)))
+        self._videos.move_to_end(item.key)
+        return self._videos[item.key]
+
+    def forget(self, item: Item) -> None:
+        """Close the video of an item, if it is open."""
+        video = self._videos.pop(item.key, None)
+        if video is not None:
+            video.source.close()
+
+    def close(self) -> None:
+        """Close all."""
+        while self._videos:
+            self._videos.popitem()[1].source.close()
+
+
+def shared_frames(rows: int, num_frames: int, size: int) -> Tensor:
+    """A buffer that processes can share: `row t c h w`, uint8."""
+    return torch.empty((rows, num_frames, 3, size, size), dtype=torch.uint8).share_memory_()

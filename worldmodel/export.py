@@ -1,0 +1,80 @@
+"""The verb `export`: a model in another form, whoever trained it; makes no run."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from worldmodel import checkpoint, foreign
+from worldmodel.errors import ConfigError
+from worldmodel.foreign import to_huggingface
+from worldmodel.model import WorldModel
+
+Format = Literal["worldmodel", "hf"]
+
+
+def export(
+    *, model: str, output: str, format: Format = "worldmodel", family: str | None = None,
+    heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
+) -> int:  # fmt: skip
+    """Write a model as a folder, and print what became of every key of a foreign one.
+
+    Args:
+        model: a model or run of ours, a `.pt` file of V-JEPA, or a Hugging Face folder.
+        output: the folder to make; it must not be there.
+        format: `worldmodel` for this package, with `keys.csv` on a foreign model's keys; `hf` for
+            transformers' VJEPA2Model.
+        family: of a `.pt` file, if it cannot be told: vjepa, vjepa2, vjepa2.1 or vjepa2-ac.
+        heads: attention heads of its encoder, if its width is not a published one.
+        predictor_heads: attention heads of its predictor, likewise.
+        size: side of its frames in pixels, if not the published one.
+
+    Returns:
+        0.
+    """
+    if format not in ("worldmodel", "hf"):
+        raise ConfigError(f"format={format}: say worldmodel or hf")
+    hints = foreign.Hints(family, heads, predictor_heads, size)
+    loaded, report = read(Path(model), hints)
+    if report is not None:
+        print(report.text(), file=sys.stderr)
+    with whole_folder(Path(output)) as folder:
+        if format == "hf":
+            to_huggingface.write(loaded, folder)
+        else:
+            checkpoint.save(loaded, folder)
+            if report is not None:
+                report.write(folder / "keys.csv")
+    print(output)
+    return 0
+
+
+def read(path: Path, hints: foreign.Hints) -> tuple[WorldModel, foreign.KeyReport | None]:
+    """A model, and the report on its keys if others have trained it."""
+    reader = None if checkpoint.is_own(path) else foreign.recognise(path)
+    if reader is not None:
+        return reader(path, hints)
+    if hints != foreign.Hints():
+        raise ConfigError(f"{path}: is a model of ours, which says family, heads and size itself")
+    return checkpoint.load(path), None
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill the yielded temporary folder; it becomes `path` when the block ends well.
+
+    Raises:
+        ConfigError: there is something at `path`.
+    """
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path}: is there already; name another output= or remove it")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

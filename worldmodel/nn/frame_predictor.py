@@ -1,0 +1,98 @@
+"""The next frame's tokens from frames, states and actions: V-JEPA 2-AC's predictor.
+
+Unlike `ActionPredictor` it keeps all tokens of a frame. How frames are encoded is the model's.
+"""
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.nn.blocks import Block
+from worldmodel.nn.patches import Grid, Rotary3D
+
+
+class FrameActionPredictor(nn.Module):
+    """A transformer over frames, each of them its action, its state and its patches in that order.
+
+    A token sees all of its own frame and of those before it, none of a later one. Patches are
+    rotated by their place; actions and states by their time alone, as a patch at the origin is
+    (Assran et al. 2025, arXiv:2506.09985, section 3).
+
+    Args:
+        token_width: numbers in a token of the encoder.
+        action_dim: numbers in an action, such as the change of a gripper's pose.
+        state_dim: numbers in a state, such as a gripper's pose.
+        width, depth, heads: of the transformer.
+        mlp_width: of the middle of a block's network; four times the width if None.
+        norm_eps: what the norms add to a variance.
+        rope: which rotary positions; see `VideoViT`.
+    """
+
+    def __init__(
+        self, token_width: int, action_dim: int = 7, state_dim: int = 7, *, width: int = 1024,
+        depth: int = 24, heads: int = 16, mlp_width: int | None = None, norm_eps: float = 1e-6,
+        rope: str = "vjepa2",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if heads < 1 or width < 1 or width % (2 * heads):
+            raise ConfigError(
+                f"a frame predictor's width must be a multiple of 2 * heads, got {width}, {heads}"
+            )
+        self.spec = dict(
+            token_width=token_width, action_dim=action_dim, state_dim=state_dim, width=width,
+            depth=depth, heads=heads, mlp_width=mlp_width, norm_eps=norm_eps, rope=rope,
+        )  # fmt: skip
+        self.embed = nn.Linear(token_width, width)
+        self.embed_action = nn.Linear(action_dim, width)
+        self.embed_state = nn.Linear(state_dim, width)
+        self.rotary = Rotary3D(width // heads, rope)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, norm_eps)
+        self.project = nn.Linear(width, token_width)
+
+    def forward(self, frames: Tensor, states: Tensor, actions: Tensor, grid: Grid) -> Tensor:
+        """The tokens of the frame after each of `frames`.
+
+        Args:
+            frames: b (t h w) d, tokens of frames, each encoded alone and normed.
+            states: b t s, the state at each frame.
+            actions: b t a, what is done from each frame on.
+            grid: t h w, of `frames`.
+
+        Returns:
+            b (t h w) d: at each frame the one after it.
+
+        Raises:
+            ShapeError: there are not as many states and actions as frames.
+        """
+        t, h, w = grid
+        if frames.shape[1] != t * h * w or states.shape[1] != t or actions.shape[1] != t:
+            raise ShapeError(
+                f"a frame predictor takes {t * h * w} tokens, {t} states and {t} actions for the "
+                f"grid {grid}, got {frames.shape[1]}, {states.shape[1]} and {actions.shape[1]}"
+            )
+        patches = rearrange(self.embed(frames), "b (t n) d -> b t n d", t=t)
+        told = torch.stack([self.embed_action(actions), self.embed_state(states)], dim=2)
+        x = rearrange(torch.cat([told, patches], dim=2), "b t n d -> b (t n) d")
+        rotation, sees = self._rotation(grid, x.device), self._sees(grid, x.device)
+        for block in self.blocks:
+            x = block(x, rotation, sees)
+        after = rearrange(x, "b (t n) d -> b t n d", t=t)[:, :, 2:]
+        return self.project(self.norm(rearrange(after, "b t n d -> b (t n) d")))
+
+    def _rotation(self, grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of all tokens: 1 1 n d."""
+        patches = rearrange(self.rotary.table(grid, device), "(t n) d -> t n d", t=grid[0])
+        # Height and width zero: only time turns them.
+        told = repeat(self.rotary.table((grid[0], 1, 1), device), "t d -> t two d", two=2)
+        table = rearrange(torch.cat([told, patches], dim=1), "t n d -> 1 1 (t n) d")
+        return table.real, table.imag
+
+    def _sees(self, grid: Grid, device: torch.device) -> Tensor:
+        """Whether the token of a row sees that of a column: n n."""
+        t, h, w = grid
+        frame = repeat(torch.arange(t, device=device), "t -> (t n)", n=h * w + 2)
+        return frame[:, None] >= frame[None, :]

@@ -1,0 +1,187 @@
+"""V-JEPA's masked predictor: tokens of what is hidden from tokens of what is visible.
+
+Made of the same blocks as the encoder. Which tokens are hidden is the caller's choice.
+"""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from worldmodel.errors import ConfigError, ShapeError, nearest
+from worldmodel.nn.blocks import Block
+from worldmodel.nn.encoder import Encoder, grid_from, take
+from worldmodel.nn.foresight import Foresight, Predictor
+from worldmodel.nn.heads import Head
+from worldmodel.nn.patches import Grid, Rotary3D
+from worldmodel.nn.sincos import SinCos3D
+
+Context = Literal["dropped", "masked_after"]
+
+
+class TokenPredictor(Predictor):
+    """A narrow transformer over visible tokens and one learnt mask token for each hidden place.
+
+    As V-JEPA's predictor (Bardes et al. 2024, arXiv:2404.08471; Assran et al. 2025,
+    arXiv:2506.09985). Every token sees every other; what it says at the hidden places is compared
+    with the encoder's normed tokens of the whole clip.
+
+    Args:
+        token_width: numbers in a token of the encoder.
+        width, depth, heads: of the transformer.
+        levels: how many of the encoder's levels it sees and predicts side by side.
+        mlp_width: of the middle of a block's network; four times the width if None.
+        norm_eps: what the norms add to a variance.
+        rope: which rotary positions; see `VideoViT`.
+        sincos_grid: where fixed positions are added instead; see `VideoViT`.
+        mask_tokens: how many mask tokens there are; training used one for each kind of mask.
+        kinds: each token is told whether it is of a video or an image (V-JEPA 2.1).
+        window: moments that are looked at together when a clip is judged.
+        seen: how many of them are seen; the others are predicted.
+    """
+
+    def __init__(
+        self, token_width: int, *, width: int = 384, depth: int = 12, heads: int = 12,
+        levels: int = 1, mlp_width: int | None = None, norm_eps: float = 1e-6,
+        rope: str = "vjepa2", sincos_grid: list[int] | None = None, mask_tokens: int = 10,
+        kinds: bool = False, window: int = 8, seen: int = 4,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if heads < 1 or width < 1 or width % (2 * heads) or mask_tokens < 1 or levels < 1:
+            raise ConfigError(
+                "a token predictor's width must be a multiple of 2 * heads, with at least one "
+                f"level and mask token, got {width}, {heads}, {levels} and {mask_tokens}"
+            )
+        self.spec = dict(
+            token_width=token_width, width=width, depth=depth, heads=heads, levels=levels,
+            mlp_width=mlp_width, norm_eps=norm_eps, rope=rope, sincos_grid=sincos_grid,
+            mask_tokens=mask_tokens, kinds=kinds,
+        )  # fmt: skip
+        self.token_width, self.levels = token_width, levels
+        self.watch(window, seen)
+        self.embed: nn.Module = nn.Linear(token_width, width)
+        if levels > 1:
+            self.embed = nn.Sequential(
+                nn.Linear(levels * token_width, token_width),
+                nn.GELU(),
+                nn.Linear(token_width, width),
+            )
+        self.mask_tokens = nn.Parameter(torch.zeros(mask_tokens, width))
+        names = ("video", "image") if kinds else ()
+        self.kind = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in names})
+        self.places = None if sincos_grid is None else SinCos3D(width, grid_from(sincos_grid))
+        self.rotary = Rotary3D(width // heads, rope) if sincos_grid is None else None
+        self.blocks = nn.ModuleList(
+            Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, norm_eps)
+        self.project = nn.Linear(width, levels * token_width)
+
+    def watch(self, window: int, seen: int) -> None:
+        """Judge clips by windows of so many moments, of which the first `seen` are seen.
+
+        Raises:
+            ConfigError: nothing would be seen, or nothing predicted.
+        """
+        if not 0 < seen < window:
+            raise ConfigError(
+                f"of a window of {window} moments {seen} cannot be what is seen: see at least one "
+                "and leave at least one to predict"
+            )
+        self.window, self.seen = window, seen
+        self.spec |= {"window": window, "seen": seen}
+
+    def forward(
+        self, visible: Tensor, context: Tensor, targets: Tensor, grid: Grid, *,
+        mask_token: int = 1, kind: Literal["video", "image"] = "video",
+    ) -> Tensor:  # fmt: skip
+        """Predict the tokens at the hidden places.
+
+        Args:
+            visible: b m d, the encoder's tokens at the places `context`.
+            context: b m, ids on the grid.
+            targets: b q, ids of the places to predict.
+            grid: t h w.
+            mask_token: which of the mask tokens; counted round where there are fewer.
+            kind: what the clip is, where tokens are told.
+
+        Returns:
+            b q d.
+        """
+        mask = self.mask_tokens[mask_token % len(self.mask_tokens)]
+        hidden = mask.expand(*targets.shape, -1)
+        tokens = torch.cat([self.embed(visible), hidden], dim=1)
+        ids = torch.cat([context, targets], dim=1)
+        if self.places is not None:
+            tokens = tokens + self.places(grid, ids, tokens.device)
+        if self.kind:
+            tokens = tokens + self.kind[kind]
+        rotation = None if self.rotary is None else self.rotary(grid, ids, tokens.device)
+        for block in self.blocks:
+            tokens = block(tokens, rotation)
+        return self.project(self.norm(tokens[:, context.shape[1] :]))
+
+    def fill_in(
+        self, encoder: Encoder, frames: Tensor, context: Tensor, targets: Tensor, *,
+        how: Context = "dropped",
+    ) -> Tensor:  # fmt: skip
+        """Predict the tokens of hidden places of a clip from those of visible ones.
+
+        Args:
+            encoder: of the model.
+            frames: b t c h w in [0, 1].
+            context: b m, ids of the visible places.
+            targets: b q, ids of the hidden places.
+            how: `dropped` shows the encoder the visible places only, as in training;
+                `masked_after` shows it the whole clip and takes its tokens at the visible places,
+                which then know of what is hidden, as Hugging Face's `context_mask` does.
+
+        Returns:
+            b q d.
+        """
+        ways = get_args(Context)
+        if how not in ways:
+            raise ConfigError(f"no context '{how}': {nearest(how, ways)}")
+        if how == "dropped":
+            visible = self.features(encoder, frames, keep=context)
+        else:
+            visible = take(self.features(encoder, frames), context)
+        return self(visible, context, targets, encoder.grid(frames))
+
+    def features(self, encoder: Encoder, frames: Tensor, keep: Tensor | None = None) -> Tensor:
+        """What it sees of a clip: the encoder's levels side by side, or its tokens alone."""
+        see = encoder.features if self.levels > 1 else encoder
+        return see(frames, keep)
+
+    def normed(self, features: Tensor) -> Tensor:
+        """What it is trained to predict: features b n (l d), each level of a token normed."""
+        levels = rearrange(features, "b n (l d) -> b n l d", l=self.levels)
+        return rearrange(F.layer_norm(levels, levels.shape[-1:]), "b n l d -> b n (l d)")
+
+    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Foresight:
+        """The end of every window of the clip from its beginning; a step is a window.
+
+        As Garrido et al. 2025 (arXiv:2502.11831): windows slide by one moment; the encoder sees
+        their first `seen` moments alone, the predictor fills in the rest, and the targets are the
+        normed tokens of the whole window. A clip shorter than a window is one window.
+        """
+        i = encoder.tubelet_frames
+        t, h, w = encoder.grid(frames)
+        window, seen = (self.window, self.seen) if t >= self.window else (t, (t + 1) // 2)
+        if t < 2:
+            raise ShapeError(f"a clip of {t} moment leaves nothing to predict: take two")
+        ids = torch.arange(window * h * w, device=frames.device).expand(len(frames), -1)
+        context, targets = ids.split([seen * h * w, (window - seen) * h * w], dim=1)
+        told: list[tuple[Tensor, Tensor, Tensor]] = []
+        for start in range(t - window + 1):
+            part = frames[:, start * i : (start + window) * i]
+            whole = self.normed(self.features(encoder, part))
+            # As if nothing changed: each hidden moment is the last of those that are seen.
+            last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
+            predicted = self.fill_in(encoder, part, context, targets)
+            told.append((predicted, whole[:, seen * h * w :], last))
+        predicted, came, unchanged = (torch.stack(x, dim=1) for x in zip(*told, strict=True))
+        ends = torch.arange(window * i - 1, frames.shape[1], i)
+        return Foresight(predicted, came, unchanged, last_frames=ends, power=1)
