@@ -42,7 +42,7 @@ VERBS = {
         "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
     ),
     "data": Verb(
-        "inspect or check videos and episodes",
+        "inspect, check or convert videos and episodes",
         "worldmodel data check my/videos",
         words=("action", "path"),
     ),
