@@ -163,6 +163,8 @@ def _choose(name: str, container: InputContainer, stream: int | None) -> VideoSt
     chosen = container.streams.best("video") if stream is None or not videos else videos[stream]
     if not isinstance(chosen, VideoStream):
         raise VideoError(f"{name}: has no video stream, only sound or data; leave it out")
+    if chosen.codec_context is None:  # FFmpeg has no decoder for what the header names
+        raise VideoError(f"{name}: names a codec that FFmpeg does not know; {REMEDY}")
     return chosen
 
 

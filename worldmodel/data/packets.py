@@ -179,6 +179,8 @@ def index_by_time(
 ) -> FrameIndex:
     """The index of a file whose timestamps can be trusted."""
     shown = np.flatnonzero(~packets.discard)
+    if not len(shown):
+        raise VideoError(f"{name}: holds no frame that is to be shown; {REMEDY}")
     packet = shown[np.argsort(packets.pts[shown], kind="stable")]
     pts = packets.pts[packet]
     base = float(stream.time_base or 0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from worldmodel.data.catalogue import Limits
-from worldmodel.data.convert import convert
+from worldmodel.data.convert import TARGETS, convert
 from worldmodel.data.inspect import examine
 from worldmodel.data.transforms import Transforms
 from worldmodel.errors import ConfigError, nearest
@@ -57,6 +57,8 @@ def data(
     if action not in ACTIONS:
         raise ConfigError(f"no action '{action}' for data: {nearest(action, ACTIONS)}")
     if action != "convert":
+        if output is not None or to is not None:
+            raise ConfigError(f"output and to are for `data convert`; leave them out of {action}")
         return examine(
             run, action=action, path=path, format=format, reading=reading, rows=rows,
             size=64 if size is None else size, num_frames=num_frames, stride=stride, fps=fps,
@@ -65,7 +67,7 @@ def data(
         )  # fmt: skip
     if output is None or to is None:
         raise ConfigError(
-            "data convert needs output=<a new folder> and to=folder, shards, episodes or lerobot"
+            f"data convert needs output=my/folder and to= one of {', '.join(TARGETS)}"
         )
     return convert(
         run, source=path, output=output, to=to, format=format, reading=reading, size=size,

@@ -3,6 +3,7 @@
 Frames are resized when they are read, so that an array on disk stays there.
 """
 
+import tokenize
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,24 @@ from torchvision.transforms.v2.functional import resize
 
 from worldmodel.data.catalogue import Opening, VideoSource
 from worldmodel.errors import VideoError
+
+
+def load_array(path: str) -> np.ndarray:
+    """An array of a `.npy` file, left on disk.
+
+    Raises:
+        ValueError: it is none, is cut, or would run code when read.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, SyntaxError, tokenize.TokenError, ArithmeticError, MemoryError,
+            RecursionError, TypeError, KeyError, IndexError, AttributeError) as cause:  # fmt: skip
+        # A header is Python text, and numpy raises whatever a damaged one brings up.
+        raise ValueError(str(cause) or type(cause).__name__) from cause
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ValueError("it holds several arrays")
+    return array
 
 
 class ArrayVideo(VideoSource):

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.formats.arrays import load_array
 from worldmodel.data.formats.file import require_file_named
 from worldmodel.data.formats.format import Format
 from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, FileCatalogue, shown
@@ -147,18 +148,17 @@ def _unquote(name: str) -> str:
 
 def _array_rows(path: str) -> Iterator[tuple[int, str, int]]:
     try:
-        names = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, OverflowError, MemoryError) as cause:
+        names = load_array(path)
+    except ValueError as cause:
         raise VideoError(
             f"{shown(path)}: is no array of paths that can be read without running code "
-            f"({' '.join(str(cause).split())[:120]}); save it as an array of strings: "
+            f"({shown(' '.join(str(cause).split()))[:120]}); save it as an array of strings: "
             f"np.save(path, np.array(paths, dtype=str))"
         ) from cause
-    if not isinstance(names, np.ndarray) or names.ndim != 1 or names.dtype.kind not in "US":
+    if names.ndim != 1 or names.dtype.kind not in "US":
         raise VideoError(
             f"{shown(path)}: a manifest is one row of strings, this is an array "
-            f"{getattr(names, 'shape', '')} of {getattr(names, 'dtype', 'several')}; save the "
-            f"paths, or name the format of the data"
+            f"{names.shape} of {names.dtype}; save the paths, or name the format of the data"
         )
     if names.dtype.kind == "U" and names.size and names.dtype.itemsize:
         codes = names.view(np.dtype("u4").newbyteorder(names.dtype.byteorder))

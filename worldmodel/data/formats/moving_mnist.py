@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
-from worldmodel.data.formats.arrays import ArrayVideo
+from worldmodel.data.formats.arrays import ArrayVideo, load_array
 from worldmodel.data.formats.file import require_file_named
 from worldmodel.data.formats.foreign import check_positive
 from worldmodel.data.formats.format import Format
@@ -90,11 +90,11 @@ def load(path: str) -> np.ndarray:
         VideoError: it is none.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, OverflowError, MemoryError) as cause:
+        array = load_array(path)
+    except ValueError as cause:
         reason = shown(" ".join(str(cause).split()))[:120]
         raise VideoError(f"{shown(path)}: is no whole array ({reason}); fetch it again") from cause
-    if not isinstance(array, np.ndarray) or array.ndim != 4 or array.dtype != np.uint8:
+    if array.ndim != 4 or array.dtype != np.uint8:
         raise VideoError(f"{shown(path)}: is no array t n h w of uint8; fetch Moving MNIST again")
     if not array.size:
         raise VideoError(f"{shown(path)}: is an empty array {array.shape}; fetch it again")

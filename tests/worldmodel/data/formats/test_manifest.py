@@ -107,6 +107,19 @@ def test_an_array_that_claims_too_much_is_refused(tmp_path):
         open_catalogue(tmp_path / "m.npy", format="manifest")
 
 
+def test_several_arrays_and_damaged_headers_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.arange(2))
+    (tmp_path / "a.npz").rename(tmp_path / "m.npy")
+    with pytest.raises(VideoError, match="it holds several arrays"):
+        open_catalogue(tmp_path / "m.npy", format="manifest")
+    np.save(tmp_path / "m.npy", np.array(["a.mp4"]))
+    data = (tmp_path / "m.npy").read_bytes()
+    for old, new in ((b"}", b"("), (b"<U5", b"<U\xff"), (b"'descr'", b"r"), (b"{", b"\0")):
+        (tmp_path / "m.npy").write_bytes(data.replace(old, new, 1))
+        with pytest.raises(VideoError, match="m.npy: is no array of paths"):
+            open_catalogue(tmp_path / "m.npy", format="manifest")
+
+
 def test_a_line_costs_less_than_a_kilobyte(tmp_path):
     lines = [f"/some/where/class {i % 400}/video_{i:08d}.mp4 {i % 400}" for i in range(20_000)]
     (tmp_path / "m.csv").write_text("\n".join(lines))
