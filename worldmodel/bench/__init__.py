@@ -12,9 +12,10 @@ from worldmodel.bench.plan import bench_plan
 from worldmodel.bench.pretrain import bench_pretrain
 from worldmodel.bench.render import bench_render
 from worldmodel.bench.sigreg import bench_sigreg
+from worldmodel.bench.video import bench_video
 from worldmodel.run import Run
 
-Part = Literal["sigreg", "pretrain", "plan", "render"]
+Part = Literal["sigreg", "pretrain", "plan", "render", "video"]
 
 
 def bench(
@@ -24,6 +25,7 @@ def bench(
     repeats: int = 25,
     device: str = "cpu",
     results_dir: str = "docs/results",
+    videos: str | None = None,
     planner: Any,
     make_cost: Callable[..., Any],
     prepare_rendering: Callable[[], object],
@@ -33,10 +35,12 @@ def bench(
 
     Args:
         run: the run that keeps the numbers.
-        what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world).
+        what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world),
+            video (clips from files).
         repeats: measurements of each number; their median and quartiles are reported.
         device: where tensors live.
         results_dir: the tables that the documentation shows; ignored where there is no such folder.
+        videos: the folder of files that `video` reads.
         planner: what `plan` measures.
         make_cost: makes the cost that it plans for, from a goal state.
         prepare_rendering: chooses how OpenGL works here, before anything is rendered.
@@ -50,6 +54,8 @@ def bench(
     elif what == "render":
         prepare_rendering()
         table = bench_render(make_renderer, repeats=repeats)
+    elif what == "video":
+        table = bench_video(videos=videos, repeats=repeats, device=device)
     else:
         part = {"sigreg": bench_sigreg, "pretrain": bench_pretrain}[what]
         table = part(repeats=repeats, device=device)

@@ -28,11 +28,13 @@ class Row:
     at_least: bool | None = None  # with a bar: whether it must not be below, or not above
 
     @staticmethod
-    def median(key: str, values: Sequence[float], *, bar: float | None = None) -> "Row":
-        """The median of repeated measurements."""
+    def median(
+        key: str, values: Sequence[float], *, bar: float | None = None, at_least: bool = True
+    ) -> "Row":
+        """The median of repeated measurements; it should not be below the bar, or not above."""
         several = list(values) if len(values) > 1 else [values[0]] * 2
         low, middle, high = statistics.quantiles(several, n=4, method="inclusive")
-        return Row(key, middle, len(values), low, high, bar, None if bar is None else True)
+        return Row(key, middle, len(values), low, high, bar, None if bar is None else at_least)
 
     @staticmethod
     def exact(key: str, value: float, *, at_most: float | None = None) -> "Row":

@@ -84,7 +84,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def read(self, indices: np.ndarray) -> Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat).
+        """Frames `t c h w`, uint8, at these numbers, in any order.
 
         Raises:
             Mismatch: what came is not what was asked for.

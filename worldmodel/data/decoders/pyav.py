@@ -59,14 +59,25 @@ class PyAV(Decoder):
         self._sent = -1  # the last packet that went into the decoder
         self._flow: Iterator[av.VideoFrame] | None = None
         self._container, self._stream = facts.opened or self._open()
+        self._prepare()
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         with said_in_one_line(self._facts.media.name):
             container, stream = open_container(
                 self._facts.media, stream=self._facts.opening.stream, limits=self._limits
             )
-        stream.codec_context.copy_opaque = True
         return container, stream
+
+    def _prepare(self) -> None:
+        """Set the codec before its first packet: as many threads as PyTorch has here.
+
+        In a data loader's worker that is one.
+        """
+        codec = self._stream.codec_context
+        codec.copy_opaque = True
+        if not codec.is_open:
+            codec.thread_count = torch.get_num_threads()
+            codec.thread_type = "AUTO" if codec.thread_count > 1 else "NONE"
 
     def close(self) -> None:
         """Let go of the file."""
@@ -86,12 +97,11 @@ class PyAV(Decoder):
         wanted = np.unique(indices)
         self._wanted, self._last = set(wanted.tolist()), int(wanted[-1])
         places = np.searchsorted(wanted, indices)
-        frames: Tensor | None = None
+        frames: np.ndarray | None = None  # numpy copies in this thread, whatever PyTorch has
         for rank, number in enumerate(wanted.tolist()):
-            picture = torch.from_numpy(np.ascontiguousarray(self._picture(number)))
-            upright = rearrange(picture, "h w c -> c h w")
+            upright = rearrange(self._picture(number), "h w c -> c h w")
             if frames is None:
-                frames = torch.empty((len(indices), *upright.shape), dtype=torch.uint8)
+                frames = np.empty((len(indices), *upright.shape), np.uint8)
             if upright.shape != frames.shape[1:]:
                 raise VideoError(
                     f"{self._facts.media.name}: changes its frame size at frame {number}; encode "
@@ -100,7 +110,7 @@ class PyAV(Decoder):
             for place in np.flatnonzero(places == rank):
                 frames[place] = upright
         assert frames is not None
-        return frames
+        return torch.from_numpy(frames)
 
     def _picture(self, number: int) -> np.ndarray:
         frame = self._find(number)
@@ -183,6 +193,7 @@ class PyAV(Decoder):
                     break  # it stands behind
         self._container.close()
         self._container, self._stream = self._open()
+        self._prepare()
         for number, packet in enumerate(with_data(self._container, self._stream)):
             if number >= start:
                 yield packet
