@@ -157,7 +157,6 @@ class VideoReader(VideoSource):
             container, stream = open_container(
                 media, stream=self._opening.stream, limits=limits
             )  # fmt: skip
-            stream.codec_context.copy_opaque = True
             try:
                 packets = scan(media.name, container, stream, limits)
                 codec = stream.codec_context.codec.canonical_name
