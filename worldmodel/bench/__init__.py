@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from worldmodel.bench.decoders import bench_decoders
 from worldmodel.bench.plan import bench_plan
 from worldmodel.bench.pretrain import bench_pretrain
 from worldmodel.bench.render import bench_render
 from worldmodel.bench.sigreg import bench_sigreg
+from worldmodel.bench.table import Grid, Table
 from worldmodel.bench.video import bench_video
 from worldmodel.run import Run
 
-Part = Literal["sigreg", "pretrain", "plan", "render", "video"]
+Part = Literal["sigreg", "pretrain", "plan", "render", "video", "decoders"]
 
 
 def bench(
@@ -36,11 +38,11 @@ def bench(
     Args:
         run: the run that keeps the numbers.
         what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world),
-            video (clips from files).
+            video (clips from files), decoders (which frames they return).
         repeats: measurements of each number; their median and quartiles are reported.
         device: where tensors live.
         results_dir: the tables that the documentation shows; ignored where there is no such folder.
-        videos: the folder of files that `video` reads.
+        videos: the folder of files that `video` and `decoders` read.
         planner: what `plan` measures.
         make_cost: makes the cost that it plans for, from a goal state.
         prepare_rendering: chooses how OpenGL works here, before anything is rendered.
@@ -49,11 +51,14 @@ def bench(
     Returns:
         The rows by name, each with its count and quartiles.
     """
+    table: Table | Grid
     if what == "plan":
         table = bench_plan(planner, make_cost, repeats=repeats, device=device)
     elif what == "render":
         prepare_rendering()
         table = bench_render(make_renderer, repeats=repeats)
+    elif what == "decoders":
+        table = bench_decoders(videos=videos)
     elif what == "video":
         table = bench_video(videos=videos, repeats=repeats, device=device)
     else:

@@ -83,6 +83,36 @@ class Table:
         return found
 
 
+@dataclass(frozen=True)
+class Grid:
+    """A table of words, such as which decoder reads which file."""
+
+    name: str
+    command: str
+    protocol: Mapping[str, Any]  # what was run and how
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def write(self, path: Path, *, device: str) -> None:
+        """Write the table as JSON, whole or not at all."""
+        content = {
+            "name": self.name,
+            "command": self.command,
+            "version": package_version(),
+            "git_commit": git_commit(),
+            "machine": machine(device),
+            "protocol": self.protocol,
+            "columns": self.columns,
+            "rows": self.rows,
+        }
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+    def results(self) -> dict[str, float]:
+        """How many rows there are."""
+        return {"rows": len(self.rows)}
+
+
 def machine(device: str) -> str:
     """The machine in words, for example "2 cores, no GPU"."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 SEEDS = ("plain", "mpeg4-b-avi", "variable-mkv", "vp9", "h264-ts", "flv", "gif", "edit-list")
 
 # In a process of its own: a segmentation fault must fail this test, not end the suite.
-PROGRAM = '''
+PROGRAM = """
 import faulthandler, os, resource, sys, traceback
 from pathlib import Path
 import numpy as np
@@ -95,7 +95,7 @@ grown = peak() - before
 print(reached, grown)
 assert min(reached.values()) > count * rounds / 20, reached
 assert grown < 400, f"{grown} MiB more than before"
-'''
+"""
 
 
 def fuzz(folder: Path, count: int, rounds: int = 1) -> None:
@@ -104,7 +104,8 @@ def fuzz(folder: Path, count: int, rounds: int = 1) -> None:
         [sys.executable, "-c", PROGRAM, str(count), str(rounds), str(folder / "bad.mp4"), *films],
         capture_output=True, text=True, cwd=ROOT, timeout=60 + count * rounds,
     )  # fmt: skip
-    assert done.returncode == 0, f"exit {done.returncode}: {done.stdout[-500:]} {done.stderr[-4000:]}"
+    said = f"{done.stdout[-500:]} {done.stderr[-4000:]}"
+    assert done.returncode == 0, f"exit {done.returncode}: {said}"
 
 
 def test_500_broken_files(tmp_path):

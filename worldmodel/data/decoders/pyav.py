@@ -36,6 +36,7 @@ class PyAV(Decoder):
 
     name = "pyav"
     rank = 0
+    limits = "reads everything"
 
     @classmethod
     def missing(cls) -> str:
