@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worldmodel import cpu
+from worldmodel.data.decoders import known
 from worldmodel.memory import resident_bytes
 from worldmodel.provenance import git_commit, package_version
 
@@ -93,15 +94,15 @@ def decoders() -> Iterator[Finding]:
         yield Finding("decoders", "PyAV", str(cause), works=False, remedy="pip install av")
     else:
         missing = [name for name in _NEEDED_CODECS if name not in av.codecs_available]
-        state = f"works; without {', '.join(missing)}" if missing else "works, all codecs"
+        state = f"works; without {', '.join(missing)}" if missing else "works; reads everything"
         yield Finding("decoders", "PyAV", state)
-    try:
-        importlib.import_module("decord")
-    except (ImportError, OSError) as cause:
-        yield Finding("decoders", "decord", str(cause).splitlines()[0], works=False, needed=False,
-                      remedy="not needed: PyAV reads everything")  # fmt: skip
-    else:
-        yield Finding("decoders", "decord", "works", needed=False)
+    for name, kind in known().items():
+        if name == "pyav":
+            continue
+        problem, _, remedy = kind.missing().partition("; ")
+        state = problem or f"works; {kind.limits}"
+        yield Finding("decoders", name, state, works=not problem, needed=False,
+                      remedy=remedy if problem else "")  # fmt: skip
 
 
 def renderers(probe_gl: Callable[[str], str | None], backends: Sequence[str]) -> Iterator[Finding]:

@@ -72,6 +72,8 @@ def write(table: Mapping[str, Any], path: Path) -> None:
 
 def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """A table's rows and its source: all, or those called `x` or `x.y` for an `x` of `names`."""
+    if "columns" in table:
+        return _grid(table)
     inside = tuple(f"{name}." for name in names)
     rows = [
         row for row in table["rows"]
@@ -91,6 +93,14 @@ def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
             else " One seed; its own intervals."
         )
     return "\n".join(lines) + f"\n\n{source}\n"
+
+
+def _grid(table: Mapping[str, Any]) -> str:
+    """A table of words."""
+    columns = table["columns"]
+    lines = [f"| {' | '.join(cells)} |" for cells in (columns, *table["rows"])]
+    lines.insert(1, "|---" * len(columns) + "|")
+    return "\n".join(lines) + f"\n\n`{table['command']}` on {table['machine']}.\n"
 
 
 def fill(text: str, folder: Path) -> str:

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from worldmodel.bench.decoders import bench_decoders
 from worldmodel.bench.encode import bench_encode
 from worldmodel.bench.plan import bench_plan
 from worldmodel.bench.pretrain import bench_pretrain
 from worldmodel.bench.render import bench_render
 from worldmodel.bench.sigreg import bench_sigreg
+from worldmodel.bench.table import Grid, Table
+from worldmodel.bench.video import bench_video
 from worldmodel.run import Run
 
-Part = Literal["sigreg", "pretrain", "plan", "render", "encode"]
+Part = Literal["sigreg", "pretrain", "plan", "render", "encode", "video", "decoders"]
 
 
 def bench(
@@ -25,6 +28,7 @@ def bench(
     repeats: int = 25,
     device: str = "cpu",
     results_dir: str = "docs/results",
+    videos: str | None = None,
     planner: Any,
     make_cost: Callable[..., Any],
     prepare_rendering: Callable[[], object],
@@ -35,10 +39,12 @@ def bench(
     Args:
         run: the run that keeps the numbers.
         what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world),
-            encode (a clip, by a ViT-L).
+            encode (a clip, by a ViT-L), video (clips from files), decoders (which frames they
+            return).
         repeats: measurements of each number; their median and quartiles are reported.
         device: where tensors live.
         results_dir: the tables that the documentation shows; ignored where there is no such folder.
+        videos: the folder of files that `video` and `decoders` read.
         planner: what `plan` measures.
         make_cost: makes the cost that it plans for, from a goal state.
         prepare_rendering: chooses how OpenGL works here, before anything is rendered.
@@ -47,11 +53,16 @@ def bench(
     Returns:
         The rows by name, each with its count and quartiles.
     """
+    table: Table | Grid
     if what == "plan":
         table = bench_plan(planner, make_cost, repeats=repeats, device=device)
     elif what == "render":
         prepare_rendering()
         table = bench_render(make_renderer, repeats=repeats)
+    elif what == "decoders":
+        table = bench_decoders(videos=videos)
+    elif what == "video":
+        table = bench_video(videos=videos, repeats=repeats, device=device)
     else:
         part = {"sigreg": bench_sigreg, "pretrain": bench_pretrain, "encode": bench_encode}[what]
         table = part(repeats=repeats, device=device)

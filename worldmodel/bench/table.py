@@ -28,11 +28,13 @@ class Row:
     at_least: bool | None = None  # with a bar: whether it must not be below, or not above
 
     @staticmethod
-    def median(key: str, values: Sequence[float], *, bar: float | None = None) -> "Row":
-        """The median of repeated measurements."""
+    def median(
+        key: str, values: Sequence[float], *, bar: float | None = None, at_least: bool = True
+    ) -> "Row":
+        """The median of repeated measurements; it should not be below the bar, or not above."""
         several = list(values) if len(values) > 1 else [values[0]] * 2
         low, middle, high = statistics.quantiles(several, n=4, method="inclusive")
-        return Row(key, middle, len(values), low, high, bar, None if bar is None else True)
+        return Row(key, middle, len(values), low, high, bar, None if bar is None else at_least)
 
     @staticmethod
     def exact(key: str, value: float, *, at_most: float | None = None) -> "Row":
@@ -79,6 +81,36 @@ class Table:
                 f"{row.key}.high": row.high,
             }
         return found
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of words, such as which decoder reads which file."""
+
+    name: str
+    command: str
+    protocol: Mapping[str, Any]  # what was run and how
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def write(self, path: Path, *, device: str) -> None:
+        """Write the table as JSON, whole or not at all."""
+        content = {
+            "name": self.name,
+            "command": self.command,
+            "version": package_version(),
+            "git_commit": git_commit(),
+            "machine": machine(device),
+            "protocol": self.protocol,
+            "columns": self.columns,
+            "rows": self.rows,
+        }
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+    def results(self) -> dict[str, float]:
+        """How many rows there are."""
+        return {"rows": len(self.rows)}
 
 
 def machine(device: str) -> str:

@@ -136,6 +136,8 @@ def open_container(
     )
     try:
         video = _choose(media.name, container, stream)
+        if video.codec_context is None:
+            raise VideoError(f"{media.name}: is in a codec that nothing here decodes; {REMEDY}")
         if video.height * video.width == 0:
             raise VideoError(
                 f"{media.name}: does not say how large its frames are, or more than the limit of "

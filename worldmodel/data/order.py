@@ -38,11 +38,16 @@ def decode(
 
 
 def in_order(
-    name: str, container: InputContainer, stream: VideoStream, limits: Limits
+    name: str,
+    container: InputContainer,
+    stream: VideoStream,
+    limits: Limits,
+    *,
+    marks: bool = False,
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """The same of a container that was just opened; `frame.opaque` counts packets with data."""
+    """The same of a container that was just opened; with `marks`, `marked` says the packet."""
     clock = Clock(container, stream)
-    for number, frame in enumerate(output(container, stream)):
+    for number, frame in enumerate(output(container, stream, marks=marks)):
         if number >= limits.frames:
             raise too_many(name, number + 1, limits)
         require_size(name, frame.height, frame.width, limits)
@@ -50,13 +55,41 @@ def in_order(
     clock.finish(name)
 
 
-def output(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """What the decoder gives, from where the container stands; `frame.opaque` as in `in_order`."""
-    stream.codec_context.copy_opaque = True
+def output(
+    container: InputContainer, stream: VideoStream, *, marks: bool
+) -> Iterator[av.VideoFrame]:
+    """What the decoder gives, from where the container stands."""
+    if marks:
+        ask_for_marks(stream)
     for number, packet in enumerate(with_data(container, stream)):
-        packet.opaque = number
+        if marks:
+            mark(packet, number)
         yield from stream.codec_context.decode(packet)
     yield from stream.codec_context.decode(None)
+
+
+def ask_for_marks(stream: VideoStream) -> None:
+    """Before the first packet is decoded: let frames carry the marks of their packets.
+
+    In one thread: to let go of a mark takes Python's lock, and FFmpeg's threads would wait for it
+    while Python waits for them to end.
+    """
+    stream.codec_context.copy_opaque = True
+    stream.codec_context.thread_type = "NONE"
+
+
+def mark(packet: Packet, number: int) -> None:
+    """Give a packet its number; the frame that comes from it has it as `frame.opaque`.
+
+    PyAV keeps such marks by their identity, and small integers have the same one each time: a mark
+    is a new list.
+    """
+    packet.opaque = [number]
+
+
+def marked(frame: av.VideoFrame) -> int:
+    """The number of the packet that a frame came from; -1 where it is not known."""
+    return -1 if frame.opaque is None else int(frame.opaque[0])
 
 
 def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:

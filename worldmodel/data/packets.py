@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from worldmodel.data.catalogue import Limits
 from worldmodel.data.container import REMEDY, promised_seconds, too_many
-from worldmodel.data.order import in_order, require_whole, with_data
+from worldmodel.data.order import in_order, marked, require_whole, with_data
 from worldmodel.errors import VideoError
 
 # Containers that store a presentation time with every packet. In the others FFmpeg guesses some.
@@ -216,9 +216,9 @@ def index_by_counting(
     keys: list[bool] = []
     missing = ""
     try:
-        for time, frame in in_order(name, container, stream, limits):
+        for time, frame in in_order(name, container, stream, limits, marks=True):
             times.append(time)
-            numbers.append(-1 if frame.opaque is None else int(frame.opaque))
+            numbers.append(marked(frame))
             sums.append(checksum(frame))
             keys.append(bool(frame.key_frame))
     except VideoError as cause:

@@ -4,9 +4,11 @@ What a source may be is in `media.py`; which frame is which in `packets.py`; who
 `decoders/`. Knows nothing of clips.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from worldmodel.data.catalogue import Opening, VideoSource
@@ -114,7 +116,7 @@ class VideoReader(VideoSource):
         return self._facts.index.missing
 
     def read(self, indices: np.ndarray) -> Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat).
+        """Frames `t c h w`, uint8, at these numbers: in any order, decoded in theirs.
 
         Raises:
             VideoError: a number is not in the video, the frames are more than `limits.mib`, or the
@@ -128,6 +130,15 @@ class VideoReader(VideoSource):
                 return self._decoder.read(indices)
             except Mismatch as cause:
                 self._recover(cause)
+
+    def read_clips(self, clips: Sequence[np.ndarray]) -> list[Tensor]:
+        """Several clips `t c h w`, uint8, each frame decoded once, however they overlap.
+
+        Args:
+            clips: For each the numbers of its frames, in any order.
+        """
+        frames = self.read(np.concatenate([np.zeros(0, np.int64), *clips]))
+        return list(torch.split(frames, [len(clip) for clip in clips]))
 
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""
@@ -146,7 +157,6 @@ class VideoReader(VideoSource):
             container, stream = open_container(
                 media, stream=self._opening.stream, limits=limits
             )  # fmt: skip
-            stream.codec_context.copy_opaque = True
             try:
                 packets = scan(media.name, container, stream, limits)
                 codec = stream.codec_context.codec.canonical_name

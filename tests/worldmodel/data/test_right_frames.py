@@ -48,6 +48,10 @@ def test_random_access_gives_the_frames_of_a_decode_in_order(films, name):
     for indices in [np.arange(len(frames)), *draws(len(frames), seed=0)]:
         got = reader.read(indices).permute(0, 2, 3, 1).numpy()
         assert np.array_equal(got, frames[indices]), f"{name}: {indices}"
+    mixed = np.random.default_rng(2).integers(len(frames), size=9)
+    for clip, wanted in zip(reader.read_clips([mixed[:4], mixed[4:]]), (mixed[:4], mixed[4:]),
+                            strict=True):  # fmt: skip
+        assert np.array_equal(clip.permute(0, 2, 3, 1).numpy(), frames[wanted])
     reader.close()
 
 

@@ -62,12 +62,13 @@ def why_seeking_fails(facts: Facts) -> str:
 class Decoder(ABC):
     """An opened file that gives frames by their number in `Facts.index`.
 
-    A new decoder is a new file in this folder with one class that has these two names. Those with
-    a lower `rank` are tried first.
+    A new decoder is a new file in this folder with one class that has these three names. Those
+    with a lower `rank` are tried first.
     """
 
     name: str
     rank: int
+    limits: str  # what it is passed over for, in a few words
 
     @classmethod
     @abstractmethod
@@ -84,7 +85,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def read(self, indices: np.ndarray) -> Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat).
+        """Frames `t c h w`, uint8, at these numbers, in any order.
 
         Raises:
             Mismatch: what came is not what was asked for.

@@ -20,6 +20,10 @@ class Decord(Decoder):
 
     name = "decord"
     rank = 20
+    limits = (
+        "passed over for AV1, H.265, several video streams, edit lists, open groups of pictures, "
+        "times that cannot be trusted, and what is not a path"
+    )
 
     @classmethod
     def missing(cls) -> str:

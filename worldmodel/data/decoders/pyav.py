@@ -1,7 +1,7 @@
 """PyAV: reads everything, on every machine, and is right wherever decoding in order is.
 
-Seeks to an entry of the index, knows each frame by the packet that it came from, and stays open
-where it is, so that clips that are asked for in order cost no seek.
+Seeks to an entry of the index, knows each frame by its time or by its packet, and stays open where
+it is, so that clips that are asked for in order cost no seek.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from worldmodel.data.container import open_container, require_size, said_in_one_line
 from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
-from worldmodel.data.order import with_data
+from worldmodel.data.order import ask_for_marks, mark, marked, with_data
 from worldmodel.data.packets import checksum
 from worldmodel.data.pictures import to_rgb
 from worldmodel.errors import VideoError
@@ -27,11 +27,16 @@ from worldmodel.errors import VideoError
 _SKIPS_EXACTLY = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 
 
+# Those that gain by threads.
+_THREADED = frozenset({"h264", "hevc", "vp9"})
+
+
 class PyAV(Decoder):
     """See the module."""
 
     name = "pyav"
     rank = 0
+    limits = "reads everything"
 
     @classmethod
     def missing(cls) -> str:
@@ -51,6 +56,7 @@ class PyAV(Decoder):
         self._frame_of = np.full(len(facts.index.packets.size), -1)
         if facts.index.packet is not None:
             self._frame_of[facts.index.packet] = np.arange(len(facts.index))
+            self._stamps = facts.index.packets.pts[facts.index.packet]
         self._skips = facts.info.codec in _SKIPS_EXACTLY and not facts.index.counted
         self._wanted: set[int] = set()
         self._last = -1  # the last frame of what is wanted
@@ -59,14 +65,26 @@ class PyAV(Decoder):
         self._sent = -1  # the last packet that went into the decoder
         self._flow: Iterator[av.VideoFrame] | None = None
         self._container, self._stream = facts.opened or self._open()
+        self._prepare()
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         with said_in_one_line(self._facts.media.name):
             container, stream = open_container(
                 self._facts.media, stream=self._facts.opening.stream, limits=self._limits
             )
-        stream.codec_context.copy_opaque = True
         return container, stream
+
+    def _prepare(self) -> None:
+        """Set the codec before its first packet: as many threads as PyTorch has here.
+
+        In a data loader's worker that is one.
+        """
+        if self._index.counted:
+            ask_for_marks(self._stream)
+        elif not self._stream.codec_context.is_open:
+            threads = torch.get_num_threads() if self._facts.info.codec in _THREADED else 1
+            self._stream.codec_context.thread_count = threads
+            self._stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
 
     def close(self) -> None:
         """Let go of the file."""
@@ -86,12 +104,11 @@ class PyAV(Decoder):
         wanted = np.unique(indices)
         self._wanted, self._last = set(wanted.tolist()), int(wanted[-1])
         places = np.searchsorted(wanted, indices)
-        frames: Tensor | None = None
+        frames: np.ndarray | None = None  # numpy copies in this thread, whatever PyTorch has
         for rank, number in enumerate(wanted.tolist()):
-            picture = torch.from_numpy(np.ascontiguousarray(self._picture(number)))
-            upright = rearrange(picture, "h w c -> c h w")
+            upright = rearrange(self._picture(number), "h w c -> c h w")
             if frames is None:
-                frames = torch.empty((len(indices), *upright.shape), dtype=torch.uint8)
+                frames = np.empty((len(indices), *upright.shape), np.uint8)
             if upright.shape != frames.shape[1:]:
                 raise VideoError(
                     f"{self._facts.media.name}: changes its frame size at frame {number}; encode "
@@ -100,7 +117,7 @@ class PyAV(Decoder):
             for place in np.flatnonzero(places == rank):
                 frames[place] = upright
         assert frames is not None
-        return frames
+        return torch.from_numpy(frames)
 
     def _picture(self, number: int) -> np.ndarray:
         frame = self._find(number)
@@ -129,9 +146,17 @@ class PyAV(Decoder):
         raise Mismatch(f"the file ends before frame {number}")
 
     def _number(self, frame: av.VideoFrame) -> int:
+        """Which frame this is: by its time where times are trusted, else by its packet."""
         if self._index.packet is None:
             return self._next
-        return -1 if frame.opaque is None else int(self._frame_of[frame.opaque])
+        if self._index.counted:
+            packet = marked(frame)
+            return -1 if packet < 0 else int(self._frame_of[packet])
+        if frame.pts is None:
+            return -1
+        number = int(np.searchsorted(self._stamps, frame.pts))
+        found = number < len(self._stamps) and self._stamps[number] == frame.pts
+        return number if found else -1
 
     def _enter(self, entry: int) -> None:
         """Stand before the first frame of an entry."""
@@ -142,7 +167,7 @@ class PyAV(Decoder):
         self._flow = self._decode(packet)
 
     def _decode(self, start: int) -> Iterator[av.VideoFrame]:
-        """Frames from packet `start` on, each with its packet's number as `opaque`."""
+        """Frames from packet `start` on."""
         # Where keyframes are hidden by an edit list, the first frame that is shown need not be one.
         number, began = start, bool(self._index.packets.discard[start])
         for packet in self._packets(start):
@@ -154,7 +179,8 @@ class PyAV(Decoder):
             codec.skip_frame = "NONREF" if skip else "DEFAULT"
             if skip:
                 self._dropped.add(shows)
-            packet.opaque = number
+            if self._index.counted:
+                mark(packet, number)
             self._sent = number
             for frame in codec.decode(packet):
                 if not began and frame.pict_type in (PictureType.P, PictureType.B):
@@ -183,6 +209,7 @@ class PyAV(Decoder):
                     break  # it stands behind
         self._container.close()
         self._container, self._stream = self._open()
+        self._prepare()
         for number, packet in enumerate(with_data(self._container, self._stream)):
             if number >= start:
                 yield packet

@@ -21,6 +21,7 @@ class TorchCodec(Decoder):
 
     name = "torchcodec"
     rank = 10
+    limits = "passed over for edit lists, open groups of pictures, times that cannot be trusted"
 
     @classmethod
     def missing(cls) -> str:
