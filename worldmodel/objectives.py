@@ -15,11 +15,9 @@ from torch import Generator, Tensor, nn
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.masks import Mask, Mixture, TimeMasks
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head
-from worldmodel.nn.heads import moment_latents as moment_latents
+from worldmodel.nn.heads import Head, moment_latents
 from worldmodel.nn.patches import Grid
-from worldmodel.nn.predictor import MaskedPredictor
-from worldmodel.nn.predictor import start_from as start_from
+from worldmodel.nn.predictor import MaskedPredictor, start_from
 from worldmodel.regularisers import Regulariser
 
 Targets = Literal["live", "stopgrad", "ema"]

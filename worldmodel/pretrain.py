@@ -13,7 +13,8 @@ from worldmodel.data.skipped import SkippedTable
 from worldmodel.data.transforms import Plain, Transforms
 from worldmodel.masks import Mixture
 from worldmodel.model import WorldModel
-from worldmodel.objectives import Losses, MaskedPrediction, Targets, moment_latents
+from worldmodel.nn.heads import moment_latents
+from worldmodel.objectives import Losses, MaskedPrediction, Targets
 from worldmodel.regularisers import Regulariser
 from worldmodel.train import Learner, Optimisation, fit
 

@@ -5,15 +5,9 @@ from torch import nn
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError
 from worldmodel.masks import Future, Mask, Mixture, Moments, Tubes
-from worldmodel.nn.predictor import nearest_seen
-from worldmodel.objectives import (
-    MaskedPrediction,
-    context_latents,
-    hidden_latents,
-    moment_latents,
-    seen_whole,
-    start_from,
-)
+from worldmodel.nn.heads import moment_latents
+from worldmodel.nn.predictor import nearest_seen, start_from
+from worldmodel.objectives import MaskedPrediction, context_latents, hidden_latents, seen_whole
 from worldmodel.regularisers import NoRegulariser, SIGReg
 
 FRAMES = noise(6, 6, 3, 16, 16)  # three moments of 2 x 2 tokens
