@@ -63,7 +63,9 @@ def losses(folder: Path) -> list[tuple[float, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive)]
+)
 def test_a_killed_run_goes_on_with_the_very_next_sample(tmp_path, make_video, how):
     videos = tmp_path / "videos"
     videos.mkdir()

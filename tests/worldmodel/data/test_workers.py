@@ -145,7 +145,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)],
+)
 def test_workers_end_with_their_parent_however_it_ends(tmp_path, how):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
