@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.worldmodel.data.films import FILMS
 from worldmodel.data.catalogue import Opening
@@ -82,3 +84,69 @@ def nearest_to(picture: np.ndarray, frames: np.ndarray, number: int, around: int
     some = frames[begin : number + around + 1].astype(np.int16)
     far = np.abs(some - picture.astype(np.int16)).mean((1, 2, 3))
     return number if far[number - begin] == far.min() else begin + int(far.argmin())
+
+
+REAL = (
+    "Megamind.avi av1_video.mkv bigbuckbunny.mp4 bikes.mp4 carphone_distorted.mp4 "
+    "carphone_pristine.mp4 h264_10bits.mp4 h265_video.mp4 nasa_13013.mp4 tree.avi vtest.avi"
+).split()
+PASSED_OVER = {
+    "decord": {"Megamind.avi", "av1_video.mkv", "h265_video.mp4", "nasa_13013.mp4"},
+    "torchcodec": {"Megamind.avi", "h265_video.mp4"},
+    "pyav": set(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", PASSED_OVER)
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_right_or_passed_over(real_videos, name, backend):
+    missing = known()[backend].missing()
+    if missing:
+        pytest.skip(missing)
+    path, opening = real_videos / name, Opening(short_side=96, backend=backend)
+    if name in PASSED_OVER[backend]:
+        with pytest.raises(VideoError, match=f"{name}: {backend} would not give its right"):
+            VideoReader(path, opening)
+        assert VideoReader(path, Opening(short_side=96)).backend != backend
+        return
+    times, pictures = zip(*((t, to_rgb(f, 96)) for t, f in decode(path)), strict=True)
+    frames, reader = np.stack(pictures), VideoReader(path, opening)
+    np.testing.assert_allclose(reader.times(np.arange(len(frames))), times, atol=1e-9)
+    for indices in draws(len(frames), seed=3, times=3):
+        for number, frame in zip(indices, reader.read(indices), strict=True):
+            picture = frame.permute(1, 2, 0).numpy()
+            if backend == "pyav":
+                assert np.array_equal(picture, frames[number])
+            else:
+                assert nearest_to(picture, frames, number) == number
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, database=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+def test_any_numbers_in_any_order_are_the_same_frames(films, data):
+    """A reader that stays open gives what a decode in order gives, wherever it stands."""
+    name = data.draw(st.sampled_from(["plain", "open-gop", "hevc", "mpeg4-b-avi", "edit-list"]))
+    if name not in LAW:
+        LAW[name] = (truth(films(name))[0], VideoReader(films(name)))
+    frames, reader = LAW[name]
+    numbers = data.draw(st.lists(st.integers(0, len(frames) - 1), min_size=1, max_size=12))
+    got = reader.read(np.array(numbers)).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(got, frames[numbers])
+
+
+LAW: dict[str, tuple[np.ndarray, VideoReader]] = {}
+
+
+def test_a_decoder_that_returns_another_frame_is_not_served(films, monkeypatch):
+    """When what comes does not fit the index, frames are counted instead."""
+    frames, _ = truth(films("plain"))
+    reader = VideoReader(films("plain"))
+    index = reader._facts.index
+    index.packet[[5, 6]] = index.packet[[6, 5]]  # the index is wrong about two frames
+    index.packets.pts[index.packet] = np.sort(index.packets.pts)[np.argsort(np.arange(24))]
+    index.packets.pts[index.packet[9]] += 1
+    got = reader.read(np.arange(24)).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(got, frames)
+    assert reader.counted

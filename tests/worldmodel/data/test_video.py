@@ -221,3 +221,28 @@ def test_real_clips_are_the_frames_of_a_decode_in_order(real_videos, name):
 def test_guessed_times_are_counted_instead(real_videos):
     times = np.array([time for time, _ in decode(real_videos / "Megamind.avi")])
     assert len(times) == 270 and np.allclose(np.diff(times), 125 / 2997)
+
+
+def test_clips_spread_over_a_duration(tmp_path, make_video):
+    path = make_video(tmp_path / "a.mp4", 30, fps=30)
+    clip = read_clip(path, num_frames=4, duration=0.4, start=0.1)
+    assert numbers(clip) == [3, 6, 9, 12]
+    assert clip.times[0].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    with pytest.raises(ConfigError, match="give one of stride, fps and duration"):
+        read_clip(path, num_frames=4, duration=1, fps=3)
+    for wrong in (0, -1, float("inf")):
+        with pytest.raises(ConfigError, match="fps and duration positive"):
+            read_clip(path, num_frames=4, duration=wrong)
+    with pytest.raises(VideoError, match="is shorter than the clip"):
+        read_clip(path, num_frames=4, duration=2)
+
+
+def test_links_in_a_circle_and_files_that_may_not_be_read(tmp_path, make_video, monkeypatch):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(VideoError, match="a.mp4: no such video"):
+        read_clip(tmp_path / "a.mp4", num_frames=1)
+    path = make_video(tmp_path / "c.mp4")
+    monkeypatch.setattr(os, "access", lambda *a, **k: False)  # root may read everything
+    with pytest.raises(VideoError, match="may not be read; check its permissions"):
+        read_clip(path, num_frames=1)
