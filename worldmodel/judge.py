@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from worldmodel import checkpoint
+from worldmodel.data.catalogue import Decoding
 from worldmodel.data.video import read_clip, video_info
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.model import WorldModel
@@ -29,7 +30,7 @@ def judge(
     pixel_change: Callable[[np.ndarray], np.ndarray] | None = None,
     kinds: Sequence[str] = ("teleport", "vanish", "colour"), pairs: int = 100,
     num_frames: int = 16, fps: float | None = None, window: int | None = None,
-    seen: int | None = None, seed: int = 0, device: str = "cpu",
+    seen: int | None = None, video: Decoding | None = None, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Score clips, or run a violation suite; leaves curves for the report.
 
@@ -46,6 +47,7 @@ def judge(
         fps: frames per second that a video is read at; its own rate if None.
         window: moments that a predictor of tokens looks at together; its own number if None.
         seen: how many of them it sees; its own number if None.
+        video: how a video is decoded.
         seed: of the suite.
         device: where to compute.
 
@@ -58,7 +60,7 @@ def judge(
     if window is not None or seen is not None:
         _watch(learned, window, seen)
     if clips is not None:
-        return _score_video(run, learned, clips, fps=fps)
+        return _score_video(run, learned, clips, fps=fps, video=video or Decoding())
     if suite is None or pixel_change is None:
         raise ConfigError("surprise needs clips=<video>, or a suite and its pixel_change")
     results: dict[str, float] = {}
@@ -142,16 +144,19 @@ def _right(possible: np.ndarray, impossible: np.ndarray) -> float:
 
 
 def _score_video(
-    run: "Run", model: WorldModel, path: str, *, fps: float | None
+    run: "Run", model: WorldModel, path: str, *, fps: float | None, video: Decoding
 ) -> dict[str, float]:
-    info = video_info(path)
+    info = video_info(path, stream=video.stream, limits=video.limits)
     p = model.tubelet_frames
     slower = fps is not None and fps < info.fps
     count = int(info.duration * fps if slower and fps else info.frames) // p * p
     if count < 2 * p:
         raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
     # At the video's own rate frames are taken as they come, whatever lies between them.
-    clip = read_clip(path, num_frames=count, fps=fps if slower else None, size=model.size)
+    clip = read_clip(
+        path, num_frames=count, fps=fps if slower else None, size=model.size,
+        backend=video.backend, stream=video.stream, limits=video.limits,
+    )  # fmt: skip
     scores = surprise(model, clip)
     frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
     _keep(run, [("video", frames, scores.scores[0], -1)], clip.times,

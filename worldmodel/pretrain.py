@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from worldmodel import checkpoint, diagnostics
 from worldmodel.architecture import Architecture
+from worldmodel.data.catalogue import Decoding
 from worldmodel.data.clips import Clips
 from worldmodel.data.footage import Footage
 from worldmodel.data.skipped import SkippedTable
@@ -62,7 +63,8 @@ class VideoLearner(Learner):
 
 def pretrain(
     run: "Run", *, data: Footage, model: Architecture, masks: Mixture, regulariser: Regulariser,
-    optimisation: Optimisation, transforms: Transforms | None = None, targets: Targets = "live",
+    optimisation: Optimisation, video: Decoding | None = None,
+    transforms: Transforms | None = None, targets: Targets = "live",
     num_frames: int = 6, batch: int = 96, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
@@ -74,6 +76,7 @@ def pretrain(
         masks: what is hidden.
         regulariser: what keeps latents from collapsing.
         optimisation: how to descend.
+        video: how files are decoded.
         transforms: what is done to batches on the device; nothing by default.
         targets: `live`, `stopgrad` or `ema`.
         num_frames: frames of a clip.
@@ -91,6 +94,7 @@ def pretrain(
         clips = data.open(
             size=transforms.frame_size(model.size), num_frames=num_frames,
             progress=lambda done, total: bar.update(done / total), on_skip=skipped.add,
+            video=video or Decoding(),
         )  # fmt: skip
     for bad in clips.skipped:
         skipped.add(bad)

@@ -64,6 +64,26 @@ class Opening:
     limits: Limits = field(default_factory=Limits)
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How video files are decoded, whatever is then made of their frames: `video.` in settings.
+
+    Attributes:
+        backend: `auto` takes the fastest decoder that is right for a file; or one to insist on.
+        stream: Number of the video stream among the video streams; None takes the one that FFmpeg
+            calls best.
+        limits: What a file may claim before it is refused.
+    """
+
+    backend: str = "auto"
+    stream: int | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def at(self, short_side: int | None) -> Opening:
+        """The same, with frames resized to a short side in pixels; None leaves them as they are."""
+        return Opening(short_side, self.backend, self.stream, self.limits)
+
+
 class Item(ABC):
     """One video of a data set, not opened yet. Light (there may be a million) and picklable.
 

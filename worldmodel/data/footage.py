@@ -5,15 +5,14 @@ Decides what is kept in memory and what is streamed; how is in `preload.py` and 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch.distributed
 
-from worldmodel.data.catalogue import Catalogue, Limits, Opening
+from worldmodel.data.catalogue import Catalogue, Decoding
 from worldmodel.data.clips import ClipDataset, Clips, Skipped, episode_videos
-from worldmodel.data.episodes import Episodes
-from worldmodel.data.formats import open_catalogue
+from worldmodel.data.formats import open_catalogue, open_episodes
 from worldmodel.data.loader import ClipStream, Streaming
 from worldmodel.data.pace import Pace
 from worldmodel.data.preload import preload
@@ -22,6 +21,7 @@ from worldmodel.errors import ConfigError
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[Skipped], None]
+AS_IT_IS = Decoding()
 
 
 class Footage(ABC):
@@ -29,14 +29,16 @@ class Footage(ABC):
 
     @abstractmethod
     def open(
-        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
-    ) -> Clips:
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
         """Read what there is, or make ready to.
 
         Args:
             size: side of the square frames in pixels.
             num_frames: frames of a clip.
             progress: called with the number of videos read so far and of all.
+            video: how files are decoded.
             on_skip: called with each video that is left out after this has returned; those that
                 were left out before are in `Clips.skipped`.
         """
@@ -54,9 +56,6 @@ class Reading:
         workers: processes that decode; 0 decodes in the training's own, unguarded.
         ahead: batches that are decoded ahead of time where videos are streamed.
         clips_per_video: clips taken at each visit of a video that is streamed.
-        backend: the decoder, or `auto`.
-        stream: number of the video stream; None takes the one that FFmpeg calls best.
-        limits: what a file may claim before it is refused.
     """
 
     stride: int | None = None
@@ -66,17 +65,10 @@ class Reading:
     workers: int = 2
     ahead: int = 2
     clips_per_video: int = 1
-    backend: str = "auto"
-    stream: int | None = None
-    limits: Limits = field(default_factory=Limits)
 
     def pace(self, num_frames: int) -> Pace:
         """Which frames make a clip."""
         return Pace(num_frames, stride=self.stride, fps=self.fps)
-
-    def opening(self, size: int | None) -> Opening:
-        """How videos are opened."""
-        return Opening(size, self.backend, self.stream, self.limits)
 
     def streaming(self) -> Streaming:
         """How clips are streamed; in a distributed training each rank takes its share."""
@@ -89,12 +81,12 @@ class Reading:
 
     def clips(
         self, catalogues: Sequence[Catalogue], weights: Sequence[float] | None, *, size: int,
-        num_frames: int, on_skip: Tell | None,
+        num_frames: int, video: Decoding, on_skip: Tell | None,
     ) -> ClipStream:  # fmt: skip
         """A stream of clips from data sets."""
         return ClipStream(
             catalogues, weights=weights, pace=self.pace(num_frames), size=size, flip=self.flip,
-            opening=self.opening(size), streaming=self.streaming(), on_skip=on_skip,
+            opening=video.at(size), streaming=self.streaming(), on_skip=on_skip,
         )  # fmt: skip
 
 
@@ -118,8 +110,9 @@ class VideoFiles(Reading, Footage):
     preload: bool | None = None
 
     def open(
-        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
-    ) -> Clips:
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
         """Decode the videos once at the training's resolution, or stream them."""
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
@@ -127,7 +120,7 @@ class VideoFiles(Reading, Footage):
         pace, streaming = self.pace(num_frames), self.streaming()
         if self.preload is not False:
             kept = preload(
-                catalogue, pace=pace, opening=self.opening(size), streaming=streaming,
+                catalogue, pace=pace, opening=video.at(size), streaming=streaming,
                 room=None if self.preload else int(self.cache_mib * 2**20), progress=progress,
             )  # fmt: skip
             if kept is not None:
@@ -137,7 +130,9 @@ class VideoFiles(Reading, Footage):
                     flip=self.flip, skipped=skipped,
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))
-        return self.clips([catalogue], None, size=size, num_frames=num_frames, on_skip=on_skip)
+        return self.clips(
+            [catalogue], None, size=size, num_frames=num_frames, video=video, on_skip=on_skip
+        )
 
 
 @dataclass(frozen=True)
@@ -168,8 +163,9 @@ class Mixture(Reading, Footage):
     sources: Sequence[Part | dict]
 
     def open(
-        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
-    ) -> Clips:
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
         """List the data sets; videos are opened when they are drawn."""
         if not self.sources:
             raise ConfigError(
@@ -182,7 +178,9 @@ class Mixture(Reading, Footage):
             catalogues.append(open_catalogue(part.path, format=part.format, **options))
             progress(number, len(parts))
         weights = [part.weight for part in parts]
-        return self.clips(catalogues, weights, size=size, num_frames=num_frames, on_skip=on_skip)
+        return self.clips(
+            catalogues, weights, size=size, num_frames=num_frames, video=video, on_skip=on_skip
+        )
 
 
 def _part(given: object) -> Part:
@@ -202,19 +200,31 @@ def _part(given: object) -> Part:
 
 @dataclass(frozen=True)
 class EpisodeVideos(Footage):
-    """All episodes of a folder as videos: their actions, where they have some, are not used."""
+    """All episodes of a data set as videos: their actions, where they have some, are not used.
+
+    Attributes:
+        path: ours, LeRobot's or HDF5.
+        stride: frames from one frame of a clip to the next.
+        rest_fraction: share of the clips that begin at rest; see `ClipDataset`.
+        format: their layout; `auto` looks.
+        reading: options of the format, for example `{camera: top}`.
+    """
 
     path: str | None
     stride: int = 1
     rest_fraction: float = 0.1
+    format: str = "auto"
+    reading: Mapping[str, Any] | None = None
 
     def open(
-        self, *, size: int, num_frames: int, progress: Progress, on_skip: Tell | None = None
-    ) -> Clips:
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
         """Read the episodes into memory."""
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of episodes, data.path=runs/...")
-        episodes = Episodes(self.path)
+        options = {"fit": size} | dict(self.reading or {})
+        episodes = open_episodes(self.path, format=self.format, **options)
         sources = episode_videos(load_arrays(episodes))
         progress(len(episodes), len(episodes))
         return ClipDataset(

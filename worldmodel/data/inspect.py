@@ -19,7 +19,7 @@ from einops import rearrange
 from rich.console import Console
 from rich.table import Table
 
-from worldmodel.data.catalogue import Item, Limits, Opening
+from worldmodel.data.catalogue import Decoding, Item
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
 from worldmodel.data.episodes import read_folder_info
 from worldmodel.data.files import write_table
@@ -47,7 +47,7 @@ def examine(
     reading: Mapping[str, Any] | None = None, rows: int = 16,
     size: int = 64, num_frames: int = 6, stride: int | None = None, fps: float | None = None,
     flip: bool = True, transforms: Transforms | None = None, workers: int = 2,
-    backend: str = "auto", limits: Limits | None = None, seed: int = 0,
+    video: Decoding | None = None, seed: int = 0,
 ) -> dict[str, float]:  # fmt: skip
     """Look at a data set of videos or episodes.
 
@@ -69,8 +69,7 @@ def examine(
         flip: Mirror half of the clips left to right.
         transforms: What is done to batches.
         workers: Processes that read; 0 reads here, unguarded.
-        backend: The decoder, or `auto`.
-        limits: What a file may claim before it is refused.
+        video: How files are decoded.
         seed: Of the clips on the sheet.
 
     Returns:
@@ -85,7 +84,7 @@ def examine(
         raise ConfigError(f"rows must be at least 1, got {rows}")
     transforms = transforms or Plain()
     items, findings = find_items(path, format, reading)
-    opening = Opening(transforms.frame_size(size), backend, limits=limits or Limits())
+    opening = (video or Decoding()).at(transforms.frame_size(size))
     pace = Pace(num_frames, stride=stride, fps=fps)
     frames = shared_frames(min(rows, max(len(items), 1)), num_frames, transforms.frame_size(size))
     clips = ClipReader(

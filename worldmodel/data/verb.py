@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from worldmodel.data.catalogue import Limits
+from worldmodel.data.catalogue import Decoding
 from worldmodel.data.convert import TARGETS, convert
 from worldmodel.data.inspect import examine
 from worldmodel.data.transforms import Transforms
@@ -19,8 +19,8 @@ def data(
     run: "Run", *, action: str = "inspect", path: str, format: str = "auto",
     reading: Mapping[str, Any] | None = None, rows: int = 16, size: int | None = None,
     num_frames: int = 6, stride: int | None = None, fps: float | None = None, flip: bool = True,
-    transforms: Transforms | None = None, workers: int = 2, backend: str = "auto",
-    limits: Limits | None = None, seed: int = 0, output: str | None = None, to: str | None = None,
+    transforms: Transforms | None = None, workers: int = 2,
+    video: Decoding | None = None, seed: int = 0, output: str | None = None, to: str | None = None,
     quality: int = 18, per_shard: int = 1000,
 ) -> dict[str, float]:  # fmt: skip
     """Do one of `inspect`, `check` and `convert`.
@@ -40,8 +40,7 @@ def data(
         flip: Mirror half of the clips left to right.
         transforms: What is done to them, as in `pretrain`.
         workers: Processes that read, of `inspect` and `check`; 0 reads unguarded.
-        backend: The decoder of `inspect` and `check`, or `auto`.
-        limits: What a file may claim before `inspect` and `check` refuse it.
+        video: How `inspect` and `check` decode files.
         seed: Of the clips on the sheet.
         output: The folder that `convert` writes.
         to: What `convert` writes: `folder`, `shards`, `episodes` or `lerobot`.
@@ -62,8 +61,7 @@ def data(
         return examine(
             run, action=action, path=path, format=format, reading=reading, rows=rows,
             size=64 if size is None else size, num_frames=num_frames, stride=stride, fps=fps,
-            flip=flip, transforms=transforms, workers=workers, backend=backend, limits=limits,
-            seed=seed,
+            flip=flip, transforms=transforms, workers=workers, video=video, seed=seed,
         )  # fmt: skip
     if output is None or to is None:
         raise ConfigError(

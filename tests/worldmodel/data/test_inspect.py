@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.worldmodel.data.toys import ToyCatalogue
 from worldmodel.data import inspect
-from worldmodel.data.catalogue import Limits, Opening
+from worldmodel.data.catalogue import Decoding, Limits, Opening
 from worldmodel.data.draws import ClipReader, Draw
 from worldmodel.data.formats import open_catalogue
 from worldmodel.data.pace import Pace
@@ -146,7 +146,8 @@ def test_any_name_is_printed_in_one_line_and_listed(run, tmp_path, make_video, n
 def test_check_survives_crashes_and_hangs(run, monkeypatch):
     trouble = {1: "crash", 2: "hang", 3: "bad"}
     monkeypatch.setattr(inspect, "open_catalogue", lambda *a, **k: ToyCatalogue(6, trouble=trouble))
-    results = examine(run, action="check", path="toy", workers=2, limits=Limits(seconds=1.5))
+    video = Decoding(limits=Limits(seconds=1.5))
+    results = examine(run, action="check", path="toy", workers=2, video=video)
     assert results["files"] == 6 and results["problems"] == 3 and results["frames"] == 60
     problems = [row["problem"] for row in rows(run.folder / "problems.csv")]
     for problem, words in zip(problems, ["signal 11", "longer than 1.5 s", "is bad"], strict=True):

@@ -42,6 +42,6 @@ def test_what_is_missing_or_misspelt_is_said(videos, capsys):
 @pytest.mark.slow
 def test_pretrain_takes_a_mixture_from_the_command_line(videos, tmp_path):
     sources = "data.sources=[{path: videos, weight: 3}, {path: videos/1.mp4}]"
-    words = ["data=mixture", sources, "data.workers=0", "data.limits.seconds=30", "model=smoke"]
+    words = ["data=mixture", sources, "data.workers=0", "video.limits.seconds=30", "model=smoke"]
     words += ["batch=4", "num_frames=4", "optimisation.steps=2", "transforms=vjepa"]
     assert main(["pretrain", *words]) == 0
