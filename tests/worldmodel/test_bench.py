@@ -5,11 +5,14 @@ import math
 import pytest
 import torch
 
-from worldmodel.bench import bench, encode, render, sigreg
+from tests.worldmodel.data.films import X264, Film
+from worldmodel.bench import bench, decoders, encode, render, sigreg, video
 from worldmodel.bench.measure import peak_tensor_bytes, time_alternately
 from worldmodel.bench.table import Row, Table
 from worldmodel.envs.rendering import FastRenderer, choose_gl
+from worldmodel.errors import ConfigError
 from worldmodel.planners import CEM, GoalState
+from worldmodel.results import markdown
 from worldmodel.run import Run
 
 # Measuring
@@ -144,3 +147,52 @@ def test_worlds_are_benched_by_their_frames():
     choose_gl()
     assert render._world(3) > 0
     assert render._scene(3, FastRenderer) > 0
+
+
+# Video
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """The files that `bench video` asks for, small."""
+    (tmp_path / "videos").mkdir()
+    for name in ("bigbuckbunny.mp4", "bikes.mp4", "vtest.avi"):
+        stem, _, ending = name.partition(".")
+        codec = {"mp4": "libx264", "avi": "msmpeg4"}[ending]
+        options = X264 if codec == "libx264" else {}
+        Film(codec, ending, frames=70, size=(160, 128), options=options).write(
+            tmp_path / "videos", stem
+        )
+    return tmp_path / "videos"
+
+
+def test_reading_video_is_measured(videos, monkeypatch):
+    monkeypatch.setattr(video, "SIZES", (64,))
+    table = video.bench_video(videos=str(videos), repeats=2, device="cpu")
+    rows = {row.key: row for row in table.rows}
+    assert rows["bikes.64.fresh.ratio"].bar == 1.15
+    assert rows["bikes.64.fresh.ratio"].at_least is False
+    assert rows["vtest.64.shared.speedup"].at_least is True
+    assert all(row.value > 0 for row in table.rows)
+    assert str(videos.parent) not in table.command
+
+
+def test_decoders_are_compared_with_the_truth(videos, tmp_path):
+    grid = decoders.bench_decoders(videos=str(videos))
+    assert [row[0] for row in grid.rows] == ["bigbuckbunny.mp4", "bikes.mp4", "vtest.avi"]
+    here = [i for i, name in enumerate(grid.columns) if name == "pyav" or name.endswith("here")]
+    for row in grid.rows:
+        assert row[grid.columns.index("pyav")] == "ok"
+        assert all(row[i] == "ok" or row[i].startswith("passed over: ") for i in here)
+    grid.write(tmp_path / "decoders.json", device="cpu")
+    text = markdown(json.loads((tmp_path / "decoders.json").read_text()))
+    assert text.count("\n| ") == 3 and "worldmodel bench decoders" in text
+
+
+def test_video_benches_ask_for_a_folder():
+    for part in (
+        lambda: video.bench_video(videos=None, repeats=1, device="cpu"),
+        lambda: decoders.bench_decoders(videos="nowhere"),
+    ):
+        with pytest.raises(ConfigError, match="needs videos=FOLDER"):
+            part()

