@@ -4,20 +4,33 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.test_readme import write_video
+from tests.worldmodel.data.formats.layouts import lerobot_v3, put
+from tests.worldmodel.foreign import makers
+from tests.worldmodel.toys import write_dots
+from worldmodel import cli
 from worldmodel.cli import _sort
 from worldmodel.settings import settle
 from worldmodel.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md")]
+# What a training of minutes is cut down to; all else is as it is written.
+SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The fenced blocks of a language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [body for kind, body in found if kind in languages]
 
 
 def commands(page: Path) -> list[str]:
     """The lines of a page's fenced blocks that a reader would type, without their comments."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    text = "\n".join(body for kind, body in found if kind in ("", "sh", "bash", "console"))
-    lines = text.replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks(page, "", "sh", "bash", "console")).replace("\\\n", " ").splitlines()
     words = [line.split(" #")[0].removeprefix("$ ").strip() for line in lines]
     return [" ".join(line.split()) for line in words if line.startswith(("make ", "worldmodel "))]
 
@@ -32,3 +45,52 @@ def test_every_command_is_one_that_exists(line: str) -> None:
     assert words[0] in VERBS or words[0].startswith("-")
     if words[0] in VERBS:
         settle(words[0], _sort(words[0], words[1:])[1], checked=False)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with small files of the names that the guides use."""
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / "my/videos" / name, frames=64, size=64)
+    (tmp_path / "my/list.csv").write_text("videos/a.mp4 0\nvideos/gone.mp4 1\nvideos/b.mp4 1\n")
+    write_video(tmp_path / "clip.mp4", frames=20, size=64)
+    put(tmp_path / "clip.mp4", tmp_path / "my/shards/clip.mp4")
+    (tmp_path / "my/robot").mkdir()
+    lerobot_v3(tmp_path / "my/robot", tmp_path / "clip.mp4")
+    weights = makers.encoder(192, 16, depth=1), makers.predictor(384, 192, depth=1)
+    torch.save(makers.checkpoint(*weights), tmp_path / "vitl.pt")
+    torch.save(makers.checkpoint_ac(192, 384, patch=16), tmp_path / "vjepa2-ac.pt")
+    write_dots(tmp_path / "runs/collect/rooms", episodes=8, length=12)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path) -> None:
+    lines = [line.split()[1:] for line in commands(page)]
+    lines = [words for words in lines if words[0] != "bench"]  # small in test_bench.py
+    assert len(lines) >= 3
+    for words in lines:
+        short = SHORT if words[0] in ("pretrain", "train") else []
+        keys = {word.partition("=")[0] for word in words}
+        extra = [word for word in short if word.partition("=")[0] not in keys]
+        assert cli.main([*words, *extra]) == 0, " ".join(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [GUIDES[1], GUIDES[2]], ids=lambda page: page.stem)
+def test_the_python_of_a_guide_runs_as_written(page: Path, place: Path) -> None:
+    assert blocks(page, "python")
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {})
+
+
+def test_the_report_on_keys_is_as_the_code_writes_it(
+    place: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(["export", "model=vitl.pt", "output=out"]) == 0
+    written = capsys.readouterr().err
+    for line in re.sub(r"\d+", "0", blocks(GUIDES[2], "text")[0]).splitlines():
+        if line.strip() != "..." and "pos_embed" not in line:  # which the small file has not
+            assert line.strip() in re.sub(r"\d+", "0", written), line
