@@ -69,19 +69,6 @@ class Media:
             return self.file
         return f"file:{self.path}"
 
-    def head(self, size: int) -> bytes:
-        """The first bytes."""
-        return self.span(0, size)
-
-    def span(self, offset: int, size: int) -> bytes:
-        """Bytes from `offset` on."""
-        if self.file is not None:
-            self.file.seek(offset)
-            return self.file.read(size)
-        with open(self.path or "", "rb") as file:
-            file.seek(offset)
-            return file.read(size)
-
     def close(self) -> None:
         """Close what was opened here; a file that the user gave stays open."""
         if self.owned and self.file is not None:
