@@ -21,6 +21,10 @@ class VideoSource(ABC):
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
 
+    def read_clips(self, clips: Sequence[np.ndarray]) -> list[Tensor]:
+        """Several clips `t c h w`, for each the numbers of its frames."""
+        return [self.read(clip) for clip in clips]
+
     @abstractmethod
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""

@@ -88,21 +88,22 @@ class ClipReader:
         video = self._opened.get(draw.item)
         first, times = video.part(draw.item)
         starts = video.num_starts(draw.item, self._pace)
-        seen, origins = [], []
-        for number in range(draw.count):
-            random = np.random.default_rng((draw.seed, draw.first + number))
-            # Several clips of one visit are spread over the video, in order: each has its share.
-            place = (number + random.random()) / draw.count
-            indices = self._pace.indices(times, min(int(place * starts), starts - 1))
-            picture = video.source.read(first + indices)
-            if video.has_changed(first + indices):
-                # Reading found out that the file's times are wrong, and counted: draw again.
-                video.look_again()
-                return self._take(draw)
-            self._frames[draw.row + number] = self._crop(picture, draw.name, random)
-            seen.append(times[indices])
-            origins.append(origin_of(draw.name, seen[-1][0], self._pace))
-        return Taken(np.stack(seen), tuple(origins))
+        numbers = range(draw.count)
+        randoms = [np.random.default_rng((draw.seed, draw.first + number)) for number in numbers]
+        # Several clips of one visit are spread over the video, in order: each has its share.
+        places = [(number + randoms[number].random()) / draw.count for number in numbers]
+        begins = [min(int(place * starts), starts - 1) for place in places]
+        indices = np.stack([self._pace.indices(times, begin) for begin in begins])
+        clips = video.source.read_clips(list(first + indices))
+        if video.has_changed(first + indices.flatten()):
+            # Reading found out that the file's times are wrong, and counted: draw again.
+            video.look_again()
+            return self._take(draw)
+        for number, clip in enumerate(clips):
+            self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
+        seen = times[indices]
+        origins = (origin_of(draw.name, begin, self._pace) for begin in seen[:, 0])
+        return Taken(seen, tuple(origins))
 
     def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:
         """The same square of all frames, mirrored or not."""
