@@ -160,7 +160,7 @@ class ClipDataset(Clips):
         for b, video in enumerate(videos):
             indices = self.pace.indices(self._times[video], 0 if rests[b] else int(starts[b]))
             seen = self._times[video][indices]
-            origins.append(origin_of(self.sources[video].name, seen[0], self.pace))
+            origins.append(self.pace.origin(self.sources[video].name, seen[0]))
             if rests[b]:
                 indices = np.concatenate([indices[:1], indices[:-1]])
                 seen = np.concatenate([2 * seen[:1] - seen[1:2], seen[:-1]])
@@ -169,8 +169,3 @@ class ClipDataset(Clips):
             frames[b] = picture.flip(-1) if flips[b] else picture
             times[b] = torch.from_numpy(seen)
         return frames, times, tuple(origins)
-
-
-def origin_of(name: str, start: float, pace: Pace) -> Origin:
-    """Where a clip at this pace was cut from."""
-    return Origin(name, float(start), None if pace.fps else pace.stride, pace.fps)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from worldmodel.data.catalogue import Item, Opening, VideoSource
-from worldmodel.data.clips import origin_of
 from worldmodel.data.pace import Pace
 from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.types import Origin
@@ -102,7 +101,7 @@ class ClipReader:
         for number, clip in enumerate(clips):
             self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
         seen = times[indices]
-        origins = (origin_of(draw.name, begin, self._pace) for begin in seen[:, 0])
+        origins = (self._pace.origin(draw.name, begin) for begin in seen[:, 0])
         return Taken(seen, tuple(origins))
 
     def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:

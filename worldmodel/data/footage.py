@@ -49,8 +49,10 @@ class Reading:
     """How videos become clips, wherever they lie; what `VideoFiles` and `Mixture` share.
 
     Attributes:
-        stride: frames from one frame of a clip to the next. Give `stride` or `fps`.
+        stride: frames from one frame of a clip to the next. Give one of `stride`, `fps` and
+            `duration`; 1 by default.
         fps: frames per second of the clips: the nearest in time are taken.
+        duration: seconds of a clip, over which its frames are spread evenly.
         flip: mirror half of the clips left to right.
         on_bad_video: `error` stops at the first bad video, `skip` lists it and goes on.
         workers: processes that decode; 0 decodes in the training's own, unguarded.
@@ -60,6 +62,7 @@ class Reading:
 
     stride: int | None = None
     fps: float | None = None
+    duration: float | None = None
     flip: bool = True
     on_bad_video: str = "error"
     workers: int = 2
@@ -68,7 +71,7 @@ class Reading:
 
     def pace(self, num_frames: int) -> Pace:
         """Which frames make a clip."""
-        return Pace(num_frames, stride=self.stride, fps=self.fps)
+        return Pace(num_frames, stride=self.stride, fps=self.fps, duration=self.duration)
 
     def streaming(self) -> Streaming:
         """How clips are streamed; in a distributed training each rank takes its share."""
@@ -126,8 +129,8 @@ class VideoFiles(Reading, Footage):
             if kept is not None:
                 videos, skipped = kept
                 return ClipDataset(
-                    videos, num_frames=num_frames, stride=self.stride, fps=self.fps, size=size,
-                    flip=self.flip, skipped=skipped,
+                    videos, num_frames=num_frames, stride=None if pace.fps else pace.stride,
+                    fps=pace.fps, size=size, flip=self.flip, skipped=skipped,
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))
         return self.clips(

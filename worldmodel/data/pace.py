@@ -6,6 +6,7 @@ Pure arithmetic on frame numbers and times; knows no files and no tensors.
 import numpy as np
 
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.types import Origin
 
 
 class Pace:
@@ -51,6 +52,10 @@ class Pace:
         if self.fps is None:
             return start + self.stride * np.arange(self.num_frames)
         return nearest_frames(times, times[start] + np.arange(self.num_frames) / self.fps)
+
+    def origin(self, name: str, start: float) -> Origin:
+        """Where a clip of this pace comes from: `start` seconds into the video `name`."""
+        return Origin(name, float(start), None if self.fps else self.stride, self.fps)
 
     def clip(self, times: np.ndarray, start: float, *, name: str) -> np.ndarray:
         """Frame numbers of the clip that begins at the first frame from `start` seconds on.

@@ -125,5 +125,6 @@ def read_clip(
         top, left = ((side - size) // 2 for side in frames.shape[2:])
         frames = frames[..., top : top + size, left : left + size]
     return Clip.from_uint8(
-        frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,)
-    )
+        frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,),
+        origins=(pace.origin(name, times[0]),),
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.worldmodel.data.formats.layouts import lerobot_v3
 from worldmodel.data.clips import ClipDataset
 from worldmodel.data.footage import EpisodeVideos, Mixture, Part, VideoFiles
 from worldmodel.data.loader import ClipStream
@@ -149,3 +150,21 @@ def test_a_mixture_draws_from_its_parts(videos, tmp_path, make_video):
 def test_mixtures_that_cannot_be(sources, message):
     with pytest.raises((ConfigError, VideoError), match=message):
         open_quietly(Mixture(sources))
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_duration_spreads_the_frames_over_that_time(videos, preload):
+    clips = open_quietly(files(videos, duration=0.8, preload=preload))  # 4 frames of 10/s
+    clip = clips.sample(0, 3, seed=0)
+    assert torch.allclose(clip.times.diff(dim=1), torch.tensor(0.2, dtype=torch.float64))
+    assert {origin.fps for origin in clip.origins} == {5.0}
+    clips.close()
+
+
+def test_episodes_of_other_formats_are_videos_too(tmp_path, make_video):
+    (tmp_path / "robot").mkdir()
+    lerobot_v3(tmp_path / "robot", make_video(tmp_path / "a.mp4", 4))
+    footage = EpisodeVideos(str(tmp_path / "robot"), reading={"camera": "top"})
+    clips = open_quietly(footage, num_frames=2)
+    assert clips.num_videos == 3
+    assert clips.sample(0, 2, seed=0).frames.shape == (2, 2, 3, 8, 8)

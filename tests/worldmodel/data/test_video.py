@@ -11,6 +11,7 @@ import torch
 
 from worldmodel.data.video import decode, read_clip, to_rgb, video_info
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.types import Origin
 
 
 def numbers(clip) -> list[int]:
@@ -24,6 +25,7 @@ def test_frames_and_times_by_stride(tmp_path, make_video):
     assert clip.times[0].tolist() == pytest.approx([0.5, 0.8, 1.1, 1.4])
     assert clip.frames.shape == (1, 4, 3, 32, 48)
     assert clip.sources == (str(tmp_path / "a.mp4"),)
+    assert clip.origins == (Origin(str(tmp_path / "a.mp4"), 0.5, stride=3),)
 
 
 def test_frames_and_times_by_rate(tmp_path, make_video):
