@@ -26,7 +26,7 @@ def test_videos_become_shards(place, capsys):
     assert len(open_catalogue(place / "my/shards")) == 3
     assert cli.main(words) == 0
     assert "written" in capsys.readouterr().out
-    results = json.loads((place / "runs/data/default/metrics.json").read_text())["results"]
+    results = json.loads((place / "runs/data/convert/metrics.json").read_text())["results"]
     assert (results["items"], results["written"]) == (3, 0)
 
 

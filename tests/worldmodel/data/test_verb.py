@@ -19,7 +19,7 @@ def test_inspect_and_check_say_by_their_exit_code_whether_all_is_well(videos, tm
     assert (
         main(["data", "inspect", videos, "size=16", "fps=5", "transforms=vjepa", "workers=0"]) == 0
     )
-    assert (tmp_path / "runs/data/default/sheet.png").is_file()
+    assert (tmp_path / "runs/data/inspect/sheet.png").is_file()
     assert main(["data", "check", videos, "workers=0"]) == 0
     (tmp_path / "videos" / "bad.mp4").write_text("no video")
     assert main(["data", "check", videos, "workers=0"]) == 1
