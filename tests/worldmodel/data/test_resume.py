@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.worldmodel.data.test_workers import closing_group, hear_interrupts
 from tests.worldmodel.toys import small
 from worldmodel.data.footage import VideoFiles
 from worldmodel.data.loader import ClipStream
@@ -81,13 +82,17 @@ def test_a_killed_run_goes_on_with_the_very_next_sample(tmp_path, make_video, ho
     )
     script = tmp_path / "script.py"
     script.write_text(program)
-    with subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        start_new_session=True,
-    ) as process:
+    with (
+        subprocess.Popen(
+            [sys.executable, str(script)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+            start_new_session=True,
+            preexec_fn=hear_interrupts,
+        ) as process,
+        closing_group(process),
+    ):
         assert process.stdout is not None and process.stdout.readline() == b"here\n"
         os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
         process.wait(timeout=20)

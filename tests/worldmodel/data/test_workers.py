@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,8 +158,9 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, how):
     parent = subprocess.Popen(
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "PYTHONPATH": str(root)}, start_new_session=True,
+        preexec_fn=hear_interrupts,
     )  # fmt: skip
-    with parent:
+    with parent, closing_group(parent):
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 2 and all(map(alive, pids))
@@ -165,6 +168,21 @@ def test_workers_end_with_their_parent_however_it_ends(tmp_path, how):
         os.killpg(parent.pid, how) if how == signal.SIGINT else parent.send_signal(how)
         assert parent.wait(timeout=20) != 0
     wait_until(lambda: not any(alive(pid) for pid in pids))
+
+
+def hear_interrupts() -> None:
+    """A shell starts what runs in the background deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def closing_group(process: subprocess.Popen) -> Iterator[None]:
+    """Whatever fails inside, nothing of the process is left that a test would wait for."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until(true, seconds: float = 10.0) -> None:
