@@ -16,7 +16,7 @@ from worldmodel.settings import settle
 from worldmodel.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md")]
 # What a training of minutes is cut down to; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
@@ -33,6 +33,10 @@ def commands(page: Path) -> list[str]:
     lines = "\n".join(blocks(page, "", "sh", "bash", "console")).replace("\\\n", " ").splitlines()
     words = [line.split(" #")[0].removeprefix("$ ").strip() for line in lines]
     return [" ".join(line.split()) for line in words if line.startswith(("make ", "worldmodel "))]
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    assert commands(PAGES[0])[:2] == ["make quickstart", "make test"]
 
 
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in commands(page)}))
