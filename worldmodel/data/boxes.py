@@ -7,7 +7,8 @@ the format.
 
 import struct
 from collections.abc import Iterator
-from typing import IO
+from dataclasses import dataclass, field
+from typing import Any
 
 from worldmodel.data.media import Media
 
@@ -16,7 +17,7 @@ _LARGEST_HEADER = 2**28  # bytes of a table of samples that are looked at
 
 
 def claimed_samples(media: Media) -> int:
-    """The most samples that any track of an MP4 claims; 0 for what is no MP4."""
+    """The samples that all tracks and fragments of an MP4 claim; 0 for what is no MP4."""
     if media.file is not None:
         return _claimed(media.file)
     assert media.path is not None
@@ -24,31 +25,53 @@ def claimed_samples(media: Media) -> int:
         return _claimed(file)
 
 
-def _claimed(file: IO[bytes]) -> int:
+def _claimed(file: Any) -> int:
     if _span(file, 4, 4) not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"):
         return 0
-    most = 0
+    tracks = [_Track()]
     for kind, start, size in _boxes(file, 0, file.seek(0, 2)):
-        if kind == b"stsz" and size >= 12:
-            most = max(most, struct.unpack(">I", _span(file, start + 8, 4))[0])
-        elif kind in (b"stz2", b"trun") and size >= 12:
-            offset = 8 if kind == b"stz2" else 4
-            most = max(most, struct.unpack(">I", _span(file, start + offset, 4))[0])
+        if kind in (b"tkhd", b"tfhd"):
+            tracks.append(_Track())
+        track = tracks[-1]
+        if kind == b"hdlr" and size >= 12:
+            handler = _span(file, start + 8, 4)
+            if handler not in (b"url ", b"alis"):  # QuickTime says how the data are found, too
+                track.sounds = handler == b"soun"
+        elif kind in (b"stsz", b"stz2") and size >= 12:
+            track.samples += struct.unpack(">I", _span(file, start + 8, 4))[0]
+        elif kind == b"trun" and size >= 8:
+            track.runs += struct.unpack(">I", _span(file, start + 4, 4))[0]
         elif kind in (b"stts", b"ctts") and size >= 8:
             table = _span(file, start + 8, min(size - 8, _LARGEST_HEADER))
-            pairs = struct.iter_unpack(">II", table[: len(table) // 8 * 8])
-            most = max(most, sum(count for count, _ in pairs))
-    return most
+            pairs = list(struct.iter_unpack(">II", table[: len(table) // 8 * 8]))
+            if kind == b"stts":
+                track.ticks = track.ticks and [step for _, step in pairs] == [1]
+            track.tables[kind] = track.tables.get(kind, 0) + sum(count for count, _ in pairs)
+    return sum(track.entries() for track in tracks)
 
 
-def _span(file: IO[bytes], offset: int, size: int) -> bytes:
+@dataclass
+class _Track:
+    """What one track, or one fragment of it, claims."""
+
+    samples: int = 0
+    runs: int = 0
+    tables: dict[bytes, int] = field(default_factory=dict)
+    sounds: bool = False
+    ticks: bool = True
+
+    def entries(self) -> int:
+        """FFmpeg keeps sound of one tick a sample, PCM, by chunks: those are in the file."""
+        pcm = self.sounds and self.ticks and b"stts" in self.tables
+        return self.runs + (0 if pcm else max(self.samples, *self.tables.values(), 0))
+
+
+def _span(file: Any, offset: int, size: int) -> bytes:
     file.seek(offset)
     return file.read(size)
 
 
-def _boxes(
-    file: IO[bytes], start: int, end: int, depth: int = 0
-) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(file: Any, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """Kind, place of the content and its size, of all boxes that may hold a table of samples."""
     while start + 8 <= end:
         header = _span(file, start, 16)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from worldmodel.errors import VideoError
+
 
 class VideoSource(ABC):
     """One video that frames can be taken from by number."""
@@ -31,6 +33,19 @@ class VideoSource(ABC):
 
     def close(self) -> None:  # noqa: B027  # what is in memory has nothing to close
         """Let go of the file, if there is one."""
+
+
+def require_numbers(indices: np.ndarray, count: int, name: str) -> None:
+    """Refuse numbers of frames that a video of `count` frames does not have.
+
+    Raises:
+        VideoError: naming the video, what was asked for and what there is.
+    """
+    if len(indices) and not 0 <= indices.min() <= indices.max() < count:
+        raise VideoError(
+            f"{name}: was asked for frames {indices.min()} to {indices.max()}; it has {count}, "
+            f"numbered from 0"
+        )
 
 
 @dataclass(frozen=True)

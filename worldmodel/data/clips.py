@@ -103,6 +103,8 @@ class ClipDataset(Clips):
         rest_fraction: Share of the clips that begin with the video's first frame shown twice, as
             an agent sees a world that has just been reset.
         skipped: What was left out of `sources`, to be told.
+        rank, world: Which of how many processes this is: each takes its part of a batch that is
+            drawn for all.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class ClipDataset(Clips):
         flip: bool = False,
         rest_fraction: float = 0.0,
         skipped: Sequence[Skipped] = (),
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         if len(sources) == 0:
             raise VideoError("no videos to draw clips from; check the folder or the manifest")
@@ -125,6 +129,7 @@ class ClipDataset(Clips):
         self.skipped = list(skipped)
         self.flip = flip
         self.rest_fraction = rest_fraction
+        self.rank, self.world = rank, world
         self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
         named = zip(self.sources, self._times, strict=True)
         self._starts = np.array([self.pace.num_starts(times, name=s.name) for s, times in named])
@@ -147,11 +152,14 @@ class ClipDataset(Clips):
     ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
         """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
         random = np.random.default_rng((seed, step))
-        videos = random.integers(len(self.sources), size=batch)
+        videos = random.integers(len(self.sources), size=batch * self.world)
         starts = random.integers(self._starts[videos])
         corners = random.integers(self._sizes[videos] - self.size + 1)
-        flips = self.flip & (random.random(batch) < 0.5)
-        rests = random.random(batch) < self.rest_fraction
+        flips = self.flip & (random.random(len(videos)) < 0.5)
+        rests = random.random(len(videos)) < self.rest_fraction
+        mine = slice(self.rank * batch, (self.rank + 1) * batch)
+        videos, starts, corners = videos[mine], starts[mine], corners[mine]
+        flips, rests = flips[mine], rests[mine]
         frames = torch.empty(
             (batch, self.pace.num_frames, 3, self.size, self.size), dtype=torch.uint8
         )

@@ -75,7 +75,9 @@ def names_of(catalogue: Catalogue, size: int | None) -> list[str]:
         stem = PurePosixPath(inside[-1])
         base = stem.stem if ending_of(item) else inside[-1]
         name = "/".join([*inside[:-1], base]) or "video"
-        name = name if name.lower() not in taken else f"{name}-{index}"
+        plain = name
+        while name.lower() in taken:
+            name, index = f"{plain}-{index}", index + 1
         taken.add(name.lower())
         names.append(name + output_ending(item, size))
     return names

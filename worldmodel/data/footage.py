@@ -24,6 +24,13 @@ Tell = Callable[[Skipped], None]
 AS_IT_IS = Decoding()
 
 
+def rank_and_world() -> tuple[int, int]:
+    """Which of how many processes of a distributed training this is."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
 class Footage(ABC):
     """Where clips for training come from."""
 
@@ -75,11 +82,8 @@ class Reading:
 
     def streaming(self) -> Streaming:
         """How clips are streamed; in a distributed training each rank takes its share."""
-        rank, world = 0, 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         return Streaming(
-            self.workers, self.ahead, self.clips_per_video, self.on_bad_video, rank, world
+            self.workers, self.ahead, self.clips_per_video, self.on_bad_video, *rank_and_world()
         )
 
     def clips(
@@ -131,6 +135,7 @@ class VideoFiles(Reading, Footage):
                 return ClipDataset(
                     videos, num_frames=num_frames, stride=None if pace.fps else pace.stride,
                     fps=pace.fps, size=size, flip=self.flip, skipped=skipped,
+                    rank=streaming.rank, world=streaming.world,
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))
         return self.clips(
@@ -230,7 +235,8 @@ class EpisodeVideos(Footage):
         episodes = open_episodes(self.path, format=self.format, **options)
         sources = episode_videos(load_arrays(episodes))
         progress(len(episodes), len(episodes))
+        rank, world = rank_and_world()
         return ClipDataset(
             sources, num_frames=num_frames, stride=self.stride, size=size,
-            rest_fraction=self.rest_fraction,
+            rest_fraction=self.rest_fraction, rank=rank, world=world,
         )  # fmt: skip

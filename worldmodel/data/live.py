@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, VideoSource
+from worldmodel.data.catalogue import Opening, VideoSource, require_numbers
 from worldmodel.data.pace import Pace
 from worldmodel.data.pictures import to_rgb
 from worldmodel.errors import ConfigError, VideoError
@@ -35,7 +35,6 @@ class ArrayVideo(VideoSource):
     """
 
     backend = "array"
-    fallbacks: tuple[str, ...] = ()
     missing = ""
 
     def __init__(
@@ -60,8 +59,16 @@ class ArrayVideo(VideoSource):
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
-        side = self._opening.short_side
-        chosen = self._frames[torch.from_numpy(np.asarray(indices, np.int64))]
+        side, limits = self._opening.short_side, self._opening.limits
+        indices = np.asarray(indices, np.int64)
+        require_numbers(indices, self.num_frames, self.name)
+        mib = len(indices) * self._frames[0].numel() / 2**20
+        if mib > limits.mib:
+            raise VideoError(
+                f"{self.name}: {len(indices)} frames take {mib:.0f} MiB, more than the limit of "
+                f"{limits.mib:g}; ask for fewer, or raise limits.mib"
+            )
+        chosen = self._frames[torch.from_numpy(indices)]
         if side is None or not len(chosen):
             return chosen
         pictures = rearrange(chosen, "t c h w -> t h w c").contiguous().numpy()
@@ -70,6 +77,7 @@ class ArrayVideo(VideoSource):
 
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""
+        require_numbers(np.asarray(indices), self.num_frames, self.name)
         return np.asarray(indices, np.float64) / self._rate
 
 

@@ -7,6 +7,8 @@ and live frames are in `live.py`.
 import io
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,7 +35,7 @@ class Media:
 
     name: str
     path: Path | None = None
-    file: IO[bytes] | None = None
+    file: "_Guarded | IO[bytes] | None" = None
     owned: bool = False
     keep: object = None
 
@@ -75,6 +77,42 @@ class Media:
             self.file.close()
 
 
+class _Guarded:
+    """A file whose errors, which each file system has of its own, name it in one line."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file, self._name = file, name
+
+    def read(self, size: int = -1) -> bytes:
+        """See `io`."""
+        with self._said():
+            return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """See `io`."""
+        with self._said():
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """See `io`."""
+        with self._said():
+            return self._file.tell()
+
+    def close(self) -> None:
+        """See `io`."""
+        self._file.close()
+
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as cause:
+            reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+            raise VideoError(
+                f"{self._name}: cannot be read ({reason}); check access to it, or leave it out"
+            ) from cause
+
+
 def _of_path(path: Path, name: str | None) -> Media:
     require_file(path, "video", VideoError)
     try:
@@ -98,7 +136,7 @@ def _of_file(file: Any, name: str | None) -> Media:
         raise VideoError(f"{name}: is opened as text; open it in mode 'rb'")
     if not first:
         raise VideoError(f"{name}: is empty (0 bytes); fetch the video again")
-    return Media(name, file=file)
+    return Media(name, file=_Guarded(file, name))
 
 
 def _of_url(url: str, name: str | None) -> Media:

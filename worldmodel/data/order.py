@@ -5,6 +5,8 @@ counted from the first frame.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -94,9 +96,12 @@ def marked(frame: av.VideoFrame) -> int:
 
 def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
     """Packets of a stream; the empty ones, which repeat a picture in AVI, give no frame."""
-    for packet in container.demux(stream):
-        if packet.size:
-            yield packet
+    # PyAV's generator leaves its buffers behind unless it is closed or comes to its end.
+    packets: Any = container.demux(stream)
+    with closing(packets):
+        for packet in packets:
+            if packet.size:
+                yield packet
 
 
 class Clock:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, VideoSource
+from worldmodel.data.catalogue import Opening, VideoSource, require_numbers
 from worldmodel.data.container import (
     VideoInfo,
     describe,
@@ -54,7 +54,6 @@ class VideoReader(VideoSource):
     Attributes:
         info: What the file says about itself; `frames` is how many there are.
         backend: The decoder in use.
-        fallbacks: One line for each decoder that was passed over, and why.
 
     Raises:
         VideoError: naming the video, what is wrong with it and what to do.
@@ -73,13 +72,12 @@ class VideoReader(VideoSource):
         require_backend(self._opening.backend)
         self._media = Media.of(source, name)
         self.name = self._media.name
-        self._passed: list[str] = []
         self._decoder: Decoder | None = None
         try:
             self._facts = self._look()
             if whole and self._facts.index.missing:
                 raise VideoError(self._facts.index.missing)
-            self._take_decoder(list(known()))
+            self._take_decoder()
         except BaseException:
             self.close()
             raise
@@ -99,11 +97,6 @@ class VideoReader(VideoSource):
         """The decoder in use."""
         assert self._decoder is not None
         return self._decoder.name
-
-    @property
-    def fallbacks(self) -> tuple[str, ...]:
-        """One line for each decoder that was passed over, and why."""
-        return tuple(self._passed)
 
     @property
     def counted(self) -> str:
@@ -142,7 +135,9 @@ class VideoReader(VideoSource):
 
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""
-        return self._facts.index.times[np.asarray(indices, np.int64)]
+        indices = np.asarray(indices, np.int64)
+        require_numbers(indices, self.num_frames, self.name)
+        return self._facts.index.times[indices]
 
     def close(self) -> None:
         """Let go of the file."""
@@ -190,42 +185,33 @@ class VideoReader(VideoSource):
         info = replace(facts.info, frames=len(index))
         return replace(facts, info=info, index=index, opened=None)
 
-    def _take_decoder(self, candidates: list[str]) -> None:
-        """Open the first that is right for this file, or the one that is insisted on."""
-        asked = self._opening.backend
-        for name in candidates if asked == "auto" else [asked]:
-            kind = known()[name]
-            absent = kind.missing()
-            if absent and asked != "auto":
-                raise ConfigError(f"backend={name}: {absent}; or use backend=auto")
-            reason = absent or kind.cannot(self._facts)
-            if not reason:
-                try:
-                    self._decoder = kind(self._facts)
-                    return
-                except Mismatch as cause:
-                    reason = str(cause)
-            self._pass_over(name, reason)
-        raise VideoError(f"{self.name}: no decoder is left ({'; '.join(self._passed)})")
+    def _take_decoder(self) -> None:
+        """Open the decoder that is insisted on; PyAV, which is right for every file, otherwise."""
+        name = "pyav" if self._opening.backend == "auto" else self._opening.backend
+        kind = known()[name]
+        absent = kind.missing()
+        if absent:
+            raise ConfigError(f"backend={name}: {absent}; or use backend=auto")
+        reason = kind.cannot(self._facts)
+        if reason:
+            raise self._refusal(name, reason)
+        try:
+            self._decoder = kind(self._facts)
+        except Mismatch as cause:
+            raise self._refusal(name, str(cause)) from cause
 
-    def _pass_over(self, name: str, reason: str) -> None:
-        if self._opening.backend != "auto":
-            raise VideoError(
-                f"{self.name}: {name} would not give its right frames ({reason}); use backend=auto"
-            )
-        self._passed.append(f"{name}: {reason}")
+    def _refusal(self, name: str, reason: str) -> VideoError:
+        return VideoError(
+            f"{self.name}: {name} would not give its right frames ({reason}); use backend=auto"
+        )
 
     def _recover(self, cause: Mismatch) -> None:
-        """After a frame that was not the one it should be: count, or take another decoder."""
+        """After a frame that was not the one it should be: count, or say that it cannot be had."""
         assert self._decoder is not None
         self._decoder.close()
         index = self._facts.index
         if self.backend != "pyav":
-            self._pass_over(self.backend, str(cause))
-            names = list(known())
-            self._facts = replace(self._facts, opened=None)
-            self._take_decoder(names[names.index(self.backend) + 1 :])
-            return
+            raise self._refusal(self.backend, str(cause)) from cause
         if not index.counted:
             self._facts = self._count(replace(self._facts, opened=None), str(cause))
         elif len(index.first) > 1 or index.packet is not None:
@@ -241,12 +227,9 @@ class VideoReader(VideoSource):
 
     def _require_room(self, indices: np.ndarray) -> None:
         """Refuse a request before anything is allocated for it."""
-        count = self.num_frames
-        if len(indices) == 0 or indices.min() < 0 or indices.max() >= count:
-            wrong = "no number" if len(indices) == 0 else f"{indices.min()} to {indices.max()}"
-            raise VideoError(
-                f"{self.name}: was asked for frames {wrong}; it has {count}, numbered from 0"
-            )
+        if len(indices) == 0:
+            raise VideoError(f"{self.name}: was asked for no frame; name at least one")
+        require_numbers(indices, self.num_frames, self.name)
         info = self._facts.info
         height, width = scaled(info.height, info.width, self._opening.short_side)
         mib = len(indices) * height * width * 3 / 2**20

@@ -131,3 +131,18 @@ def test_the_draws_stay_what_they_were():
     assert [int(name[-1]) for name in clip.sources] == VIDEOS
     assert (clip.frames[:, :, 0, 0, 0] * 255).round().int().tolist() == REDS
     assert (clip.frames[:, 0, 2, 0] * 255).round().int()[:, [0, -1]].tolist() == COLUMNS
+
+
+def test_ranks_take_parts_of_the_batch_that_one_process_would():
+    videos = [MemoryVideo(str(i), *moving(i)) for i in range(5)]
+    ask = {"num_frames": 3, "size": 4, "flip": True, "rest_fraction": 0.3}
+    whole = ClipDataset(videos, **ask).sample(7, 6, seed=1)
+    parts = [ClipDataset(videos, **ask, rank=r, world=3).sample(7, 2, seed=1) for r in range(3)]
+    assert torch.equal(torch.cat([part.frames for part in parts]), whole.frames)
+    assert sum((part.origins for part in parts), ()) == whole.origins
+
+
+def moving(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    frames = torch.randint(256, (8, 3, 6, 7), dtype=torch.uint8, generator=random)
+    return frames, torch.arange(8, dtype=torch.float64)

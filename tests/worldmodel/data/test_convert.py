@@ -11,7 +11,7 @@ import pytest
 import torch
 import webdataset
 
-from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of
+from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
 from worldmodel.data import convert_lerobot, convert_videos
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.convert import convert
@@ -285,3 +285,10 @@ def test_tars_have_no_owner_and_no_time(made, change, tmp_path):
     change(made("folder").path, tmp_path / "out", "shards")
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
         assert {(m.mtime, m.uid, m.uname) for m in tar} == {(0, 0, "")}
+
+
+def test_names_stay_apart_whatever_they_were(tmp_path, video):
+    for name in ("a-2.mp4", "a.avi", "a.mkv", "A.mov"):
+        put(video, tmp_path / "odd" / name)
+    names = convert_videos.names_of(open_catalogue(tmp_path / "odd"), 32)
+    assert len({name.lower() for name in names}) == 4

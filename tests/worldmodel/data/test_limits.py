@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from tests.worldmodel.data.films import X264, Film
+from worldmodel.data.boxes import claimed_samples
 from worldmodel.data.catalogue import Limits, Opening
+from worldmodel.data.media import Media
 from worldmodel.data.video import ArrayVideo, VideoReader, decode, read_clip, video_info
 from worldmodel.errors import ConfigError, VideoError
 
@@ -47,6 +49,39 @@ def test_too_many_frames(tmp_path):
         with pytest.raises(VideoError, match="film.mp4: claims 1000000000 frames, more than the "
                            "limit of 10000000; raise limits.frames"):  # fmt: skip
             read(path)
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    return struct.pack(">I", 8 + sum(map(len, parts))) + kind + b"".join(parts)
+
+
+def track(samples: int, *, handler: bytes = b"vide", ticks: int = 40) -> bytes:
+    sizes = box(b"stsz", struct.pack(">III", 0, 1, samples))
+    times = box(b"stts", struct.pack(">IIII", 0, 1, samples, ticks))
+    table = box(b"minf", box(b"stbl", times, sizes))
+    media = box(b"mdia", box(b"hdlr", bytes(8), handler, bytes(13)), table)
+    return box(b"trak", box(b"tkhd", bytes(84)), media)
+
+
+def fragment(samples: int) -> bytes:
+    run = box(b"trun", struct.pack(">II", 0, samples))
+    return box(b"moof", box(b"traf", box(b"tfhd", bytes(8)), run))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "claimed"),
+    [
+        ([box(b"moov", *[track(5_000_000)] * 8)], 40_000_000),
+        ([box(b"moov", track(0)), *[fragment(4_000_000)] * 10], 40_000_000),
+        # PCM has an entry for every sample of sound, which FFmpeg keeps by chunks.
+        ([box(b"moov", track(220), track(10_560_000, handler=b"soun", ticks=1))], 220),
+        ([box(b"moov", track(220), track(10_560_000, handler=b"soun", ticks=1024))], 10_560_220),
+    ],
+    ids=["tracks", "fragments", "pcm", "sound"],
+)
+def test_claims_of_all_tracks_and_fragments_are_added(boxes, claimed):
+    content = box(b"ftyp", b"isom", bytes(4)) + b"".join(boxes)
+    assert claimed_samples(Media.of(content)) == claimed
 
 
 @pytest.mark.parametrize("film", [
@@ -102,7 +137,7 @@ def test_numbers_that_are_not_there(tmp_path):
     for wrong in ([24], [-1, 3], [0, 10**12]):
         with pytest.raises(VideoError, match="asked for frames .*; it has 24, numbered from 0"):
             reader.read(np.array(wrong))
-    with pytest.raises(VideoError, match="asked for frames no number"):
+    with pytest.raises(VideoError, match="was asked for no frame"):
         reader.read(np.array([], np.int64))
 
 

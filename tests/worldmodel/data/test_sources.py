@@ -224,3 +224,30 @@ def test_live_frames_that_are_none_are_refused():
         VideoError, match="<live frames>: is shorter than the clip: 2 frames, 0.1 s"
     ):
         read_clip(iter([picture, picture]), num_frames=3, rate=10)
+
+
+class Failing(io.BytesIO):
+    """A file that breaks off after some reads, as networks do."""
+
+    reads = 0
+
+    def read(self, size=-1):
+        self.reads += 1
+        if self.reads > 3:
+            raise TimeoutError("connection\nreset")
+        return super().read(size)
+
+
+def test_a_file_that_breaks_off_is_said_in_one_line(video):
+    with pytest.raises(VideoError, match=r"cannot be read \(connection reset\); check access"):
+        VideoReader(Failing(video.read_bytes()), name="far/away.mp4")
+
+
+@pytest.mark.parametrize("numbers", [[-1], [0, 99]])
+def test_numbers_that_are_not_there_are_refused_by_every_source(video, numbers):
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    for source in (VideoReader(video), ArrayVideo(frames, rate=1.0)):
+        for ask in (source.read, source.times):
+            with pytest.raises(VideoError, match="was asked for frames"):
+                ask(np.array(numbers))
+        source.close()

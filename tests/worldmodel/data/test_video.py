@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from worldmodel.data.decoders import known
 from worldmodel.data.video import decode, read_clip, to_rgb, video_info
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
@@ -85,6 +86,10 @@ def test_a_phones_turned_pictures_are_put_upright(tmp_path, make_video):
     assert to_rgb(frame).shape == (48, 32, 3)
     assert np.rot90(marked.to_ndarray(), -1)[0, -1, 0] == 255
     assert read_clip(path, num_frames=2, size=16).frames.shape == (1, 2, 3, 16, 16)
+    for backend in ("decord", "torchcodec"):
+        if not known()[backend].missing():  # both would squeeze it
+            with pytest.raises(VideoError, match=f"{backend} .*stored lying.*use backend=auto"):
+                read_clip(path, num_frames=1, size=16, backend=backend)
 
 
 def bad_files(folder: Path, make_video) -> dict[str, str]:

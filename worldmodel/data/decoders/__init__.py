@@ -9,7 +9,7 @@ from worldmodel.data.decoders.base import Decoder
 
 @cache
 def known() -> dict[str, type[Decoder]]:
-    """Every decoder by its name, in the order in which they are tried."""
+    """Every decoder by its name; first PyAV, which is right for every file."""
     modules = [
         importlib.import_module(f"{__name__}.{found.name}")
         for found in pkgutil.iter_modules(__path__)
@@ -21,4 +21,5 @@ def known() -> dict[str, type[Decoder]]:
         if isinstance(thing, type) and issubclass(thing, Decoder) and thing is not Decoder
         and thing.__module__ == module.__name__
     ]  # fmt: skip
-    return {kind.name: kind for kind in sorted(classes, key=lambda kind: kind.rank)}
+    in_order = sorted(classes, key=lambda kind: (kind.name != "pyav", kind.name))
+    return {kind.name: kind for kind in in_order}

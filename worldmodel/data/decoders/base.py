@@ -1,7 +1,9 @@
 """What a decoder is: a way to the frames of an indexed file, right or passed over."""
 
 from abc import ABC, abstractmethod
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from av.container import InputContainer
@@ -11,6 +13,7 @@ from torch import Tensor
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.container import VideoInfo
 from worldmodel.data.media import Media
+from worldmodel.data.order import decode
 from worldmodel.data.packets import FrameIndex
 
 
@@ -59,15 +62,21 @@ def why_seeking_fails(facts: Facts) -> str:
     return ""
 
 
+def turned(facts: Facts) -> bool:
+    """Whether the pictures are stored lying; decodes the first one."""
+    stream, limits = facts.info.stream, facts.opening.limits
+    frames: Any = decode(facts.media, stream=stream, limits=limits)
+    with closing(frames):
+        return bool(next(frames)[1].rotation)
+
+
 class Decoder(ABC):
     """An opened file that gives frames by their number in `Facts.index`.
 
-    A new decoder is a new file in this folder with one class that has these three names. Those
-    with a lower `rank` are tried first.
+    A new decoder is a new file in this folder with one class that has these two names.
     """
 
     name: str
-    rank: int
     limits: str  # what it is passed over for, in a few words
 
     @classmethod

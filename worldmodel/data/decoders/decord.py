@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, why_seeking_fails
+from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, turned, why_seeking_fails
 from worldmodel.data.pictures import scaled
 
 # Measured (docs/results/decoders.json): of H.265 it returns neighbours, AV1 it cannot decode.
@@ -19,7 +19,6 @@ class Decord(Decoder):
     """See the module."""
 
     name = "decord"
-    rank = 20
     limits = (
         "passed over for AV1, H.265, several video streams, edit lists, open groups of pictures, "
         "times that cannot be trusted, and what is not a path"
@@ -48,6 +47,8 @@ class Decord(Decoder):
             return "it chooses the video stream itself"
         if facts.index.packets.discard.any():
             return "it does not follow edit lists"
+        if facts.opening.short_side is not None and turned(facts):
+            return "it resizes pictures that are stored lying to the wrong shape"
         return why_seeking_fails(facts)
 
     def __init__(self, facts: Facts) -> None:

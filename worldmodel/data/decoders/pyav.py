@@ -35,7 +35,6 @@ class PyAV(Decoder):
     """See the module."""
 
     name = "pyav"
-    rank = 0
     limits = "reads everything"
 
     @classmethod

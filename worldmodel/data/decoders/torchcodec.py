@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, why_seeking_fails
+from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, turned, why_seeking_fails
 from worldmodel.data.pictures import scaled
 
 INSTALL = (
@@ -20,7 +20,6 @@ class TorchCodec(Decoder):
     """See the module."""
 
     name = "torchcodec"
-    rank = 10
     limits = "passed over for edit lists, open groups of pictures, times that cannot be trusted"
 
     @classmethod
@@ -38,6 +37,8 @@ class TorchCodec(Decoder):
         """Why it might give wrong frames of this file."""
         if facts.index.packets.discard.any():
             return "it counts frames that an edit list hides"
+        if facts.opening.short_side is not None and turned(facts):
+            return "it resizes pictures that are stored lying to the wrong shape"
         return why_seeking_fails(facts)
 
     def __init__(self, facts: Facts) -> None:

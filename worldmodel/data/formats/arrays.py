@@ -12,7 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from worldmodel.data.catalogue import Opening, VideoSource
+from worldmodel.data.catalogue import Opening, VideoSource, require_numbers
 from worldmodel.errors import VideoError
 
 
@@ -76,6 +76,7 @@ class ArrayVideo(VideoSource):
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
+        require_numbers(indices, self.num_frames, self.name)
         numbers, back = np.unique(indices, return_inverse=True)
         mib = len(numbers) * self._bytes / 2**20
         if mib > self._opening.limits.mib:

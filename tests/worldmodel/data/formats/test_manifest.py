@@ -128,3 +128,9 @@ def test_a_line_costs_less_than_a_kilobyte(tmp_path):
     kept += catalogue._labels.nbytes + catalogue._lines.nbytes
     assert kept / len(catalogue) < 1000
     assert catalogue[19_999].label == 399 and catalogue[-1].key.endswith("00019999.mp4")
+
+
+@pytest.mark.parametrize("first", ["video 1.mp4 0", "video 1.mp4", "name.mp4 3"])
+def test_a_video_that_is_called_like_a_header_is_none(tmp_path, first):
+    (tmp_path / "list.csv").write_text(f"{first}\n")
+    assert open_catalogue(tmp_path / "list.csv")[0].name.endswith(".mp4")
