@@ -18,7 +18,7 @@ SIDE = 64  # short side at which frames are compared, pixels
 
 
 def bench_decoders(*, videos: str | None) -> Grid:
-    """For each file of a folder and each decoder: ok, so many wrong, or why it is passed over."""
+    """For each file of a folder and each decoder: ok, so many wrong, or why it is refused."""
     if videos is None or not Path(videos).is_dir():
         raise ConfigError(f"bench decoders needs videos=FOLDER, a folder of videos; got {videos}")
     names = [name for name, kind in known().items() if name != "pyav" and not kind.missing()]
@@ -58,7 +58,7 @@ def _through(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> s
         reader = VideoReader(path, Opening(short_side=SIDE, backend=name))
         frames = reader.read(indices).permute(0, 2, 3, 1).numpy()
     except VideoError as cause:
-        return f"passed over: {str(cause).partition('right frames (')[2].rpartition(')')[0]}"
+        return f"refused: {str(cause).partition('right frames (')[2].rpartition(')')[0]}"
     return _verdict(frames, truth, indices)
 
 

@@ -1,4 +1,4 @@
-"""What a decoder is: a way to the frames of an indexed file, right or passed over."""
+"""What a decoder is: a way to the frames of an indexed file, right or refused."""
 
 from abc import ABC, abstractmethod
 from contextlib import closing
@@ -77,7 +77,7 @@ class Decoder(ABC):
     """
 
     name: str
-    limits: str  # what it is passed over for, in a few words
+    limits: str  # what it is refused for, in a few words
 
     @classmethod
     @abstractmethod

@@ -20,7 +20,7 @@ class Decord(Decoder):
 
     name = "decord"
     limits = (
-        "passed over for AV1, H.265, several video streams, edit lists, open groups of pictures, "
+        "refused for AV1, H.265, several video streams, edit lists, open groups of pictures, "
         "times that cannot be trusted, and what is not a path"
     )
 

@@ -20,7 +20,7 @@ class TorchCodec(Decoder):
     """See the module."""
 
     name = "torchcodec"
-    limits = "passed over for edit lists, open groups of pictures, times that cannot be trusted"
+    limits = "refused for edit lists, open groups of pictures, times that cannot be trusted"
 
     @classmethod
     def missing(cls) -> str:
