@@ -19,6 +19,7 @@ ROPES = {"vjepa": "default", "vjepa2": "vjepa2", "vjepa2.1": "vjepa2.1", "vjepa2
 
 # Attention heads cannot be told from weights; these are the published ones, by width.
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
+# V-JEPA 1's predictor has as many as its encoder instead.
 PREDICTOR_HEADS = {384: 12, 1024: 16}
 
 BLOCK: Names = {

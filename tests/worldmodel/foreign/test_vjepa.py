@@ -259,6 +259,15 @@ def test_published_widths_need_no_hints(tmp_path):
     assert model.size == 256
 
 
+def test_the_predictor_of_v_jepa_1_has_as_many_heads_as_its_encoder(tmp_path):
+    held = makers.checkpoint_1(2, 2, width=1024, narrow=384)
+    model, report = read(held, tmp_path, Hints())
+    assert model.encoder.spec["heads"] == model.masked_predictor.spec["heads"] == 16
+    assert "predictor: 2 blocks of 384 numbers, 16 heads (as the encoder)" in report.facts
+    said = Hints(family="vjepa2")
+    assert read(held, tmp_path, said)[0].masked_predictor.spec["heads"] == 12
+
+
 def test_an_unused_table_of_positions_is_told_from_a_used_one(tmp_path):
     table = {"pos_embed": makers.published_places(WIDTH, 4, 4)}
     both = makers.encoder() | table, makers.predictor() | {"predictor_pos_embed": torch.ones(1)}
