@@ -123,6 +123,19 @@ def test_files_of_before_zip_archives_are_read(tmp_path):
     assert vjepa.read(path, HINTS)[1].family == "V-JEPA 2"
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_small_archive_that_would_unpack_to_a_large_one(tmp_path, method):
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"encoder": {"x": torch.zeros(10**6)}}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as target:
+        for member in source.infolist():
+            large = member.file_size > 10**5
+            kind = method if large else zipfile.ZIP_STORED
+            target.writestr(member.filename, source.read(member), compress_type=kind)
+    assert packed.stat().st_size < 10**5
+    refused(packed, "is a compressed archive, which PyTorch does not write")
+
+
 def test_a_pickle_that_asks_for_a_terabyte_gets_none(tmp_path):
     class Greedy:
         def __reduce__(self):
