@@ -20,6 +20,7 @@ from worldmodel.nn.patches import Grid, Rotary3D
 from worldmodel.nn.sincos import SinCos3D
 
 Context = Literal["dropped", "masked_after"]
+Kind = Literal["video", "image"]
 
 
 class TokenPredictor(Predictor):
@@ -96,7 +97,7 @@ class TokenPredictor(Predictor):
 
     def forward(
         self, visible: Tensor, context: Tensor, targets: Tensor, grid: Grid, *,
-        mask_token: int = 1, kind: Literal["video", "image"] = "video",
+        mask_token: int = 1, kind: Kind = "video",
     ) -> Tensor:  # fmt: skip
         """Predict the tokens at the hidden places.
 
@@ -149,7 +150,8 @@ class TokenPredictor(Predictor):
             visible = self.features(encoder, frames, keep=context)
         else:
             visible = take(self.features(encoder, frames), context)
-        return self(visible, context, targets, encoder.grid(frames))
+        kind: Kind = "image" if encoder.is_image(frames.shape[1]) else "video"
+        return self(visible, context, targets, encoder.grid(frames), kind=kind)
 
     def features(self, encoder: Encoder, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """What it sees of a clip: the encoder's levels side by side, or its tokens alone."""

@@ -106,7 +106,9 @@ def encoder_21(held, frames, *, depth, heads, kind="video"):
     return [normed(y, held, f"norms_block.{i}") for i, y in enumerate(outputs)]
 
 
-def predictor(held, seen, context, targets, grid, *, depth, heads, family="vjepa2", added=None):
+def predictor(
+    held, seen, context, targets, grid, *, depth, heads, family="vjepa2", added=None, kind="video"
+):
     """Tokens at the places `targets` from those `seen` at `context`: q d."""
     if "predictor_embed.weight" in held:
         x = linear(seen, held, "predictor_embed")
@@ -117,7 +119,7 @@ def predictor(held, seen, context, targets, grid, *, depth, heads, family="vjepa
     ids = [*context, *targets]
     x = torch.cat([x, mask.expand(len(targets), -1)])
     if family == "vjepa2.1":
-        x = x + held["video_mod_embed"][0]
+        x = x + held[{"video": "video_mod_embed", "image": "img_mod_embed"}[kind]][0]
     places = places_of(grid, ids, side=16 if family == "vjepa2.1" else 0)
 
     def turn(q):

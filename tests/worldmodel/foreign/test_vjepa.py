@@ -136,6 +136,14 @@ def test_v_jepa_2_1_cuts_an_image_in_its_own_way(tmp_path):
     expected = reference.encoder_21(encoder, normalised(image.frames)[0], **SIZES, kind="image")
     assert model.encoder.grid(image.frames) == (1, 4, 4)
     assert torch.allclose(model.encoder(image.frames)[0], expected[-1], atol=1e-4)
+    context, targets, mask = masked(16)
+    seen = torch.cat(expected, dim=1)[context]
+    predicted = reference.predictor(
+        unwrapped(held, "predictor"), seen, context, targets, (1, 4, 4), **SIZES,
+        family="vjepa2.1", kind="image",
+    )  # fmt: skip
+    filled = model.fill_in(image, mask, context="masked_after")[0]
+    assert torch.allclose(filled, predicted, atol=1e-4)
 
 
 def test_a_distilled_v_jepa_2_1_comes_without_the_predictor_of_its_teacher(tmp_path):
