@@ -80,7 +80,7 @@ def config_of(description: Mapping[str, Any]) -> dict[str, Any]:
         "frames_per_clip": predictor["window"] * encoder["tubelet_frames"],
         "hidden_size": encoder["width"], "num_hidden_layers": encoder["depth"],
         "num_attention_heads": encoder["heads"], "mlp_ratio": _ratio(encoder),
-        "layer_norm_eps": encoder["norm_eps"], "pred_hidden_size": predictor["width"],
+        "layer_norm_eps": predictor["norm_eps"], "pred_hidden_size": predictor["width"],
         "pred_num_hidden_layers": predictor["depth"],
         "pred_num_attention_heads": predictor["heads"], "pred_mlp_ratio": _ratio(predictor),
         "pred_num_mask_tokens": predictor["mask_tokens"],

@@ -139,8 +139,9 @@ def test_settings_that_say_what_the_files_say_are_refused(tmp_path):
         export(model=str(tmp_path / "hf"), output=str(tmp_path / "out"), format="onnx")
 
 
-def test_config_says_what_the_model_is(tmp_path):
-    theirs = hf_model(classified=True)
+@pytest.mark.parametrize("changes", [{}, {"layer_norm_eps": 1e-5}, {"mlp_ratio": 4.0}])
+def test_config_says_what_the_model_is(tmp_path, changes):
+    theirs = hf_model(classified=True, **changes)
     theirs.save_pretrained(tmp_path / "theirs")
     export(model=str(tmp_path / "theirs"), output=str(tmp_path / "again"), format="hf")
     a, b = (json.loads((tmp_path / n / "config.json").read_text()) for n in ("theirs", "again"))
