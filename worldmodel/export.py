@@ -5,11 +5,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from worldmodel import checkpoint, foreign
-from worldmodel.errors import ConfigError
+from worldmodel.data.files import require_access
+from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.foreign import to_huggingface
 from worldmodel.model import WorldModel
 
@@ -54,12 +56,11 @@ def export(
 
 def read(path: Path, hints: foreign.Hints) -> tuple[WorldModel, foreign.KeyReport | None]:
     """A model, and the report on its keys if others have trained it."""
+    require_access(path, CheckpointError, "model")
     reader = None if checkpoint.is_own(path) else foreign.recognise(path)
     if reader is not None:
         return reader(path, hints)
-    if hints != foreign.Hints():
-        raise ConfigError(f"{path}: is a model of ours, which says family, heads and size itself")
-    return checkpoint.load(path), None
+    return checkpoint.load(path, **asdict(hints)), None
 
 
 @contextmanager

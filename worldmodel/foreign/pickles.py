@@ -59,7 +59,7 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
 
 
 def _packed(path: Path) -> bool:
-    """Whether a member of an archive is compressed: it cannot be mapped, and may become any size."""
+    """Whether a member of an archive is compressed: it may become any size, and is not mapped."""
     with zipfile.ZipFile(path) as archive:
         return any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
 

@@ -95,7 +95,8 @@ def config_of(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ratio(spec: Mapping[str, Any]) -> float:
     """The number that, times the width and cut to a whole number, is the network's width."""
-    width, wanted = spec["width"], spec.get("mlp_width") or 4 * spec["width"]
+    width, wanted = spec["width"], spec.get("mlp_width")
+    wanted = 4 * width if wanted is None else wanted
     ratio = wanted / width
     while int(width * ratio) < wanted:
         ratio = math.nextafter(ratio, math.inf)

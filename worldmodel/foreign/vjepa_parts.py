@@ -103,7 +103,7 @@ def recognise(parts: Parts, path: Path) -> str:
     if family is None:
         raise CheckpointError(
             f"{path}: could be V-JEPA 1 or 2 (both write pos_embed, only 1 uses it); "
-            "say family=vjepa or family=vjepa2"
+            "say family=vjepa or family=vjepa2 to worldmodel export or wm.load"
         )
     return family
 
@@ -130,7 +130,7 @@ def published(heads: Mapping[int, int], width: int, setting: str, path: Path) ->
     if width not in heads:
         raise CheckpointError(
             f"{path}: how many heads a width of {width} has cannot be told from weights, and none "
-            f"is published; say {setting}=..."
+            f"is published; say {setting}=... to worldmodel export or wm.load"
         )
     return heads[width]
 

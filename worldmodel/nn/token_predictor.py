@@ -164,7 +164,7 @@ class TokenPredictor(Predictor):
         return rearrange(F.layer_norm(levels, levels.shape[-1:]), "b n l d -> b n (l d)")
 
     def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
-        """The end of every window of the clip from its beginning; a step is a window, one at a time.
+        """The end of every window of the clip from its beginning; a step is a window.
 
         As Garrido et al. 2025 (arXiv:2502.11831): windows slide by one moment; the encoder sees
         their first `seen` moments alone, the predictor fills in the rest, and the targets are the

@@ -111,6 +111,7 @@ def test_the_window_and_what_is_seen_of_it_can_be_said(folder, tmp_path, capsys)
     moments = wm.save(small_model(), tmp_path / "moments")
     for model, seen, said in (
         (folder, 3, "3 cannot be what is seen"),
+        (folder, 0, "0 cannot be what is seen"),
         (moments, 2, "are for predictors of tokens"),
     ):
         words = f"model={model}", f"clips={tmp_path / 'clip.mp4'}", "window=3", f"seen={seen}"

@@ -312,6 +312,6 @@ def test_v_jepa_2_ac_has_one_encoder_and_it_is_taken(tmp_path):
 
 def test_a_file_is_recognised_by_its_name_and_a_folder_by_its_files(tmp_path):
     assert foreign.recognise(tmp_path) is None
-    assert foreign.recognise(tmp_path / "nothing.pt") is None
+    assert foreign.recognise(tmp_path / "nothing.pt") is vjepa.read
     (tmp_path / "config.json").write_text("{}")
     assert foreign.recognise(tmp_path) is not None

@@ -211,7 +211,9 @@ def test_a_saved_model_of_another_width_is_refused():
 
 @pytest.mark.slow
 def test_a_backbone_that_cannot_be_measured_without_memory_comes_back(tmp_path):
-    encoder = FrameEncoder("gemma4_vit_167m_enc", size=96, stage=0)  # its limits of clamps are infinite
+    encoder = FrameEncoder(
+        "gemma4_vit_167m_enc", size=96, stage=0
+    )  # its limits of clamps are infinite
     checkpoint.save(WorldModel(encoder.eval(), size=96), tmp_path)
     again = checkpoint.load(tmp_path).encoder
     frames = noise(1, 2, 3, 96, 96)
