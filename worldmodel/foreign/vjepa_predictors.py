@@ -99,7 +99,7 @@ def _of_frames(spec: dict[str, Any], parts: Parts, facts: list[str], path: Path)
     """The predictor of V-JEPA 2-AC: next frame from frames, states and actions."""
     tensors = parts.predictor
     spec |= {
-        "name": "FrameActionPredictor",
+        "name": "FrameActionPredictor", "rope": "vjepa2-ac",
         "action_dim": tensor(tensors, "action_encoder.weight", 2, path).shape[1],
         "state_dim": tensor(tensors, "state_encoder.weight", 2, path).shape[1],
     }  # fmt: skip

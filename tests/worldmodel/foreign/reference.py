@@ -138,7 +138,8 @@ def frame_predictor(held, tokens, states, actions, grid, *, depth, heads):
     for i in range(t):
         x += [linear(actions[i], held, "action_encoder"), linear(states[i], held, "state_encoder")]
         x += list(seen[i])
-        places += [(i, 0, 0)] * 2 + [(i, j, k) for j in range(h) for k in range(w)]
+        # Columns are spread over as many steps as there are rows.
+        places += [(i, 0, 0)] * 2 + [(i, j, k * h / w) for j in range(h) for k in range(w)]
         times += [i] * (h * w + 2)
     sees = torch.tensor([[later >= earlier for earlier in times] for later in times])
     last = run(torch.stack(x), held, "predictor_blocks", depth=depth, heads=heads, sees=sees,

@@ -11,6 +11,7 @@ from worldmodel.checkpoint import load
 from worldmodel.errors import CheckpointError, WorldModelError
 from worldmodel.foreign import Hints, vjepa
 from worldmodel.masks import Mask
+from worldmodel.nn.patches import Rotary3D
 from worldmodel.nn.sincos import SinCos3D
 from worldmodel.types import Clip
 
@@ -154,14 +155,26 @@ def test_a_distilled_v_jepa_2_1_comes_without_the_predictor_of_its_teacher(tmp_p
     assert reasons == {"another encoder of the same training; ema_encoder is what is evaluated"}
 
 
+def test_columns_of_frames_that_are_not_square_are_spread_over_the_rows_of_2_ac_alone():
+    ours, plain = Rotary3D(24, "vjepa2-ac"), Rotary3D(24, "vjepa2")
+    cpu = torch.device("cpu")
+    assert torch.equal(ours.table((3, 4, 4), cpu), plain.table((3, 4, 4), cpu))
+    wide, few = ours.table((1, 2, 4), cpu), plain.table((1, 2, 2), cpu)
+    # Every second of four columns stands where one of two does.
+    assert torch.allclose(wide[::2], few, atol=1e-6)
+    assert not torch.allclose(plain.table((1, 2, 4), cpu)[::2], few, atol=1e-3)
+
+
+@pytest.mark.parametrize("grid", [(3, 2, 4), (3, 4, 2), (2, 3, 3)])
 @torch.inference_mode()
-def test_v_jepa_2_ac(tmp_path):
+def test_v_jepa_2_ac(tmp_path, grid):
     held = makers.checkpoint_ac()
     model, report = read(held, tmp_path)
     assert report.family == "V-JEPA 2-ac"
-    grid = (3, 2, 4)
-    tokens = torch.randn(2, 24, WIDTH, generator=torch.Generator().manual_seed(5))
-    states, actions = torch.randn(2, 2, 3, 7, generator=torch.Generator().manual_seed(6))
+    assert model.encoder.spec["rope"] == "vjepa2"
+    t, h, w = grid
+    tokens = torch.randn(2, t * h * w, WIDTH, generator=torch.Generator().manual_seed(5))
+    states, actions = torch.randn(2, 2, t, 7, generator=torch.Generator().manual_seed(6))
     found = model.frame_predictor(tokens, states, actions, grid)
     for row in range(2):
         expected = reference.frame_predictor(
