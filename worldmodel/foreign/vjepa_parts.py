@@ -57,9 +57,11 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
             f"{path}: holds attentive probes and no encoder; take the encoder's checkpoint, or "
             "Hugging Face's folder that has both"
         )
-    if any(isinstance(value, Tensor) for value in held.values()):
-        return Parts(weights_of(held, path), "encoder", {}, {})
     order = ["ema_encoder", "target_encoder", "encoder"]
+    known = [name for name in (*order, "predictor") if isinstance(held.get(name), Mapping)]
+    if not known and any(isinstance(value, Tensor) for value in held.values()):
+        return Parts(weights_of(held, path), "encoder", {}, {})
+    held = {name: value for name, value in held.items() if name != "predictor" or value is not None}
     predictor = held.get("predictor", {})
     if isinstance(predictor, Mapping) and any("action_encoder" in str(key) for key in predictor):
         order.reverse()

@@ -323,6 +323,19 @@ def test_v_jepa_2_ac_has_one_encoder_and_it_is_taken(tmp_path):
     assert model.encoder.norm.weight.any()
 
 
+def test_numbers_beside_the_weights_are_of_the_training(tmp_path):
+    held = MAKERS["V-JEPA 2"]() | {"loss": torch.tensor(0.5), "epoch": torch.tensor([3])}
+    model, report = read(held, tmp_path)
+    assert report.family == "V-JEPA 2" and model.masked_predictor is not None
+    assert {use.theirs for use in report.uses if "of the training" in use.note} >= {"loss", "epoch"}
+
+
+def test_a_predictor_of_none_is_none(tmp_path):
+    model, report = read(MAKERS["V-JEPA 2"]() | {"predictor": None}, tmp_path)
+    assert report.family == "V-JEPA 2" and model.masked_predictor is None
+    assert "0 unknown" in report.text()
+
+
 def test_a_file_is_recognised_by_its_name_and_a_folder_by_its_files(tmp_path):
     assert foreign.recognise(tmp_path) is None
     assert foreign.recognise(tmp_path / "nothing.pt") is vjepa.read
