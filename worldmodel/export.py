@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -40,10 +40,10 @@ def export(
     if format not in ("worldmodel", "hf"):
         raise ConfigError(f"format={format}: say worldmodel or hf")
     hints = foreign.Hints(family, heads, predictor_heads, size)
-    loaded, report = read(Path(model), hints)
-    if report is not None:
-        print(report.text(), file=sys.stderr)
     with whole_folder(Path(output)) as folder:
+        loaded, report = read(Path(model), hints)
+        if report is not None:
+            print(report.text(), file=sys.stderr)
         if format == "hf":
             to_huggingface.write(loaded, folder)
         else:
@@ -70,12 +70,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         ConfigError: there is something at `path`.
     """
+    require_access(path, ConfigError)
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already; name another output= or remove it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    new = [parent for parent in path.parents if not parent.exists()]  # the deepest first
     temporary.mkdir(parents=True)
     try:
         yield temporary
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new:
+            with suppress(OSError):  # it holds something: what was written, or others' files
+                parent.rmdir()

@@ -117,6 +117,13 @@ def test_an_export_that_fails_leaves_nothing(checkpoint, tmp_path):
         export(model=str(checkpoint), output=str(tmp_path / "hf"), format="hf", heads=2,
                predictor_heads=2)  # fmt: skip
     assert sorted(tmp_path.iterdir()) == before
+    for name in ("hf", "n1/n2/hf"):
+        with pytest.raises(ConfigError, match="format=hf"):
+            export(model=str(checkpoint), output=str(tmp_path / name), format="hf", heads=2,
+                   predictor_heads=2)  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == before
+    with pytest.raises(ConfigError, match="is there already"):  # before the model is read
+        export(model=str(tmp_path / "nothing.pt"), output=str(tmp_path))
     with pytest.raises(ConfigError, match="is there already"):
         export(model=str(checkpoint), output=str(tmp_path), heads=2, predictor_heads=2)
 
