@@ -190,7 +190,9 @@ def train(
         encoder: a pretrained model, or the run that made it; None starts from scratch.
         model: sizes, for what is new; the encoder's own where it is pretrained.
         tune: `none` freezes the encoder and its head, `all` goes on training them. An encoder of
-            others has no head: a new one learns, from the tokens of the frozen encoder.
+            others has no head: a new one learns, from the tokens of the frozen encoder. What else a
+            model has (masked predictor, classifier, frame predictor) stays with a frozen encoder
+            and is dropped from one that is tuned, which it does not fit any more.
         labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
         length: moments in a segment.
@@ -224,8 +226,8 @@ def train(
     ).to(device)  # fmt: skip
     steps = fit(learner, run, optimisation, description="train")
     if tune == "all" or encoder is None:
-        # The masked predictor was made for the encoder as it was; it would be wrong now.
-        learned.masked_predictor = None
+        # They were made for the encoder as it was; they would be wrong now.
+        learned.masked_predictor = learned.classifier = learned.frame_predictor = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
         "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
@@ -249,7 +251,8 @@ def begin(
 ) -> WorldModel:
     """A model whose action predictor is new, around a pretrained or a new encoder.
 
-    A pretrained encoder without a head gets a new one, for frames of the data's size.
+    A pretrained encoder without a head gets a new one, for frames of the data's size. It keeps its
+    masked predictor, classifier and frame predictor.
     """
     assert data.arrays.actions is not None
     base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
@@ -262,7 +265,8 @@ def begin(
     predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
     whole = WorldModel(
         base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
-        action_predictor=predictor, action_dim=data.action_dim,
+        action_predictor=predictor, action_dim=data.action_dim, classifier=base.classifier,
+        frame_predictor=base.frame_predictor,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)
     whole.action_mean.copy_(mean.repeat(repeats))

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from worldmodel.data.files import whole_file
+from worldmodel.data.files import require_access, whole_file
 from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
@@ -41,30 +41,43 @@ def save(model: WorldModel, folder: Path | str) -> Path:
     return folder
 
 
-def load(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
+def load(
+    path: Path | str, *, device: torch.device | str = "cpu", family: str | None = None,
+    heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
+) -> WorldModel:  # fmt: skip
     """Read a model from its folder, from the folder of the run that made it, or its JSON file.
 
-    Models of others are read too: V-JEPA's `.pt` files and Hugging Face's V-JEPA 2 folders; see
-    docs/weights.md.
+    V-JEPA's `.pt` files and Hugging Face's V-JEPA 2 folders are read too; see docs/weights.md.
 
     Args:
         path: for example `runs/quickstart`.
         device: where the weights go.
+        family: of a `.pt` file of others, if it cannot be told: `vjepa`, `vjepa2`, `vjepa2.1` or
+            `vjepa2-ac`.
+        heads: attention heads of its encoder, if its width is not a published one.
+        predictor_heads: attention heads of its predictor, likewise.
+        size: side of its frames in pixels, if not the published one.
 
     Returns:
         The model, ready to use (evaluation mode).
 
     Raises:
         CheckpointError: there is no model, it is of another version, truncated, foreign, or its
-            keys do not fit.
+            keys do not fit; or something is said of a model of ours that it says itself.
     """
     from worldmodel import foreign  # which is built on this file
 
-    found = _own_folder(Path(path))
-    reader = foreign.recognise(Path(path)) if found is None else None
+    path, hints = Path(path), foreign.Hints(family, heads, predictor_heads, size)
+    require_access(path, CheckpointError, "model")
+    found = _own_folder(path)
+    reader = foreign.recognise(path) if found is None else None
     if reader is not None:
-        return reader(Path(path), foreign.Hints())[0].to(device).eval()
-    folder = found or _no_model(Path(path))
+        return reader(path, hints)[0].to(device).eval()
+    folder = found or _no_model(path)
+    if hints != foreign.Hints():
+        raise CheckpointError(
+            f"{path}: is a model of ours: leave out family, heads and size, it says them itself"
+        )
     weights = folder / "model.safetensors"
     tensors = read_tensors(weights)
     model = _build(folder / "model.json", tensors, weights)
@@ -190,9 +203,14 @@ def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
 
 def _fit(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     """Put the tensors into the module; each key must have its place and each place its key."""
-    _check_places(tensors, module.state_dict(), path)
+    born = module.state_dict()
+    _check_places(tensors, born, path)
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        # Limits of a clamp are infinite in a new model already, and stay so.
+        if (
+            tensor.is_floating_point()
+            and not (tensor.isfinite() | (tensor == born[name].to(tensor.device))).all()
+        ):
             raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
     module.load_state_dict(tensors, strict=True)
 

@@ -4,12 +4,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from worldmodel import checkpoint, foreign
-from worldmodel.errors import ConfigError
+from worldmodel.data.files import require_access
+from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.foreign import to_huggingface
 from worldmodel.model import WorldModel
 
@@ -38,10 +40,10 @@ def export(
     if format not in ("worldmodel", "hf"):
         raise ConfigError(f"format={format}: say worldmodel or hf")
     hints = foreign.Hints(family, heads, predictor_heads, size)
-    loaded, report = read(Path(model), hints)
-    if report is not None:
-        print(report.text(), file=sys.stderr)
     with whole_folder(Path(output)) as folder:
+        loaded, report = read(Path(model), hints)
+        if report is not None:
+            print(report.text(), file=sys.stderr)
         if format == "hf":
             to_huggingface.write(loaded, folder)
         else:
@@ -54,12 +56,11 @@ def export(
 
 def read(path: Path, hints: foreign.Hints) -> tuple[WorldModel, foreign.KeyReport | None]:
     """A model, and the report on its keys if others have trained it."""
+    require_access(path, CheckpointError, "model")
     reader = None if checkpoint.is_own(path) else foreign.recognise(path)
     if reader is not None:
         return reader(path, hints)
-    if hints != foreign.Hints():
-        raise ConfigError(f"{path}: is a model of ours, which says family, heads and size itself")
-    return checkpoint.load(path), None
+    return checkpoint.load(path, **asdict(hints)), None
 
 
 @contextmanager
@@ -69,12 +70,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         ConfigError: there is something at `path`.
     """
+    require_access(path, ConfigError)
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already; name another output= or remove it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    new = [parent for parent in path.parents if not parent.exists()]  # the deepest first
     temporary.mkdir(parents=True)
     try:
         yield temporary
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new:
+            with suppress(OSError):  # it holds something: what was written, or others' files
+                parent.rmdir()

@@ -90,7 +90,9 @@ def _watch(model: WorldModel, window: int | None, seen: int | None) -> None:
             "window and seen are for predictors of tokens, such as V-JEPA's; this model predicts "
             "each moment from the one before it"
         )
-    predictor.watch(window or predictor.window, seen or predictor.seen)
+    predictor.watch(
+        predictor.window if window is None else window, predictor.seen if seen is None else seen
+    )
 
 
 def _curves(

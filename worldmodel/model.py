@@ -4,7 +4,7 @@ A value to load and use; how its parts are trained is in `objectives.py` and `ac
 have not been trained yet are missing, and the verb that needs one says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -158,14 +158,17 @@ class WorldModel(nn.Module):
             )
         return part
 
-    def foresee(self, clip: Clip) -> Foresight:
-        """What the masked predictor foretells of a clip; how, is its own.
+    def foresee(self, clip: Clip) -> Iterator[Foresight]:
+        """What the masked predictor foretells of a clip, in order of time; how, is its own.
 
         Raises:
             ShapeError: the clip does not divide into moments, or there is nothing to predict.
         """
         predictor = self._part("masked_predictor")
-        return predictor.foresee(self.encoder, self.head, clip.frames.to(self.device))
+        found: Iterator[Foresight] = predictor.foresee(
+            self.encoder, self.head, clip.frames.to(self.device)
+        )
+        return found
 
     def fill_in(self, clip: Clip, mask: Mask, *, context: Context = "dropped") -> Tensor:
         """The tokens of hidden places of a clip from those of visible ones: b q d.

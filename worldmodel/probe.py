@@ -196,5 +196,5 @@ def untrained_features(model: WorldModel, *, seed: int) -> Features:
     """The floor: the same networks with the weights they are born with."""
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
-        newborn = checkpoint.rebuild(model.spec()).eval()
+        newborn = checkpoint.rebuild(model.spec()).to(model.device).eval()
     return features_of(newborn)

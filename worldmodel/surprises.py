@@ -50,6 +50,10 @@ def both(model: WorldModel, clip: Clip) -> tuple[Surprise, Surprise]:
         raise ShapeError(
             f"surprise takes clips of a multiple of {i} frames, at least {2 * i}, got {frames}"
         )
-    told = model.foresee(clip)
-    times = clip.times[:, told.last_frames]
-    return Surprise(told.errors().cpu(), times), Surprise(told.copy_errors().cpu(), times)
+    # Predictions are let go as soon as their errors are known: there may be many.
+    told = [(x.errors().cpu(), x.copy_errors().cpu(), x.last_frames) for x in model.foresee(clip)]
+    errors, copy_errors, last_frames = zip(*told, strict=True)
+    times = clip.times[:, torch.cat(last_frames)]
+    return (
+        Surprise(torch.cat(errors, dim=1), times), Surprise(torch.cat(copy_errors, dim=1), times),
+    )  # fmt: skip

@@ -10,6 +10,8 @@ from worldmodel.action import ActionLearner, all_states, begin, imagine, one_ste
 from worldmodel.data.episodes import Episodes
 from worldmodel.data.segments import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.nn.classifier import AttentiveClassifier
+from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.regularisers import SIGReg
 from worldmodel.run import Run, read_log
 from worldmodel.train import Optimisation
@@ -90,13 +92,21 @@ def test_rollouts_learn_what_actions_do(open_run, folders):
     assert results["frames"] == 25 * 24
 
 
+def with_everything(model):
+    width = model.encoder.width
+    model.classifier = AttentiveClassifier(width, 3, heads=2, depth=1)
+    model.frame_predictor = FrameActionPredictor(width, 2, 2, width=24, depth=1, heads=2)
+    return model
+
+
 def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
-    before = small_model(action_dim=3)
+    before = with_everything(small_model(action_dim=3))
     checkpoint.save(before, tmp_path / "pretrained")
     run = open_run()
     learn(run, folders[0], 30, encoder=str(tmp_path / "pretrained"), tune="none")
     after = checkpoint.load(run.folder)
-    kept = {"encoder", "head", "masked_predictor"}
+    kept = {"encoder", "head", "masked_predictor", "classifier", "frame_predictor"}
+    assert kept <= {name.split(".")[0] for name in before.state_dict()}
     for name, value in before.state_dict().items():
         if name.split(".")[0] in kept:
             assert torch.equal(value, after.state_dict()[name]), name
@@ -108,8 +118,10 @@ def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
     assert after.action_dim == 2  # of the episodes
 
 
-def test_tuned_parts_change_and_the_masked_predictor_is_let_go(open_run, folders, tmp_path):
-    before = small_model()
+def test_tuned_parts_change_and_what_was_made_for_the_encoder_is_let_go(
+    open_run, folders, tmp_path
+):
+    before = with_everything(small_model())
     checkpoint.save(before, tmp_path / "pretrained")
     run = open_run()
     learn(run, folders[0], 5, encoder=str(tmp_path / "pretrained"), tune="all")
@@ -117,7 +129,7 @@ def test_tuned_parts_change_and_the_masked_predictor_is_let_go(open_run, folders
     weight = "encoder.tubelets.embed.weight"
     assert not torch.equal(before.state_dict()[weight], after.state_dict()[weight])
     assert torch.allclose(before.state_dict()[weight], after.state_dict()[weight], atol=0.05)
-    assert after.masked_predictor is None
+    assert after.masked_predictor is after.classifier is after.frame_predictor is None
 
 
 def learner(data, *, frozen, **changed):

@@ -267,6 +267,22 @@ def written(path):
     return modules, optimiser
 
 
+def test_limits_that_are_born_infinite_stay_so(tmp_path):
+    module = torch.nn.Linear(2, 2)
+    module.register_buffer("limits", torch.tensor([-torch.inf, torch.inf, 1.0]))
+    optimiser = torch.optim.AdamW(module.parameters())
+    path = tmp_path / "state.safetensors"
+    save_training(path, modules=module, optimiser=optimiser, step=3, elapsed=1.0)
+    assert load_training(path, modules=module, optimiser=optimiser) == (3, 1.0)
+    for spoilt in ([torch.inf, -torch.inf, 1.0], [-torch.inf, torch.inf, torch.inf],
+                   [-torch.inf, torch.nan, 1.0]):  # fmt: skip
+        module.limits.copy_(torch.tensor(spoilt))
+        save_training(path, modules=module, optimiser=optimiser, step=3, elapsed=1.0)
+        module.limits.copy_(torch.tensor([-torch.inf, torch.inf, 1.0]))
+        with pytest.raises(CheckpointError, match="limits holds NaN or infinite"):
+            load_training(path, modules=module, optimiser=optimiser)
+
+
 def test_a_training_goes_on_as_if_it_had_not_stopped(tmp_path):
     path = tmp_path / "deep" / "training.safetensors"
     first = written(path)

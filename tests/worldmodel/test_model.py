@@ -124,14 +124,14 @@ def test_actions_are_taken_in_the_units_of_the_world(model):
 @pytest.mark.parametrize("per_token", [False, True])
 def test_foresight_knows_the_moment_before_and_a_target_its_own(per_token):
     model = small_model(per_token=per_token)
-    told = model.foresee(CLIP)
+    (told,) = model.foresee(CLIP)
     predicted, came = told.predicted, told.came
     steps = CLIP.frames.shape[1] // 2 - 1
     assert predicted.shape == came.shape == (2, steps, 4 if per_token else 1, 12)
     assert torch.allclose(came, model.latents(CLIP)[:, 1:], atol=1e-5)
     frames = CLIP.frames.clone()
     frames[:, 2] = 0  # in the second moment: what comes first, and what is seen next
-    told = model.foresee(clip_of(frames))
+    (told,) = model.foresee(clip_of(frames))
     again, other = told.predicted, told.came
     assert torch.allclose(predicted[:, 0], again[:, 0], atol=1e-5)
     assert not torch.allclose(came[:, 0], other[:, 0], atol=1e-3)

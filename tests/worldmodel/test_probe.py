@@ -130,3 +130,8 @@ def test_an_unknown_target_is_refused(run, dots, tmp_path):
     folder = str(checkpoint.save(small_model(), tmp_path / "model"))
     with pytest.raises(ConfigError, match="no info 'speed' in all its episodes; there are pos"):
         probe(run, model=folder, episodes=str(dots), targets=["speed"])
+
+
+def test_the_untrained_model_is_where_the_trained_one_is(monkeypatch):
+    monkeypatch.setattr("worldmodel.probe.features_of", lambda model: model)
+    assert untrained_features(small_model().to("meta"), seed=0).device.type == "meta"

@@ -4,10 +4,11 @@ Knows nothing of what is inside the files.
 """
 
 import csv
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,27 @@ def require_file(path: Path, what: str, error: type[WorldModelError]) -> None:
         raise error(f"{path}: is empty (0 bytes); fetch or make the {what} again, or remove it")
     if not os.access(path, os.R_OK):
         raise error(f"{path}: may not be read; check its permissions")
+
+
+def require_access(path: Path, error: type[WorldModelError], *inside: str) -> None:
+    """Refuse a path that cannot be looked at or into, nor at what is `inside`.
+
+    What is not there passes.
+
+    Raises:
+        WorldModelError: of class `error`: it may not be looked at, or no file can have its name.
+    """
+    try:
+        for name in (path, path / "anything", *(path / part / "anything" for part in inside)):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.stat(name)
+    except (OSError, ValueError) as cause:
+        if getattr(cause, "errno", None) == errno.ELOOP:
+            return  # a link to itself is as good as nothing
+        reason = getattr(cause, "strerror", None) or cause
+        raise error(
+            f"{str(path)[:200]}: cannot be looked at ({reason}); check the path and its permissions"
+        ) from cause
 
 
 @contextmanager

@@ -20,6 +20,6 @@ def recognise(path: Path) -> Reader | None:
     """What reads the file or folder at `path`, by looking at it; None if nothing here does."""
     if huggingface.is_folder(path):
         return huggingface.read
-    if path.suffix in vjepa.SUFFIXES and path.exists():
+    if path.suffix in vjepa.SUFFIXES:  # a missing one too: it is the reader that says so
         return vjepa.read
     return None

@@ -78,7 +78,7 @@ def _check_keys(found: Found, tensors: Mapping[str, Tensor], path: Path) -> None
         ]
         raise CheckpointError(
             f"{path}: is not a whole {found.family} checkpoint: {' and '.join(parts)}; "
-            "fetch it again, or say what it is (family=, heads=, ...)"
+            "fetch it again, or say to worldmodel export or wm.load what it is (family=, heads=)"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from worldmodel.checkpoint import read_tensors
 from worldmodel.errors import CheckpointError
 from worldmodel.foreign.building import Found, build
-from worldmodel.foreign.hints import Hints
+from worldmodel.foreign.hints import Hints, frames_size
 from worldmodel.foreign.keys import Names, Rule, block, blocks, count, layer, patches
 from worldmodel.foreign.report import KeyReport
 from worldmodel.foreign.shards import INDEX, read_shards
@@ -119,6 +119,12 @@ def read_config(path: Path) -> dict[str, Any]:
         if type(value) not in kinds or not 0 < value < 2**31:
             if not (name == "num_pooler_layers" and value == 0):
                 raise CheckpointError(f"{path}: {name} is {value!r}; it must be a number above 0")
+    for width, ratio in (("hidden_size", "mlp_ratio"), ("pred_hidden_size", "pred_mlp_ratio")):
+        if int(config[width] * config[ratio]) < 1:
+            raise CheckpointError(
+                f"{path}: {ratio} is {config[ratio]!r}, which leaves no number in the middle of a "
+                "network; fetch the folder again"
+            )
     return config
 
 
@@ -140,8 +146,9 @@ def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, pa
     parts: dict[str, Any] = {"masked_predictor": _predictor_spec(config)}
     if classified:
         parts["classifier"] = _classifier_spec(config, tensors)
+    size = config["crop_size"] if hints.size is None else hints.size
     description = {
-        "size": hints.size or config["crop_size"], "action_dim": 0,
+        "size": frames_size(size, config["patch_size"], path), "action_dim": 0,
         "encoder": _encoder_spec(config), "parts": parts,
     }  # fmt: skip
     unused = sorted(config.keys() - DEFAULTS.keys() - FIXED.keys())

@@ -32,9 +32,14 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickles, which are refused here anyway
             # Files of before 2020 are no zip archives and cannot be mapped.
-            held = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+            zipped = zipfile.is_zipfile(path)
+            if zipped and _packed(path):
+                raise CheckpointError(
+                    f"{path}: is a compressed archive, which PyTorch does not write; fetch it again"
+                )
+            held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except CheckpointError:
+        raise
     except Exception as cause:  # a damaged pickle ends in any exception that there is
         reason = " ".join(str(cause).split())
         if any(words in reason for words in _OTHER_THAN_WEIGHTS):
@@ -51,6 +56,12 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
             f"{path}: holds {type(held).__name__}, not a dictionary of weights; name a checkpoint"
         )
     return held
+
+
+def _packed(path: Path) -> bool:
+    """Whether a member of an archive is compressed: it may become any size, and is not mapped."""
+    with zipfile.ZipFile(path) as archive:
+        return any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
 
 
 def weights_of(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def config_of(description: Mapping[str, Any]) -> dict[str, Any]:
         "frames_per_clip": predictor["window"] * encoder["tubelet_frames"],
         "hidden_size": encoder["width"], "num_hidden_layers": encoder["depth"],
         "num_attention_heads": encoder["heads"], "mlp_ratio": _ratio(encoder),
-        "layer_norm_eps": encoder["norm_eps"], "pred_hidden_size": predictor["width"],
+        "layer_norm_eps": predictor["norm_eps"], "pred_hidden_size": predictor["width"],
         "pred_num_hidden_layers": predictor["depth"],
         "pred_num_attention_heads": predictor["heads"], "pred_mlp_ratio": _ratio(predictor),
         "pred_num_mask_tokens": predictor["mask_tokens"],
@@ -95,7 +95,8 @@ def config_of(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ratio(spec: Mapping[str, Any]) -> float:
     """The number that, times the width and cut to a whole number, is the network's width."""
-    width, wanted = spec["width"], spec.get("mlp_width") or 4 * spec["width"]
+    width, wanted = spec["width"], spec.get("mlp_width")
+    wanted = 4 * width if wanted is None else wanted
     ratio = wanted / width
     while int(width * ratio) < wanted:
         ratio = math.nextafter(ratio, math.inf)

@@ -11,7 +11,7 @@ from typing import Any
 from worldmodel.errors import CheckpointError, nearest
 from worldmodel.foreign import vjepa_predictors
 from worldmodel.foreign.building import Found, build
-from worldmodel.foreign.hints import Hints
+from worldmodel.foreign.hints import Hints, frames_size
 from worldmodel.foreign.keys import Rule, blocks, count, layer, patches
 from worldmodel.foreign.pickles import read_pickle
 from worldmodel.foreign.report import KeyReport
@@ -57,7 +57,9 @@ def find(family: str, parts: Parts, hints: Hints, path: Path) -> Found:
     weight = tensor(tensors, "patch_embed.proj.weight", 5, path)
     width, _, frames, patch, _ = weight.shape
     depth = count(tensors, "blocks")
-    heads = hints.heads or published(ENCODER_HEADS, width, "heads", path)
+    heads, why = hints.heads, "as said"
+    if heads is None:
+        heads, why = published(ENCODER_HEADS, width, "heads", path), "published for this width"
     spec = {
         "name": "VideoViT", "width": width, "depth": depth, "heads": heads, "patch": patch,
         "tubelet_frames": frames, "pixels": "imagenet", "rope": ROPES[family], "norm_eps": 1e-6,
@@ -65,8 +67,7 @@ def find(family: str, parts: Parts, hints: Hints, path: Path) -> Found:
     }  # fmt: skip
     facts = [
         f"encoder: {name}, {depth} blocks of {width} numbers, {heads} heads "
-        f"({'as said' if hints.heads else 'published for this width'}), tubelets of {frames} x "
-        f"{patch} x {patch}"
+        f"({why}), tubelets of {frames} x {patch} x {patch}"
     ]
     left = dict(parts.others)
     grid: list[int] | None = None
@@ -83,8 +84,12 @@ def find(family: str, parts: Parts, hints: Hints, path: Path) -> Found:
         spec["levels"] = _levels(depth, count(tensors, "norms_block"), path)
         spec["images"] = "patch_embed_img.proj.weight" in tensors
     rules = list(_encoder_rules(spec, name))
-    size = hints.size or (grid[1] * patch if grid else SIZES[family])
-    facts.append(f"frames of {size} x {size} ({'as said' if hints.size else 'as published'})")
+    size = SIZES[family] if grid is None else grid[1] * patch
+    size = frames_size(size if hints.size is None else hints.size, patch, path)
+    why = "as said"
+    if hints.size is None:
+        why = "as trained" if grid else "as published; size= says otherwise, as for models of 384"
+    facts.append(f"frames of {size} x {size} ({why})")
     made: dict[str, Any] = {}
     if parts.predictor:
         role, predictor = vjepa_predictors.find(family, parts, spec, hints, path)

@@ -19,6 +19,7 @@ ROPES = {"vjepa": "default", "vjepa2": "vjepa2", "vjepa2.1": "vjepa2.1", "vjepa2
 
 # Attention heads cannot be told from weights; these are the published ones, by width.
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
+# V-JEPA 1's predictor has as many as its encoder instead.
 PREDICTOR_HEADS = {384: 12, 1024: 16}
 
 BLOCK: Names = {
@@ -56,9 +57,11 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
             f"{path}: holds attentive probes and no encoder; take the encoder's checkpoint, or "
             "Hugging Face's folder that has both"
         )
-    if any(isinstance(value, Tensor) for value in held.values()):
-        return Parts(weights_of(held, path), "encoder", {}, {})
     order = ["ema_encoder", "target_encoder", "encoder"]
+    known = [name for name in (*order, "predictor") if isinstance(held.get(name), Mapping)]
+    if not known and any(isinstance(value, Tensor) for value in held.values()):
+        return Parts(weights_of(held, path), "encoder", {}, {})
+    held = {name: value for name, value in held.items() if name != "predictor" or value is not None}
     predictor = held.get("predictor", {})
     if isinstance(predictor, Mapping) and any("action_encoder" in str(key) for key in predictor):
         order.reverse()
@@ -102,7 +105,7 @@ def recognise(parts: Parts, path: Path) -> str:
     if family is None:
         raise CheckpointError(
             f"{path}: could be V-JEPA 1 or 2 (both write pos_embed, only 1 uses it); "
-            "say family=vjepa or family=vjepa2"
+            "say family=vjepa or family=vjepa2 to worldmodel export or wm.load"
         )
     return family
 
@@ -129,7 +132,7 @@ def published(heads: Mapping[int, int], width: int, setting: str, path: Path) ->
     if width not in heads:
         raise CheckpointError(
             f"{path}: how many heads a width of {width} has cannot be told from weights, and none "
-            f"is published; say {setting}=..."
+            f"is published; say {setting}=... to worldmodel export or wm.load"
         )
     return heads[width]
 

@@ -38,14 +38,20 @@ def find(
             return None, Found(family, {}, [], unused, [f"predictor: left out, it {reason}"])
     width = len(tensor(tensors, narrowed, 2, path))
     depth = count(tensors, "predictor_blocks")
-    heads = hints.predictor_heads or published(PREDICTOR_HEADS, width, "predictor_heads", path)
+    heads, why = hints.predictor_heads, "as said"
+    if heads is None and family == "vjepa":
+        heads, why = encoder["heads"], "as the encoder"
+    elif heads is None:
+        heads, why = (
+            published(PREDICTOR_HEADS, width, "predictor_heads", path),
+            "published for this width",
+        )
     spec: dict[str, Any] = {
         "token_width": encoder["width"], "width": width, "depth": depth, "heads": heads,
         "mlp_width": len(tensor(tensors, "predictor_blocks.0.mlp.fc1.weight", 2, path)),
         "rope": ROPES[family], "norm_eps": 1e-6,
     }  # fmt: skip
-    facts = [f"predictor: {depth} blocks of {width} numbers, {heads} heads "
-             f"({'as said' if hints.predictor_heads else 'published for this width'})"]  # fmt: skip
+    facts = [f"predictor: {depth} blocks of {width} numbers, {heads} heads ({why})"]
     if family == "vjepa2-ac":
         return "frame_predictor", _of_frames(spec, parts, facts, path)
     spec |= {
@@ -93,7 +99,7 @@ def _of_frames(spec: dict[str, Any], parts: Parts, facts: list[str], path: Path)
     """The predictor of V-JEPA 2-AC: next frame from frames, states and actions."""
     tensors = parts.predictor
     spec |= {
-        "name": "FrameActionPredictor",
+        "name": "FrameActionPredictor", "rope": "vjepa2-ac",
         "action_dim": tensor(tensors, "action_encoder.weight", 2, path).shape[1],
         "state_dim": tensor(tensors, "state_encoder.weight", 2, path).shape[1],
     }  # fmt: skip

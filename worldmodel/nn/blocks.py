@@ -55,7 +55,8 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width, norm_eps), Attention(width, heads)
-        self.norm2, self.mlp = nn.LayerNorm(width, norm_eps), mlp(width, mlp_width or 4 * width)
+        self.norm2 = nn.LayerNorm(width, norm_eps)
+        self.mlp = mlp(width, 4 * width if mlp_width is None else mlp_width)
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, sees: Tensor | None = None

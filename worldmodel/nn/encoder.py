@@ -44,6 +44,10 @@ class Encoder(nn.Module, ABC):
             ShapeError: they cannot be cut without a rest.
         """
 
+    def is_image(self, frames: int) -> bool:
+        """Whether so many frames are an image to it and no video: never, of most."""
+        return False
+
     @abstractmethod
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """Frames b t c h w in [0, 1] -> tokens b n d.
@@ -125,6 +129,10 @@ class VideoViT(Encoder):
         """The grid of tokens (t, h, w) for so many frames of so many pixels."""
         return self._cut(frames)[0].grid_of(frames, height, width)
 
+    def is_image(self, frames: int) -> bool:
+        """Whether so many frames are an image to it: one is, where it has patches for images."""
+        return self.image_patches is not None and frames == 1
+
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """Frames b t c h w in [0, 1] -> tokens b n d, of the places in `keep` (b m) if given."""
         return self.norm(self._run(frames, keep)[-1])
@@ -156,7 +164,7 @@ class VideoViT(Encoder):
 
     def _cut(self, frames: int) -> tuple[Tubelets, Tensor | None]:
         """What cuts so many frames into tokens, and what is added to each of them."""
-        if self.image_patches is not None and frames == 1:
+        if self.image_patches is not None and self.is_image(frames):
             return self.image_patches, self.kind["image"]
         return self.tubelets, self.kind["video"] if self.kind else None
 

@@ -5,6 +5,7 @@ from what came is what `surprises.py` reports.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -53,8 +54,10 @@ class Predictor(nn.Module, ABC):
         Predictor.registry[cls.__name__] = cls
 
     @abstractmethod
-    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Foresight:
-        """Predict parts of a clip from parts before them.
+    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
+        """Predict parts of a clip from parts before them, a few steps at a time in their order.
+
+        What is wrong is raised at once, before the first of them is asked for.
 
         Args:
             encoder: of the model.

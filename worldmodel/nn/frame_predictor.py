@@ -26,13 +26,14 @@ class FrameActionPredictor(nn.Module):
         width, depth, heads: of the transformer.
         mlp_width: of the middle of a block's network; four times the width if None.
         norm_eps: what the norms add to a variance.
-        rope: which rotary positions; see `VideoViT`.
+        rope: which rotary positions; see `VideoViT`. The published model spreads the columns of
+            frames that are not square as if there were as many as rows (`vjepa2-ac`).
     """
 
     def __init__(
         self, token_width: int, action_dim: int = 7, state_dim: int = 7, *, width: int = 1024,
         depth: int = 24, heads: int = 16, mlp_width: int | None = None, norm_eps: float = 1e-6,
-        rope: str = "vjepa2",
+        rope: str = "vjepa2-ac",
     ) -> None:  # fmt: skip
         super().__init__()
         if heads < 1 or width < 1 or width % (2 * heads):

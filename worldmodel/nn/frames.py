@@ -44,11 +44,14 @@ class FrameEncoder(Encoder):
             convolutional backbone has a finer grid.
         tubelet_frames: frames in a tubelet.
         pretrained: start from timm's weights, out of the cache or the network.
+        width: numbers in a token, as measured when a model was saved; None measures it. Not every
+            backbone can be run where there is no memory, as loading does first.
 
     Raises:
         ConfigError: there is no such backbone or stage, it has no feature maps, or its weights
             cannot be had.
-        ShapeError: the backbone cannot be built for, or cannot take, frames of this size.
+        ShapeError: the backbone cannot be built for, or cannot take, frames of this size, or its
+            tokens have another width than `width`.
     """
 
     backbone: Any  # a timm model, which has no type of its own
@@ -57,7 +60,7 @@ class FrameEncoder(Encoder):
 
     def __init__(
         self, name: str = "vit_tiny_patch16_224", *, size: int | None = None, stage: int = -1,
-        tubelet_frames: int = 2, pretrained: bool = False,
+        tubelet_frames: int = 2, pretrained: bool = False, width: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if tubelet_frames < 1:
@@ -76,7 +79,11 @@ class FrameEncoder(Encoder):
         self._shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._norm = _has_final_norm(self.backbone)
         side = size or self.own_size
-        self.width = tubelet_frames * self._shape(side, side)[0]
+        self._said_width = width
+        if width is None or not self.mean.is_meta:
+            width = tubelet_frames * self._shape(side, side)[0]
+        self.width = width
+        self.spec["width"] = self.width
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
         """The grid of tokens (t, h, w) for so many frames of so many pixels."""
@@ -125,7 +132,6 @@ class FrameEncoder(Encoder):
             try:
                 empty = self.mean.new_zeros(1, 3, height, width)
                 _, c, h, w = self._features(empty).shape
-                self._shapes[height, width] = c, h, w
             except _DOES_NOT_FIT as cause:
                 raise ShapeError(
                     f"timm's {self.name} cannot take frames of {height} x {width} pixels"
@@ -136,6 +142,13 @@ class FrameEncoder(Encoder):
             finally:
                 for module, mode in modes:
                     module.training = mode
+            if self._said_width not in (None, c * self.tubelet_frames):
+                raise ShapeError(
+                    f"timm's {self.name} makes tokens of {c * self.tubelet_frames} numbers, not of "
+                    f"{self._said_width} as the model was saved with; take the timm that it was "
+                    "trained with"
+                )
+            self._shapes[height, width] = c, h, w
         return self._shapes[height, width]
 
 

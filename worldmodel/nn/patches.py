@@ -97,16 +97,19 @@ class Rope:
             channels of an axis, so the two channels of a pair turn by different angles; weights
             trained that way need it.
         side: rows and columns are counted as if the grid had so many, whatever it has; 0 as it is.
+        square: columns are spread as if there were as many of them as of rows.
     """
 
     base: float = 100.0
     tiled: bool = False
     side: int = 0
+    square: bool = False
 
 
 ROPES = {
     "default": Rope(),
     "vjepa2": Rope(10_000.0, tiled=True),
+    "vjepa2-ac": Rope(10_000.0, tiled=True, square=True),  # of the predictor; of its encoder vjepa2
     "vjepa2.1": Rope(10_000.0, side=16),
 }
 """The rotary positions of each family of encoders, by name.
@@ -160,6 +163,9 @@ class Rotary3D(nn.Module):
     def _places(self, grid: Grid) -> list[Tensor]:
         """Where the steps along each axis stand."""
         places = [torch.arange(steps) for steps in grid]
+        if self.rope.square:
+            _, h, w = grid
+            return [places[0].float(), places[1].float(), places[2] * h / w]
         if not self.rope.side:
             return places
         spread = [p * (self.rope.side - 1) / max(len(p) - 1, 1) for p in places[1:]]

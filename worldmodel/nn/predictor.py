@@ -1,5 +1,7 @@
 """Predictors: latents of what is hidden from what is visible; next states from actions."""
 
+from collections.abc import Iterator
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -78,8 +80,8 @@ class MaskedPredictor(Predictor):
             change = change.masked_scatter(place[..., None], change[place] + network(x[place]))
         return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
 
-    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Foresight:
-        """Every moment but the first from the one before it, each moment encoded by itself.
+    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
+        """Every moment but the first from the one before it, each encoded by itself; all at once.
 
         Neither does a prediction know of later frames, nor the target of more than its own.
 
@@ -98,11 +100,12 @@ class MaskedPredictor(Predictor):
         hidden = torch.tensor([False, True], device=frames.device).expand(len(pairs), -1)
         predicted = self(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
         i, told = encoder.tubelet_frames, latents[..., : head.dim]
-        return Foresight(
+        foresight = Foresight(
             predicted.unflatten(0, (len(latents), steps - 1)),
             came=told[:, 1:], unchanged=told[:, :-1],
             last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=2,
         )  # fmt: skip
+        return iter([foresight])
 
 
 def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 Made of the same blocks as the encoder. Which tokens are hidden is the caller's choice.
 """
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -19,6 +20,7 @@ from worldmodel.nn.patches import Grid, Rotary3D
 from worldmodel.nn.sincos import SinCos3D
 
 Context = Literal["dropped", "masked_after"]
+Kind = Literal["video", "image"]
 
 
 class TokenPredictor(Predictor):
@@ -95,7 +97,7 @@ class TokenPredictor(Predictor):
 
     def forward(
         self, visible: Tensor, context: Tensor, targets: Tensor, grid: Grid, *,
-        mask_token: int = 1, kind: Literal["video", "image"] = "video",
+        mask_token: int = 1, kind: Kind = "video",
     ) -> Tensor:  # fmt: skip
         """Predict the tokens at the hidden places.
 
@@ -148,7 +150,8 @@ class TokenPredictor(Predictor):
             visible = self.features(encoder, frames, keep=context)
         else:
             visible = take(self.features(encoder, frames), context)
-        return self(visible, context, targets, encoder.grid(frames))
+        kind: Kind = "image" if encoder.is_image(frames.shape[1]) else "video"
+        return self(visible, context, targets, encoder.grid(frames), kind=kind)
 
     def features(self, encoder: Encoder, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """What it sees of a clip: the encoder's levels side by side, or its tokens alone."""
@@ -160,28 +163,30 @@ class TokenPredictor(Predictor):
         levels = rearrange(features, "b n (l d) -> b n l d", l=self.levels)
         return rearrange(F.layer_norm(levels, levels.shape[-1:]), "b n l d -> b n (l d)")
 
-    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Foresight:
+    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
         """The end of every window of the clip from its beginning; a step is a window.
 
         As Garrido et al. 2025 (arXiv:2502.11831): windows slide by one moment; the encoder sees
         their first `seen` moments alone, the predictor fills in the rest, and the targets are the
         normed tokens of the whole window. A clip shorter than a window is one window.
         """
+        t = encoder.grid(frames)[0]
+        if t < 2:
+            raise ShapeError(f"a clip of {t} moment leaves nothing to predict: take two")
+        return self._windows(encoder, frames)
+
+    def _windows(self, encoder: Encoder, frames: Tensor) -> Iterator[Foresight]:
+        """Window by window: at the published widths the tokens of all would fill the memory."""
         i = encoder.tubelet_frames
         t, h, w = encoder.grid(frames)
         window, seen = (self.window, self.seen) if t >= self.window else (t, (t + 1) // 2)
-        if t < 2:
-            raise ShapeError(f"a clip of {t} moment leaves nothing to predict: take two")
         ids = torch.arange(window * h * w, device=frames.device).expand(len(frames), -1)
         context, targets = ids.split([seen * h * w, (window - seen) * h * w], dim=1)
-        told: list[tuple[Tensor, Tensor, Tensor]] = []
         for start in range(t - window + 1):
             part = frames[:, start * i : (start + window) * i]
             whole = self.normed(self.features(encoder, part))
             # As if nothing changed: each hidden moment is the last of those that are seen.
             last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
             predicted = self.fill_in(encoder, part, context, targets)
-            told.append((predicted, whole[:, seen * h * w :], last))
-        predicted, came, unchanged = (torch.stack(x, dim=1) for x in zip(*told, strict=True))
-        ends = torch.arange(window * i - 1, frames.shape[1], i)
-        return Foresight(predicted, came, unchanged, last_frames=ends, power=1)
+            came, end = whole[:, seen * h * w :], torch.tensor([(start + window) * i - 1])
+            yield Foresight(predicted[:, None], came[:, None], last[:, None], end, power=1)

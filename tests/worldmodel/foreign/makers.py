@@ -156,10 +156,10 @@ def checkpoint(
     return held | training | {"scaler": None, "epoch": 3, "loss": 0.5, "lr": 1e-3}
 
 
-def checkpoint_1(t: int = 4, side: int = 4):
-    places = {"pos_embed": published_places(WIDTH, t, side)}
-    narrow = {"predictor_pos_embed": published_places(NARROW, t, side)}
-    return checkpoint(encoder() | places, predictor(masks=2) | narrow)
+def checkpoint_1(t: int = 4, side: int = 4, *, width: int = WIDTH, narrow: int = NARROW):
+    places = {"pos_embed": published_places(width, t, side)}
+    small = {"predictor_pos_embed": published_places(narrow, t, side)}
+    return checkpoint(encoder(width) | places, predictor(narrow, width, masks=2) | small)
 
 
 def checkpoint_21(*, distilled: bool = False):

@@ -106,7 +106,9 @@ def encoder_21(held, frames, *, depth, heads, kind="video"):
     return [normed(y, held, f"norms_block.{i}") for i, y in enumerate(outputs)]
 
 
-def predictor(held, seen, context, targets, grid, *, depth, heads, family="vjepa2", added=None):
+def predictor(
+    held, seen, context, targets, grid, *, depth, heads, family="vjepa2", added=None, kind="video"
+):
     """Tokens at the places `targets` from those `seen` at `context`: q d."""
     if "predictor_embed.weight" in held:
         x = linear(seen, held, "predictor_embed")
@@ -117,7 +119,7 @@ def predictor(held, seen, context, targets, grid, *, depth, heads, family="vjepa
     ids = [*context, *targets]
     x = torch.cat([x, mask.expand(len(targets), -1)])
     if family == "vjepa2.1":
-        x = x + held["video_mod_embed"][0]
+        x = x + held[{"video": "video_mod_embed", "image": "img_mod_embed"}[kind]][0]
     places = places_of(grid, ids, side=16 if family == "vjepa2.1" else 0)
 
     def turn(q):
@@ -136,7 +138,8 @@ def frame_predictor(held, tokens, states, actions, grid, *, depth, heads):
     for i in range(t):
         x += [linear(actions[i], held, "action_encoder"), linear(states[i], held, "state_encoder")]
         x += list(seen[i])
-        places += [(i, 0, 0)] * 2 + [(i, j, k) for j in range(h) for k in range(w)]
+        # Columns are spread over as many steps as there are rows.
+        places += [(i, 0, 0)] * 2 + [(i, j, k * h / w) for j in range(h) for k in range(w)]
         times += [i] * (h * w + 2)
     sees = torch.tensor([[later >= earlier for earlier in times] for later in times])
     last = run(torch.stack(x), held, "predictor_blocks", depth=depth, heads=heads, sees=sees,

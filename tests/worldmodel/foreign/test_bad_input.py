@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.worldmodel.foreign import makers
 from tests.worldmodel.foreign.makers import HINTS
-from worldmodel.checkpoint import load
-from worldmodel.errors import CheckpointError
+from worldmodel.checkpoint import load, save
+from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.export import export
 from worldmodel.foreign import vjepa
 
 
@@ -82,8 +83,43 @@ def test_folders_pipes_links_and_forbidden_files(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     refused(tmp_path / "pipe.pt", "is a pipe")
     (tmp_path / "loop.pt").symlink_to(tmp_path / "loop.pt")
-    refused(tmp_path / "loop.pt", "holds no model")
-    refused(tmp_path / "nothing.pt", "holds no model")
+    refused(tmp_path / "loop.pt", "no such checkpoint")
+    refused(tmp_path / "nothing.pt", "no such checkpoint")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".pt", "a\0b.pt"])
+def test_names_that_no_file_can_have(tmp_path, name, capsys):
+    refused(tmp_path / name, "cannot be looked at", names=str(tmp_path / name)[:200])
+    with pytest.raises(CheckpointError, match="cannot be looked at"):
+        export(model=str(tmp_path / name), output=str(tmp_path / "out"))
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    look = os.stat
+
+    def forbidden(path, **options):
+        if str(path).startswith(f"{tmp_path / 'closed'}/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **options)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "stat", forbidden)  # root may look into every folder
+    for name in ("closed", "closed/model.json", "closed/vitl.pt"):
+        refused(tmp_path / name, "cannot be looked at (Permission denied)")
+
+
+def test_what_is_said_of_a_checkpoint_must_be_possible(tmp_path):
+    path = tmp_path / "c.pt"
+    torch.save(small(), path)
+    assert load(path, heads=2, predictor_heads=2, size=32).size == 32
+    for said in ({"heads": 0}, {"predictor_heads": -1}, {"size": 0}, {"heads": 2.0}):
+        with pytest.raises(ConfigError, match="must be a whole number above 0"):
+            load(path, **said)
+    with pytest.raises(CheckpointError, match="44 x 44 pixels do not divide into its patches of 8"):
+        load(path, heads=2, predictor_heads=2, size=44)
+    save(load(path, heads=2, predictor_heads=2), tmp_path / "ours")
+    with pytest.raises(CheckpointError, match="is a model of ours: leave out family"):
+        load(tmp_path / "ours", heads=2)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +157,19 @@ def test_files_of_before_zip_archives_are_read(tmp_path):
     torch.save(small(), path, _use_new_zipfile_serialization=False)
     assert not zipfile.is_zipfile(path)
     assert vjepa.read(path, HINTS)[1].family == "V-JEPA 2"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_small_archive_that_would_unpack_to_a_large_one(tmp_path, method):
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"encoder": {"x": torch.zeros(10**6)}}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w") as target:
+        for member in source.infolist():
+            large = member.file_size > 10**5
+            kind = method if large else zipfile.ZIP_STORED
+            target.writestr(member.filename, source.read(member), compress_type=kind)
+    assert packed.stat().st_size < 10**5
+    refused(packed, "is a compressed archive, which PyTorch does not write")
 
 
 def test_a_pickle_that_asks_for_a_terabyte_gets_none(tmp_path):
@@ -166,6 +215,8 @@ def change(folder, **changes):
         ({"num_pooler_layers": 3}, "num_pooler_layers is 3, but the weights have 1"),
         ({"num_attention_heads": 7}, "no Hugging Face vjepa2 model has its sizes"),
         ({"mlp_ratio": 1e300}, "mlp_ratio is 1e+300"),
+        ({"mlp_ratio": 0.001}, "mlp_ratio is 0.001, which leaves no number"),
+        ({"crop_size": 33}, "frames of 33 x 33 pixels do not divide"),
         ({"patch_size": [8, 16]}, "patch_size is [8, 16]"),
         ({"pred_num_mask_tokens": 4}, "mask_tokens has shape (3, 1, 1, 24)"),
     ],

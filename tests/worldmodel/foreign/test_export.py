@@ -117,6 +117,13 @@ def test_an_export_that_fails_leaves_nothing(checkpoint, tmp_path):
         export(model=str(checkpoint), output=str(tmp_path / "hf"), format="hf", heads=2,
                predictor_heads=2)  # fmt: skip
     assert sorted(tmp_path.iterdir()) == before
+    for name in ("hf", "n1/n2/hf"):
+        with pytest.raises(ConfigError, match="format=hf"):
+            export(model=str(checkpoint), output=str(tmp_path / name), format="hf", heads=2,
+                   predictor_heads=2)  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == before
+    with pytest.raises(ConfigError, match="is there already"):  # before the model is read
+        export(model=str(tmp_path / "nothing.pt"), output=str(tmp_path))
     with pytest.raises(ConfigError, match="is there already"):
         export(model=str(checkpoint), output=str(tmp_path), heads=2, predictor_heads=2)
 
@@ -139,8 +146,9 @@ def test_settings_that_say_what_the_files_say_are_refused(tmp_path):
         export(model=str(tmp_path / "hf"), output=str(tmp_path / "out"), format="onnx")
 
 
-def test_config_says_what_the_model_is(tmp_path):
-    theirs = hf_model(classified=True)
+@pytest.mark.parametrize("changes", [{}, {"layer_norm_eps": 1e-5}, {"mlp_ratio": 4.0}])
+def test_config_says_what_the_model_is(tmp_path, changes):
+    theirs = hf_model(classified=True, **changes)
     theirs.save_pretrained(tmp_path / "theirs")
     export(model=str(tmp_path / "theirs"), output=str(tmp_path / "again"), format="hf")
     a, b = (json.loads((tmp_path / n / "config.json").read_text()) for n in ("theirs", "again"))

@@ -69,6 +69,20 @@ def test_windows_slide_by_a_moment_and_are_scored_as_published(tmp_path, family)
 
 
 @torch.inference_mode()
+def test_windows_are_predicted_one_at_a_time_and_what_is_wrong_is_said_at_once(tmp_path):
+    torch.save(MAKERS["2"](), tmp_path / "c.pt")
+    model, _ = vjepa.read(tmp_path / "c.pt", HINTS)
+    model.masked_predictor.watch(4, 2)
+    calls = []
+    model.masked_predictor.register_forward_hook(lambda *_: calls.append(1))
+    for count, told in enumerate(model.foresee(clip_of(noise(1, 12, 3, 32, 32))), 1):
+        assert len(calls) == count and told.predicted.shape == (1, 1, 32, 48)
+    assert len(calls) == 3
+    with pytest.raises(ShapeError, match="nothing to predict"):
+        model.foresee(clip_of(noise(1, 2, 3, 32, 32)))  # nobody has asked for a window yet
+
+
+@torch.inference_mode()
 def test_a_window_knows_nothing_of_later_ones_and_a_short_clip_is_one(tmp_path):
     torch.save(MAKERS["2"](), tmp_path / "c.pt")
     model, _ = vjepa.read(tmp_path / "c.pt", HINTS)
@@ -97,6 +111,7 @@ def test_the_window_and_what_is_seen_of_it_can_be_said(folder, tmp_path, capsys)
     moments = wm.save(small_model(), tmp_path / "moments")
     for model, seen, said in (
         (folder, 3, "3 cannot be what is seen"),
+        (folder, 0, "0 cannot be what is seen"),
         (moments, 2, "are for predictors of tokens"),
     ):
         words = f"model={model}", f"clips={tmp_path / 'clip.mp4'}", "window=3", f"seen={seen}"

@@ -11,6 +11,7 @@ from worldmodel.checkpoint import load
 from worldmodel.errors import CheckpointError, WorldModelError
 from worldmodel.foreign import Hints, vjepa
 from worldmodel.masks import Mask
+from worldmodel.nn.patches import Rotary3D
 from worldmodel.nn.sincos import SinCos3D
 from worldmodel.types import Clip
 
@@ -136,6 +137,14 @@ def test_v_jepa_2_1_cuts_an_image_in_its_own_way(tmp_path):
     expected = reference.encoder_21(encoder, normalised(image.frames)[0], **SIZES, kind="image")
     assert model.encoder.grid(image.frames) == (1, 4, 4)
     assert torch.allclose(model.encoder(image.frames)[0], expected[-1], atol=1e-4)
+    context, targets, mask = masked(16)
+    seen = torch.cat(expected, dim=1)[context]
+    predicted = reference.predictor(
+        unwrapped(held, "predictor"), seen, context, targets, (1, 4, 4), **SIZES,
+        family="vjepa2.1", kind="image",
+    )  # fmt: skip
+    filled = model.fill_in(image, mask, context="masked_after")[0]
+    assert torch.allclose(filled, predicted, atol=1e-4)
 
 
 def test_a_distilled_v_jepa_2_1_comes_without_the_predictor_of_its_teacher(tmp_path):
@@ -146,14 +155,26 @@ def test_a_distilled_v_jepa_2_1_comes_without_the_predictor_of_its_teacher(tmp_p
     assert reasons == {"another encoder of the same training; ema_encoder is what is evaluated"}
 
 
+def test_columns_of_frames_that_are_not_square_are_spread_over_the_rows_of_2_ac_alone():
+    ours, plain = Rotary3D(24, "vjepa2-ac"), Rotary3D(24, "vjepa2")
+    cpu = torch.device("cpu")
+    assert torch.equal(ours.table((3, 4, 4), cpu), plain.table((3, 4, 4), cpu))
+    wide, few = ours.table((1, 2, 4), cpu), plain.table((1, 2, 2), cpu)
+    # Every second of four columns stands where one of two does.
+    assert torch.allclose(wide[::2], few, atol=1e-6)
+    assert not torch.allclose(plain.table((1, 2, 4), cpu)[::2], few, atol=1e-3)
+
+
+@pytest.mark.parametrize("grid", [(3, 2, 4), (3, 4, 2), (2, 3, 3)])
 @torch.inference_mode()
-def test_v_jepa_2_ac(tmp_path):
+def test_v_jepa_2_ac(tmp_path, grid):
     held = makers.checkpoint_ac()
     model, report = read(held, tmp_path)
     assert report.family == "V-JEPA 2-ac"
-    grid = (3, 2, 4)
-    tokens = torch.randn(2, 24, WIDTH, generator=torch.Generator().manual_seed(5))
-    states, actions = torch.randn(2, 2, 3, 7, generator=torch.Generator().manual_seed(6))
+    assert model.encoder.spec["rope"] == "vjepa2"
+    t, h, w = grid
+    tokens = torch.randn(2, t * h * w, WIDTH, generator=torch.Generator().manual_seed(5))
+    states, actions = torch.randn(2, 2, t, 7, generator=torch.Generator().manual_seed(6))
     found = model.frame_predictor(tokens, states, actions, grid)
     for row in range(2):
         expected = reference.frame_predictor(
@@ -259,6 +280,15 @@ def test_published_widths_need_no_hints(tmp_path):
     assert model.size == 256
 
 
+def test_the_predictor_of_v_jepa_1_has_as_many_heads_as_its_encoder(tmp_path):
+    held = makers.checkpoint_1(2, 2, width=1024, narrow=384)
+    model, report = read(held, tmp_path, Hints())
+    assert model.encoder.spec["heads"] == model.masked_predictor.spec["heads"] == 16
+    assert "predictor: 2 blocks of 384 numbers, 16 heads (as the encoder)" in report.facts
+    said = Hints(family="vjepa2")
+    assert read(held, tmp_path, said)[0].masked_predictor.spec["heads"] == 12
+
+
 def test_an_unused_table_of_positions_is_told_from_a_used_one(tmp_path):
     table = {"pos_embed": makers.published_places(WIDTH, 4, 4)}
     both = makers.encoder() | table, makers.predictor() | {"predictor_pos_embed": torch.ones(1)}
@@ -293,8 +323,21 @@ def test_v_jepa_2_ac_has_one_encoder_and_it_is_taken(tmp_path):
     assert model.encoder.norm.weight.any()
 
 
+def test_numbers_beside_the_weights_are_of_the_training(tmp_path):
+    held = MAKERS["V-JEPA 2"]() | {"loss": torch.tensor(0.5), "epoch": torch.tensor([3])}
+    model, report = read(held, tmp_path)
+    assert report.family == "V-JEPA 2" and model.masked_predictor is not None
+    assert {use.theirs for use in report.uses if "of the training" in use.note} >= {"loss", "epoch"}
+
+
+def test_a_predictor_of_none_is_none(tmp_path):
+    model, report = read(MAKERS["V-JEPA 2"]() | {"predictor": None}, tmp_path)
+    assert report.family == "V-JEPA 2" and model.masked_predictor is None
+    assert "0 unknown" in report.text()
+
+
 def test_a_file_is_recognised_by_its_name_and_a_folder_by_its_files(tmp_path):
     assert foreign.recognise(tmp_path) is None
-    assert foreign.recognise(tmp_path / "nothing.pt") is None
+    assert foreign.recognise(tmp_path / "nothing.pt") is vjepa.read
     (tmp_path / "config.json").write_text("{}")
     assert foreign.recognise(tmp_path) is not None

@@ -202,6 +202,25 @@ def test_pretrained_weights_are_used_and_a_saved_model_needs_them_no_more(offlin
     assert again.spec["name"] == "test_resnet" and again.spec["pretrained"] is False
 
 
+def test_a_saved_model_of_another_width_is_refused():
+    encoder = FrameEncoder("test_resnet")
+    assert FrameEncoder(**encoder.spec).width == encoder.spec["width"] == encoder.width
+    with pytest.raises(ShapeError, match=f"tokens of {encoder.width} numbers, not of 7 "):
+        FrameEncoder("test_resnet", width=7)
+
+
+@pytest.mark.slow
+def test_a_backbone_that_cannot_be_measured_without_memory_comes_back(tmp_path):
+    encoder = FrameEncoder(
+        "gemma4_vit_167m_enc", size=96, stage=0
+    )  # its limits of clamps are infinite
+    checkpoint.save(WorldModel(encoder.eval(), size=96), tmp_path)
+    again = checkpoint.load(tmp_path).encoder
+    frames = noise(1, 2, 3, 96, 96)
+    with torch.inference_mode():
+        assert torch.equal(again(frames), encoder(frames))
+
+
 def test_a_saved_model_of_an_unknown_backbone_is_refused(tmp_path):
     checkpoint.save(WorldModel(FrameEncoder("test_resnet"), size=SIZE), tmp_path)
     path = tmp_path / "model.json"
