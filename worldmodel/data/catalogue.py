@@ -112,6 +112,17 @@ class Item(ABC):
             VideoError: naming the item, what is wrong with it and what to do.
         """
 
+    def check_rows(self, source: VideoSource) -> bool:
+        """Read what an episode holds beside its frames; True if there are actions in it.
+
+        Args:
+            source: The opened `key`.
+
+        Raises:
+            EpisodeError: it cannot be read as an episode: lengths, times or actions are wrong.
+        """
+        return False
+
 
 class Catalogue(Sequence[Item]):
     """The items of a data set in a fixed order; making one opens no video."""

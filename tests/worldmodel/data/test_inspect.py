@@ -4,11 +4,15 @@ import csv
 import os
 from contextlib import contextmanager
 
+import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from tests.worldmodel.data.formats.layouts import LAYOUTS
 from tests.worldmodel.data.toys import ToyCatalogue
 from worldmodel.data import inspect
 from worldmodel.data.catalogue import Decoding, Limits, Opening
@@ -46,6 +50,16 @@ class FakeRun:
 @pytest.fixture
 def run(tmp_path) -> FakeRun:
     return FakeRun(tmp_path / "run")
+
+
+@pytest.fixture
+def make_layout(tmp_path, make_video):
+    def make(name):
+        place = tmp_path / name
+        place.mkdir()
+        return LAYOUTS[name](place, make_video(tmp_path / "one.mp4", 8, size=(32, 24)))
+
+    return make
 
 
 def rows(path) -> list[dict[str, str]]:
@@ -215,3 +229,27 @@ def test_refusals(run, videos):
         examine(run, action="chek", path=str(videos))
     with pytest.raises(ConfigError, match="at least 1"):
         examine(run, path=str(videos), rows=0)
+
+
+@pytest.mark.parametrize("layout", ["lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups"])
+def test_foreign_episodes_are_counted_with_actions(run, layout, make_layout):
+    results = examine(run, action="check", path=str(make_layout(layout).path))
+    assert results["with_actions"] == 3 and results["problems"] == 0
+
+
+def test_check_reads_the_rows_of_foreign_episodes(run, make_layout):
+    columns = make_layout("hdf5_columns").path
+    with h5py.File(columns, "a") as file:
+        file["action"][7] = np.nan
+    assert examine(run, action="check", path=str(columns))["problems"] == 1
+    robot = make_layout("lerobot_v3").path
+    place = robot / "data/chunk-000/file-000.parquet"
+    rows_there = pq.read_table(place).to_pydict()
+    rows_there["timestamp"][6] = 0.0
+    rows_there["action"][14] = [np.inf, 0.0]
+    pq.write_table(pa.table(rows_there), place)
+    results = examine(run, action="check", path=str(robot))
+    assert results["problems"] == 2 and results["with_actions"] == 1
+    reasons = [row["problem"] for row in rows(run.folder / "problems.csv")]
+    assert "episode 1: its timestamps do not increase" in reasons[0]
+    assert "episode 2: 1 actions are NaN or infinite" in reasons[1]

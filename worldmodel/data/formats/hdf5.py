@@ -26,6 +26,7 @@ from worldmodel.data.formats.foreign import (
     check_room,
     make_episode,
     square,
+    stand_in,
 )
 from worldmodel.data.formats.format import Format
 from worldmodel.data.formats.hdf5_layouts import Rows, Table, opened_h5, read_layout, rows_of
@@ -99,6 +100,8 @@ class HDF5Video(Item):
     frames: Rows
     shape: tuple[int, int, int]  # t h w
     fps: float
+    actions: Rows | None
+    infos: tuple[str, ...]  # datasets whose same rows go with the frames
 
     def open(self, opening: Opening) -> VideoSource:
         """Frames are read from the file when asked for."""
@@ -108,6 +111,18 @@ class HDF5Video(Item):
                 return pictures(rows_of(file, self.path, self.frames, numbers))
 
         return ArrayVideo(self.name, take, self.shape, self.fps, opening)
+
+    def check_rows(self, source: VideoSource) -> bool:
+        """The numbers of every frame; the action of the last one is not used."""
+        with opened_h5(self.path) as file:
+            actions = None if self.actions is None else rows_of(file, self.path, self.actions)
+            info = {
+                key: rows_of(file, self.path, Rows(key, self.frames.start, self.frames.stop))
+                for key in self.infos
+            }
+        times = np.arange(self.shape[0]) / self.fps
+        make_episode(self.name, stand_in(*self.shape), times, actions, info, {})
+        return actions is not None
 
 
 class HDF5Episodes(EpisodeSource):
@@ -142,7 +157,9 @@ class HDF5Episodes(EpisodeSource):
         """The episode as a video."""
         rows, name = self._table.frames[index], f"{self.name}::{self._table.names[index]}"
         shape = (self.lengths[index], *self._table.size)
-        return HDF5Video(name, name, self._path, rows, shape, self._fps)
+        infos = tuple(of.key for of in self._table.infos[index].values())
+        actions = self._table.actions[index]
+        return HDF5Video(name, name, self._path, rows, shape, self._fps, actions, infos)
 
     def read(self, index: int) -> Episode:
         """The episode with all its rows."""
