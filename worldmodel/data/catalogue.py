@@ -124,8 +124,23 @@ class Item(ABC):
         return False
 
 
-class Catalogue(Sequence[Item]):
-    """The items of a data set in a fixed order; making one opens no video."""
+@dataclass(frozen=True)
+class LeftOut:
+    """What a data set names and is not taken, and why."""
 
-    name: str  # of the data set: what the user called it by
-    classes: tuple[str, ...] = ()  # names of the labels, where the data set has them
+    name: str
+    reason: str
+
+
+class Catalogue(Sequence[Item]):
+    """The items of a data set in a fixed order; making one opens no video.
+
+    Attributes:
+        name: Of the data set: what the user called it by.
+        classes: Names of the labels, where the data set has them.
+        left_out: What the data set names and is not among the items.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    left_out: Sequence[LeftOut] = ()

@@ -111,12 +111,13 @@ def examine(
 def find_items(
     path: str, format: str = "auto", reading: Mapping[str, Any] | None = None
 ) -> tuple[Sequence[Item], list[Finding]]:
-    """The videos of a data set, and what is wrong with the whole of it.
+    """The videos of a data set, and what is wrong with the whole of it or is left out of it.
 
     A folder of episodes that is not complete still has episodes that can be looked at.
     """
     try:
-        return open_catalogue(path, format=format, **(reading or {})), []
+        catalogue = open_catalogue(path, format=format, **(reading or {}))
+        return catalogue, [Finding(out.name, problem=out.reason) for out in catalogue.left_out]
     except EpisodeError:
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
         items = [EpisodeVideo(shown(file), file) for file in files]

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import tarfile
 from contextlib import contextmanager
 
 import h5py
@@ -253,3 +254,26 @@ def test_check_reads_the_rows_of_foreign_episodes(run, make_layout):
     reasons = [row["problem"] for row in rows(run.folder / "problems.csv")]
     assert "episode 1: its timestamps do not increase" in reasons[0]
     assert "episode 2: 1 actions are NaN or infinite" in reasons[1]
+
+
+@pytest.mark.parametrize("layout", ["kinetics_lists", "diving48"])
+@pytest.mark.parametrize("action", ["check", "inspect"])
+def test_videos_that_a_list_names_and_the_folder_lacks_are_problems(
+    run, make_layout, layout, action
+):
+    results = examine(run, action=action, path=str(make_layout(layout).path), num_frames=2)
+    assert results["problems"] == 1
+    (row,) = rows(run.folder / "problems.csv")
+    assert row["path"] in row["problem"]
+    assert any(line.startswith("bad") and row["path"] in line for line in run.lines)
+
+
+def test_samples_that_shards_leave_out_are_problems(run, tmp_path, make_video):
+    video = make_video(tmp_path / "a.mp4", 8)
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(video, "0.mp4")
+        tar.add(video, "1.txt")
+    reading = {"on_bad": "skip"}
+    results = examine(run, action="check", path=str(tmp_path / "s.tar"), reading=reading)
+    assert results["files"] == 2 and results["problems"] == 1
+    assert "sample '1' has no video" in rows(run.folder / "problems.csv")[0]["problem"]
