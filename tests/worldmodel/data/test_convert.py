@@ -285,3 +285,13 @@ def test_tars_have_no_owner_and_no_time(made, change, tmp_path):
     change(made("folder").path, tmp_path / "out", "shards")
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
         assert {(m.mtime, m.uid, m.uname) for m in tar} == {(0, 0, "")}
+
+
+def test_lerobot_s_statistics_of_frames_are_of_some_pixels(change, tmp_path, make_video):
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        make_video(tmp_path / "in" / f"{number}.mp4", 3, size=(480, 360))
+    change(tmp_path / "in", tmp_path / "l", "lerobot")
+    stats = json.loads((tmp_path / "l/meta/stats.json").read_text())["observation.images.main"]
+    assert stats["count"] == [2 * 180 * 240]  # every second pixel of a picture of each
+    assert np.allclose(stats["mean"], 15 / 255, atol=2 / 255) and np.max(stats["std"]) < 2 / 255
