@@ -47,13 +47,15 @@ def check_positive(name: str, value: float | None) -> None:
         raise ConfigError(f"{name} must be positive, got {value}")
 
 
-def check_room(name: str, frames: int, height: int, width: int) -> None:
+def check_room(
+    name: str, frames: int, height: int, width: int, limits: Limits | None = None
+) -> None:
     """Refuse an episode that would not fit in memory.
 
     Raises:
         EpisodeError: it is larger than the limits for one request.
     """
-    limits = Limits()
+    limits = limits or Limits()
     mib = frames * height * width * 3 / 2**20
     if height * width > limits.pixels or mib > limits.mib:
         raise EpisodeError(

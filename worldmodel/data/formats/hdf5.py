@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.data.catalogue import Catalogue, Decoding, Item, Limits, Opening, VideoSource
 from worldmodel.data.episode import Episode
 from worldmodel.data.episodes import FolderInfo
 from worldmodel.data.formats.arrays import ArrayVideo
@@ -78,16 +78,17 @@ class HDF5(Format):
         """The episodes as videos, actions ignored."""
         return EpisodeCatalogue(self._source(path))
 
-    def episodes(self, path: str) -> StoredEpisodes:
+    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
         """The episodes with their actions."""
-        return StoredEpisodes(self._source(path))
+        return StoredEpisodes(self._source(path, (video or Decoding()).limits))
 
-    def _source(self, path: str) -> "HDF5Episodes":
+    def _source(self, path: str, limits: Limits | None = None) -> "HDF5Episodes":
         with opened_h5(path) as file:
             table = read_layout(
                 file, path, camera=self.camera, action=self.action, split=self.split
             )
-        return HDF5Episodes(path, table, size=self.size, fps=self.fps or table.fps or DEFAULT_FPS)
+        fps = self.fps or table.fps or DEFAULT_FPS
+        return HDF5Episodes(path, table, size=self.size, fps=fps, limits=limits or Limits())
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,14 @@ class HDF5Video(Item):
 class HDF5Episodes(EpisodeSource):
     """The episodes of a file, as seen by one camera."""
 
-    def __init__(self, path: str, table: Table, *, size: int | None, fps: float) -> None:
+    def __init__(
+        self, path: str, table: Table, *, size: int | None, fps: float, limits: Limits
+    ) -> None:
         self.name = shown(path)
         self.lengths = [rows.stop - rows.start for rows in table.frames]
         self.has_actions = [rows is not None for rows in table.actions]
         self._path, self._table, self._size, self._fps = path, table, size, fps
+        self._limits = limits
 
     def describe(self) -> FolderInfo:
         """Rate and bounds of the actions, for which all of them are read."""
@@ -165,7 +169,7 @@ class HDF5Episodes(EpisodeSource):
         """The episode with all its rows."""
         table, name = self._table, f"{self.name}::{self._table.names[index]}"
         length = self.lengths[index]
-        check_room(name, length, *table.size)
+        check_room(name, length, *table.size, self._limits)
         with opened_h5(self._path) as file:
             frames = pictures(rows_of(file, self._path, table.frames[index]))
             action, infos = table.actions[index], table.infos[index]

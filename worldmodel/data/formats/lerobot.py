@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening
+from worldmodel.data.catalogue import Catalogue, Decoding, Item
 from worldmodel.data.episode import Episode
 from worldmodel.data.episodes import FolderInfo
 from worldmodel.data.formats.foreign import (
@@ -58,24 +58,27 @@ class LeRobot(Format):
         """The episodes as videos, actions ignored."""
         return EpisodeCatalogue(self._source(path))
 
-    def episodes(self, path: str) -> StoredEpisodes:
+    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
         """The episodes with their actions."""
-        return StoredEpisodes(self._source(path))
+        return StoredEpisodes(self._source(path, video))
 
-    def _source(self, path: str) -> "LeRobotEpisodes":
+    def _source(self, path: str, video: Decoding | None = None) -> "LeRobotEpisodes":
         meta = LeRobotMeta.read(path)
         camera = choose("camera", self.camera, meta.cameras, name=shown(path))
-        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size)
+        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, video=video)
 
 
 class LeRobotEpisodes(EpisodeSource):
     """The episodes of a data set, as seen by one camera."""
 
-    def __init__(self, meta: LeRobotMeta, camera: str, *, action: str, size: int | None) -> None:
+    def __init__(
+        self, meta: LeRobotMeta, camera: str, *, action: str, size: int | None,
+        video: Decoding | None = None,
+    ) -> None:  # fmt: skip
         self.name = shown(meta.root)
         self.places = meta.places(camera)
         self.lengths = [place.length for place in self.places]
-        self._meta, self._size = meta, size
+        self._meta, self._size, self._video = meta, size, video or Decoding()
         self._action = action if action in meta.features else None
         if self._action is None and action != "action":
             choose("action", action, list(meta.features), name=self.name)
@@ -134,11 +137,11 @@ class LeRobotEpisodes(EpisodeSource):
 
     def _frames(self, place: EpisodePlace, times: np.ndarray, name: str) -> torch.Tensor:
         """The frames at these times of the episode: t h w c, uint8."""
-        reader = VideoReader(place.video, Opening(short_side=self._size), name=name)
+        reader = VideoReader(place.video, self._video.at(self._size), name=name)
         try:
             numbers = self._reader.frames(place, times, reader, name)
             height, width = reader.read(numbers[:1]).shape[-2:]
-            check_room(name, len(numbers), height, width)
+            check_room(name, len(numbers), height, width, self._video.limits)
             return square(rearrange(reader.read(numbers), "t c h w -> t h w c"), self._size)
         finally:
             reader.close()
