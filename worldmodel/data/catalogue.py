@@ -127,9 +127,35 @@ class Item(ABC):
             VideoError: naming the item, what is wrong with it and what to do.
         """
 
+    def check_rows(self, source: VideoSource) -> bool:
+        """Read what an episode holds beside its frames; True if there are actions in it.
+
+        Args:
+            source: The opened `key`.
+
+        Raises:
+            EpisodeError: it cannot be read as an episode: lengths, times or actions are wrong.
+        """
+        return False
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a data set names and is not taken, and why."""
+
+    name: str
+    reason: str
+
 
 class Catalogue(Sequence[Item]):
-    """The items of a data set in a fixed order; making one opens no video."""
+    """The items of a data set in a fixed order; making one opens no video.
 
-    name: str  # of the data set: what the user called it by
-    classes: tuple[str, ...] = ()  # names of the labels, where the data set has them
+    Attributes:
+        name: Of the data set: what the user called it by.
+        classes: Names of the labels, where the data set has them.
+        left_out: What the data set names and is not among the items.
+    """
+
+    name: str
+    classes: tuple[str, ...] = ()
+    left_out: Sequence[LeftOut] = ()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import VideoSource
+from worldmodel.data.catalogue import Catalogue, VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.data.segments import EpisodeArrays
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
@@ -27,6 +27,11 @@ class Skipped:
 
     path: str
     reason: str
+
+
+def left_out(catalogue: Catalogue) -> list[Skipped]:
+    """What a data set names and does not have, to be told with what cannot be read."""
+    return [Skipped(out.name, out.reason) for out in catalogue.left_out]
 
 
 class Clips(ABC):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.catalogue import Catalogue, Decoding
 from worldmodel.data.convert_lerobot import LeRobotTarget
 from worldmodel.data.convert_target import Plan, Target
 from worldmodel.data.convert_videos import EpisodesTarget, FolderTarget, ShardsTarget
@@ -47,6 +47,7 @@ def convert(
     fps: float | None = None,
     quality: int = 18,
     per_shard: int = 1000,
+    video: Decoding | None = None,
 ) -> dict[str, float]:
     """Write a data set in another format.
 
@@ -63,6 +64,7 @@ def convert(
         quality: Of H.264 where videos must be encoded: its constant rate factor, smaller is
             better; 18 is hard to tell from the original.
         per_shard: Videos in each shard.
+        video: How files are decoded.
 
     Returns:
         `items`, how many were `written` now and how many of those `copied` byte for byte, and
@@ -81,7 +83,8 @@ def convert(
     catalogue = found.open(os.fspath(source))
     one = source.endswith(".safetensors")  # a single episode: there is no store of one
     holds_actions = type(found).episodes is not Format.episodes and not one
-    store = found.episodes(os.fspath(source)) if holds_actions else None
+    video = video or Decoding()
+    store = found.episodes(os.fspath(source), video) if holds_actions else None
     if store is not None and fps is not None and to in ("episodes", "lerobot"):
         raise ConfigError(
             f"fps={fps:g}: episodes with actions keep their rate; leave it out, or correct it with "
@@ -90,7 +93,8 @@ def convert(
     folder = Path(output)
     if _overlaps(Path(source), folder):
         raise ConfigError(f"output={output}: lies in the source or holds it; name another folder")
-    plan = Plan(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard)
+    plan = Plan(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard,
+                video=video)  # fmt: skip
     options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard}
     journal = Journal(folder, _facts(source, found, catalogue, options))
     journal.begin()

@@ -19,6 +19,7 @@ from worldmodel.data.episode import Episode
 from worldmodel.data.files import whole_file
 from worldmodel.data.formats.arrays import ArrayVideo
 from worldmodel.data.formats.format import require_extra
+from worldmodel.data.moments import Moments
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import EpisodeError
 
@@ -29,6 +30,7 @@ _VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _BOOKS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64",
           "index": "int64", "task_index": "int64"}  # fmt: skip
 _LOOKS = 100  # pictures that the statistics of the frames are of
+_PIXELS = 150  # of their short side, at least, where they have more: every second one, or fewer
 
 
 class LeRobotTarget(Target):
@@ -164,7 +166,9 @@ class LeRobotTarget(Target):
         for key, parts in whole.items():
             values = np.concatenate(parts)
             values = values.reshape(len(values), -1)
-            stats[key] = _statistics(values.astype(np.float64))
+            moments = Moments()
+            moments.add(values.astype(np.float64))
+            stats[key] = moments.statistics()
             kind = _BOOKS.get(key, "float32")
             features[key] = {"dtype": kind, "shape": [values.shape[1]], "names": None}
         stats[CAMERA], features[CAMERA] = self._look(count)
@@ -173,22 +177,23 @@ class LeRobotTarget(Target):
     def _look(self, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Statistics of some frames and a description of all."""
         chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).round().astype(int))
-        pixels, sizes, codec = [], set(), ""
+        moments, sizes, codec = Moments(), set(), ""
         for index in range(count) if count <= _LOOKS else chosen:
             reader = VideoReader(str(self._video(int(index))))
             frames = reader.read(np.array([reader.num_frames // 2]))
             codec = reader.info.codec
             sizes.add(tuple(frames.shape[-2:]))
-            pixels.append(rearrange(frames, "t c h w -> (t h w) c").double().numpy() / 255)
+            step = max(1, min(frames.shape[-2:]) // _PIXELS)
+            some = frames[..., ::step, ::step]
+            moments.add(rearrange(some, "t c h w -> (t h w) c").double().numpy() / 255)
             reader.close()
         if len(sizes) > 1:
             raise EpisodeError(
                 f"{self.plan.folder}: frames are of several sizes ({sorted(sizes)[:3]}), LeRobot "
                 f"takes one; convert with size="
             )
-        stats = _statistics(np.concatenate(pixels))
         stats = {key: value if key == "count" else [[[x]] for x in value]
-                 for key, value in stats.items()}  # fmt: skip
+                 for key, value in moments.statistics().items()}  # fmt: skip
         height, width = sizes.pop()
         about = {"video.fps": self.fps, "video.height": height, "video.width": width,
                  "video.channels": 3, "video.codec": codec, "video.is_depth_map": False,
@@ -244,15 +249,6 @@ def _arrow_column(arrow: Any, values: np.ndarray) -> Any:
         flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
         return arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
     return arrow.array(values.reshape(-1))
-
-
-def _statistics(values: np.ndarray) -> dict[str, Any]:
-    """LeRobot's statistics of rows n k."""
-    return {
-        "min": values.min(axis=0).tolist(), "max": values.max(axis=0).tolist(),
-        "mean": values.mean(axis=0).tolist(), "std": values.std(axis=0).tolist(),
-        "count": [len(values)],
-    }  # fmt: skip
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening
+from worldmodel.data.catalogue import Catalogue, Decoding, Item, Opening
 from worldmodel.data.encode import places
 from worldmodel.data.episode import Episode
 from worldmodel.data.formats.foreign import check_room, square
@@ -29,6 +29,7 @@ class Plan:
         fps: Of episodes, or None for the source's.
         quality: Of H.264.
         per_shard: Videos in a shard.
+        video: How files are decoded.
     """
 
     catalogue: Catalogue
@@ -38,10 +39,11 @@ class Plan:
     fps: float | None
     quality: int
     per_shard: int
+    video: Decoding = field(default_factory=Decoding)
 
     def opening(self) -> Opening:
         """How videos are opened."""
-        return Opening(short_side=self.size)
+        return self.video.at(self.size)
 
     def rate(self) -> float:
         """Frames per second of the episodes: as asked, as the source says, or its first video's."""
@@ -70,7 +72,7 @@ class Plan:
             numbers, times = at_rate(item, source.times(places(item, source)), fps)
             numbers = places(item, source)[numbers]
             height, width = source.read(numbers[:1]).shape[-2:]
-            check_room(item.name, len(numbers), height, width)
+            check_room(item.name, len(numbers), height, width, self.video.limits)
             frames = rearrange(source.read(numbers), "t c h w -> t h w c").contiguous()
         finally:
             source.close()

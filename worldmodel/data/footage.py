@@ -11,7 +11,7 @@ from typing import Any
 import torch.distributed
 
 from worldmodel.data.catalogue import Catalogue, Decoding
-from worldmodel.data.clips import ClipDataset, Clips, Skipped, episode_videos
+from worldmodel.data.clips import ClipDataset, Clips, Skipped, episode_videos, left_out
 from worldmodel.data.formats import open_catalogue, open_episodes
 from worldmodel.data.loader import ClipStream, Streaming
 from worldmodel.data.pace import Pace
@@ -134,7 +134,8 @@ class VideoFiles(Reading, Footage):
                 videos, skipped = kept
                 return ClipDataset(
                     videos, num_frames=num_frames, stride=None if pace.fps else pace.stride,
-                    fps=pace.fps, size=size, flip=self.flip, skipped=skipped,
+                    fps=pace.fps, size=size, flip=self.flip,
+                    skipped=[*left_out(catalogue), *skipped],
                     rank=streaming.rank, world=streaming.world,
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))

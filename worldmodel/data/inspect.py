@@ -1,8 +1,9 @@
 """What is in a data set (`data inspect`), and is all of it well (`data check`).
 
-`check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them.
-Both look at everything they are given, in processes that may crash or hang, list what is wrong,
-and stop at nothing but an empty place.
+`check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them. Both
+read what episodes hold beside their frames.
+They look at everything they are given, in processes that may crash or hang, list what is wrong, and
+stop at nothing but an empty place.
 """
 
 from collections import Counter
@@ -26,7 +27,7 @@ from worldmodel.data.files import write_table
 from worldmodel.data.formats import open_catalogue
 from worldmodel.data.formats.episodes import EpisodeVideo
 from worldmodel.data.formats.listing import shown
-from worldmodel.data.look import Finding, Look, Looker
+from worldmodel.data.look import WITH_ACTIONS, Finding, Look, Looker
 from worldmodel.data.pace import Pace
 from worldmodel.data.sheet import Strip, write_sheet
 from worldmodel.data.transforms import Plain, Transforms
@@ -110,12 +111,13 @@ def examine(
 def find_items(
     path: str, format: str = "auto", reading: Mapping[str, Any] | None = None
 ) -> tuple[Sequence[Item], list[Finding]]:
-    """The videos of a data set, and what is wrong with the whole of it.
+    """The videos of a data set, and what is wrong with the whole of it or is left out of it.
 
     A folder of episodes that is not complete still has episodes that can be looked at.
     """
     try:
-        return open_catalogue(path, format=format, **(reading or {})), []
+        catalogue = open_catalogue(path, format=format, **(reading or {}))
+        return catalogue, [Finding(out.name, problem=out.reason) for out in catalogue.left_out]
     except EpisodeError:
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
         items = [EpisodeVideo(shown(file), file) for file in files]
@@ -205,7 +207,7 @@ def _count(findings: Sequence[Finding]) -> dict[str, float]:
         "problems": len(findings) - len(good),
         "frames": sum(finding.frames for finding in good),
         "seconds_of_video": sum(finding.seconds for finding in good),
-        "with_actions": sum(finding.codec == "episode with actions" for finding in good),
+        "with_actions": sum(finding.codec.endswith(WITH_ACTIONS) for finding in good),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from worldmodel.data.catalogue import Catalogue, Opening
-from worldmodel.data.clips import BAD, Clips, Skipped
+from worldmodel.data.clips import BAD, Clips, Skipped, left_out
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
 from worldmodel.data.epochs import Order, shares_of_rank
 from worldmodel.data.pace import Pace
@@ -102,7 +102,7 @@ class ClipStream(Clips):
         self.catalogues = list(catalogues)
         self.weights = weights
         self.num_videos = sum(map(len, self.catalogues))
-        self.skipped: list[Skipped] = []
+        self.skipped = [bad for catalogue in catalogues for bad in left_out(catalogue)]
         self.pace, self.size, self.flip = pace, size, flip
         self.opening = replace(opening or Opening(), short_side=size)
         self.streaming = streaming or Streaming()

@@ -12,6 +12,7 @@ from worldmodel.data.draws import ClipReader, Draw, Opened, Taken
 from worldmodel.data.episodes import read_episode
 from worldmodel.data.video import VideoReader
 
+WITH_ACTIONS = "with actions"
 _CHUNK = 32 * 2**20  # bytes of frames that are decoded at a time
 
 
@@ -20,7 +21,7 @@ class Finding:
     """What was found about one video."""
 
     path: str
-    codec: str = ""  # of episodes: "episode", and "with actions" where it has them
+    codec: str = ""  # of our episodes: "episode"; ends with "with actions" where it has them
     width: int = 0  # pixels
     height: int = 0
     frames: int = 0
@@ -75,6 +76,8 @@ class Looker:
                 codec, seconds = "frames", _seconds(video.times)
             if task.item.window is not None:
                 seconds = _seconds(times)
+            if task.item.check_rows(video.source):
+                codec = f"{codec} {WITH_ACTIONS}"
             if task.whole:
                 _read_all(video.source, first, len(times), width * height * 3)
             return Finding(task.name, codec, width, height, len(times), seconds)
@@ -98,5 +101,5 @@ def _look_at_episode(item: Item) -> Finding:
     episode = read_episode(item.key)
     height, width = episode.frames.shape[1:3]
     seconds = float(episode.times[-1] - episode.times[0])
-    kind = "episode" if episode.actions is None else "episode with actions"
+    kind = "episode" if episode.actions is None else f"episode {WITH_ACTIONS}"
     return Finding(item.name, kind, width, height, len(episode), seconds)

@@ -40,7 +40,7 @@ def data(
         flip: Mirror half of the clips left to right.
         transforms: What is done to them, as in `pretrain`.
         workers: Processes that read, of `inspect` and `check`; 0 reads unguarded.
-        video: How `inspect` and `check` decode files.
+        video: How files are decoded.
         seed: Of the clips on the sheet.
         output: The folder that `convert` writes.
         to: What `convert` writes: `folder`, `shards`, `episodes` or `lerobot`.
@@ -69,5 +69,5 @@ def data(
         )
     return convert(
         run, source=path, output=output, to=to, format=format, reading=reading, size=size,
-        fps=fps, quality=quality, per_shard=per_shard,
+        fps=fps, quality=quality, per_shard=per_shard, video=video,
     )  # fmt: skip

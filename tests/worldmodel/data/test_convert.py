@@ -292,3 +292,13 @@ def test_names_stay_apart_whatever_they_were(tmp_path, video):
         put(video, tmp_path / "odd" / name)
     names = convert_videos.names_of(open_catalogue(tmp_path / "odd"), 32)
     assert len({name.lower() for name in names}) == 4
+
+
+def test_lerobot_s_statistics_of_frames_are_of_some_pixels(change, tmp_path, make_video):
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        make_video(tmp_path / "in" / f"{number}.mp4", 3, size=(480, 360))
+    change(tmp_path / "in", tmp_path / "l", "lerobot")
+    stats = json.loads((tmp_path / "l/meta/stats.json").read_text())["observation.images.main"]
+    assert stats["count"] == [2 * 180 * 240]  # every second pixel of a picture of each
+    assert np.allclose(stats["mean"], 15 / 255, atol=2 / 255) and np.max(stats["std"]) < 2 / 255

@@ -6,7 +6,9 @@ import pytest
 
 from tests.worldmodel.data.formats.layouts import lerobot_v3
 from worldmodel import cli
+from worldmodel.data.catalogue import Decoding, Limits
 from worldmodel.data.formats import open_catalogue, open_episodes
+from worldmodel.errors import VideoError
 
 
 @pytest.fixture
@@ -50,3 +52,19 @@ def test_what_is_wrong_is_said_in_one_line(place, capsys, words, message):
     assert cli.main(words.split()) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1]
+
+
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+@pytest.mark.parametrize("source", ["my/videos", "my/robot"])
+def test_convert_decodes_as_the_settings_say(place, capsys, source, to):
+    words = f"data convert {source} output=out to={to} size=16 video.limits.pixels=100"
+    assert cli.main(words.split()) == 2
+    assert "limit" in capsys.readouterr().err
+    words = f"data convert {source} output=other to={to} size=16 video.stream=3"
+    assert cli.main(words.split()) == 2
+    assert "stream" in capsys.readouterr().err
+
+
+def test_episodes_are_decoded_as_they_are_asked_to(place):
+    with pytest.raises(VideoError, match="limit"):
+        open_episodes(place / "my/robot", video=Decoding(limits=Limits(pixels=100)))[0]

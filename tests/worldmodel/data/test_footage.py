@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.worldmodel.data.formats.layouts import lerobot_v3
+from tests.worldmodel.data.formats.layouts import lerobot_v3, ucf101
 from worldmodel.data.clips import ClipDataset
 from worldmodel.data.footage import EpisodeVideos, Mixture, Part, VideoFiles
 from worldmodel.data.loader import ClipStream
@@ -168,3 +168,12 @@ def test_episodes_of_other_formats_are_videos_too(tmp_path, make_video):
     clips = open_quietly(footage, num_frames=2)
     assert clips.num_videos == 3
     assert clips.sample(0, 2, seed=0).frames.shape == (2, 2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_what_a_published_data_set_lacks_is_told(tmp_path, make_video, preload):
+    (tmp_path / "ucf").mkdir()
+    ucf101(tmp_path / "ucf", make_video(tmp_path / "a.avi", 6))  # its list names one more
+    clips = open_quietly(files(str(tmp_path / "ucf"), preload=preload))
+    assert [Path(bad.path).name for bad in clips.skipped] == ["v_Biking_g07_c01.avi"]
+    clips.close()

@@ -2,13 +2,18 @@
 
 import csv
 import os
+import tarfile
 from contextlib import contextmanager
 
+import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from tests.worldmodel.data.formats.layouts import LAYOUTS
 from tests.worldmodel.data.toys import ToyCatalogue
 from worldmodel.data import inspect
 from worldmodel.data.catalogue import Decoding, Limits, Opening
@@ -46,6 +51,16 @@ class FakeRun:
 @pytest.fixture
 def run(tmp_path) -> FakeRun:
     return FakeRun(tmp_path / "run")
+
+
+@pytest.fixture
+def make_layout(tmp_path, make_video):
+    def make(name):
+        place = tmp_path / name
+        place.mkdir()
+        return LAYOUTS[name](place, make_video(tmp_path / "one.mp4", 8, size=(32, 24)))
+
+    return make
 
 
 def rows(path) -> list[dict[str, str]]:
@@ -215,3 +230,50 @@ def test_refusals(run, videos):
         examine(run, action="chek", path=str(videos))
     with pytest.raises(ConfigError, match="at least 1"):
         examine(run, path=str(videos), rows=0)
+
+
+@pytest.mark.parametrize("layout", ["lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups"])
+def test_foreign_episodes_are_counted_with_actions(run, layout, make_layout):
+    results = examine(run, action="check", path=str(make_layout(layout).path))
+    assert results["with_actions"] == 3 and results["problems"] == 0
+
+
+def test_check_reads_the_rows_of_foreign_episodes(run, make_layout):
+    columns = make_layout("hdf5_columns").path
+    with h5py.File(columns, "a") as file:
+        file["action"][7] = np.nan
+    assert examine(run, action="check", path=str(columns))["problems"] == 1
+    robot = make_layout("lerobot_v3").path
+    place = robot / "data/chunk-000/file-000.parquet"
+    rows_there = pq.read_table(place).to_pydict()
+    rows_there["timestamp"][6] = 0.0
+    rows_there["action"][14] = [np.inf, 0.0]
+    pq.write_table(pa.table(rows_there), place)
+    results = examine(run, action="check", path=str(robot))
+    assert results["problems"] == 2 and results["with_actions"] == 1
+    reasons = [row["problem"] for row in rows(run.folder / "problems.csv")]
+    assert "episode 1: its timestamps do not increase" in reasons[0]
+    assert "episode 2: 1 actions are NaN or infinite" in reasons[1]
+
+
+@pytest.mark.parametrize("layout", ["kinetics_lists", "diving48"])
+@pytest.mark.parametrize("action", ["check", "inspect"])
+def test_videos_that_a_list_names_and_the_folder_lacks_are_problems(
+    run, make_layout, layout, action
+):
+    results = examine(run, action=action, path=str(make_layout(layout).path), num_frames=2)
+    assert results["problems"] == 1
+    (row,) = rows(run.folder / "problems.csv")
+    assert row["path"] in row["problem"]
+    assert any(line.startswith("bad") and row["path"] in line for line in run.lines)
+
+
+def test_samples_that_shards_leave_out_are_problems(run, tmp_path, make_video):
+    video = make_video(tmp_path / "a.mp4", 8)
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(video, "0.mp4")
+        tar.add(video, "1.txt")
+    reading = {"on_bad": "skip"}
+    results = examine(run, action="check", path=str(tmp_path / "s.tar"), reading=reading)
+    assert results["files"] == 2 and results["problems"] == 1
+    assert "sample '1' has no video" in rows(run.folder / "problems.csv")[0]["problem"]

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.catalogue import Catalogue, Decoding
 from worldmodel.data.formats.format import Format as Format
 from worldmodel.data.formats.format import formats as formats
 from worldmodel.data.formats.format import make_format, recognise
@@ -30,14 +30,16 @@ def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) ->
 
 
 def open_episodes(
-    path: str | Path, *, format: str = "auto", fit: int | None = None, **options: Any
-) -> EpisodeStore:
+    path: str | Path, *, format: str = "auto", fit: int | None = None,
+    video: Decoding | None = None, **options: Any,
+) -> EpisodeStore:  # fmt: skip
     """The episodes in a folder or file: ours, LeRobot's or HDF5.
 
     Args:
         path: The folder or file.
         format: Its layout; `auto` looks.
         fit: Side of square frames, where the format can make them so; ours stay as they are.
+        video: How video files are decoded, and what is refused.
         options: Of the format: `camera`, `action`, `size`, `fps` where it has them.
 
     Raises:
@@ -50,7 +52,7 @@ def open_episodes(
     found = find_format(path, format=format, **options)
     if fit is not None and "size" in (field.name for field in fields(found)):  # type: ignore[arg-type]
         found = find_format(path, format=found.name, **({"size": fit} | options))
-    return found.episodes(os.fspath(path))
+    return found.episodes(os.fspath(path), video)
 
 
 def find_format(path: str | Path, *, format: str = "auto", **options: Any) -> Format:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.data.catalogue import Catalogue, Decoding, Item, Opening, VideoSource
 from worldmodel.data.episodes import Episodes, read_episode
 from worldmodel.data.formats.arrays import ArrayVideo
 from worldmodel.data.formats.format import Format
@@ -43,7 +43,7 @@ class OurEpisodes(Format):
         files = [os.fspath(file) for file in Episodes(path).paths]
         return FileCatalogue(path, files, make=_episode)
 
-    def episodes(self, path: str) -> Episodes:
+    def episodes(self, path: str, video: Decoding | None = None) -> Episodes:
         """The episodes themselves."""
         if os.path.isfile(path):
             raise EpisodeError(f"{shown(path)}: is one episode; name the folder that it is in")

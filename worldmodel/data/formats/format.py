@@ -11,7 +11,7 @@ from dataclasses import fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.catalogue import Catalogue, Decoding
 from worldmodel.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -50,8 +50,12 @@ class Format(ABC):
             WorldModelError: naming the file, what is wrong with it and what to do.
         """
 
-    def episodes(self, path: str) -> "EpisodeStore":
+    def episodes(self, path: str, video: Decoding | None = None) -> "EpisodeStore":
         """The episodes in it, with their actions.
+
+        Args:
+            path: The folder or file.
+            video: How its video files are decoded, where it has some, and what is refused.
 
         Raises:
             ConfigError: this format holds no actions.

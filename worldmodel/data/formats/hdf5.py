@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.data.catalogue import Catalogue, Decoding, Item, Limits, Opening, VideoSource
 from worldmodel.data.episode import Episode
 from worldmodel.data.episodes import FolderInfo
 from worldmodel.data.formats.arrays import ArrayVideo
@@ -26,6 +26,7 @@ from worldmodel.data.formats.foreign import (
     check_room,
     make_episode,
     square,
+    stand_in,
 )
 from worldmodel.data.formats.format import Format
 from worldmodel.data.formats.hdf5_layouts import Rows, Table, opened_h5, read_layout, rows_of
@@ -77,16 +78,17 @@ class HDF5(Format):
         """The episodes as videos, actions ignored."""
         return EpisodeCatalogue(self._source(path))
 
-    def episodes(self, path: str) -> StoredEpisodes:
+    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
         """The episodes with their actions."""
-        return StoredEpisodes(self._source(path))
+        return StoredEpisodes(self._source(path, (video or Decoding()).limits))
 
-    def _source(self, path: str) -> "HDF5Episodes":
+    def _source(self, path: str, limits: Limits | None = None) -> "HDF5Episodes":
         with opened_h5(path) as file:
             table = read_layout(
                 file, path, camera=self.camera, action=self.action, split=self.split
             )
-        return HDF5Episodes(path, table, size=self.size, fps=self.fps or table.fps or DEFAULT_FPS)
+        fps = self.fps or table.fps or DEFAULT_FPS
+        return HDF5Episodes(path, table, size=self.size, fps=fps, limits=limits or Limits())
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class HDF5Video(Item):
     frames: Rows
     shape: tuple[int, int, int]  # t h w
     fps: float
+    actions: Rows | None
+    infos: tuple[str, ...]  # datasets whose same rows go with the frames
 
     def open(self, opening: Opening) -> VideoSource:
         """Frames are read from the file when asked for."""
@@ -109,15 +113,30 @@ class HDF5Video(Item):
 
         return ArrayVideo(self.name, take, self.shape, self.fps, opening)
 
+    def check_rows(self, source: VideoSource) -> bool:
+        """The numbers of every frame; the action of the last one is not used."""
+        with opened_h5(self.path) as file:
+            actions = None if self.actions is None else rows_of(file, self.path, self.actions)
+            info = {
+                key: rows_of(file, self.path, Rows(key, self.frames.start, self.frames.stop))
+                for key in self.infos
+            }
+        times = np.arange(self.shape[0]) / self.fps
+        make_episode(self.name, stand_in(*self.shape), times, actions, info, {})
+        return actions is not None
+
 
 class HDF5Episodes(EpisodeSource):
     """The episodes of a file, as seen by one camera."""
 
-    def __init__(self, path: str, table: Table, *, size: int | None, fps: float) -> None:
+    def __init__(
+        self, path: str, table: Table, *, size: int | None, fps: float, limits: Limits
+    ) -> None:
         self.name = shown(path)
         self.lengths = [rows.stop - rows.start for rows in table.frames]
         self.has_actions = [rows is not None for rows in table.actions]
         self._path, self._table, self._size, self._fps = path, table, size, fps
+        self._limits = limits
 
     def describe(self) -> FolderInfo:
         """Rate and bounds of the actions, for which all of them are read."""
@@ -142,13 +161,15 @@ class HDF5Episodes(EpisodeSource):
         """The episode as a video."""
         rows, name = self._table.frames[index], f"{self.name}::{self._table.names[index]}"
         shape = (self.lengths[index], *self._table.size)
-        return HDF5Video(name, name, self._path, rows, shape, self._fps)
+        infos = tuple(of.key for of in self._table.infos[index].values())
+        actions = self._table.actions[index]
+        return HDF5Video(name, name, self._path, rows, shape, self._fps, actions, infos)
 
     def read(self, index: int) -> Episode:
         """The episode with all its rows."""
         table, name = self._table, f"{self.name}::{self._table.names[index]}"
         length = self.lengths[index]
-        check_room(name, length, *table.size)
+        check_room(name, length, *table.size, self._limits)
         with opened_h5(self._path) as file:
             frames = pictures(rows_of(file, self._path, table.frames[index]))
             action, infos = table.actions[index], table.infos[index]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.data.catalogue import Limits
 from worldmodel.data.files import require_file
 from worldmodel.data.formats.foreign import choose
 from worldmodel.data.formats.format import require_extra
@@ -19,6 +20,7 @@ from worldmodel.data.formats.listing import shown
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError, nearest
 
 _MOST_BYTES = 2**32  # of one dataset's rows of one episode
+_ENTRY_BYTES = 16  # of an entry in a list of episodes
 _ACTIONS = ("action", "actions")
 
 
@@ -126,6 +128,27 @@ def rows_of(file: Any, path: str, rows: Rows, numbers: np.ndarray | None = None)
     return np.asarray(array[rows.start + numbers])
 
 
+def _whole(array: Any, path: str) -> np.ndarray:
+    """All of a dataset that lists episodes.
+
+    Raises:
+        EpisodeError: it claims more than a list of episodes can be, or more than the file holds.
+    """
+    most = Limits().frames
+    stored = array.id.get_storage_size()
+    packed = array.id.get_create_plist().get_nfilters() > 0 and stored > 0
+    if (
+        array.size > most
+        or array.nbytes > _ENTRY_BYTES * most
+        or (array.nbytes > stored and not packed)
+    ):
+        raise EpisodeError(
+            f"{shown(path)}: '{shown(array.name[1:])}' claims {array.size} entries, {array.nbytes} "
+            f"bytes, of which the file holds {stored}; write it again, with at most {most}"
+        )
+    return np.asarray(array[()])
+
+
 def read_layout(
     file: Any, path: str, *, camera: str | None, action: str | None, split: str | None
 ) -> Table:
@@ -152,10 +175,13 @@ def read_layout(
 def _columns(file: Any, path: str, camera: str | None, action: str | None) -> Table:
     """Columns of all episodes, `ep_len` and `ep_offset`."""
     name = shown(path)
-    bounds = [np.asarray(dataset(file, path, key)[()]) for key in ("ep_len", "ep_offset")]
-    if any(b.ndim != 1 or b.dtype.kind not in "iu" for b in bounds) or len({*map(len, bounds)}) > 1:
+    columns = [dataset(file, path, key) for key in ("ep_len", "ep_offset")]
+    if any(c.ndim != 1 or c.dtype.kind not in "iu" for c in columns) or (
+        len(columns[0]) != len(columns[1])
+    ):
         raise EpisodeError(f"{name}: ep_len and ep_offset are not two rows of as many whole "
                            f"numbers; write it again")  # fmt: skip
+    bounds = [_whole(column, path) for column in columns]
     arrays = {key: dataset(file, path, key) for key in group_keys(file, path)}
     arrays = {k: a for k, a in arrays.items() if a is not None and k not in ("ep_len", "ep_offset")}
     cameras = [key for key, array in arrays.items() if looks_like_frames(array)]
@@ -192,8 +218,10 @@ def _groups(
         splits = group_keys(file, path, "mask")
         if split not in splits:
             raise ConfigError(f"{name}: no split '{split}': {nearest(split, splits)}")
-        kept = {n.decode() if isinstance(n, bytes) else str(n)
-                for n in dataset(file, path, f"mask/{split}")[()]}  # fmt: skip
+        mask = dataset(file, path, f"mask/{split}")
+        if mask is None or mask.ndim != 1:
+            raise EpisodeError(f"{name}: mask/{shown(split)} is no list of episodes; mend it")
+        kept = {n.decode() if isinstance(n, bytes) else str(n) for n in _whole(mask, path)}
         demos = [demo for demo in demos if demo in kept]
     fps = _control_rate(file["data"])
     table: Table | None = None

@@ -13,12 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.catalogue import Catalogue, LeftOut
 from worldmodel.data.formats.format import Format
 from worldmodel.data.formats.listing import (
     VIDEOS,
     FileCatalogue,
-    LeftOut,
     class_folders,
     files_below,
     shown,
@@ -138,7 +137,7 @@ def _listed(path: str, folders: list[str], rows: list[tuple[str, str]]) -> Catal
     if not kept:
         raise VideoError(f"{shown(path)}: its lists name {len(rows)} videos and none of them is "
                          f"there; check the folder or split")  # fmt: skip
-    missing = [LeftOut(shown(n), "is in the list and not on disk") for n, _ in rows
+    missing = [LeftOut(shown(n), f"{shown(n)}: is in the list and not on disk") for n, _ in rows
                if n not in places]  # fmt: skip
     files, labels = zip(*dict(kept).items(), strict=True)
     return FileCatalogue(

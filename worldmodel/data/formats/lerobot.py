@@ -1,15 +1,14 @@
 """LeRobot data sets, v2.0, v2.1 and v3: rows in parquet, frames in videos."""
 
 import os
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening
+from worldmodel.data.catalogue import Catalogue, Decoding, Item
 from worldmodel.data.episode import Episode
 from worldmodel.data.episodes import FolderInfo
 from worldmodel.data.formats.foreign import (
@@ -22,13 +21,11 @@ from worldmodel.data.formats.foreign import (
 )
 from worldmodel.data.formats.format import Format
 from worldmodel.data.formats.lerobot_meta import EpisodePlace, LeRobotMeta, read_table
-from worldmodel.data.formats.listing import VideoFile, shown
-from worldmodel.data.pace import nearest_frames
+from worldmodel.data.formats.lerobot_rows import BOOKS, LeRobotVideo, RowReader
+from worldmodel.data.formats.listing import shown
 from worldmodel.data.store import EpisodeCatalogue, EpisodeSource, StoredEpisodes
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import EpisodeError
-
-_BOOKS = frozenset("timestamp frame_index episode_index index task_index".split())
 
 
 @dataclass(frozen=True)
@@ -61,24 +58,27 @@ class LeRobot(Format):
         """The episodes as videos, actions ignored."""
         return EpisodeCatalogue(self._source(path))
 
-    def episodes(self, path: str) -> StoredEpisodes:
+    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
         """The episodes with their actions."""
-        return StoredEpisodes(self._source(path))
+        return StoredEpisodes(self._source(path, video))
 
-    def _source(self, path: str) -> "LeRobotEpisodes":
+    def _source(self, path: str, video: Decoding | None = None) -> "LeRobotEpisodes":
         meta = LeRobotMeta.read(path)
         camera = choose("camera", self.camera, meta.cameras, name=shown(path))
-        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size)
+        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, video=video)
 
 
 class LeRobotEpisodes(EpisodeSource):
     """The episodes of a data set, as seen by one camera."""
 
-    def __init__(self, meta: LeRobotMeta, camera: str, *, action: str, size: int | None) -> None:
+    def __init__(
+        self, meta: LeRobotMeta, camera: str, *, action: str, size: int | None,
+        video: Decoding | None = None,
+    ) -> None:  # fmt: skip
         self.name = shown(meta.root)
         self.places = meta.places(camera)
         self.lengths = [place.length for place in self.places]
-        self._meta, self._size = meta, size
+        self._meta, self._size, self._video = meta, size, video or Decoding()
         self._action = action if action in meta.features else None
         if self._action is None and action != "action":
             choose("action", action, list(meta.features), name=self.name)
@@ -88,7 +88,7 @@ class LeRobotEpisodes(EpisodeSource):
                 f"with action="
             )
         self.has_actions = [self._action is not None] * len(self.places)
-        self._tables: OrderedDict[str, Any] = OrderedDict()
+        self._reader = RowReader(meta.fps, self._action, tuple(self._numbers()))
 
     def describe(self) -> FolderInfo:
         """Rate and bounds of the actions, for which all of them are read."""
@@ -105,18 +105,24 @@ class LeRobotEpisodes(EpisodeSource):
             # Half a frame earlier at both ends: the next episode begins where this one ends.
             half = 0.5 / self._meta.fps
             window = (max(0.0, place.begin - half), place.end - half)
-        return VideoFile(self._name_of(place), place.video, None, window)
+        return LeRobotVideo(
+            self._name_of(place), place.video, None, window, place=self._bare(place),
+            rows=self._reader,
+        )  # fmt: skip
 
     def read(self, index: int) -> Episode:
         """The episode with all its rows."""
         place = self.places[index]
         name = self._name_of(place)
-        rows = self._rows(place, name)
-        times = np.asarray(rows.pop("timestamp"), np.float64).reshape(-1)
-        frames = self._frames(place, times, name)
-        actions = rows.pop(self._action) if self._action else None
-        info = {key.removeprefix("observation.").replace("/", "_"): v for key, v in rows.items()}
-        return make_episode(name, frames, times - times[0], actions, info, {"task": place.task})
+        rows = self._reader.read(place, name)
+        frames = self._frames(place, rows.times, name)
+        times = rows.times - rows.times[0]
+        return make_episode(name, frames, times, rows.actions, rows.info, {"task": place.task})
+
+    @staticmethod
+    def _bare(place: EpisodePlace) -> EpisodePlace:
+        """Without its task, which may be long: there may be a million items."""
+        return replace(place, task="")
 
     def _name_of(self, place: EpisodePlace) -> str:
         return f"{self.name}::episode {place.index}"
@@ -126,53 +132,16 @@ class LeRobotEpisodes(EpisodeSource):
         kinds = ("float", "int", "uint", "bool")
         return [
             key for key, of in self._meta.features.items()
-            if str(of.get("dtype")).startswith(kinds) and key not in _BOOKS
+            if str(of.get("dtype")).startswith(kinds) and key not in BOOKS
         ]  # fmt: skip
-
-    def _table(self, path: str) -> Any:
-        if path not in self._tables:
-            columns = ["episode_index", "timestamp", *self._numbers()]
-            self._tables[path] = read_table(path, columns)
-            while len(self._tables) > 2:  # neighbours share a file; two are enough
-                self._tables.popitem(last=False)
-        return self._tables[path]
-
-    def _rows(self, place: EpisodePlace, name: str) -> dict[str, np.ndarray]:
-        """The numbers of an episode, one row a frame."""
-        table = self._table(place.data)
-        try:
-            mine = np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == place.index
-            chosen = np.flatnonzero(mine)
-            if len(chosen) != place.length:
-                raise EpisodeError(
-                    f"{name}: {shown(place.data)} has {len(chosen)} rows of it, its description "
-                    f"says {place.length}; fetch or write the data set again"
-                )
-            part = table.take(chosen)
-            columns = ["timestamp", *self._numbers()]
-            return {key: np.array(part.column(key).to_pylist()) for key in columns}
-        except (ValueError, TypeError, KeyError, OverflowError) as cause:
-            raise EpisodeError(
-                f"{name}: its rows cannot be read ({shown(str(cause))[:100]}); write it again"
-            ) from cause
 
     def _frames(self, place: EpisodePlace, times: np.ndarray, name: str) -> torch.Tensor:
         """The frames at these times of the episode: t h w c, uint8."""
-        if times.dtype.kind != "f" or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-            raise EpisodeError(f"{name}: its timestamps do not increase; write it again")
-        reader = VideoReader(place.video, Opening(short_side=self._size), name=name)
+        reader = VideoReader(place.video, self._video.at(self._size), name=name)
         try:
-            stamps = reader.times(np.arange(reader.num_frames))
-            goals = place.begin + times
-            numbers = nearest_frames(stamps, goals)
-            late = np.abs(stamps[numbers] - goals) > 0.5 / self._meta.fps
-            if late.any() or (np.diff(numbers) <= 0).any():
-                raise EpisodeError(
-                    f"{name}: {shown(place.video)} has no frame for each of its {len(times)} rows "
-                    f"({reader.num_frames} frames to {stamps[-1]:.3f} s); fetch it again"
-                )
+            numbers = self._reader.frames(place, times, reader, name)
             height, width = reader.read(numbers[:1]).shape[-2:]
-            check_room(name, len(numbers), height, width)
+            check_room(name, len(numbers), height, width, self._video.limits)
             return square(rearrange(reader.read(numbers), "t c h w -> t h w c"), self._size)
         finally:
             reader.close()

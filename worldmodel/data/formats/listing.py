@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.data.catalogue import Catalogue, Item, LeftOut, Opening, VideoSource
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import VideoError
 
@@ -41,14 +41,6 @@ class VideoFile(Item):
             return VideoReader(self.key, opening, name=self.name)
         except VideoError as cause:
             raise VideoError(f"{cause}{self.origin}") from cause
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What a data set names and is not taken, and why."""
-
-    name: str
-    reason: str
 
 
 Make = Callable[[str, str, int | None, str], Item]  # name, key, label, origin

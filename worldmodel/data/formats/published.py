@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.data.catalogue import LeftOut
 from worldmodel.data.formats.file import require_file_named
-from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, FileCatalogue, LeftOut, shown
+from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, FileCatalogue, shown
 from worldmodel.errors import ConfigError, VideoError, nearest
 
 

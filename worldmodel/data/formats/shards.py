@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.data.catalogue import Catalogue, Item, LeftOut, Opening, VideoSource
 from worldmodel.data.files import require_file
 from worldmodel.data.formats.format import Format
-from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, LeftOut, shown
+from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, shown
 from worldmodel.data.formats.samples import (
     Sample,
     label_of_json,

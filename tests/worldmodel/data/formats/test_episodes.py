@@ -329,3 +329,26 @@ def test_ours_interrupted_says_so(make_layout):
 def test_frames_fit_where_they_can(make_layout):
     assert open_episodes(make_layout("hdf5_groups").path, fit=8)[0].frames.shape[1:3] == (8, 8)
     assert open_episodes(make_layout("our_episodes").path, fit=8)[0].frames.shape[1:3] == (20, 24)
+
+
+@pytest.mark.parametrize("packed", [None, "gzip"])
+@pytest.mark.parametrize("count", [10**9, 10**6])
+def test_lists_of_episodes_that_claim_too_much_are_refused_unread(tmp_path, packed, count):
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["pixels"] = np.zeros((5, 8, 8, 3), np.uint8)
+        for key in ("ep_len", "ep_offset"):
+            file.create_dataset(key, (count,), "i8", chunks=(1000,), compression=packed)
+    with pytest.raises(EpisodeError, match=f"'ep_len' claims {count} entries") as caught:
+        open_episodes(tmp_path / "e.h5")
+    one_line(caught)
+
+
+def test_splits_that_are_no_list_or_claim_too_much(make_layout):
+    made = make_layout("hdf5_groups")
+    with h5py.File(made.path, "a") as file:
+        file.create_group("mask/group")
+        file.create_dataset("mask/bomb", (10**9,), "S8", chunks=(1000,))
+    with pytest.raises(EpisodeError, match="mask/group is no list of episodes"):
+        open_episodes(made.path, split="group")
+    with pytest.raises(EpisodeError, match="'mask/bomb' claims 1000000000 entries"):
+        open_episodes(made.path, split="bomb")
