@@ -20,6 +20,7 @@ from worldmodel.data.formats.listing import (
     FileCatalogue,
     class_folders,
     files_below,
+    names_in,
     shown,
     walk,
 )
@@ -60,9 +61,9 @@ class Kinetics(Format):
         """By its lists, or by how the first videos are called."""
         if not os.path.isdir(path):
             return False
-        if any(_lists(path)):
-            return True
         try:
+            if any(_lists(path)):
+                return True
             found = [p for p in islice(walk(path), 1000) if p.lower().endswith(VIDEOS)][:20]
         except VideoError:
             return False
@@ -116,7 +117,7 @@ class Kinetics(Format):
 def _lists(path: str) -> Iterator[str]:
     """The CSV files with Kinetics' header."""
     for folder in (path, os.path.join(path, "annotations")):
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        for name in names_in(folder):
             file = os.path.join(folder, name)
             if name.lower().endswith(".csv") and os.path.isfile(file):
                 try:

@@ -1,6 +1,7 @@
 """Published layouts: splits, what is missing on disk, lists that are wrong, and torchvision."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torchvision.datasets.folder import find_classes, make_dataset
 
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.formats import open_catalogue
+from worldmodel.data.formats.kinetics import Kinetics
 from worldmodel.errors import ConfigError, WorldModelError
 
 
@@ -137,3 +139,18 @@ def test_arrays_of_another_kind_are_refused(make_layout):
     with pytest.raises(WorldModelError, match="is no array t n h w"):
         open_catalogue(made.path)
     assert json.dumps(made.labels) == "null"
+
+
+@pytest.mark.parametrize("layout", ["kinetics_lists", "ucf101", "something"])
+def test_folders_that_may_not_be_read_are_told_in_one_line(make_layout, monkeypatch, layout):
+    made = make_layout(layout)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(WorldModelError) as caught:
+        open_catalogue(made.path, format=made.format)
+    assert "folder cannot be read (Permission denied)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Kinetics.recognises(str(made.path))
