@@ -141,7 +141,7 @@ def _read_all(
     videos: list[VideoSource] = []
     skipped: list[Skipped] = []
     left = 2**63 if room is None else room
-    visits = (Visit(item, 2**63 if room is None else room) for item in catalogue)
+    visits = (Visit(item, left) for item in catalogue)  # what is left when it is handed out
     for number, (visit, future) in enumerate(pool.each(visits, ahead=2 * pool.workers), start=1):
         try:
             whole = future.result()

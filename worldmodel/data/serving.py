@@ -11,6 +11,7 @@ from typing import Any
 
 from worldmodel.errors import VideoError, WorldModelError
 
+WATCHDOG_EXIT = 1  # the exit code that faulthandler gives
 _GRACE = 10.0  # seconds after its time that a process ends by itself, if nobody ended it
 
 

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, Protocol, TypeVar
 
-from worldmodel.data.serving import serve
+from worldmodel.data.serving import WATCHDOG_EXIT, serve
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
 
 _AHEAD = 2  # tasks that a process is given at a time, so that it need not wait for the next one
+_SMALL = 2**15  # bytes of a task that a pipe holds for sure, beside another that is being done
 _STARTING = 120.0  # seconds that a process may take to start: it imports torch
 
 
@@ -190,10 +192,16 @@ class _Crew:
         with self._lock:
             for depth, worker in itertools.product(range(_AHEAD), self._workers):
                 if worker.ready and self._waiting and len(worker.given) <= depth:
-                    self._give(worker, *self._waiting.popleft())
+                    self._give(worker)
             return not self._closed
 
-    def _give(self, worker: _Worker, task: Any, future: Future) -> None:
+    def _give(self, worker: _Worker) -> None:
+        task, future = self._waiting[0]
+        message = ForkingPickler.dumps(task)
+        # A busy process does not read: what the pipe cannot hold would be waited for.
+        if worker.given and len(message) > _SMALL:
+            return
+        self._waiting.popleft()
         # One that was handed back by a process that died is running already.
         if not future.running() and not future.set_running_or_notify_cancel():
             return
@@ -201,7 +209,7 @@ class _Crew:
             worker.since = time.monotonic()
         worker.given.append((task, future))
         with contextlib.suppress(OSError):  # it has just died: `_listen` hears of that
-            worker.pipe.send(task)
+            worker.pipe.send_bytes(message)
 
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
@@ -238,6 +246,8 @@ class _Crew:
         worker.process.join()
         worker.pipe.close()
         code = worker.process.exitcode
+        # It may have ended by its own watchdog before this side looked at the clock.
+        late = late or (code == WATCHDOG_EXIT and time.monotonic() > worker.limit(self._seconds))
         if not worker.ready:
             how = "did not start in time" if late else f"could not start (exit code {code})"
             self._fail_all(

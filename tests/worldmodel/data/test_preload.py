@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tests.worldmodel.data.toys import ToyCatalogue
+from worldmodel.data import preload as preload_module
 from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.formats import open_catalogue
 from worldmodel.data.loader import Streaming
 from worldmodel.data.pace import Pace
-from worldmodel.data.preload import preload
+from worldmodel.data.preload import Visit, preload
 from worldmodel.errors import VideoError
 
 BYTES = 20 * 3 * 8 * 12  # of a toy video
@@ -115,3 +116,15 @@ def test_the_real_folder_opens(real_videos):
     kept, skipped = load(open_catalogue(real_videos), size=32, pace=Pace(4, stride=3), workers=2)
     assert len(kept) == 11 and not skipped
     assert sum(video.num_frames for video in kept) == 2310
+
+
+def test_each_video_may_take_what_is_left_of_the_room(monkeypatch):
+    rooms = []
+
+    def spy(item, room):
+        rooms.append(room)
+        return Visit(item, room)
+
+    monkeypatch.setattr(preload_module, "Visit", spy)
+    assert load(ToyCatalogue(3), room=3 * BYTES) is not None
+    assert rooms == [3 * BYTES, 2 * BYTES, BYTES]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from worldmodel.data.serving import WATCHDOG_EXIT
 from worldmodel.data.workers import WorkerPool
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError
 
@@ -24,6 +25,7 @@ class Job:
     name: str
     what: str = "square"
     number: int = 0
+    load: bytes = b""
 
 
 def work(job: Job) -> int:
@@ -34,6 +36,9 @@ def work(job: Job) -> int:
         os._exit(3)
     elif job.what == "hang":
         time.sleep(3600)
+    elif job.what == "watchdog":  # ends as one that nobody ended in time
+        time.sleep(job.number)
+        os._exit(WATCHDOG_EXIT)
     elif job.what == "refuse":
         raise EpisodeError(f"{job.name}: is bad")
     elif job.what == "mistake":
@@ -190,6 +195,31 @@ def wait_until(true, seconds: float = 10.0) -> None:
     while not true() and time.monotonic() < end:
         time.sleep(0.05)
     assert true()
+
+
+@pytest.mark.slow
+def test_a_large_task_does_not_wait_for_one_that_hangs():
+    with WorkerPool(work, workers=1, seconds=1.0) as pool:
+        stuck = pool.submit(Job("stuck", "hang"))
+        large = pool.submit(Job("large", number=3, load=bytes(2**24)))
+        with pytest.raises(VideoError, match="stuck: reading it took longer than 1 s"):
+            stuck.result(timeout=60)
+        assert large.result(timeout=60) == 9
+
+
+@pytest.mark.slow
+def test_a_process_that_its_watchdog_ended_took_too_long():
+    with WorkerPool(work, workers=1, seconds=1.0) as pool:
+        pool.submit(Job("first")).result(timeout=60)
+        assert pool._crew is not None
+        future = pool.submit(Job("late", "watchdog", 2))
+        wait_until(future.running)
+        with pool._crew._lock:  # this side is kept from looking at the clock
+            pool._crew._wake.send_bytes(b"1")
+            process = pool._crew._workers[0].process
+            wait_until(lambda: not alive(process.pid))
+        with pytest.raises(VideoError, match="late: reading it took longer than 1 s"):
+            future.result(timeout=60)
 
 
 def test_refusals():

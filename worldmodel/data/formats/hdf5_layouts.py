@@ -220,7 +220,7 @@ def _groups(
             raise ConfigError(f"{name}: no split '{split}': {nearest(split, splits)}")
         mask = dataset(file, path, f"mask/{split}")
         if mask is None or mask.ndim != 1:
-            raise EpisodeError(f"{name}: mask/{shown(split)} is no list of episodes; mend it")
+            raise EpisodeError(f"{name}: mask/{shown(split)} lists no episodes; write it again")
         kept = {n.decode() if isinstance(n, bytes) else str(n) for n in _whole(mask, path)}
         demos = [demo for demo in demos if demo in kept]
     fps = _control_rate(file["data"])

@@ -20,6 +20,7 @@ from worldmodel.data.formats.listing import (
     FileCatalogue,
     class_folders,
     files_below,
+    names_in,
     shown,
     walk,
 )
@@ -60,9 +61,9 @@ class Kinetics(Format):
         """By its lists, or by how the first videos are called."""
         if not os.path.isdir(path):
             return False
-        if any(_lists(path)):
-            return True
         try:
+            if any(_lists(path)):
+                return True
             found = [p for p in islice(walk(path), 1000) if p.lower().endswith(VIDEOS)][:20]
         except VideoError:
             return False
@@ -72,7 +73,7 @@ class Kinetics(Format):
     def open(self, path: str) -> Catalogue:
         """The videos of the split."""
         lists = list(_lists(path)) if os.path.isdir(path) else []
-        rows = [row for file in lists for row in self._rows(file)]
+        rows = [(file, *row) for file in lists for row in self._rows(file)]
         folders = self._folders(path)
         if lists:
             return _listed(path, folders, rows)
@@ -116,7 +117,7 @@ class Kinetics(Format):
 def _lists(path: str) -> Iterator[str]:
     """The CSV files with Kinetics' header."""
     for folder in (path, os.path.join(path, "annotations")):
-        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        for name in names_in(folder):
             file = os.path.join(folder, name)
             if name.lower().endswith(".csv") and os.path.isfile(file):
                 try:
@@ -128,18 +129,35 @@ def _lists(path: str) -> Iterator[str]:
                     yield file
 
 
-def _listed(path: str, folders: list[str], rows: list[tuple[str, str]]) -> Catalogue:
+def _labels(rows: list[tuple[str, str, str]]) -> dict[str, str]:
+    """The class of each video in rows of list, name and class; a row may leave it empty.
+
+    Raises:
+        VideoError: a video is named with two classes.
+    """
+    found: dict[str, str] = {}
+    for file, name, label in rows:
+        before = found.setdefault(name, label)
+        if before and label and before != label:
+            raise VideoError(f"{shown(file)}: names {shown(name)} as '{shown(label)[:60]}', and "
+                             f"before as '{shown(before)[:60]}'; correct the list")  # fmt: skip
+        found[name] = before or label
+    return found
+
+
+def _listed(path: str, folders: list[str], rows: list[tuple[str, str, str]]) -> Catalogue:
     """The videos on disk that the lists name, in the order of the lists."""
+    named = _labels(rows)
     places = {_stem(p): p for folder in folders for p in files_below(folder, VIDEOS)}
-    classes = sorted({label for _, label in rows if label})
+    classes = sorted({label for label in named.values() if label})
     number = {label: i for i, label in enumerate(classes)} | {"": -1}
-    kept = [(places[name], number[label]) for name, label in rows if name in places]
+    kept = [(places[name], number[label]) for name, label in named.items() if name in places]
     if not kept:
-        raise VideoError(f"{shown(path)}: its lists name {len(rows)} videos and none of them is "
+        raise VideoError(f"{shown(path)}: its lists name {len(named)} videos and none of them is "
                          f"there; check the folder or split")  # fmt: skip
-    missing = [LeftOut(shown(n), f"{shown(n)}: is in the list and not on disk") for n, _ in rows
+    missing = [LeftOut(shown(n), f"{shown(n)}: is in the list and not on disk") for n in named
                if n not in places]  # fmt: skip
-    files, labels = zip(*dict(kept).items(), strict=True)
+    files, labels = zip(*kept, strict=True)
     return FileCatalogue(
         path, files, labels=np.array(labels, np.int32), classes=classes, left_out=missing
     )

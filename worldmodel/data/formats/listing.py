@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -117,7 +118,19 @@ def walk(root: str | Path) -> Iterator[str]:
             yield from (os.path.join(folder, f) for f in sorted(files) if not f.startswith("."))
 
 
-def _refuse(cause: OSError) -> None:
+def names_in(folder: str) -> list[str]:
+    """The names in a folder, sorted; none where there is no folder.
+
+    Raises:
+        VideoError: it may not be read.
+    """
+    try:
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    except OSError as cause:
+        _refuse(cause)
+
+
+def _refuse(cause: OSError) -> NoReturn:
     raise VideoError(
         f"{shown(str(cause.filename))}: folder cannot be read ({cause.strerror}); check the path "
         f"and its permissions"

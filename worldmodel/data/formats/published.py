@@ -14,7 +14,7 @@ import numpy as np
 
 from worldmodel.data.catalogue import LeftOut
 from worldmodel.data.formats.file import require_file_named
-from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, FileCatalogue, shown
+from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in, shown
 from worldmodel.errors import ConfigError, VideoError, nearest
 
 
@@ -130,9 +130,7 @@ def take(name: str, folder: str, entries: Sequence[Entry], classes: Sequence[str
 
 def _videos_in(folder: str) -> dict[str, str]:
     """File names of videos by their stem; one look at the folder instead of one for each file."""
-    if not os.path.isdir(folder):
-        return {}
-    found = sorted(n for n in os.listdir(folder) if n.lower().endswith(VIDEOS) and n[0] != ".")
+    found = [n for n in names_in(folder) if n.lower().endswith(VIDEOS) and n[0] != "."]
     return {os.path.splitext(n)[0]: n for n in reversed(found)}
 
 

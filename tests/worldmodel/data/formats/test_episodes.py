@@ -348,7 +348,7 @@ def test_splits_that_are_no_list_or_claim_too_much(make_layout):
     with h5py.File(made.path, "a") as file:
         file.create_group("mask/group")
         file.create_dataset("mask/bomb", (10**9,), "S8", chunks=(1000,))
-    with pytest.raises(EpisodeError, match="mask/group is no list of episodes"):
+    with pytest.raises(EpisodeError, match="mask/group lists no episodes"):
         open_episodes(made.path, split="group")
     with pytest.raises(EpisodeError, match="'mask/bomb' claims 1000000000 entries"):
         open_episodes(made.path, split="bomb")

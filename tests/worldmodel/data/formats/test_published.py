@@ -1,6 +1,7 @@
 """Published layouts: splits, what is missing on disk, lists that are wrong, and torchvision."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from torchvision.datasets.folder import find_classes, make_dataset
 
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.formats import open_catalogue
-from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.data.formats.kinetics import Kinetics
+from worldmodel.errors import ConfigError, VideoError, WorldModelError
 
 
 def labelled(path, **options):
@@ -24,6 +26,18 @@ def test_kinetics_splits(make_layout):
     assert [label for _, label in labelled(lists, split="train")] == [1, 0]
     missing = open_catalogue(lists, split="train").left_out
     assert [out.name for out in missing] == ["abcdefghi-7_000007_000017"]
+
+
+def test_kinetics_videos_with_two_classes_are_refused(make_layout):
+    path = make_layout("kinetics_lists").path
+    place = path / "annotations" / "train.csv"
+    place.write_text(place.read_text() + "\nswim,abcdefghi-1,1,11,train")
+    with pytest.raises(VideoError, match="train.csv: names abcdefghi-1_.* as 'swim', and before "
+                                         "as 'surf'") as caught:  # fmt: skip
+        open_catalogue(path)
+    assert "\n" not in str(caught.value)
+    place.write_text(place.read_text().replace("swim", "surf") + "\n,abcdefghi-2,2,12,train")
+    assert [label for _, label in labelled(path)] == [1, 0, 1]
 
 
 def test_something_splits(make_layout):
@@ -137,3 +151,18 @@ def test_arrays_of_another_kind_are_refused(make_layout):
     with pytest.raises(WorldModelError, match="is no array t n h w"):
         open_catalogue(made.path)
     assert json.dumps(made.labels) == "null"
+
+
+@pytest.mark.parametrize("layout", ["kinetics_lists", "ucf101", "something"])
+def test_folders_that_may_not_be_read_are_told_in_one_line(make_layout, monkeypatch, layout):
+    made = make_layout(layout)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(WorldModelError) as caught:
+        open_catalogue(made.path, format=made.format)
+    assert "folder cannot be read (Permission denied)" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Kinetics.recognises(str(made.path))
