@@ -22,9 +22,7 @@ class Moments:
         mean, count = rows.mean(axis=0), self.count + len(rows)
         gap = mean - self._mean
         self._squares = (
-            self._squares
-            + rows.var(axis=0) * len(rows)
-            + gap**2 * (self.count * len(rows) / count)
+            self._squares + rows.var(axis=0) * len(rows) + gap**2 * (self.count * len(rows) / count)
         )
         self._mean = self._mean + gap * (len(rows) / count)
         self._low = np.minimum(self._low, rows.min(axis=0))
