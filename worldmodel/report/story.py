@@ -66,7 +66,7 @@ def _episode(figure: FigureBase, stage: Stage) -> None:
     )
     axes = figure.subplots()
     axes.imshow(images[-1])
-    around = ", around the hazard" if "guardrail_examples" in stage.results else ""
+    around = ",\naround the hazard" if "guardrail_examples" in stage.results else ""
     title = f"planned: {len(frames) - 1} steps to a goal picture{around}"
     axes.set_title(title, fontsize=10, color=_INK)
     axes.axis("off")
