@@ -5,11 +5,13 @@ lists of files would make FFmpeg open other files and the network; text would be
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
@@ -52,8 +54,7 @@ def video_info(
     """
     media = Media.of(source)
     with opened(media, stream=stream, limits=limits or Limits()) as (container, video):
-        packets = container.demux(video)
-        frames = sum(1 for packet in packets if packet.size and not packet.is_discard)
+        frames = sum(not packet.is_discard for packet in with_data(container, video))
         return describe(media.name, container, video, frames)
 
 
@@ -72,6 +73,18 @@ def describe(name: str, container: InputContainer, video: VideoStream, frames: i
         container.streams.video.index(video),
         len(container.streams.video),
     )
+
+
+def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Packets of a stream; the empty ones, which repeat a picture in AVI, give no frame."""
+    # PyAV's generator leaves its buffers behind unless it is closed or comes to its end.
+    packets: Any = container.demux(stream)
+    # Where another stream begins late, PyAV (18.1) looks for it behind the last packet in memory
+    # that it never wrote, and mostly fails with an IndexError: every packet has been given then.
+    with suppress(IndexError), closing(packets):
+        for packet in packets:
+            if packet.size:
+                yield packet
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float:

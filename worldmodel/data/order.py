@@ -5,8 +5,6 @@ counted from the first frame.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
 
 import av
 from av.container import InputContainer
@@ -14,7 +12,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from worldmodel.data.catalogue import Limits
-from worldmodel.data.container import REMEDY, opened, promised_seconds, require_size, too_many
+from worldmodel.data.container import (
+    REMEDY,
+    opened,
+    promised_seconds,
+    require_size,
+    too_many,
+    with_data,
+)
 from worldmodel.data.media import Media, Source
 from worldmodel.errors import VideoError
 
@@ -92,16 +97,6 @@ def mark(packet: Packet, number: int) -> None:
 def marked(frame: av.VideoFrame) -> int:
     """The number of the packet that a frame came from; -1 where it is not known."""
     return -1 if frame.opaque is None else int(frame.opaque[0])
-
-
-def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Packets of a stream; the empty ones, which repeat a picture in AVI, give no frame."""
-    # PyAV's generator leaves its buffers behind unless it is closed or comes to its end.
-    packets: Any = container.demux(stream)
-    with closing(packets):
-        for packet in packets:
-            if packet.size:
-                yield packet
 
 
 class Clock:

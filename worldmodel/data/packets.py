@@ -15,8 +15,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from worldmodel.data.catalogue import Limits
-from worldmodel.data.container import REMEDY, promised_seconds, too_many
-from worldmodel.data.order import in_order, marked, require_whole, with_data
+from worldmodel.data.container import REMEDY, promised_seconds, too_many, with_data
+from worldmodel.data.order import in_order, marked, require_whole
 from worldmodel.errors import VideoError
 
 # Containers that store a presentation time with every packet. In the others FFmpeg guesses some.

@@ -1,14 +1,18 @@
 """Whatever the file, the frames are those of decoding it in order from its start."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.worldmodel.data.films import FILMS
+from tests.worldmodel.data.films import FILMS, stripes
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.decoders import known
 from worldmodel.data.video import VideoReader, decode, to_rgb
@@ -148,3 +152,40 @@ def test_a_decoder_that_returns_another_frame_is_not_served(films, monkeypatch):
     got = reader.read(np.arange(24)).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(got, frames)
     assert reader.counted
+
+
+LATE = """
+import sys
+import av
+import numpy as np
+from worldmodel.data.video import VideoReader, decode, read_clip, video_info
+path = sys.argv[1]
+reader = VideoReader(path)
+served = reader.read(np.arange(reader.num_frames))
+print(reader.num_frames, len(served), sum(1 for _ in decode(path)), video_info(path).frames,
+      len(read_clip(path, num_frames=5, fps=5).times[0]))
+"""
+
+
+def test_sound_that_begins_after_the_picture(tmp_path):
+    """PyAV looks at memory that it never wrote; here all of that is made to look like a stream."""
+    path = tmp_path / "late.flv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("flv", rate=10)
+        video.width = video.height = 32
+        sound = container.add_stream("pcm_s16le", rate=11025)
+        for number in range(120):
+            picture = av.VideoFrame.from_ndarray(stripes(number % 100, 32, 32), format="rgb24")
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
+        silence.sample_rate, silence.pts = 11025, 11025 * 12
+        container.mux(sound.encode(silence))
+    content = bytearray(path.read_bytes())
+    content[4] = 1  # the header names the picture only
+    path.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, str(path)], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"MALLOC_PERTURB_": "165"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["120", "120", "120", "120", "5"], done.stderr[-2000:]

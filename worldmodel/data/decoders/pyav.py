@@ -16,9 +16,14 @@ from av.video.stream import VideoStream
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.container import open_container, require_size, said_in_one_line
+from worldmodel.data.container import (
+    open_container,
+    require_size,
+    said_in_one_line,
+    with_data,
+)
 from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
-from worldmodel.data.order import ask_for_marks, mark, marked, with_data
+from worldmodel.data.order import ask_for_marks, mark, marked
 from worldmodel.data.packets import checksum
 from worldmodel.data.pictures import to_rgb
 from worldmodel.errors import VideoError
