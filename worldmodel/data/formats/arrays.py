@@ -4,7 +4,8 @@ Frames are resized when they are read, so that an array on disk stays there.
 """
 
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,3 +106,24 @@ def to_size(frames: Tensor, short_side: int | None) -> Tensor:
     scale = short_side / min(height, width)
     size = [max(short_side, round(side * scale)) for side in (height, width)]
     return resize(frames, size, antialias=True)
+
+
+def looks_like_frames(array: Any) -> bool:
+    """Whether an array or dataset can be frames of videos: t h w c or t c h w, uint8."""
+    if array.ndim != 4 or array.dtype != np.uint8:
+        return False
+    return array.shape[-1] in (1, 3) or array.shape[1] in (1, 3)
+
+
+def frame_size(shape: Sequence[int]) -> tuple[int, int]:
+    """Height and width of frames t h w c or t c h w."""
+    return (shape[1], shape[2]) if shape[-1] in (1, 3) else (shape[2], shape[3])
+
+
+def pictures(frames: np.ndarray) -> np.ndarray:
+    """Frames t h w c or t c h w, in one or three channels, as t h w 3."""
+    if frames.shape[-1] not in (1, 3):
+        frames = rearrange(frames, "t c h w -> t h w c")
+    if frames.shape[-1] == 1:
+        frames = repeat(frames, "t h w 1 -> t h w c", c=3)
+    return np.ascontiguousarray(frames)

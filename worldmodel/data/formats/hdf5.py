@@ -14,12 +14,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
 
 from worldmodel.data.catalogue import Catalogue, Decoding, Item, Limits, Opening, VideoSource
 from worldmodel.data.episode import Episode
 from worldmodel.data.episodes import FolderInfo
-from worldmodel.data.formats.arrays import ArrayVideo
+from worldmodel.data.formats.arrays import ArrayVideo, pictures
 from worldmodel.data.formats.foreign import (
     bounds,
     check_positive,
@@ -177,12 +176,3 @@ class HDF5Episodes(EpisodeSource):
             info = {key: rows_of(file, self._path, rows) for key, rows in infos.items()}
         whole = square(torch.from_numpy(frames), self._size)
         return make_episode(name, whole, np.arange(length) / self._fps, actions, info, {})
-
-
-def pictures(frames: np.ndarray) -> np.ndarray:
-    """Frames t h w c or t c h w, in one or three channels, as t h w 3."""
-    if frames.shape[-1] not in (1, 3):
-        frames = rearrange(frames, "t c h w -> t h w c")
-    if frames.shape[-1] == 1:
-        frames = repeat(frames, "t h w 1 -> t h w c", c=3)
-    return np.ascontiguousarray(frames)

@@ -4,7 +4,7 @@ Nothing outside the file is read: links to other files, external and virtual dat
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from worldmodel.data.catalogue import Limits
 from worldmodel.data.files import require_file
+from worldmodel.data.formats.arrays import frame_size, looks_like_frames
 from worldmodel.data.formats.foreign import choose
 from worldmodel.data.formats.format import require_extra
 from worldmodel.data.formats.listing import shown
@@ -280,15 +281,3 @@ def _control_rate(group: Any) -> float | None:
         return float(rate) if 0 < float(rate) < 1e6 else None
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return None
-
-
-def looks_like_frames(array: Any) -> bool:
-    """Whether a dataset can be frames of videos: t h w c or t c h w, uint8."""
-    if array.ndim != 4 or array.dtype != np.uint8:
-        return False
-    return array.shape[-1] in (1, 3) or array.shape[1] in (1, 3)
-
-
-def frame_size(shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width of frames t h w c or t c h w."""
-    return (shape[1], shape[2]) if shape[-1] in (1, 3) else (shape[2], shape[3])

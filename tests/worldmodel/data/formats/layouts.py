@@ -2,9 +2,10 @@
 
 import io
 import json
+import pickle
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
 
 from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
@@ -270,6 +272,49 @@ def hdf5_groups(root: Path, video: Path) -> Made:
             demo["next_obs/agentview_image"] = frames_of(number, length)
         file["mask/train"] = np.array([b"demo_0", b"demo_2"])
     return Made(root / "e.hdf5", "hdf5", 3, has_actions=True)
+
+
+def padded(rows: Sequence[np.ndarray]) -> torch.Tensor:
+    """Rows t ... of all episodes as a table n t ...; past the end of one there is no number."""
+    table = np.full((len(rows), max(LENGTHS), *rows[0].shape[1:]), np.nan, np.float32)
+    for of_all, of_one in zip(table, rows, strict=True):
+        of_all[: len(of_one)] = of_one
+    return torch.from_numpy(table)
+
+
+def dino_wm_tables(root: Path, actions: str) -> None:
+    rows = [actions_of(n, length) for n, length in enumerate(LENGTHS)]
+    torch.save(padded(rows), root / f"{actions}.pth")
+    states = [np.arange(length)[:, None] + [0.5, 1.5] for length in LENGTHS]
+    torch.save(padded(states).double(), root / "states.pth")
+
+
+@layout
+def dino_wm_videos(root: Path, video: Path) -> Made:
+    """As Push-T comes."""
+    place = root / "train"
+    place.mkdir()
+    dino_wm_tables(place, "rel_actions")
+    dino_wm_tables(place, "abs_actions")
+    torch.save(torch.zeros(3, max(LENGTHS), 2), place / "velocities.pth")
+    (place / "seq_lengths.pkl").write_bytes(pickle.dumps(list(LENGTHS)))
+    (place / "shapes.pkl").write_bytes(pickle.dumps(["T"] * 3))
+    for number, length in enumerate(LENGTHS):
+        name = f"obses/episode_{number:03d}.mp4"
+        write_mp4(place / name, frames_of(number, length))
+    return Made(root, "dino_wm", 3, has_actions=True)
+
+
+@layout
+def dino_wm_tensors(root: Path, video: Path) -> Made:
+    """As the maze comes, but with channels first, as the wall has them."""
+    dino_wm_tables(root, "actions")
+    torch.save(torch.tensor(LENGTHS), root / "seq_lengths.pth")
+    (root / "obses").mkdir()
+    for number, length in enumerate(LENGTHS):
+        frames = torch.from_numpy(frames_of(number, length)).movedim(-1, 1).contiguous()
+        torch.save(frames, root / "obses" / f"episode_{number:03d}.pth")
+    return Made(root, "dino_wm", 3, has_actions=True)
 
 
 ID = "abcdefghi-{}"

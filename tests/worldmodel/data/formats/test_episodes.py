@@ -23,7 +23,9 @@ from worldmodel.data.segments import EpisodeDataset, load_arrays
 from worldmodel.data.store import EpisodeStore
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
 
-FOREIGN = ("lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups")
+FOREIGN = (
+    "lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups", "dino_wm_videos", "dino_wm_tensors",
+)  # fmt: skip
 WITH_ACTIONS = (*FOREIGN, "our_episodes")
 
 

@@ -108,6 +108,9 @@ def copy_of(root: Path, name: str, made: Made):
         yield there, str(made.path).replace(str(root / name), str(there))
 
 
+STRUCTURED = (".tar", ".h5", ".hdf5", ".parquet", ".npy", ".pth")
+
+
 def mutate(data: bytearray, draw) -> bytes:
     """Cut, overwrite, insert, repeat or exchange a few bytes."""
     for _ in range(draw(st.integers(1, 3))):
@@ -138,7 +141,9 @@ def mutations(made, data):
         files = [p for p in files if p.suffix not in (".mp4", ".avi", ".webm")] or files
         file = data.draw(st.sampled_from(files))
         content = bytearray(file.read_bytes())
-        if file.suffix in (".tar", ".h5", ".hdf5", ".parquet", ".npy") and data.draw(st.booleans()):
+        if file.suffix in (".tar", ".h5", ".hdf5", ".parquet", ".npy", ".pth") and data.draw(
+            st.booleans()
+        ):
             # Where the structure is: the beginning and the end.
             head = bytearray(content[:4096])
             content = bytearray(mutate(head, data.draw) + bytes(content[4096:]))
