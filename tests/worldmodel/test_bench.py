@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.worldmodel.data.films import X264, Film
-from worldmodel.bench import bench, decoders, encode, render, sigreg, video
+from worldmodel.bench import bench, decoders, encode, loading, render, sigreg, video
 from worldmodel.bench.measure import peak_tensor_bytes, time_alternately
 from worldmodel.bench.table import Row, Table
 from worldmodel.envs.rendering import FastRenderer, choose_gl
@@ -177,6 +177,16 @@ def test_reading_video_is_measured(videos, monkeypatch):
     assert str(videos.parent) not in table.command
 
 
+def test_loading_is_measured_by_the_number_of_workers(videos, monkeypatch):
+    monkeypatch.setattr(loading, "WORKERS", (0, 1))
+    monkeypatch.setattr(loading, "SIDE", 32)
+    table = loading.bench_loading(videos=str(videos), repeats=1, device="cpu")
+    rows = {row.key: row for row in table.rows}
+    assert list(rows) == ["workers_0.clips_per_s", "workers_1.clips_per_s", "workers_1.speedup"]
+    assert all(row.value > 0 and row.n == 2 for row in table.rows)
+    assert str(videos.parent) not in table.command
+
+
 def test_decoders_are_compared_with_the_truth(videos, tmp_path):
     grid = decoders.bench_decoders(videos=str(videos))
     assert [row[0] for row in grid.rows] == ["bigbuckbunny.mp4", "bikes.mp4", "vtest.avi"]
@@ -192,6 +202,7 @@ def test_decoders_are_compared_with_the_truth(videos, tmp_path):
 def test_video_benches_ask_for_a_folder():
     for part in (
         lambda: video.bench_video(videos=None, repeats=1, device="cpu"),
+        lambda: loading.bench_loading(videos=".", repeats=1, device="cpu"),
         lambda: decoders.bench_decoders(videos="nowhere"),
     ):
         with pytest.raises(ConfigError, match="needs videos=FOLDER"):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from worldmodel.bench.decoders import bench_decoders
 from worldmodel.bench.encode import bench_encode
+from worldmodel.bench.loading import bench_loading
 from worldmodel.bench.plan import bench_plan
 from worldmodel.bench.pretrain import bench_pretrain
 from worldmodel.bench.render import bench_render
@@ -18,7 +19,7 @@ from worldmodel.bench.table import Grid, Table
 from worldmodel.bench.video import bench_video
 from worldmodel.run import Run
 
-Part = Literal["sigreg", "pretrain", "plan", "render", "encode", "video", "decoders"]
+Part = Literal["sigreg", "pretrain", "plan", "render", "encode", "video", "loading", "decoders"]
 
 
 def bench(
@@ -39,12 +40,12 @@ def bench(
     Args:
         run: the run that keeps the numbers.
         what: sigreg, pretrain (a training step), plan (a decision), render (frames of a world),
-            encode (a clip, by a ViT-L), video (clips from files), decoders (which frames they
-            return).
+            encode (a clip, by a ViT-L), video (clips from files), loading (clips by number of
+            workers), decoders (which frames they return).
         repeats: measurements of each number; their median and quartiles are reported.
         device: where tensors live.
         results_dir: the tables that the documentation shows; ignored where there is no such folder.
-        videos: the folder of files that `video` and `decoders` read.
+        videos: the folder of files that `video`, `loading` and `decoders` read.
         planner: what `plan` measures.
         make_cost: makes the cost that it plans for, from a goal state.
         prepare_rendering: chooses how OpenGL works here, before anything is rendered.
@@ -61,11 +62,12 @@ def bench(
         table = bench_render(make_renderer, repeats=repeats)
     elif what == "decoders":
         table = bench_decoders(videos=videos)
-    elif what == "video":
-        table = bench_video(videos=videos, repeats=repeats, device=device)
+    elif what in ("video", "loading"):
+        part = {"video": bench_video, "loading": bench_loading}[what]
+        table = part(videos=videos, repeats=repeats, device=device)
     else:
-        part = {"sigreg": bench_sigreg, "pretrain": bench_pretrain, "encode": bench_encode}[what]
-        table = part(repeats=repeats, device=device)
+        speed = {"sigreg": bench_sigreg, "pretrain": bench_pretrain, "encode": bench_encode}[what]
+        table = speed(repeats=repeats, device=device)
     folders = [run.folder] + [Path(results_dir)] * Path(results_dir).is_dir()
     for folder in folders:
         table.write(folder / f"{table.name}.json", device=device)

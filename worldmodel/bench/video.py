@@ -71,8 +71,7 @@ def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:
         repeats: Rounds; in each, all libraries read the same clip, in turn.
         device: Where frames are decoded; only `cpu`.
     """
-    if videos is None or not Path(videos).is_dir():
-        raise ConfigError(f"bench video needs videos=FOLDER with {', '.join(FILES)}; got {videos}")
+    folder = folder_of("video", videos)
     if device != "cpu":
         raise ConfigError(f"bench video measures decoding on the cpu, got device={device}")
     readers: dict[str, Read] = {"pyav": by_pyav}
@@ -81,7 +80,7 @@ def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:
             readers[name] = read
     rows: list[Row] = []
     for file in FILES:
-        path = Path(videos) / file
+        path = folder / file
         for side in SIZES:
             rows += _rows(path, side, readers, repeats=repeats)
     protocol = {
@@ -94,12 +93,26 @@ def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:
         "shared": "several clips from one reader, each frame decoded once, against that library "
         "opening the file for each",
     }
-    return Table("speed-video", f"worldmodel bench video videos={_shown(videos)}", protocol, rows)
+    return Table(
+        "speed-video", f"worldmodel bench video videos={shown_folder(folder)}", protocol, rows
+    )
 
 
-def _shown(videos: str) -> str:
+def folder_of(part: str, videos: str | None) -> Path:
+    """The folder of the files.
+
+    Raises:
+        ConfigError: none is named, or one of them is not in it.
+    """
+    missing = [f for f in FILES if videos is None or not (Path(videos) / f).is_file()]
+    if videos is None or missing:
+        raise ConfigError(f"bench {part} needs videos=FOLDER with {', '.join(FILES)}; got {videos}")
+    return Path(videos)
+
+
+def shown_folder(folder: Path) -> str:
     """No machine's paths in documents."""
-    return Path(videos).name
+    return folder.name
 
 
 def _rows(path: Path, side: int, readers: Mapping[str, Read], *, repeats: int) -> list[Row]:
