@@ -1,13 +1,9 @@
 """Folders of pictures: each is a video of one frame. Classes are folders, as torchvision has it."""
 
 import os
-import warnings
 from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
-
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from worldmodel.data.catalogue import Catalogue, Item, Opening, VideoSource
 from worldmodel.data.formats.arrays import ArrayVideo
@@ -21,10 +17,10 @@ from worldmodel.data.formats.listing import (
     shown,
     walk,
 )
+from worldmodel.data.formats.picture import read_picture
 from worldmodel.errors import VideoError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-_READERS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 _LOOK_AT = 2000  # files, to tell pictures from videos
 
 
@@ -68,7 +64,8 @@ class Picture(Item):
 
     def open(self, opening: Opening) -> VideoSource:
         """Decode it, upright, as RGB."""
-        pixels = read_picture(self.key, self.name, opening)[None]
+        require_file_named(self.key, "picture")
+        pixels = read_picture(self.key, self.name, opening.limits)[None]
         return ArrayVideo(
             self.name, lambda numbers: pixels[numbers], pixels.shape[:3], 1.0, opening
         )
@@ -76,42 +73,3 @@ class Picture(Item):
 
 def _picture(name: str, key: str, label: int | None, origin: str) -> Item:
     return Picture(name, key, label)
-
-
-def read_picture(path: str, name: str, opening: Opening) -> np.ndarray:
-    """The first picture in a file: h w c, uint8, upright.
-
-    Raises:
-        VideoError: naming it, what is wrong with it and what to do.
-    """
-    require_file_named(path, "picture")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is too large is refused below, by our own limit
-            with Image.open(path, formats=_READERS) as file:
-                picture: Image.Image = file
-                width, height = picture.size
-                if width * height > opening.limits.pixels:
-                    raise VideoError(
-                        f"{name}: {width} x {height} pixels are more than the limit of "
-                        f"{opening.limits.pixels}; raise limits.pixels if it is right"
-                    )
-                if picture.mode.startswith("I;16"):  # conversion would clip it to 255
-                    deep = np.asarray(picture).astype(np.uint16) >> 8
-                    picture = Image.fromarray(deep.astype(np.uint8))
-                elif picture.mode in ("I", "F"):
-                    raise VideoError(
-                        f"{name}: has {picture.mode} pixels, whose range is not known; convert it "
-                        f"to 8 or 16 bits"
-                    )
-                return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except Image.DecompressionBombError as cause:
-        raise VideoError(f"{name}: too many pixels for PIL ({cause}); make it smaller") from cause
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, IndexError,
-            KeyError, TypeError, OverflowError, MemoryError, ArithmeticError, AttributeError,
-            NotImplementedError, RuntimeError) as cause:  # fmt: skip
-        # Damaged pictures make PIL raise whatever its readers stumble over.
-        reason = shown(" ".join(str(cause).split()))[:120]
-        raise VideoError(
-            f"{name}: is no whole picture ({reason}); fetch or make it again, or leave it out"
-        ) from cause

@@ -1,4 +1,4 @@
-"""LeRobot data sets, v2.0, v2.1 and v3: rows in parquet, frames in videos."""
+"""LeRobot data sets, v2.0, v2.1 and v3: rows in parquet, frames in videos or in the rows."""
 
 import os
 from dataclasses import dataclass, replace
@@ -21,10 +21,10 @@ from worldmodel.data.formats.foreign import (
 )
 from worldmodel.data.formats.format import Format
 from worldmodel.data.formats.lerobot_meta import EpisodePlace, LeRobotMeta, read_table
+from worldmodel.data.formats.lerobot_pictures import LeRobotPictures
 from worldmodel.data.formats.lerobot_rows import BOOKS, LeRobotVideo, RowReader
 from worldmodel.data.formats.listing import shown
 from worldmodel.data.store import EpisodeCatalogue, EpisodeSource, StoredEpisodes
-from worldmodel.data.video import VideoReader
 from worldmodel.errors import EpisodeError
 
 
@@ -33,7 +33,7 @@ class LeRobot(Format):
     """A folder with `meta/info.json`.
 
     Attributes:
-        camera: Which video, by its key or the last part of it; needed where there are several.
+        camera: Which frames, by their key or the last part of it; needed where there are several.
         action: Which feature the actions are.
         size: Episodes are read as middle squares of this side; as they are where it is None.
     """
@@ -76,7 +76,7 @@ class LeRobotEpisodes(EpisodeSource):
         video: Decoding | None = None,
     ) -> None:  # fmt: skip
         self.name = shown(meta.root)
-        self.places = meta.places(camera)
+        self.places, self._camera = meta.places(camera), camera
         self.lengths = [place.length for place in self.places]
         self._meta, self._size, self._video = meta, size, video or Decoding()
         self._action = action if action in meta.features else None
@@ -100,6 +100,9 @@ class LeRobotEpisodes(EpisodeSource):
     def item(self, index: int) -> Item:
         """The episode as part of a video."""
         place = self.places[index]
+        if self._meta.is_pictures(self._camera):
+            name = self._name_of(place)
+            return LeRobotPictures(name, name, self._camera, self._bare(place), self._reader)
         window = None
         if self._meta.version == 3:
             # Half a frame earlier at both ends: the next episode begins where this one ends.
@@ -115,7 +118,7 @@ class LeRobotEpisodes(EpisodeSource):
         place = self.places[index]
         name = self._name_of(place)
         rows = self._reader.read(place, name)
-        frames = self._frames(place, rows.times, name)
+        frames = self._frames(index, rows.times, name)
         times = rows.times - rows.times[0]
         return make_episode(name, frames, times, rows.actions, rows.info, {"task": place.task})
 
@@ -135,11 +138,14 @@ class LeRobotEpisodes(EpisodeSource):
             if str(of.get("dtype")).startswith(kinds) and key not in BOOKS
         ]  # fmt: skip
 
-    def _frames(self, place: EpisodePlace, times: np.ndarray, name: str) -> torch.Tensor:
+    def _frames(self, index: int, times: np.ndarray, name: str) -> torch.Tensor:
         """The frames at these times of the episode: t h w c, uint8."""
-        reader = VideoReader(place.video, self._video.at(self._size), name=name)
+        place, numbers = self.places[index], np.arange(len(times))
+        # Which seconds of a video the episode is does not matter here: rows find their frames.
+        reader = self.item(index).open(self._video.at(self._size))
         try:
-            numbers = self._reader.frames(place, times, reader, name)
+            if place.video:
+                numbers = self._reader.frames(place, times, reader, name)
             height, width = reader.read(numbers[:1]).shape[-2:]
             check_room(name, len(numbers), height, width, self._video.limits)
             return square(rearrange(reader.read(numbers), "t c h w -> t h w c"), self._size)

@@ -40,7 +40,7 @@ class EpisodePlace:
     length: int  # frames
     task: str
     data: str  # file of its rows
-    video: str  # file of its frames
+    video: str  # file of its frames; empty where they are pictures in the rows
     begin: float  # seconds in that file
     end: float  # seconds; infinite for all of the file
 
@@ -57,8 +57,12 @@ class LeRobotMeta:
 
     @property
     def cameras(self) -> list[str]:
-        """Keys of the features that are videos."""
-        return [key for key, of in self.features.items() if of.get("dtype") == "video"]
+        """Keys of the features that are frames, in videos or as pictures in the rows."""
+        return [key for key, of in self.features.items() if of.get("dtype") in ("video", "image")]
+
+    def is_pictures(self, camera: str) -> bool:
+        """Whether the frames of a camera are pictures in the rows, and not videos."""
+        return self.features[camera].get("dtype") == "image"
 
     @staticmethod
     def read(root: str) -> "LeRobotMeta":
@@ -144,16 +148,19 @@ class LeRobotMeta:
                 "episode_index": index,
                 "video_key": camera,
             }
-            data, video = self.path("data_path", **fields), self.path("video_path", **fields)
+            data = self.path("data_path", **fields)
+            video = "" if self.is_pictures(camera) else self.path("video_path", **fields)
             return EpisodePlace(index, length, task, data, video, 0.0, math.inf)
+        at = {k: int(row[f"data/{k}"]) for k in ("chunk_index", "file_index")}
+        data = self.path("data_path", **at)
+        if self.is_pictures(camera):
+            return EpisodePlace(index, length, task, data, "", 0.0, math.inf)
         begin, end = (float(row[f"videos/{camera}/{at}_timestamp"]) for at in ("from", "to"))
         if not 0 <= begin < end < math.inf:
             raise EpisodeError(
                 f"{shown(self.root)}: episode {index} is from {begin} s to {end} s; write it again"
             )
-        at = {k: int(row[f"data/{k}"]) for k in ("chunk_index", "file_index")}
         of = {k: int(row[f"videos/{camera}/{k}"]) for k in ("chunk_index", "file_index")}
-        data = self.path("data_path", **at)
         video = self.path("video_path", video_key=camera, **of)
         return EpisodePlace(index, length, task, data, video, begin, end)
 
@@ -177,8 +184,13 @@ def read_json(path: str) -> dict[str, Any]:
         ) from cause
 
 
-def read_table(path: str, columns: list[str] | None = None) -> Any:
+def read_table(path: str, columns: list[str] | None = None, *, episode: int | None = None) -> Any:
     """A parquet file, or some of its columns, as a `pyarrow.Table`.
+
+    Args:
+        path: The file.
+        columns: The columns; all by default.
+        episode: Groups of rows that say that they hold nothing of it are not read.
 
     Raises:
         EpisodeError: it is no parquet file, lacks a column, or would not fit in memory.
@@ -193,16 +205,31 @@ def read_table(path: str, columns: list[str] | None = None) -> Any:
                 raise EpisodeError(
                     f"{shown(path)}: has no column '{missing[0]}'; there are {', '.join(names)}"
                 )
-            groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            if sum(group.total_byte_size for group in groups) > _MOST_BYTES:
+            groups = [
+                (number, group)
+                for number in range(file.metadata.num_row_groups)
+                if _may_hold(group := file.metadata.row_group(number), episode)
+            ]
+            if sum(group.total_byte_size for _, group in groups) > _MOST_BYTES:
                 raise EpisodeError(f"{shown(path)}: claims more than 4 GiB; write smaller files")
-            return file.read(columns=columns)
+            return file.read_row_groups([number for number, _ in groups], columns=columns)
     except (OSError, ValueError, KeyError, NotImplementedError, OverflowError, MemoryError,
             TypeError, RuntimeError) as cause:  # fmt: skip
         reason = shown(" ".join(str(cause).split()))[:120]
         raise EpisodeError(
             f"{shown(path)}: is no whole parquet file ({reason}); fetch or write it again"
         ) from cause
+
+
+def _may_hold(group: Any, episode: int | None) -> bool:
+    """Whether a group of rows has some of an episode, as far as its statistics say."""
+    for at in range(group.num_columns):
+        column = group.column(at)
+        if episode is not None and column.path_in_schema == "episode_index":
+            known = column.statistics
+            if known is not None and known.has_min_max:
+                return bool(known.min <= episode <= known.max)
+    return True
 
 
 def _rows_v2(meta: LeRobotMeta) -> list[dict[str, Any]]:
@@ -230,8 +257,9 @@ def _rows_v3(meta: LeRobotMeta, camera: str) -> list[dict[str, Any]]:
     if not files:
         raise EpisodeError(f"{shown(str(folder))}: holds no list of episodes; fetch it again")
     columns = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
-    columns += [f"videos/{camera}/{key}" for key in
-                ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]  # fmt: skip
+    if not meta.is_pictures(camera):
+        columns += [f"videos/{camera}/{key}" for key in
+                    ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]  # fmt: skip
     rows: list[dict[str, Any]] = []
     for file in files:
         rows += read_table(str(file), columns).to_pylist()

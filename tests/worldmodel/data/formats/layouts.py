@@ -245,6 +245,49 @@ def lerobot_v3(root: Path, video: Path) -> Made:
     return Made(root, "lerobot", 3, has_actions=True)
 
 
+def pictures_of(number: int, size: int = 100) -> list[dict]:
+    """Frames as PNG, as a column of LeRobot's pictures has them."""
+    rows = []
+    for frame in frames_of(number, LENGTHS[number])[:, :size, :size]:
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "PNG")
+        rows.append({"bytes": file.getvalue(), "path": None})
+    return rows
+
+
+@layout
+def lerobot_v21_pictures(root: Path, video: Path) -> Made:
+    lerobot_v21(root, video)
+    shutil.rmtree(root / "videos")
+    info = lerobot_info("v2.1")
+    info["features"][CAMERA]["dtype"] = "image"
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    for number in range(3):
+        rows = lerobot_rows(number, 0) | {CAMERA: pictures_of(number)}
+        write_table(root / f"data/chunk-000/episode_{number:06d}.parquet", rows)
+    return Made(root, "lerobot", 3, has_actions=True)
+
+
+@layout
+def lerobot_v3_pictures(root: Path, video: Path) -> Made:
+    """With two groups of rows, the second of which begins in the middle of an episode."""
+    lerobot_v3(root, video)
+    shutil.rmtree(root / "videos")
+    info = lerobot_info("v3.0")
+    info["features"][CAMERA]["dtype"] = "image"
+    (root / "meta" / "info.json").write_text(json.dumps(info))
+    place = root / "meta/episodes/chunk-000/file-000.parquet"
+    episodes = pq.read_table(place)
+    kept = [name for name in episodes.column_names if not name.startswith("videos/")]
+    pq.write_table(episodes.select(kept), place)
+    rows: dict[str, list] = {CAMERA: [cell for n in range(3) for cell in pictures_of(n)]}
+    for number in range(3):
+        for key, values in lerobot_rows(number, sum(LENGTHS[:number])).items():
+            rows.setdefault(key, []).extend(values)
+    pq.write_table(pa.table(rows), root / "data/chunk-000/file-000.parquet", row_group_size=9)
+    return Made(root, "lerobot", 3, has_actions=True)
+
+
 @layout
 def hdf5_columns(root: Path, video: Path) -> Made:
     starts = np.cumsum([0, *LENGTHS])

@@ -15,6 +15,7 @@ from tests.worldmodel.data.formats.layouts import (
     LENGTHS,
     actions_of,
     frames_of,
+    pictures_of,
     write_mp4,
 )
 from worldmodel.data.catalogue import Opening
@@ -25,6 +26,7 @@ from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
 
 FOREIGN = (
     "lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups", "dino_wm_videos", "dino_wm_tensors",
+    "lerobot_v21_pictures", "lerobot_v3_pictures",
 )  # fmt: skip
 WITH_ACTIONS = (*FOREIGN, "our_episodes")
 
@@ -354,3 +356,28 @@ def test_splits_that_are_no_list_or_claim_too_much(make_layout):
         open_episodes(made.path, split="group")
     with pytest.raises(EpisodeError, match="'mask/bomb' claims 1000000000 entries"):
         open_episodes(made.path, split="bomb")
+
+
+def test_pictures_that_are_missing_or_damaged(make_layout):
+    made = make_layout("lerobot_v3_pictures")
+    place = made.path / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(place)
+    cells, at = table.column(CAMERA).to_pylist(), table.column_names.index(CAMERA)
+
+    def spoil(cell, message):
+        rows = [*cells[:7], cell, *cells[8:]]  # the third frame of episode 1
+        pq.write_table(table.set_column(at, CAMERA, [rows]), place)
+        with pytest.raises(WorldModelError, match=message) as caught:
+            open_episodes(made.path)[1]
+        one_line(caught)
+        assert len(open_episodes(made.path)[0]) == 5
+
+    spoil({"bytes": None, "path": "a.png"}, "has 7 pictures of it, its description says 8")
+    spoil({"bytes": b"text", "path": None}, "episode 1, frame 2: is no whole picture")
+    spoil({"bytes": cells[0]["bytes"][:60], "path": None}, "episode 1, frame 2: is no whole pic")
+    small = pictures_of(0, size=8)[0]
+    spoil(small, r"episode 1: frame 2 is \(8, 8\), the first \(20, 24\)")
+    numbers = table.set_column(at, CAMERA, [list(range(len(cells)))])
+    pq.write_table(numbers, place)
+    with pytest.raises(EpisodeError, match="'observation.images.top' holds no pictures"):
+        open_episodes(made.path)[1]
