@@ -1,28 +1,85 @@
-"""Counts that an MP4 header claims, read before FFmpeg makes room for them.
+"""What headers claim, read from their bytes: samples and the ends of MP4, the end of Matroska.
 
 FFmpeg allocates an entry for every sample that a header promises, which a few crafted bytes can
-make a billion. So the few tables that promise samples are looked at first. Knows nothing else of
-the format.
+make a billion. So the few tables that promise samples are looked at first. And it does not say
+whether a file ends before its last box. Knows nothing else of the formats.
 """
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from worldmodel.data.media import Media
 
 _INSIDE = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
+_CONTENT = frozenset({b"mdat", b"moov", b"moof"})
 _LARGEST_HEADER = 2**28  # bytes of a table of samples that are looked at
 
 
 def claimed_samples(media: Media) -> int:
     """The samples that all tracks and fragments of an MP4 claim; 0 for what is no MP4."""
+    with _bytes_of(media) as file:
+        return _claimed(file)
+
+
+def overruns(media: Media) -> bool:
+    """Whether the last box of an MP4 ends after the file does."""
+    with _bytes_of(media) as file:
+        size = file.seek(0, 2)
+        # What follows the last box may be anything, and look like a box of any size.
+        return any(end > size and kind in _CONTENT for kind, end in _outermost(file, size))
+
+
+def is_fragmented(media: Media) -> bool:
+    """Whether an MP4 has its packets listed piece by piece, between their bytes."""
+    with _bytes_of(media) as file:
+        return any(kind == b"moof" for kind, _ in _outermost(file, file.seek(0, 2)))
+
+
+def segment_end(media: Media) -> tuple[int, int]:
+    """Where a Matroska file says that it ends, 0 where it does not; and where it does, in bytes."""
+    with _bytes_of(media) as file:
+        size = file.seek(0, 2)
+        start = 0
+        for _ in range(2):  # what describes the file, then what is in it
+            head = _span(file, start, 12)
+            if len(head) < 12:
+                return 0, size
+            length = 9 - head[4].bit_length()  # bytes of the size, by its leading zeros
+            value = int.from_bytes(head[4 : 4 + length], "big") & (1 << 7 * length) - 1
+            if length > 8 or value == (1 << 7 * length) - 1:  # written as it was recorded
+                return 0, size
+            kind, start = head[:4], start + 4 + length + value
+        return (start if kind == b"\x18\x53\x80\x67" else 0), size
+
+
+@contextmanager
+def _bytes_of(media: Media) -> Iterator[Any]:
     if media.file is not None:
-        return _claimed(media.file)
+        yield media.file
+        return
     assert media.path is not None
     with media.path.open("rb") as file:
-        return _claimed(file)
+        yield file
+
+
+def _outermost(file: Any, size: int) -> Iterator[tuple[bytes, int]]:
+    """Kind and end of each box that is in no other."""
+    start = 0
+    while start + 8 <= size:
+        header = _span(file, start, 16)
+        if len(header) < 8:
+            return
+        length = struct.unpack(">I", header[:4])[0]
+        if length == 1 and len(header) == 16:
+            length = struct.unpack(">Q", header[8:])[0]
+        if 0 < length < 8:
+            return
+        end = start + length if length else size
+        yield header[4:8], end
+        start = end
 
 
 def _claimed(file: Any) -> int:

@@ -13,6 +13,13 @@ from torch import Tensor
 from worldmodel.errors import VideoError
 
 
+class Recounted(VideoError):
+    """Decoding found that a video has another number of frames than its packets say.
+
+    It goes by the new number from then on: ask again.
+    """
+
+
 class VideoSource(ABC):
     """One video that frames can be taken from by number."""
 

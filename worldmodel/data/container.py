@@ -91,10 +91,8 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> float:
     """How long the header says that the video is; 0 where it does not."""
     by_time = float((stream.duration or 0) * (stream.time_base or 0))
     by_count = stream.frames / float(stream.average_rate) if stream.average_rate else 0.0
-    if by_count > by_time and "mp4" in container.format.name:
-        # An edit list leaves frames out that the count still has.
-        hidden = sum(entry.is_discard for entry in stream.index_entries)
-        by_count -= hidden / float(stream.average_rate or 1)
+    if "mp4" in container.format.name:  # an edit list leaves out frames that the count still has
+        return by_time or by_count
     if not by_time and not by_count and len(container.streams) == 1 and container.duration:
         # Matroska knows the length of the whole only: of use where nothing else is in it.
         return container.duration / av.time_base

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Item, Opening, VideoSource
+from worldmodel.data.catalogue import Item, Opening, Recounted, VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.types import Origin
@@ -93,8 +93,12 @@ class ClipReader:
         places = [(number + randoms[number].random()) / draw.count for number in numbers]
         begins = [min(int(place * starts), starts - 1) for place in places]
         indices = np.stack([self._pace.indices(times, begin) for begin in begins])
-        clips = video.source.read_clips(list(first + indices))
-        if video.has_changed(first + indices.flatten()):
+        changed = False
+        try:
+            clips = video.source.read_clips(list(first + indices))
+        except Recounted:
+            changed = True
+        if changed or video.has_changed(first + indices.flatten()):
             # Reading found out that the file's times are wrong, and counted: draw again.
             video.look_again()
             return self._take(draw)

@@ -15,12 +15,12 @@ from worldmodel.data.catalogue import Limits
 from worldmodel.data.container import (
     REMEDY,
     opened,
-    promised_seconds,
     require_size,
     too_many,
     with_data,
 )
 from worldmodel.data.media import Media, Source
+from worldmodel.data.whole import Tally, shortfall
 from worldmodel.errors import VideoError
 
 
@@ -41,11 +41,11 @@ def decode(
     media, limits = Media.of(source), limits or Limits()
     with opened(media, stream=stream, limits=limits) as (container, video):
         video.thread_type = "AUTO"
-        yield from in_order(media.name, container, video, limits)
+        yield from in_order(media, container, video, limits)
 
 
 def in_order(
-    name: str,
+    media: Media,
     container: InputContainer,
     stream: VideoStream,
     limits: Limits,
@@ -53,24 +53,32 @@ def in_order(
     marks: bool = False,
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """The same of a container that was just opened; with `marks`, `marked` says the packet."""
-    clock = Clock(container, stream)
-    for number, frame in enumerate(output(container, stream, marks=marks)):
+    clock, tally = Clock(container, stream), Tally()
+    for number, frame in enumerate(output(container, stream, tally, marks=marks)):
         if number >= limits.frames:
-            raise too_many(name, number + 1, limits)
-        require_size(name, frame.height, frame.width, limits)
+            raise too_many(media.name, number + 1, limits)
+        require_size(media.name, frame.height, frame.width, limits)
         yield clock.tick(frame), frame
-    clock.finish(name)
+    if clock.frames == 0:
+        raise VideoError(f"{media.name}: holds no frame that can be decoded; {REMEDY}")
+    missing = shortfall(
+        media, container, stream, tally,
+        frames=clock.frames, last=clock.time, gap=clock.gap, start=clock.first,
+    )  # fmt: skip
+    if missing:
+        raise VideoError(missing)
 
 
 def output(
-    container: InputContainer, stream: VideoStream, *, marks: bool
+    container: InputContainer, stream: VideoStream, tally: Tally, *, marks: bool
 ) -> Iterator[av.VideoFrame]:
-    """What the decoder gives, from where the container stands."""
+    """What the decoder gives, from where the container stands; counts what goes in."""
     if marks:
         ask_for_marks(stream)
-    for number, packet in enumerate(with_data(container, stream)):
+    for packet in with_data(container, stream):
         if marks:
-            mark(packet, number)
+            mark(packet, tally.packets)
+        tally.add(packet)
         yield from stream.codec_context.decode(packet)
     yield from stream.codec_context.decode(None)
 
@@ -100,62 +108,31 @@ def marked(frame: av.VideoFrame) -> int:
 
 
 class Clock:
-    """Tells the time of each frame as they come, and at the end whether some are missing."""
+    """Tells the time of each frame as they come.
+
+    Attributes:
+        time: Seconds of the last frame after the first.
+        gap: The longest time between two.
+        first: Seconds that the first one is at.
+        frames: How many came.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         # AVI stores no presentation times: with B-frames they are guessed, out of order.
         self._counted = container.format.name == "avi" and stream.codec_context.has_b_frames
-        self._promised = promised_seconds(container, stream)
         self._base = float(stream.time_base or 0)
         rate = float(stream.average_rate or 0)
         self._step = 1 / rate if rate > 0 else 0.04
-        self._first: float | None = None
-        self._time, self._gap, self._frames = -self._step, self._step, 0
+        self.time, self.gap, self.first, self.frames = -self._step, self._step, 0.0, 0
 
     def tick(self, frame: av.VideoFrame) -> float:
         """Seconds of this frame, which is the next one, after the first."""
         stamp = None if self._counted or frame.pts is None else frame.pts * self._base
-        self._frames += 1
-        if self._first is None:
-            self._first = stamp or 0.0
+        if self.frames == 0:
+            self.first = stamp or 0.0
+        self.frames += 1
         # Where a time is missing or does not increase, the next one at the usual rate.
-        last, time = self._time, self._time + self._step if stamp is None else stamp - self._first
-        self._time = time if time > last else last + self._step
-        self._gap = max(self._gap, self._time - last)
-        return self._time
-
-    def finish(self, name: str) -> None:
-        """Check the end.
-
-        Raises:
-            VideoError: there was no frame, or the header promises more.
-        """
-        if self._frames == 0:
-            raise VideoError(f"{name}: holds no frame that can be decoded; {REMEDY}")
-        require_whole(
-            name,
-            frames=self._frames,
-            last=self._time,
-            gap=self._gap,
-            promised=self._promised - (self._first or 0.0),
-        )
-
-
-def require_whole(name: str, *, frames: int, last: float, gap: float, promised: float) -> None:
-    """Refuse a video that ends before its header says.
-
-    Args:
-        name: For the message.
-        frames: That are there.
-        last: Seconds of the last of them after the first.
-        gap: The longest time between two.
-        promised: Seconds that the header promises; 0 where it promises nothing.
-
-    Raises:
-        VideoError: more than 2 % are missing, and more than two frames.
-    """
-    if last + 2 * gap < 0.98 * promised:
-        raise VideoError(
-            f"{name}: is truncated: it ends after {frames} frames, {last + gap:.3g} s, its "
-            f"header promises {promised:.3g} s; {REMEDY}"
-        )
+        last, time = self.time, self.time + self._step if stamp is None else stamp - self.first
+        self.time = time if time > last else last + self._step
+        self.gap = max(self.gap, self.time - last)
+        return self.time

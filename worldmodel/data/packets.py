@@ -15,8 +15,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from worldmodel.data.catalogue import Limits
-from worldmodel.data.container import REMEDY, promised_seconds, too_many, with_data
-from worldmodel.data.order import in_order, marked, require_whole
+from worldmodel.data.container import REMEDY, too_many, with_data
+from worldmodel.data.media import Media
+from worldmodel.data.order import in_order, marked
+from worldmodel.data.whole import Tally, shortfall
 from worldmodel.errors import VideoError
 
 # Containers that store a presentation time with every packet. In the others FFmpeg guesses some.
@@ -42,8 +44,9 @@ class Packets:
     size: np.ndarray  # int64, bytes
     key: np.ndarray  # bool
     discard: np.ndarray  # bool: decoded, not shown (edit lists)
+    begins: bool  # the first packet begins anew: it is no recovery point in the middle of a stream
     clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
-    cut: bool  # the last packet ends before its end
+    tally: Tally
     odd: bool  # a packet of MPEG-4 that does not hold exactly one picture
 
     def same(self, number: int, packet: Any) -> bool:
@@ -93,17 +96,20 @@ def _or_none(value: int | None) -> int:
 def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limits) -> Packets:
     """Read all packets of a container that was just opened."""
     rows: list[tuple[int, int, int, bool, bool]] = []
-    codec, odd, clean, cut = stream.codec_context.codec.canonical_name, False, True, False
+    codec, tally = stream.codec_context.codec.canonical_name, Tally()
+    odd, begins, clean = False, False, True
+    described = bytes(stream.codec_context.extradata or b"")
     for packet in with_data(container, stream):
         if len(rows) >= limits.frames:
             raise too_many(name, len(rows) + 1, limits)
-        cut = packet.is_corrupt
+        tally.add(packet)
         place = -1 if packet.pos is None else packet.pos
         rows.append(
             (_or_none(packet.pts), place, packet.size, packet.is_keyframe, packet.is_discard)
         )
         if packet.is_keyframe and clean:
-            clean = begins_anew(codec, bytes(memoryview(packet)[:_HEAD]))
+            clean = begins_anew(codec, bytes(memoryview(packet)[:_HEAD]), described)
+            begins = begins or (clean and tally.packets == 1)
         if codec == "mpeg4" and not odd:
             odd = packet.size < _SMALLEST_VOP or bytes(packet).count(_VOP) != 1
     if not rows:
@@ -114,22 +120,27 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
         places[:] = -1  # several packets in one block: their place does not tell them apart
     return Packets(
         np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
-        np.array(hidden, bool), clean, cut, odd,
+        np.array(hidden, bool), begins, clean, tally, odd,
     )  # fmt: skip
 
 
-def begins_anew(codec: str, head: bytes) -> bool:
+def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
     """Whether a keyframe's first bytes say that nothing after it needs what was before it.
 
     H.264 and H.265 mark recovery points of other kinds as keyframes too; some files mark every
     packet. Of other codecs the container is believed.
+
+    Args:
+        codec: Its name.
+        head: The first bytes of the packet.
+        described: What the container says of the codec (FFmpeg's extradata).
     """
     if codec == "mpeg4":
         place = head.find(_VOP)
         return place >= 0 and place + 4 < len(head) and head[place + 4] >> 6 == 0
     if codec not in ("h264", "hevc"):
         return True
-    for kind in _unit_kinds(codec, head):
+    for kind in _unit_kinds(codec, head, described):
         if codec == "h264" and kind in (1, 5):
             return kind == 5
         if codec == "hevc" and kind < 32:
@@ -137,9 +148,11 @@ def begins_anew(codec: str, head: bytes) -> bool:
     return False
 
 
-def _unit_kinds(codec: str, head: bytes) -> Iterator[int]:
+def _unit_kinds(codec: str, head: bytes, described: bytes) -> Iterator[int]:
     """Kinds of the first units, whether lengths or start codes are before them."""
-    place, marked = 0, head[:3] == b"\0\0\1" or head[:4] == b"\0\0\0\1"
+    # A length of 256 to 511 bytes looks like a start code, but only MP4's description begins so.
+    marked = described[:1] != b"\1" and head.startswith((b"\0\0\1", b"\0\0\0\1"))
+    place = 0
     while 0 <= place < len(head) - 5:
         if marked:
             place = head.find(b"\0\0\1", place) + 3
@@ -167,7 +180,7 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
         return "timestamps are missing"
     if len(np.unique(shown)) < len(shown):
         return "timestamps repeat"
-    if not packets.key[0]:
+    if not packets.begins:
         return "it does not begin with a keyframe"
     if (packets.pts[packets.pts != _NONE] < packets.pts[0]).any():
         return "frames before the first keyframe"
@@ -175,12 +188,12 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
 
 
 def index_by_time(
-    name: str, container: InputContainer, stream: VideoStream, packets: Packets
+    media: Media, container: InputContainer, stream: VideoStream, packets: Packets
 ) -> FrameIndex:
     """The index of a file whose timestamps can be trusted."""
     shown = np.flatnonzero(~packets.discard)
     if not len(shown):
-        raise VideoError(f"{name}: holds no frame that is to be shown; {REMEDY}")
+        raise VideoError(f"{media.name}: holds no frame that is to be shown; {REMEDY}")
     packet = shown[np.argsort(packets.pts[shown], kind="stable")]
     pts = packets.pts[packet]
     base = float(stream.time_base or 0)
@@ -197,12 +210,12 @@ def index_by_time(
         packet,
         keys[keep],
         first[keep],
-        missing=_missing(name, container, stream, times, packets),
+        missing=_missing(media, container, stream, times, packets),
     )
 
 
 def index_by_counting(
-    name: str, container: InputContainer, stream: VideoStream, packets: Packets, reason: str,
+    media: Media, container: InputContainer, stream: VideoStream, packets: Packets, reason: str,
     limits: Limits,
 ) -> FrameIndex:  # fmt: skip
     """The index of a file by decoding it in order; the container was just opened.
@@ -216,7 +229,7 @@ def index_by_counting(
     keys: list[bool] = []
     missing = ""
     try:
-        for time, frame in in_order(name, container, stream, limits, marks=True):
+        for time, frame in in_order(media, container, stream, limits, marks=True):
             times.append(time)
             numbers.append(marked(frame))
             sums.append(checksum(frame))
@@ -249,19 +262,17 @@ def checksum(frame: av.VideoFrame) -> int:
 
 
 def _missing(
-    name: str, container: InputContainer, stream: VideoStream, times: np.ndarray, packets: Packets
+    media: Media,
+    container: InputContainer,
+    stream: VideoStream,
+    times: np.ndarray,
+    packets: Packets,
 ) -> str:
     """What is said of a file that is shorter than its header says."""
-    if "mp4" in container.format.name:  # the header lists every packet
-        listed, there = sum(entry.size > 0 for entry in stream.index_entries), len(packets.size)
-        if there < listed or packets.cut:
-            return f"{name}: is truncated: {there} of {listed} frames are there; {REMEDY}"
     base, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
-    start = float(packets.pts[~packets.discard].min() * base)
-    gap = max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0)
-    promised = promised_seconds(container, stream) - start
-    try:
-        require_whole(name, frames=len(times), last=float(times[-1]), gap=gap, promised=promised)
-    except VideoError as cause:
-        return str(cause)
-    return ""
+    return shortfall(
+        media, container, stream, packets.tally,
+        frames=len(times), last=float(times[-1]),
+        gap=max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0),
+        start=float(packets.pts[~packets.discard].min() * base),
+    )  # fmt: skip

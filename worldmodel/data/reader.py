@@ -4,14 +4,17 @@ What a source may be is in `media.py`; which frame is which in `packets.py`; who
 `decoders/`. Knows nothing of clips.
 """
 
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, VideoSource, require_numbers
+from worldmodel.data.catalogue import Opening, Recounted, VideoSource, require_numbers
 from worldmodel.data.container import (
     VideoInfo,
     describe,
@@ -42,7 +45,8 @@ class VideoReader(VideoSource):
     """An open video: its frames by number, with their times.
 
     It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
-    that decoding the file in order from its start gives, whichever decoder reads them.
+    that decoding the file in order from its start gives, whichever decoder reads them. Threads may
+    share it, processes may not.
 
     Args:
         source: A path, bytes, a binary file or a URL that fsspec knows.
@@ -68,6 +72,7 @@ class VideoReader(VideoSource):
         name: str | None = None,
         whole: bool = True,
     ) -> None:
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._opening = opening or Opening()
         require_backend(self._opening.backend)
         self._media = Media.of(source, name)
@@ -114,15 +119,23 @@ class VideoReader(VideoSource):
         Raises:
             VideoError: a number is not in the video, the frames are more than `limits.mib`, or the
                 file is damaged there.
+            Recounted: the video has another number of frames than it had until now.
         """
         indices = np.asarray(indices, np.int64)
-        self._require_room(indices)
-        while True:
-            assert self._decoder is not None
-            try:
-                return self._decoder.read(indices)
-            except Mismatch as cause:
-                self._recover(cause)
+        with self._lock:
+            self._require_room(indices)
+            while True:
+                assert self._decoder is not None
+                try:
+                    return self._decoder.read(indices)
+                except Mismatch as cause:
+                    before = self.num_frames
+                    self._recover(cause)
+                    if self.num_frames != before:
+                        raise Recounted(
+                            f"{self.name}: has {self.num_frames} frames, not {before} as its "
+                            f"packets say ({cause}); choose frames again"
+                        ) from cause
 
     def read_clips(self, clips: Sequence[np.ndarray]) -> list[Tensor]:
         """Several clips `t c h w`, uint8, each frame decoded once, however they overlap.
@@ -141,9 +154,21 @@ class VideoReader(VideoSource):
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._decoder is not None:
-            self._decoder.close()
-        self._media.close()
+        with self._lock:
+            if self._decoder is not None:
+                self._decoder.close()
+            self._media.close()
+
+    def __reduce__(self) -> NoReturn:
+        """An open file does not travel.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"{self.name}: an open video cannot be sent to another process; send its path and "
+            f"open it there"
+        )
 
     def _look(self) -> Facts:
         """Find out which frames there are."""
@@ -156,7 +181,7 @@ class VideoReader(VideoSource):
                 packets = scan(media.name, container, stream, limits)
                 codec = stream.codec_context.codec.canonical_name
                 reason = distrust(packets, container.format.name, codec)
-                index = index_by_time(media.name, container, stream, packets)
+                index = index_by_time(media, container, stream, packets)
             except BaseException:
                 container.close()
                 raise
@@ -180,9 +205,12 @@ class VideoReader(VideoSource):
         limits, stream = self._opening.limits, self._opening.stream
         with opened(self._media, stream=stream, limits=limits) as (container, video):
             index = index_by_counting(
-                self.name, container, video, facts.index.packets, reason, limits
+                self._media, container, video, facts.index.packets, reason, limits
             )
-        info = replace(facts.info, frames=len(index))
+        # What such a container says of its length is often FFmpeg's guess.
+        step = float(np.median(np.diff(index.times))) if len(index) > 1 else 1 / (facts.info.fps or 25.0)
+        seconds = float(index.times[-1]) + step
+        info = replace(facts.info, frames=len(index), duration=seconds, fps=len(index) / seconds)
         return replace(facts, info=info, index=index, opened=None)
 
     def _take_decoder(self) -> None:
@@ -227,6 +255,10 @@ class VideoReader(VideoSource):
 
     def _require_room(self, indices: np.ndarray) -> None:
         """Refuse a request before anything is allocated for it."""
+        if self._process != os.getpid():  # both would move one file's position
+            raise ConfigError(
+                f"{self.name}: was opened in another process; open it in this one (it was forked)"
+            )
         if len(indices) == 0:
             raise VideoError(f"{self.name}: was asked for no frame; name at least one")
         require_numbers(indices, self.num_frames, self.name)

@@ -5,6 +5,7 @@ Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothin
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.catalogue import Limits, Opening
+from worldmodel.data.catalogue import Limits, Opening, Recounted
 from worldmodel.data.container import VideoInfo, video_info
 from worldmodel.data.live import ArrayVideo, live_clip
 from worldmodel.data.media import Source
@@ -113,12 +114,8 @@ def read_clip(
         else:
             video = VideoReader(cast(Source, source), opening, whole=False)
         try:
-            all_times = video.times(np.arange(video.num_frames))
-            try:
-                indices = pace.clip(all_times, start, name=video.name)
-            except VideoError as cause:
-                raise VideoError(video.missing or str(cause)) from cause
-            frames, times, name = video.read(indices), all_times[indices], video.name
+            frames, times = _clip_of(video, pace, start)
+            name = video.name
         finally:
             video.close()
     if size is not None:
@@ -128,3 +125,20 @@ def read_clip(
         frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,),
         origins=(pace.origin(name, times[0]),),
     )  # fmt: skip
+
+
+def _clip_of(
+    video: VideoReader | ArrayVideo, pace: Pace, start: float
+) -> tuple[Tensor, np.ndarray]:
+    """Frames `t c h w` and their times."""
+    while True:
+        all_times = video.times(np.arange(video.num_frames))
+        try:
+            indices = pace.clip(all_times, start, name=video.name)
+        except VideoError as cause:
+            raise VideoError(video.missing or str(cause)) from cause
+        with suppress(Recounted):
+            frames = video.read(indices)
+            times = video.times(indices)
+            if np.array_equal(times, all_times[indices]):  # not found to be wrong by reading
+                return frames, times

@@ -68,15 +68,41 @@ class Film:
         return frame
 
 
-def cut_edges(content: bytearray) -> None:
-    """Change the edit list: the film begins in the middle of a group and ends before its end."""
+def remux(
+    film: Path, path: Path, *, skip: int = 0, each: Callable[[int, av.Packet], None] | None = None
+) -> Path:
+    """The same packets in another file, but for the first `skip`; `each` may change one."""
+    with av.open(str(film)) as source, av.open(
+        str(path), "w", options={"avoid_negative_ts": "disabled"}
+    ) as target:  # fmt: skip
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for number, packet in enumerate(source.demux(stream)):
+            if packet.size and number >= skip:
+                if each is not None:
+                    each(number, packet)
+                packet.stream = copy
+                target.mux(packet)
+    return path
+
+
+def cut_edges(content: bytearray, first: int = 5, left_out: int = 9) -> None:
+    """Change the edit list: the film begins in the middle of a group and ends before its end.
+
+    Args:
+        content: Of an MP4 of 24 frames at 10/s.
+        first: The frame that it begins with.
+        left_out: How many frames fewer it has.
+    """
     place = content.index(b"elst") + 4
     version, entries = content[place], struct.unpack(">I", content[place + 4 : place + 8])[0]
     assert (version, entries) == (0, 1)
     duration, media_time = struct.unpack(">Ii", content[place + 8 : place + 16])
     step = duration // 24
     scale = struct.unpack(">I", content[content.index(b"mdhd") + 16 :][:4])[0] // 10
-    struct.pack_into(">Ii", content, place + 8, duration - 9 * step, media_time + 5 * scale)
+    struct.pack_into(
+        ">Ii", content, place + 8, duration - left_out * step, media_time + first * scale
+    )
 
 
 def turn(content: bytearray) -> None:

@@ -256,7 +256,7 @@ def test_the_intact_part_can_be_asked_for(tmp_path):
     assert 0 < part.num_frames < 40 and "is truncated" in part.missing
     numbers = np.arange(part.num_frames - 2)
     assert np.array_equal(part.read(numbers), VideoReader(content).read(numbers))
-    with pytest.raises(VideoError, match="is truncated: it ends after"):
+    with pytest.raises(VideoError, match="is truncated: [0-9]+ of [0-9]+ bytes are there"):
         read_clip(cut, num_frames=40)
 
 

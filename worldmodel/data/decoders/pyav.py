@@ -31,9 +31,9 @@ from worldmodel.errors import VideoError
 # Codecs whose frames say that no other is decoded from them; FFmpeg leaves those out exactly.
 _SKIPS_EXACTLY = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 
-
 # Those that gain by threads.
 _THREADED = frozenset({"h264", "hevc", "vp9"})
+_MOST_THREADS = 8  # each holds frames of its own
 
 
 class PyAV(Decoder):
@@ -79,14 +79,15 @@ class PyAV(Decoder):
         return container, stream
 
     def _prepare(self) -> None:
-        """Set the codec before its first packet: as many threads as PyTorch has here.
+        """Set the codec before its first packet: as many threads as PyTorch has here, up to a few.
 
         In a data loader's worker that is one.
         """
         if self._index.counted:
             ask_for_marks(self._stream)
         elif not self._stream.codec_context.is_open:
-            threads = torch.get_num_threads() if self._facts.info.codec in _THREADED else 1
+            threaded = self._facts.info.codec in _THREADED
+            threads = min(torch.get_num_threads(), _MOST_THREADS) if threaded else 1
             self._stream.codec_context.thread_count = threads
             self._stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
 
@@ -172,8 +173,9 @@ class PyAV(Decoder):
 
     def _decode(self, start: int) -> Iterator[av.VideoFrame]:
         """Frames from packet `start` on."""
-        # Where keyframes are hidden by an edit list, the first frame that is shown need not be one.
-        number, began = start, bool(self._index.packets.discard[start])
+        # From the top any frame may come first. Where keyframes are hidden by an edit list, the
+        # first frame that is shown need not be one.
+        number, began = start, start == 0 or bool(self._index.packets.discard[start])
         for packet in self._packets(start):
             codec = self._stream.codec_context  # of the container as it is open now
             if not self._index.packets.same(number, packet):
@@ -197,12 +199,19 @@ class PyAV(Decoder):
         codec.skip_frame = "DEFAULT"
         yield from codec.decode(None)
 
+    def _seek(self, stamp: int) -> bool:
+        """Stand before a time; False where the file has no entry there."""
+        try:
+            self._container.seek(stamp, stream=self._stream)
+        except av.FFmpegError:
+            return False
+        self._stream.codec_context.flush_buffers()
+        return True
+
     def _packets(self, start: int) -> Iterator[av.Packet]:
         """Packets from number `start` on: by a seek where the demuxer finds it, or from the top."""
         stamp = int(self._index.packets.pts[start])
-        if self._index.packet is not None and abs(stamp) < 2**62:
-            self._container.seek(stamp, stream=self._stream)
-            self._stream.codec_context.flush_buffers()
+        if self._index.packet is not None and abs(stamp) < 2**62 and self._seek(stamp):
             packets = with_data(self._container, self._stream)
             for packet in packets:
                 if self._index.packets.same(start, packet):

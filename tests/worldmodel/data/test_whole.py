@@ -1,0 +1,229 @@
+"""Whole files are served as whole, however their times are arranged; cut ones are not."""
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.worldmodel.data.films import FILMS, X264, Film, cut_edges, remux, stripes
+from worldmodel.data import packets as packets_module
+from worldmodel.data.catalogue import Recounted
+from worldmodel.data.packets import begins_anew
+from worldmodel.data.pictures import to_rgb
+from worldmodel.data.video import VideoReader, decode, read_clip
+from worldmodel.errors import ConfigError, VideoError
+
+NO_B = X264 | {"bf": "0", "g": "6"}
+
+
+def frames_of(path: Path) -> np.ndarray:
+    return np.stack([to_rgb(frame) for _, frame in decode(path)])
+
+
+def served(path: Path) -> np.ndarray:
+    reader = VideoReader(path)  # whole
+    frames = reader.read(np.arange(reader.num_frames)).permute(0, 2, 3, 1).numpy()
+    reader.close()
+    return frames
+
+
+def with_sound(path: Path, frames: int = 60, **options: str) -> Path:
+    """A film with sound all along it."""
+    with av.open(str(path), "w", options=options) as container:
+        video = container.add_stream("libx264", rate=10, options=dict(X264))
+        video.width, video.height = 96, 64
+        sound = container.add_stream("aac", rate=16000)
+        random = np.random.default_rng(0)
+        for number in range(frames):
+            picture = av.VideoFrame.from_ndarray(stripes(number, 96, 64), format="rgb24")
+            container.mux(video.encode(picture))
+            noise = random.normal(0, 0.1, (1, 1600)).astype(np.float32)
+            heard = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
+            heard.sample_rate, heard.pts = 16000, 1600 * number
+            container.mux(sound.encode(heard))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("codec", "options"), [("libx264", NO_B), ("mjpeg", {}), ("mpeg4", {})])
+def test_an_edit_list_may_leave_out_whole_groups(tmp_path, codec, options):
+    pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    cut = partial(cut_edges, first=14, left_out=18)
+    path = Film(codec, pixels=pixels, options=options, damage=cut).write(tmp_path)
+    frames = frames_of(path)
+    assert 5 <= len(frames) <= 8 and np.array_equal(served(path), frames)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_the_last_frame_may_stand_long(tmp_path, ending):
+    times = [33 * n for n in range(30)]
+    short = Film(options=X264, ending="mkv", frames=30, milliseconds=times).write(tmp_path)
+
+    def hold(number, packet):
+        packet.duration = 10_000 if number == 29 else 33
+
+    path = remux(short, tmp_path / f"held.{ending}", each=hold)
+    assert len(served(path)) == 30 == len(frames_of(path))
+
+
+def test_times_of_a_transport_stream_may_begin_anew(tmp_path):
+    plain = Film(options=NO_B, ending="mkv", frames=40).write(tmp_path)
+    wrap = 2**33 / 90_000  # seconds that its times count to
+
+    def late(number, packet):
+        packet.pts += int((wrap - 2.0) / packet.time_base)
+        packet.dts = packet.pts
+
+    path = remux(plain, tmp_path / "wrap.ts", each=late)
+    assert len(served(path)) == 40 == len(frames_of(path))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [("mkv", {}), ("mp4", {"movflags": "frag_keyframe+empty_moov"}),
+     ("mp4", {"movflags": "faststart"}), ("mov", {}), ("avi", {})],
+)  # fmt: skip
+def test_a_cut_file_with_sound_is_not_whole(tmp_path, ending, options, share):
+    path = with_sound(tmp_path / f"film.{ending}", **options)
+    assert len(served(path)) == 60
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(VideoError, match=r"is truncated: |cannot be decoded") as caught:
+        VideoReader(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(VideoError):
+        frames_of(path)
+
+
+def test_what_follows_the_last_box_is_nothing(tmp_path):
+    path = Film(options=X264).write(tmp_path)
+    with path.open("ab") as file:
+        file.write(b"some words that are no box at all")
+    assert len(served(path)) == 24
+
+
+@pytest.mark.parametrize(
+    ("film", "skip", "ending"),
+    [("intra-refresh", 16, "mkv"), ("intra-refresh", 16, "mp4"),
+     ("plain-mpeg4", 1, "mkv"), ("plain-mpeg4", 1, "mp4"), ("plain-mpeg4", 1, "avi"),
+     ("wmv2", 1, "asf"), ("h263", 1, "mov")],
+)  # fmt: skip
+def test_a_film_may_begin_in_the_middle(tmp_path, film, skip, ending):
+    made = {
+        "intra-refresh": FILMS["intra-refresh"],
+        "plain-mpeg4": Film("mpeg4", "mkv", options={"g": "50"}),
+        "wmv2": Film("wmv2", "asf", options={"g": "50"}),
+        "h263": Film("h263", "mov", size=(128, 96), options={"g": "50"}),
+    }[film]
+    path = remux(made.write(tmp_path), tmp_path / f"middle.{ending}", skip=skip)
+    frames = frames_of(path)
+    assert len(frames) >= 12 and np.array_equal(served(path), frames)
+    last = len(frames) - 1
+    reader = VideoReader(path)
+    for numbers in ([last], [3, last], [0]):
+        got = reader.read(np.array(numbers)).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(got, frames[numbers])
+
+
+def test_frames_are_chosen_anew_when_there_turn_out_to_be_others(tmp_path, monkeypatch):
+    """Packets say more frames than decoding gives; nothing shows it until they are decoded."""
+    path = remux(FILMS["intra-refresh"].write(tmp_path), tmp_path / "middle.mkv", skip=16)
+    frames, times = frames_of(path), np.array([time for time, _ in decode(path)])
+    monkeypatch.setattr(packets_module, "begins_anew", lambda *of: True)
+    reader = VideoReader(path)
+    claimed = reader.num_frames
+    assert claimed > len(frames)
+    with pytest.raises(Recounted, match=f"has {len(frames)} frames, not {claimed} as its packets"):
+        reader.read(np.array([0]))
+    got = reader.read(np.arange(len(frames))).permute(0, 2, 3, 1).numpy()
+    assert reader.num_frames == len(frames) and np.array_equal(got, frames)
+    clip = read_clip(path, num_frames=5, stride=2, start=1.0)
+    first = int(np.searchsorted(times, 1.0))
+    wanted = np.arange(first, first + 10, 2)
+    assert np.allclose(clip.times[0], times[wanted])
+    pixels = (clip.frames[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(pixels, frames[wanted])
+
+
+@pytest.mark.parametrize("size", [256, 300, 511])
+def test_a_length_is_not_taken_for_a_start_code(size):
+    """`00 00 01 2c` is a length of 300 in MP4, and a start code in a transport stream."""
+    unit = bytes([0x65]) + bytes(range(1, 200)) * 3  # an IDR picture
+    head = size.to_bytes(4, "big") + unit[:size]
+    assert begins_anew("h264", head, b"\1\x64\0\x1f\xff")
+    assert begins_anew("h264", b"\0\0\1" + unit)
+
+
+SHARED = """
+import sys, threading
+import numpy as np
+from worldmodel.data.video import VideoReader
+reader, wrong = VideoReader(sys.argv[1]), []
+frames = reader.read(np.arange(reader.num_frames))
+def read(seed):
+    random = np.random.default_rng(seed)
+    for _ in range(20):
+        numbers = np.sort(random.integers(len(frames), size=4))
+        wrong.append(not (reader.read(numbers) == frames[numbers]).all())
+threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(wrong), sum(wrong))
+"""
+
+
+def test_threads_may_share_a_reader(tmp_path):
+    path = Film(options=X264, frames=60).write(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED, str(path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["80", "0"], done.stderr[-2000:]
+
+
+def test_processes_may_not(tmp_path):
+    path = Film(options=X264).write(tmp_path)
+    reader = VideoReader(path)
+    with pytest.raises(ConfigError, match="an open video cannot be sent to another process"):
+        pickle.dumps(reader)
+    if not hasattr(os, "fork"):
+        return
+    fork = multiprocessing.get_context("fork")
+    said = fork.SimpleQueue()
+
+    def child():
+        try:
+            reader.read(np.array([0]))
+        except ConfigError as error:
+            said.put(str(error))
+
+    process = fork.Process(target=child)
+    process.start()
+    process.join(30)
+    assert "film.mp4: was opened in another process; open it in this one" in said.get()
+    assert len(reader.read(np.array([0]))) == 1
+
+
+def test_threads_of_a_decoder_are_few(tmp_path, monkeypatch):
+    import torch
+
+    path = Film(options=X264).write(tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    reader = VideoReader(path)
+    assert reader._decoder._stream.codec_context.thread_count == 8
+
+
+def test_frame_rates_are_those_of_the_frames(tmp_path):
+    """A program stream says nothing of its length; FFmpeg guesses."""
+    path = Film("mpeg2video", "mpg", frames=100).write(tmp_path)
+    info = VideoReader(path).info
+    assert info.frames == 100 and info.fps == pytest.approx(10, rel=0.02)
+    assert info.duration == pytest.approx(10, rel=0.02)
