@@ -8,9 +8,12 @@ from worldmodel import cpu
 def main() -> None:
     """Run the command line and exit with its status."""
     cpu.tune()
-    # Imported after tuning: this brings torch in.
-    from worldmodel import cli
-
+    try:
+        # Imported after tuning: this brings torch in, which takes a second.
+        from worldmodel import cli
+    except KeyboardInterrupt:
+        print("worldmodel: interrupted", file=sys.stderr)
+        sys.exit(130)
     sys.exit(cli.main(sys.argv[1:]))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.data.catalogue import Catalogue, VideoSource
+from worldmodel.data.epochs import Order
 from worldmodel.data.pace import Pace
 from worldmodel.data.segments import EpisodeArrays
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
@@ -95,8 +96,9 @@ def episode_videos(arrays: EpisodeArrays) -> list[VideoSource]:
 class ClipDataset(Clips):
     """Clips of videos whose frames are at hand.
 
-    Every video is equally likely, whatever its length, and every start in it. The square crop and
-    the flip are the same for all frames of a clip.
+    Every video is equally likely, whatever its length, and every start in it; with `epochs` each
+    comes once before any comes again. The square crop and the flip are the same for all frames of a
+    clip.
 
     Args:
         sources: The videos; those shorter than a clip are refused.
@@ -107,6 +109,8 @@ class ClipDataset(Clips):
         flip: Mirror half of the clips left to right.
         rest_fraction: Share of the clips that begin with the video's first frame shown twice, as
             an agent sees a world that has just been reset.
+        epochs: Go through the videos in epochs, shuffled anew each time; otherwise the video of
+            each clip is drawn by itself.
         skipped: What was left out of `sources`, to be told.
         rank, world: Which of how many processes this is: each takes its part of a batch that is
             drawn for all.
@@ -122,6 +126,7 @@ class ClipDataset(Clips):
         size: int | None = None,
         flip: bool = False,
         rest_fraction: float = 0.0,
+        epochs: bool = False,
         skipped: Sequence[Skipped] = (),
         rank: int = 0,
         world: int = 1,
@@ -134,6 +139,7 @@ class ClipDataset(Clips):
         self.skipped = list(skipped)
         self.flip = flip
         self.rest_fraction = rest_fraction
+        self.epochs = epochs
         self.rank, self.world = rank, world
         self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
         named = zip(self.sources, self._times, strict=True)
@@ -146,6 +152,13 @@ class ClipDataset(Clips):
                 f"size={self.size} is larger than the frames of {name}; choose a smaller size"
             )
 
+    def _videos(self, step: int, count: int, seed: int, random: np.random.Generator) -> np.ndarray:
+        """Which videos the clips of a step are of, over all ranks."""
+        if not self.epochs:
+            return random.integers(len(self.sources), size=count)
+        order = Order([len(self.sources)], seed=seed)
+        return np.array([order[index][1] for index in range(step * count, (step + 1) * count)])
+
     def sample(self, step: int, batch: int, *, seed: int) -> Clip:
         """`batch` clips, float32 in [0, 1]."""
         frames, times, origins = self.sample_uint8(step, batch, seed=seed)
@@ -157,7 +170,7 @@ class ClipDataset(Clips):
     ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
         """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
         random = np.random.default_rng((seed, step))
-        videos = random.integers(len(self.sources), size=batch * self.world)
+        videos = self._videos(step, batch * self.world, seed, random)
         starts = random.integers(self._starts[videos])
         corners = random.integers(self._sizes[videos] - self.size + 1)
         flips = self.flip & (random.random(len(videos)) < 0.5)

@@ -95,7 +95,8 @@ def convert(
         raise ConfigError(f"output={output}: lies in the source or holds it; name another folder")
     plan = Plan(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard,
                 video=video)  # fmt: skip
-    options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard}
+    options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard,
+               "stream": video.stream}  # fmt: skip
     journal = Journal(folder, _facts(source, found, catalogue, options))
     journal.begin()
     run.say(f"{shown(source)}: {found.name}, {len(catalogue)} videos -> {to} in {shown(output)}")
@@ -129,9 +130,10 @@ class Journal:
         """
         path = self.folder / JOURNAL
         if not path.exists():
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            if self.folder.exists() and not self._is_empty():
                 raise ConfigError(f"output={shown(str(self.folder))}: is not empty; name a new "
                                   f"folder")  # fmt: skip
+            self._tidy()
             self._write(finished=False)
             return
         try:
@@ -146,8 +148,16 @@ class Journal:
                 f"{str(there.get(differs))[:80]}, is {str(self.facts[differs])[:80]}); name a new "
                 f"folder"
             )
+        self._tidy()
 
-        for path in self.folder.rglob(".*.tmp.*"):  # what a killed run was writing
+    def _is_empty(self) -> bool:
+        """Whether nothing is there but what a run wrote that was killed at once."""
+        mine = f".{Path(JOURNAL).stem}.*.tmp.json"
+        return self.folder.is_dir() and all(path.match(mine) for path in self.folder.iterdir())
+
+    def _tidy(self) -> None:
+        """Remove what a killed run was writing."""
+        for path in self.folder.rglob(".*.tmp.*"):
             path.unlink()
 
     def finish(self) -> None:

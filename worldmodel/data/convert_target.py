@@ -41,6 +41,10 @@ class Plan:
     per_shard: int
     video: Decoding = field(default_factory=Decoding)
 
+    def copies(self) -> bool:
+        """Whether files may be copied as they are: a copy has every size and stream of its file."""
+        return self.size is None and self.video.stream is None
+
     def opening(self) -> Opening:
         """How videos are opened."""
         return self.video.at(self.size)

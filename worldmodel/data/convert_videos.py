@@ -16,14 +16,14 @@ from worldmodel.data.files import whole_file
 _ODD = re.compile(r'[\x00-\x1f\x7f"\\:*?<>|]')
 
 
-def output_ending(item: Item, size: int | None) -> str:
+def output_ending(item: Item, *, copies: bool) -> str:
     """What an item's file is called at the end: its own ending where it is copied."""
-    return (ending_of(item) or ".mp4") if size is None else ".mp4"
+    return (ending_of(item) or ".mp4") if copies else ".mp4"
 
 
 def write_video(target: Target, item: Item, path: Path) -> None:
     """Copy or encode an item."""
-    if target.plan.size is None and ending_of(item) is not None:
+    if target.plan.copies() and ending_of(item) is not None:
         copy_video(item, path)
         target.copied += 1
     else:
@@ -52,10 +52,10 @@ class FolderTarget(Target):
             temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
     def _names(self) -> list[str]:
-        return names_of(self.plan.catalogue, self.plan.size)
+        return names_of(self.plan.catalogue, copies=self.plan.copies())
 
 
-def names_of(catalogue: Catalogue, size: int | None) -> list[str]:
+def names_of(catalogue: Catalogue, *, copies: bool) -> list[str]:
     """A file name for each item: unique, below the folder, and the same every time."""
     parts = []
     for item in catalogue:
@@ -79,7 +79,7 @@ def names_of(catalogue: Catalogue, size: int | None) -> list[str]:
         while name.lower() in taken:
             name, index = f"{plain}-{index}", index + 1
         taken.add(name.lower())
-        names.append(name + output_ending(item, size))
+        names.append(name + output_ending(item, copies=copies))
     return names
 
 
@@ -104,7 +104,7 @@ class ShardsTarget(Target):
 
     def _add(self, tar: tarfile.TarFile, index: int, item: Item) -> None:
         key = f"{index:09d}"
-        ending = output_ending(item, self.plan.size)
+        ending = output_ending(item, copies=self.plan.copies())
         place = self.plan.folder / f".{key}{ending}"
         try:
             write_video(self, item, place)

@@ -5,6 +5,7 @@ Knows nothing of data sets.
 
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -22,7 +23,9 @@ from worldmodel.data.formats.tar_members import member_file, opened
 from worldmodel.errors import VideoError
 
 _CLOCK = 90_000  # ticks a second, as MPEG counts
-_THREADS = 1  # x264 with several now and then writes other bytes for the same frames
+# With several threads or a macroblock tree x264 now and then writes other bytes for the same
+# frames.
+_SAME_BYTES = {"threads": "1", "x264-params": "mbtree=0"}
 _CHUNK = 64  # frames decoded at a time
 Chunk = tuple[Tensor, np.ndarray]  # frames t c h w uint8, times t in seconds
 
@@ -37,13 +40,13 @@ def ending_of(item: Item) -> str | None:
     return None
 
 
-def raw_file(item: Item) -> IO[bytes]:
-    """The bytes of an item that `ending_of` knows, to read and close."""
+def raw_file(item: Item) -> AbstractContextManager[IO[bytes]]:
+    """The bytes of an item that `ending_of` knows, opened to read."""
     if isinstance(item, ShardVideo):
         return member_file(item.shard, item.offset, item.size)
     if "://" not in item.key:
         require_file(Path(item.key), "video", VideoError)
-    return opened(item.key)  # type: ignore[return-value]  # a file, local or not
+    return opened(item.key)
 
 
 def copy_video(item: Item, path: Path) -> None:
@@ -108,8 +111,7 @@ def encode(path: Path, chunks: Iterator[Chunk], *, quality: int) -> None:
                 )
                 stream.height, stream.width = height, width
                 stream.pix_fmt = "yuv420p" if height % 2 == 0 == width % 2 else "yuv444p"
-                stream.options = {"crf": str(quality), "preset": "medium", "g": "30"}
-                stream.codec_context.thread_count = _THREADS
+                stream.options = {"crf": str(quality), "preset": "medium", "g": "30"} | _SAME_BYTES
                 stream.codec_context.time_base = Fraction(1, _CLOCK)
             pictures = rearrange(frames, "t c h w -> t h w c").contiguous().numpy()
             for picture, time in zip(pictures, times, strict=True):

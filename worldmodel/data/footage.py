@@ -134,7 +134,7 @@ class VideoFiles(Reading, Footage):
                 videos, skipped = kept
                 return ClipDataset(
                     videos, num_frames=num_frames, stride=None if pace.fps else pace.stride,
-                    fps=pace.fps, size=size, flip=self.flip,
+                    fps=pace.fps, size=size, flip=self.flip, epochs=True,
                     skipped=[*left_out(catalogue), *skipped],
                     rank=streaming.rank, world=streaming.world,
                 )  # fmt: skip

@@ -24,7 +24,7 @@ from worldmodel.data.catalogue import Decoding, Item
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
 from worldmodel.data.episodes import read_folder_info
 from worldmodel.data.files import write_table
-from worldmodel.data.formats import open_catalogue
+from worldmodel.data.formats import find_format, open_catalogue
 from worldmodel.data.formats.episodes import EpisodeVideo
 from worldmodel.data.formats.listing import shown
 from worldmodel.data.look import WITH_ACTIONS, Finding, Look, Looker
@@ -118,7 +118,9 @@ def find_items(
     try:
         catalogue = open_catalogue(path, format=format, **(reading or {}))
         return catalogue, [Finding(out.name, problem=out.reason) for out in catalogue.left_out]
-    except EpisodeError:
+    except EpisodeError as cause:
+        if find_format(path, format=format, **(reading or {})).name != "episodes":
+            return [], [Finding(shown(path), problem=str(cause))]
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
         items = [EpisodeVideo(shown(file), file) for file in files]
         try:

@@ -208,7 +208,11 @@ class VideoReader(VideoSource):
                 self._media, container, video, facts.index.packets, reason, limits
             )
         # What such a container says of its length is often FFmpeg's guess.
-        step = float(np.median(np.diff(index.times))) if len(index) > 1 else 1 / (facts.info.fps or 25.0)
+        step = (
+            float(np.median(np.diff(index.times)))
+            if len(index) > 1
+            else 1 / (facts.info.fps or 25.0)
+        )
         seconds = float(index.times[-1]) + step
         info = replace(facts.info, frames=len(index), duration=seconds, fps=len(index) / seconds)
         return replace(facts, info=info, index=index, opened=None)

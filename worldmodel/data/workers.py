@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -212,6 +212,10 @@ class _Crew:
             worker.pipe.send_bytes(message)
 
     def _start(self) -> _Worker:
+        # Ctrl-C is for the parent: until a process ignores it, it is blocked, which it inherits
+        # from this thread. Starting the tracker would lift that.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         mine, theirs = self._context.Pipe()
         process = self._context.Process(
             target=serve, args=(theirs, self._work, self._seconds), name="decoder", daemon=True

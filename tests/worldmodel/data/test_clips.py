@@ -146,3 +146,16 @@ def moving(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     frames = torch.randint(256, (8, 3, 6, 7), dtype=torch.uint8, generator=random)
     return frames, torch.arange(8, dtype=torch.float64)
+
+
+def test_in_epochs_every_video_comes_once_before_any_comes_again():
+    videos = [MemoryVideo(str(i), *moving(i)) for i in range(12)]
+    data = ClipDataset(videos, num_frames=3, size=4, epochs=True)
+    for epoch in range(3):
+        names = [n for step in range(3) for n in data.sample(3 * epoch + step, 4, seed=5).sources]
+        assert sorted(names, key=int) == [str(i) for i in range(12)]
+    ranks = [
+        ClipDataset(videos, num_frames=3, size=4, epochs=True, rank=r, world=2) for r in (0, 1)
+    ]
+    names = [n for step in range(2) for data in ranks for n in data.sample(step, 3, seed=5).sources]
+    assert sorted(names, key=int) == [str(i) for i in range(12)]

@@ -11,11 +11,13 @@ import pytest
 import torch
 import webdataset
 
+from tests.worldmodel.data.films import X264, Film
 from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
 from worldmodel.data import convert_lerobot, convert_videos
-from worldmodel.data.catalogue import Opening
+from worldmodel.data.catalogue import Decoding, Opening
 from worldmodel.data.convert import convert
 from worldmodel.data.formats import find_format, open_catalogue, open_episodes
+from worldmodel.data.video import VideoReader, video_info
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.run import Run
 
@@ -290,7 +292,7 @@ def test_tars_have_no_owner_and_no_time(made, change, tmp_path):
 def test_names_stay_apart_whatever_they_were(tmp_path, video):
     for name in ("a-2.mp4", "a.avi", "a.mkv", "A.mov"):
         put(video, tmp_path / "odd" / name)
-    names = convert_videos.names_of(open_catalogue(tmp_path / "odd"), 32)
+    names = convert_videos.names_of(open_catalogue(tmp_path / "odd"), copies=False)
     assert len({name.lower() for name in names}) == 4
 
 
@@ -302,3 +304,34 @@ def test_lerobot_s_statistics_of_frames_are_of_some_pixels(change, tmp_path, mak
     stats = json.loads((tmp_path / "l/meta/stats.json").read_text())["observation.images.main"]
     assert stats["count"] == [2 * 180 * 240]  # every second pixel of a picture of each
     assert np.allclose(stats["mean"], 15 / 255, atol=2 / 255) and np.max(stats["std"]) < 2 / 255
+
+
+def test_a_chosen_stream_is_encoded_and_not_copied(change, tmp_path):
+    (tmp_path / "in").mkdir()
+    Film(options=X264, more=((64, 40),)).write(tmp_path / "in")
+    for to in ("folder", "lerobot"):
+        out, video = tmp_path / to, Decoding(stream=1)
+        results = change(tmp_path / "in", out, to, video=video)
+        assert results["copied"] == 0
+        info = video_info(next(out.rglob("*.mp4")))
+        assert (info.width, info.height, info.streams) == (64, 40, 1)
+    with pytest.raises(ConfigError, match="is of another conversion .stream was 1, is None"):
+        change(tmp_path / "in", tmp_path / "folder", "folder")
+
+
+def test_times_that_lerobot_refuses_are_encoded_anew(change, tmp_path):
+    (tmp_path / "in").mkdir()
+    times = [round(1000 * n / 30) for n in range(24)]  # as a clock of milliseconds has them
+    path = Film(options=X264, milliseconds=times).write(tmp_path / "in")
+    seen = VideoReader(path).times(np.arange(24))
+    assert 1e-4 < np.abs(seen - np.arange(24) / 30).max() < 1e-3
+    assert change(tmp_path / "in", tmp_path / "out", "lerobot", fps=30)["copied"] == 0
+    made = VideoReader(next((tmp_path / "out").rglob("*.mp4"))).times(np.arange(24))
+    assert np.abs(made - np.arange(24) / 30).max() < 1e-4
+
+
+def test_what_a_run_wrote_that_was_killed_at_once_is_no_other_conversion(made, change, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".convert.123.tmp.json").write_text("{")
+    change(made("folder").path, tmp_path / "out", "folder")
+    assert not list((tmp_path / "out").glob(".*"))

@@ -1,6 +1,7 @@
 """The verb `data`: counts, tables, the sheet, and everything that is wrong."""
 
 import csv
+import json
 import os
 import tarfile
 from contextlib import contextmanager
@@ -277,3 +278,17 @@ def test_samples_that_shards_leave_out_are_problems(run, tmp_path, make_video):
     results = examine(run, action="check", path=str(tmp_path / "s.tar"), reading=reading)
     assert results["files"] == 2 and results["problems"] == 1
     assert "sample '1' has no video" in rows(run.folder / "problems.csv")[0]["problem"]
+
+
+def test_what_is_wrong_with_the_whole_of_a_data_set_is_said_as_it_is(run, make_layout):
+    columns = make_layout("hdf5_columns").path
+    with h5py.File(columns, "a") as file:
+        del file["ep_len"]
+        file["ep_len"] = [5, 8, 60]
+    robot = make_layout("lerobot_v21").path
+    described = json.loads((robot / "meta/info.json").read_text())
+    (robot / "meta/info.json").write_text(json.dumps(described | {"fps": 0}))
+    for path, reason in ((columns, "episode 2 is rows 13 to 73 of 19"), (robot, "fps is '0'")):
+        assert examine(run, action="check", path=str(path))["problems"] == 1
+        (found,) = rows(run.folder / "problems.csv")
+        assert reason in found["problem"]

@@ -4,6 +4,7 @@ The frames that the lists name count in the long recordings; the files hold one 
 """
 
 import os
+import re
 from dataclasses import dataclass
 from glob import escape, glob
 from typing import ClassVar
@@ -66,11 +67,18 @@ class Diving48(Format):
 
 
 def _find(path: str, what: str) -> list[str]:
-    return sorted(glob(os.path.join(escape(path), f"Diving48*_{what}.json")))
+    """The lists, by their version; the first one is called by no number."""
+    found = glob(os.path.join(escape(path), f"Diving48*_{what}.json"))
+    return sorted(found, key=lambda name: (_version(name), name))
+
+
+def _version(name: str) -> int:
+    number = re.search(r"_V(\d{1,9})_", os.path.basename(name))
+    return int(number[1]) if number else 1
 
 
 def _vocabulary(path: str) -> list[str]:
-    for rows in _find(path, "vocab"):
+    for rows in _find(path, "vocab")[-1:]:
         values = json_of(rows)
         if not isinstance(values, list):
             raise VideoError(f"{shown(rows)}: is not a list of dives; fetch it again")

@@ -111,7 +111,8 @@ def make_episode(
                 f"{name}: actions are {actions.shape} {actions.dtype}, not rows of numbers; "
                 f"choose others with action="
             )
-        kept = torch.from_numpy(actions[:-1].astype(np.float32).reshape(len(frames) - 1, -1))
+        width = int(np.prod(actions.shape[1:]))  # also of no rows
+        kept = torch.from_numpy(actions[:-1].astype(np.float32).reshape(-1, width))
     try:
         return Episode(
             frames,

@@ -16,7 +16,12 @@ from worldmodel.data.formats.listing import shown
 from worldmodel.data.formats.published import Entry, check_split, first_folder, lines_of, stem, take
 from worldmodel.errors import ConfigError, VideoError
 
-_LISTS = ("testTrainMulti_7030_splits", "test_train_splits", "splits")
+_LISTS = (
+    "testTrainMulti_7030_splits",
+    "test_train_splits/testTrainMulti_7030_splits",
+    "test_train_splits",
+    "splits",
+)
 _CODES = {"0": "other", "1": "train", "2": "test"}
 
 

@@ -29,6 +29,10 @@ from worldmodel.errors import VideoError
 
 _NAME = re.compile(r"[\w-]{11}_\d{6}_\d{6}")
 _SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
+_FOLDERS = {  # as the data set is passed on: `train`, `train_256`, `videos_train`
+    split: tuple(form.format(name) for name in names for form in ("{}", "{}_256", "videos_{}"))
+    for split, names in _SPLITS.items()
+}
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
@@ -74,9 +78,9 @@ class Kinetics(Format):
         """The videos of the split."""
         lists = list(_lists(path)) if os.path.isdir(path) else []
         rows = [(file, *row) for file in lists for row in self._rows(file)]
-        folders = self._folders(path)
         if lists:
-            return _listed(path, folders, rows)
+            return _listed(path, self._folders(path, every=True), rows)
+        folders = self._folders(path)
         found = [file for folder in folders for file in files_below(folder, VIDEOS)]
         if not found:
             raise VideoError(f"{shown(path)}: holds no video of {self.split or 'Kinetics'}")
@@ -91,11 +95,21 @@ class Kinetics(Format):
         )
 
     def _folders(self, path: str, *, every: bool = False) -> list[str]:
-        """The folders of the split; the whole where there is none."""
-        splits = _SPLITS if every or self.split is None else {self.split: _SPLITS[self.split]}
-        found = [first_folder(path, names) for names in splits.values()]
-        inside = [folder for folder in found if folder != path]
-        return inside or [path]
+        """The folders of the split; the whole where there is none for any.
+
+        Raises:
+            VideoError: there is one for another split only.
+        """
+        found = {split: first_folder(path, names) for split, names in _FOLDERS.items()}
+        inside = {split: folder for split, folder in found.items() if folder != path}
+        if every or self.split is None or not inside:
+            return list(inside.values()) or [path]
+        if self.split not in inside:
+            raise VideoError(
+                f"{shown(path)}: has no folder for split={self.split}, only for "
+                f"{', '.join(inside)}; choose one of them, or fetch it"
+            )
+        return [inside[self.split]]
 
     def _rows(self, path: str) -> Iterator[tuple[str, str]]:
         """Name and class of each video that a list names for the split."""
@@ -108,7 +122,10 @@ class Kinetics(Format):
                 if self.split and not any(name in split for name in _SPLITS[self.split]):
                     continue
                 start, end = (int(float(row[key])) for key in _COLUMNS[2:])
-                yield f"{row['youtube_id']}_{start:06d}_{end:06d}", row["label"] or ""
+                yield (
+                    f"{row['youtube_id']}_{start:06d}_{end:06d}",
+                    row.get("label") or "",
+                )  # lists of tests may have none
         except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as cause:
             raise VideoError(f"{shown(path)}, line {number}: is not {','.join(_COLUMNS)} "
                              f"({shown(str(cause))[:60]}); fetch it again") from cause  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worldmodel.data.formats.listing import NO_LABEL, shown
-from worldmodel.data.formats.tar_members import Member
+from worldmodel.data.formats.tar_members import CutMember, Member
 from worldmodel.errors import VideoError
 
 _KEY = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)", re.S)
@@ -28,15 +28,26 @@ class Sample:
 def samples(found: Iterable[Member], shard: str) -> Iterator[Sample]:
     """Neighbours with one key as samples, by the rules of WebDataset.
 
+    Where the members end in an error, the sample before it comes first, unless it is the one that
+    is cut.
+
     Raises:
         VideoError: a sample has two members of one kind.
     """
     now: Sample | None = None
-    for member in found:
-        match = _KEY.fullmatch(member.name)
-        if match is None or _META.match(member.name):
+    end: VideoError | None = None
+    members = iter(found)
+    while True:
+        try:
+            member = next(members)
+        except StopIteration:
+            break
+        except VideoError as cause:
+            end = cause
+            break
+        key, kind = _parts(member.name)
+        if not key:
             continue
-        key, kind = match[1], match[2].lower()
         if now is None or key != now.key:
             if now is not None:
                 yield now
@@ -46,8 +57,19 @@ def samples(found: Iterable[Member], shard: str) -> Iterator[Sample]:
                 f"{shard}: '{shown(member.name)}' is there twice; make the shard again"
             )
         now.parts[kind] = member
-    if now is not None:
+    cut = _parts(end.member)[0] if isinstance(end, CutMember) else None
+    if now is not None and now.key != cut:
         yield now
+    if end is not None:
+        raise end
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The key and the kind of a member; no key where it belongs to no sample."""
+    match = _KEY.fullmatch(name)
+    if match is None or _META.match(name):
+        return "", ""
+    return match[1], match[2].lower()
 
 
 def numbered(labels: Sequence[int | str | None]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -127,7 +127,8 @@ class Shards(Format):
     @classmethod
     def recognises(cls, path: str) -> bool:
         """By the names."""
-        if path.lower().endswith(TARS) and not os.path.isdir(path):
+        first = path.partition("::")[0] if "://" in path else path
+        if first.lower().endswith(TARS) and not os.path.isdir(path):
             return True
         if path.startswith("pipe:") or ("://" in path and path.endswith("/")):
             return True

@@ -7,7 +7,7 @@ labels (`shards.py`).
 import io
 import tarfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -29,6 +29,18 @@ class Member:
     name: str
     offset: int  # bytes from the beginning of the tar
     size: int  # bytes
+
+
+class CutMember(VideoError):
+    """A tar ends in the middle of a member.
+
+    Attributes:
+        member: Which.
+    """
+
+    def __init__(self, text: str, member: str) -> None:
+        super().__init__(text)
+        self.member = member
 
 
 def members(file: IO[bytes], name: str) -> Iterator[Member]:
@@ -63,7 +75,11 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
                         f"{name}: {last} is a link, a device or a file with holes; shards hold "
                         f"whole files: make it again"
                     )
-                yield Member(info.name, info.offset_data, info.size)
+                member = Member(info.name, info.offset_data, info.size)
+                if not _is_there(file, member):
+                    said = f"{name}: is cut in the middle of {last}; {_REMEDY}"
+                    raise CutMember(said, member.name)
+                yield member
             end = tar.offset
         # What tarfile takes for the end may be a damaged header: an end is a block of zeros.
         file.seek(end)
@@ -80,16 +96,27 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
         raise VideoError(f"{name}: {what} after {last}; {_REMEDY}")
 
 
-def opened(path: str) -> AbstractContextManager[IO[bytes]]:
+def _is_there(file: IO[bytes], member: Member) -> bool:
+    if not member.size:
+        return True
+    file.seek(member.offset + member.size - 1)
+    return bool(file.read(1))
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
     """A local file or a URL, opened to read.
 
     Raises:
         OSError: it cannot be opened; what file systems of other people raise besides is theirs.
     """
     if "://" not in path:
-        return open(path, "rb")
-    system, inside = system_of(path)
-    return system.open(inside, "rb", block_size=_BUFFER)
+        with open(path, "rb") as file:
+            yield file
+        return
+    system, inside = system_of(path)  # held until the end: an archive closes with its system
+    with system.open(inside, "rb", block_size=_BUFFER) as file:
+        yield file
 
 
 def system_of(url: str) -> tuple[Any, str]:

@@ -381,3 +381,14 @@ def test_pictures_that_are_missing_or_damaged(make_layout):
     pq.write_table(numbers, place)
     with pytest.raises(EpisodeError, match="'observation.images.top' holds no pictures"):
         open_episodes(made.path)[1]
+
+
+@pytest.mark.parametrize("columns", [(), (2,)])
+def test_an_episode_of_one_row_has_no_action(tmp_path, columns):
+    with h5py.File(tmp_path / "one.hdf5", "w") as file:
+        for number, length in enumerate((1, 4)):
+            file[f"data/demo_{number}/actions"] = np.ones((length, *columns))
+            file[f"data/demo_{number}/obs/top_image"] = np.zeros((length, 8, 8, 3), np.uint8)
+    one, four = open_episodes(tmp_path / "one.hdf5")
+    width = columns[0] if columns else 1
+    assert one.actions.shape == (0, width) and four.actions.shape == (3, width)

@@ -28,6 +28,34 @@ def test_kinetics_splits(make_layout):
     assert [out.name for out in missing] == ["abcdefghi-7_000007_000017"]
 
 
+def test_a_split_of_kinetics_that_is_not_there_is_not_another_one(make_layout):
+    folders = make_layout("kinetics_folders").path
+    with pytest.raises(VideoError, match="has no folder for split=test, only for train, val"):
+        open_catalogue(folders, split="test")
+
+
+@pytest.mark.parametrize("form", ["{}_256", "videos_{}"])
+def test_kinetics_folders_as_they_are_passed_on(make_layout, form):
+    folders = make_layout("kinetics_folders").path
+    for split in ("train", "val"):
+        (folders / split).rename(folders / form.format(split))
+    assert open_catalogue(folders).classes == ("dig", "surf")
+    assert labelled(folders, split="val") == [("abcdefghi-3_000003_000013.mp4", 1)]
+
+
+def test_lists_of_tests_without_labels(make_layout):
+    """As Kinetics-600 and -700 are passed on."""
+    lists = make_layout("kinetics_lists").path
+    (lists / "annotations" / "test.csv").write_text(
+        "youtube_id,time_start,time_end,split\nabcdefghi-4,4,14,test\n"
+    )
+    (lists / "test").mkdir()
+    video = next((lists / "val").iterdir())
+    (lists / "test" / "abcdefghi-4_000004_000014.mp4").write_bytes(video.read_bytes())
+    assert labelled(lists, split="test") == [("abcdefghi-4_000004_000014.mp4", None)]
+    assert [label for _, label in labelled(lists)].count(None) == 1
+
+
 def test_kinetics_videos_with_two_classes_are_refused(make_layout):
     path = make_layout("kinetics_lists").path
     place = path / "annotations" / "train.csv"
@@ -83,6 +111,14 @@ def test_diving48_splits_and_names(make_layout):
     catalogue = open_catalogue(path)
     assert catalogue.classes[0] == "Back_15som_05Twis_FREE"
     assert [out.name for out in catalogue.left_out] == ["d_3"]
+
+
+def test_of_diving48_s_lists_the_newest_are_taken(make_layout):
+    path = make_layout("diving48").path
+    for name, label in (("Diving48_train", 0), ("Diving48_V10_train", 1)):
+        (path / f"{name}.json").write_text(json.dumps([{"vid_name": "d_2", "label": label}]))
+        newest = "d_1.mp4" if label == 0 else "d_2.mp4"
+        assert labelled(path, split="train") == [(newest, 1)]
 
 
 @pytest.mark.parametrize("split", [None, "train", "test"])

@@ -2,13 +2,16 @@
 
 import io
 import tarfile
+import zipfile
 
 import braceexpand
+import numpy as np
 import pytest
 import webdataset
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from tests.worldmodel.data.formats.layouts import write_tar
+from worldmodel.data.catalogue import Opening
 from worldmodel.data.formats import open_catalogue
 from worldmodel.data.formats.samples import samples
 from worldmodel.data.formats.shard_list import list_shards
@@ -118,9 +121,27 @@ def test_a_shard_that_is_cut_anywhere_is_named_or_counted(tmp_path, video):
             open_catalogue(path)
         assert "\n" not in str(caught.value)
     path.write_bytes(whole[: end - 1024])
-    kept = open_catalogue(path, on_bad="skip")
-    assert [item.name.rpartition("::")[2] for item in kept] == ["a.mp4"]
-    assert len(kept.left_out) == 1 and "is cut after 'b.mp4'" in kept.left_out[0].reason
+    for at, taken, said in (
+        (end - 1024, {"a.mp4": 1, "b.mp4": None}, "is cut after 'b.mp4'"),  # before b.cls
+        (end - 800, {"a.mp4": 1, "b.mp4": None}, "is cut after 'b.mp4'"),  # in its header
+        (end - 512, {"a.mp4": 1}, "is cut in the middle of 'b.cls'"),
+        (end - 1500, {"a.mp4": 1}, "is cut in the middle of 'b.mp4'"),
+    ):
+        path.write_bytes(whole[:at])
+        kept = open_catalogue(path, on_bad="skip")
+        assert {item.name.rpartition("::")[2]: item.label for item in kept} == taken
+        assert len(kept.left_out) == 1 and said in kept.left_out[0].reason
+
+
+def test_shards_inside_an_archive_by_a_chained_url(tmp_path, video):
+    write_tar(tmp_path / "s.tar", entries(video))
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.write(tmp_path / "s.tar", "in/s.tar")
+    catalogue = open_catalogue(f"zip://in/s.tar::{tmp_path}/z.zip")
+    assert [item.label for item in catalogue] == [1, 2]
+    source = catalogue[1].open(Opening())
+    assert len(source.read(np.array([0, 1]))) == 2
+    source.close()
 
 
 def test_damage_in_the_middle_is_not_taken_for_the_end(tmp_path, video):
