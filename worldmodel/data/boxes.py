@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worldmodel.data.media import Media
+from worldmodel.errors import VideoError
 
 _INSIDE = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
 _CONTENT = frozenset({b"mdat", b"moov", b"moof"})
@@ -19,7 +20,11 @@ _LARGEST_HEADER = 2**28  # bytes of a table of samples that are looked at
 
 
 def claimed_samples(media: Media) -> int:
-    """The samples that all tracks and fragments of an MP4 claim; 0 for what is no MP4."""
+    """The samples that all tracks and fragments of an MP4 claim; 0 for what is no MP4.
+
+    Raises:
+        VideoError: the file is not there any more, or cannot be read.
+    """
     with _bytes_of(media) as file:
         return _claimed(file)
 
@@ -61,8 +66,14 @@ def _bytes_of(media: Media) -> Iterator[Any]:
         yield media.file
         return
     assert media.path is not None
-    with media.path.open("rb") as file:
-        yield file
+    try:
+        with media.path.open("rb") as file:
+            yield file
+    except OSError as cause:  # a reader opens its file again, which may be gone by then
+        raise VideoError(
+            f"{media.name}: cannot be read ({cause.strerror}); check that it is still there, or "
+            f"leave it out"
+        ) from cause
 
 
 def _outermost(file: Any, size: int) -> Iterator[tuple[bytes, int]]:

@@ -6,11 +6,13 @@ Knows no file format: those are one file each in `formats/`. Knows nothing of cl
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 from torch import Tensor
 
-from worldmodel.errors import VideoError
+from worldmodel.data.arguments import is_count, real
+from worldmodel.errors import ConfigError, VideoError
 
 
 class Recounted(VideoError):
@@ -64,12 +66,37 @@ class Limits:
         frames: of one video.
         mib: of the frames of one request.
         seconds: that opening or reading one video may take where it is read in a worker process.
+
+    Raises:
+        ConfigError: one is not positive, or `pixels` or `frames` is not whole.
     """
 
     pixels: int = 2**26  # 8192 x 8192
     frames: int = 10_000_000  # four days at 30/s
     mib: float = 4096
     seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        # 1e9 is whole, however it is written; inf is not.
+        whole = all(real(value) % 1 == 0 for value in (self.pixels, self.frames))
+        if not whole or not all(real(value) > 0 for value in vars(self).values()):
+            raise ConfigError(
+                f"limits must be positive numbers, pixels and frames whole ones; got {self}"
+            )
+
+
+def require_mib(name: str, count: int, height: int, width: int, limits: Limits) -> None:
+    """Refuse a request for `count` frames of this size before anything is allocated for it.
+
+    Raises:
+        VideoError: they take more than `limits.mib`.
+    """
+    mib = count * height * width * 3 / 2**20
+    if mib > limits.mib:
+        raise VideoError(
+            f"{name}: {count} frames of {width}x{height} take {mib:.4g} MiB, more than the limit "
+            f"of {limits.mib:g}; ask for fewer or smaller frames, or raise limits.mib"
+        )
 
 
 @dataclass(frozen=True)
@@ -82,12 +109,26 @@ class Opening:
         stream: Number of the video stream among the video streams; None takes the one that FFmpeg
             calls best.
         limits: What is refused.
+
+    Raises:
+        ConfigError: `short_side` or `stream` is no such number.
     """
 
     short_side: int | None = None
     backend: str = "auto"
     stream: int | None = None
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.short_side is not None and not is_count(self.short_side):
+            raise ConfigError(
+                f"size, the short side of frames, must be a whole number of pixels, at least 1; "
+                f"got {self.short_side!r}"
+            )
+        if self.stream is not None and not isinstance(self.stream, Integral):
+            raise ConfigError(
+                f"stream must be a whole number, 0 for the first video stream; got {self.stream!r}"
+            )
 
 
 @dataclass(frozen=True)

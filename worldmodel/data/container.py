@@ -16,7 +16,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from worldmodel.data.boxes import claimed_samples
-from worldmodel.data.catalogue import Limits
+from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.media import Media, Source
 from worldmodel.errors import ConfigError, VideoError
 
@@ -129,14 +129,16 @@ def open_container(
     """The same without a context: who calls it closes the container.
 
     Raises:
-        VideoError: the file claims more than `limits` allow, or has no such video stream.
+        VideoError: the file claims more than `limits` allow.
+        ConfigError: it has no such video stream.
         av.FFmpegError: it is not a video.
     """
+    Opening(stream=stream)  # refuses what is no number of a stream
     claimed = claimed_samples(media)
     if claimed > limits.frames:
         raise too_many(media.name, claimed, limits)
     # FFmpeg counts pixels with their padding; frames are counted again as they come.
-    most = str(limits.pixels + limits.pixels // 8 + 2**20)
+    most = str(min(int(limits.pixels) + int(limits.pixels) // 8 + 2**20, 2**31 - 1))
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": _FORMATS,

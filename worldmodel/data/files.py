@@ -31,8 +31,9 @@ def require_file(path: Path, what: str, error: type[WorldModelError]) -> None:
     """
     try:
         status = path.stat()
-    except OSError as cause:
-        raise error(f"{path}: no such {what} ({cause.strerror}); check the path") from cause
+    except (OSError, ValueError) as cause:  # no file can have a zero byte in its name
+        reason = getattr(cause, "strerror", None) or cause
+        raise error(f"{path}: no such {what} ({reason}); check the path") from cause
     if stat.S_ISDIR(status.st_mode):
         raise error(f"{path}: is a folder, not a {what}; name a file")
     if not stat.S_ISREG(status.st_mode):

@@ -12,9 +12,11 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, VideoSource, require_numbers
+from worldmodel.data.arguments import real
+from worldmodel.data.catalogue import Opening, VideoSource, require_mib, require_numbers
+from worldmodel.data.container import require_size
 from worldmodel.data.pace import Pace
-from worldmodel.data.pictures import to_rgb
+from worldmodel.data.pictures import scaled, to_rgb
 from worldmodel.errors import ConfigError, VideoError
 
 Picture = TypeVar("Picture")
@@ -31,7 +33,7 @@ class ArrayVideo(VideoSource):
 
     Raises:
         VideoError: the array is no video, or larger than the limits.
-        ConfigError: the rate is missing or not positive.
+        ConfigError: the rate is missing or no positive number.
     """
 
     backend = "array"
@@ -51,6 +53,8 @@ class ArrayVideo(VideoSource):
         self._rate = _positive(rate, self.name)
         self.num_frames = len(self._frames)
         limits = self._opening.limits
+        height, width = self._frames.shape[2:]
+        require_size(self.name, height, width, limits)
         if self.num_frames > limits.frames:
             raise VideoError(
                 f"{self.name}: has {self.num_frames} frames, more than the limit of "
@@ -59,21 +63,18 @@ class ArrayVideo(VideoSource):
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
-        side, limits = self._opening.short_side, self._opening.limits
+        side = self._opening.short_side
         indices = np.asarray(indices, np.int64)
         require_numbers(indices, self.num_frames, self.name)
-        mib = len(indices) * self._frames[0].numel() / 2**20
-        if mib > limits.mib:
-            raise VideoError(
-                f"{self.name}: {len(indices)} frames take {mib:.0f} MiB, more than the limit of "
-                f"{limits.mib:g}; ask for fewer, or raise limits.mib"
-            )
-        chosen = self._frames[torch.from_numpy(indices)]
-        if side is None or not len(chosen):
-            return chosen
-        pictures = rearrange(chosen, "t c h w -> t h w c").contiguous().numpy()
-        small = np.stack([resized(picture, side) for picture in pictures])
-        return rearrange(torch.from_numpy(small), "t h w c -> t c h w").contiguous()
+        height, width = self._frames.shape[2:]
+        size = scaled(height, width, side)
+        require_mib(self.name, len(indices), *size, self._opening.limits)
+        chosen = self._frames[indices]
+        if side is not None and len(chosen):
+            pictures = rearrange(chosen, "t c h w -> t h w c")
+            small = np.stack([resized(picture, side) for picture in pictures])
+            chosen = rearrange(small, "t h w c -> t c h w")
+        return torch.from_numpy(np.ascontiguousarray(chosen))
 
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""
@@ -82,7 +83,7 @@ class ArrayVideo(VideoSource):
 
 
 def live_clip(
-    frames: Iterable[Any], pace: Pace, *, start: float, size: int | None, rate: float | None
+    frames: Iterable[Any], pace: Pace, *, start: float, rate: float | None, opening: Opening
 ) -> tuple[np.ndarray, np.ndarray]:
     """The next clip of frames that arrive one by one; holds no more than the clip and one frame.
 
@@ -91,24 +92,38 @@ def live_clip(
         pace: Which of them make the clip. With `fps` or `duration` a frame after the last one of
             the clip may have been taken: only then is it known which is nearest.
         start: Seconds after the first frame.
-        size: Their short side is resized to this.
         rate: Frames per second, where frames come without times.
+        opening: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
+            come before the clip is complete.
 
     Returns:
         Pictures `t h w c` and times `t`, seconds after the first frame.
 
     Raises:
-        VideoError: the frames end before the clip does, or one is no picture.
+        VideoError: the frames end before the clip does, one is no picture or has another size
+            than the others, or they are larger than the limits.
+        ConfigError: the rate is missing where it is needed, or no positive number.
     """
-    name = "<live frames>"
+    name, limits, side = "<live frames>", opening.limits, opening.short_side
 
-    def prepared(timed: Iterable[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
-        for time, picture in timed:
-            if size is not None and min(picture.shape[:2]) != size:
-                picture = resized(picture, size)
+    def prepared() -> Iterator[tuple[float, np.ndarray]]:
+        for number, (time, picture) in enumerate(_timed(frames, rate, name)):
+            if number >= limits.frames:
+                raise VideoError(
+                    f"{name}: more than the limit of {limits.frames} frames came before the clip "
+                    f"was complete; begin earlier, or raise limits.frames"
+                )
+            height, width = picture.shape[:2]
+            require_size(name, height, width, limits)
+            size = scaled(height, width, side)
+            require_mib(name, pace.num_frames, *size, limits)
+            if side is not None and size != (height, width):
+                picture = resized(picture, side)
+            else:  # a camera may show the next picture in the same memory
+                picture = picture.copy()
             yield time, picture
 
-    return take(prepared(_timed(frames, rate, name)), pace, start=start, name=name)
+    return take(prepared(), pace, start=start, name=name)
 
 
 def take(
@@ -137,6 +152,12 @@ def take(
     times = np.array([time for time, _ in chosen])
     if (np.diff(times) <= 0).any():
         raise pace.too_slow(name, rate=(count - 1) / span)
+    for time, picture in chosen:
+        if picture.shape != chosen[0][1].shape:
+            raise VideoError(
+                f"{name}: is of shape {chosen[0][1].shape} at {times[0]:.4g} s and of shape "
+                f"{picture.shape} at {time:.4g} s; give frames of one size"
+            )
     return np.stack([picture for _, picture in chosen]), times
 
 
@@ -182,39 +203,58 @@ def _timed(
 ) -> Iterator[tuple[float, np.ndarray]]:
     first, last = None, -np.inf
     for number, item in enumerate(frames):
-        if isinstance(item, tuple):
-            time, picture = item
-        else:
-            time, picture = number / _positive(rate, name), item
-        picture = picture.numpy() if isinstance(picture, Tensor) else np.asarray(picture)
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        what = f"{name}: frame {number}"
+        if isinstance(item, tuple) and len(item) != 2:
+            raise VideoError(f"{what} is a tuple of {len(item)}; give pictures, or tuples of "
+                             f"(seconds, picture)")  # fmt: skip
+        paired = isinstance(item, tuple)
+        given, content = item if paired else (number / _positive(rate, name), item)
+        time, picture = real(given), _as_array(content, what)
+        if picture.shape[2:] != (3,) or picture.dtype != np.uint8 or 0 in picture.shape:
             raise VideoError(
-                f"{name}: frame {number} is {picture.dtype} of shape {picture.shape}; give "
-                f"pictures h w c, uint8, with 3 colours"
+                f"{what} is {picture.dtype} of shape {picture.shape}; give pictures h w c, uint8, "
+                f"with 3 colours"
             )
-        first = float(time) if first is None else first
-        if not float(time) > last:
+        if not np.isfinite(time):
+            raise VideoError(f"{what} comes with the time {given!r:.40}; give finite seconds")
+        first = time if first is None else first
+        if not time > last:
             raise VideoError(f"{name}: the time of frame {number} is not after the one before it; "
                              f"give increasing seconds")  # fmt: skip
-        last = float(time)
+        last = time
         yield last - first, picture
 
 
 def _positive(rate: float | None, name: str) -> float:
-    if rate is None or not rate > 0:
-        raise ConfigError(f"{name}: frames without times need rate=, frames per second; got {rate}")
-    return rate
+    if not 0 < real(rate) < np.inf:
+        raise ConfigError(
+            f"{name}: frames without times need rate=, frames per second; got {rate!r}"
+        )
+    return real(rate)
 
 
-def _channels_first(frames: np.ndarray | Tensor, name: str) -> Tensor:
-    tensor = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
-    shape = tuple(tensor.shape)
-    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or 3 not in (shape[1], shape[3]):
+def _as_array(frames: Any, what: str) -> np.ndarray:
+    """As numpy, without a copy where that can be; `what` begins the message where it cannot."""
+    try:
+        if isinstance(frames, Tensor):
+            return frames.detach().cpu().numpy()
+        return np.asarray(frames)
+    except Exception as cause:  # tensors without memory, pictures of other libraries, ragged lists
+        reason = " ".join(str(cause).split())[:200]
         raise VideoError(
-            f"{name}: is {tensor.dtype} of shape {shape}; give t h w c or t c h w, uint8, with 3 "
+            f"{what} cannot be made an array ({reason}); give uint8 in numpy or torch"
+        ) from cause
+
+
+def _channels_first(frames: np.ndarray | Tensor, name: str) -> np.ndarray:
+    array = _as_array(frames, f"{name}:")
+    shape = array.shape
+    if array.dtype != np.uint8 or array.ndim != 4 or 3 not in (shape[1], shape[3]):
+        raise VideoError(
+            f"{name}: is {array.dtype} of shape {shape}; give t h w c or t c h w, uint8, with 3 "
             f"colours"
         )
     if 0 in shape:
         raise VideoError(f"{name}: is empty, its shape is {shape}; give at least one frame")
     # Three columns or three colours: where both could be meant, colours come last.
-    return rearrange(tensor, "t h w c -> t c h w") if shape[3] == 3 else tensor
+    return rearrange(array, "t h w c -> t c h w") if shape[3] == 3 else array

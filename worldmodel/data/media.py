@@ -50,10 +50,12 @@ class Media:
         if isinstance(source, Media):
             return source
         if isinstance(source, bytes | bytearray | memoryview):
-            if len(source) == 0:
+            content = bytes(source)  # a view may skip bytes; bytes themselves are not copied
+            if not content:
                 raise VideoError(f"{name or 'bytes'}: is empty (0 bytes); fetch the video again")
-            return Media(name or f"<{len(source)} bytes>", file=io.BytesIO(source), owned=True)
-        if isinstance(source, str) and _URL.match(source):
+            return Media(name or f"<{len(content)} bytes>", file=io.BytesIO(content), owned=True)
+        # A file may be called like a URL: cam1::b.mp4.
+        if isinstance(source, str) and _URL.match(source) and not os.path.isfile(source):
             return _of_url(source, name)
         if isinstance(source, str | os.PathLike):
             return _of_path(Path(source), name)
@@ -91,7 +93,8 @@ class _Guarded:
     def seek(self, offset: int, whence: int = 0) -> int:
         """See `io`."""
         with self._said():
-            return self._file.seek(offset, whence)
+            place: int | None = self._file.seek(offset, whence)
+            return self._file.tell() if place is None else place  # mmap says it from 3.13 on
 
     def tell(self) -> int:
         """See `io`."""
@@ -107,10 +110,15 @@ class _Guarded:
         try:
             yield
         except Exception as cause:
-            reason = " ".join(str(cause).split())[:200] or type(cause).__name__
             raise VideoError(
-                f"{self._name}: cannot be read ({reason}); check access to it, or leave it out"
+                f"{self._name}: cannot be read ({_reason(cause)}); check access to it, or leave it "
+                f"out"
             ) from cause
+
+
+def _reason(cause: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    return " ".join(str(cause).split())[:200] or type(cause).__name__
 
 
 def _of_path(path: Path, name: str | None) -> Media:
@@ -123,13 +131,18 @@ def _of_path(path: Path, name: str | None) -> Media:
 
 
 def _of_file(file: Any, name: str | None) -> Media:
-    name = name or str(getattr(file, "name", f"<{type(file).__name__}>"))
+    # A spooled file has a name, which is None.
+    name = name or str(getattr(file, "name", None) or f"<{type(file).__name__}>")
     try:
-        seekable = file.seekable()
+        # mmap has no `seekable` before Python 3.13.
+        seekable = getattr(file, "seekable", lambda: True)()
         file.seek(0)
         first = file.read(1)
-    except (AttributeError, OSError, ValueError) as cause:
-        raise VideoError(f"{name}: cannot be read ({cause}); open it anew, in mode 'rb'") from cause
+    except Exception as cause:  # each kind of file has errors of its own
+        raise VideoError(
+            f"{name}: cannot be read ({_reason(cause)}); open it anew, in mode 'rb', or leave it "
+            f"out"
+        ) from cause
     if not seekable:
         raise VideoError(f"{name}: is a stream that cannot go back; read it into bytes first")
     if not isinstance(first, bytes):
@@ -157,9 +170,8 @@ def _of_url(url: str, name: str | None) -> Media:
     except VideoError:
         raise
     except Exception as cause:  # each file system has errors of its own
-        reason = " ".join(str(cause).split()) or type(cause).__name__
         raise VideoError(
-            f"{name or url}: cannot be opened ({reason[:200]}); check the URL and access to it"
+            f"{name or url}: cannot be opened ({_reason(cause)}); check the URL and access to it"
         ) from cause
     media = _of_file(file, name or url)
     return Media(media.name, file=media.file, owned=True, keep=system)

@@ -5,6 +5,7 @@ Pure arithmetic on frame numbers and times; knows no files and no tensors.
 
 import numpy as np
 
+from worldmodel.data.arguments import is_count, real
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
 
@@ -32,20 +33,20 @@ class Pace:
         duration: float | None = None,
     ) -> None:
         given = {"stride": stride, "fps": fps, "duration": duration}
-        named = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        named = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
         if len([value for value in given.values() if value is not None]) > 1:
             raise ConfigError(f"give one of stride, fps and duration, not both ({named})")
-        too_small = num_frames < 1 or (stride is not None and stride < 1)
-        if too_small or not all(v is None or 0 < v < float("inf") for v in (fps, duration)):
+        counts = is_count(num_frames) and (stride is None or is_count(stride))
+        if not counts or not all(v is None or 0 < real(v) < float("inf") for v in (fps, duration)):
             raise ConfigError(
-                f"num_frames and stride must be at least 1, fps and duration positive, "
-                f"got num_frames={num_frames}{', ' if named else ''}{named}"
+                f"num_frames and stride must be whole numbers of at least 1, fps and duration "
+                f"positive numbers, got num_frames={num_frames!r}{', ' if named else ''}{named}"
             )
         if duration is not None:
-            fps = num_frames / duration
+            fps = num_frames / real(duration)
         self.num_frames = num_frames
         self.stride = stride or 1
-        self.fps = fps
+        self.fps = None if fps is None else real(fps)
 
     def indices(self, times: np.ndarray, start: int) -> np.ndarray:
         """Frame numbers of the clip that begins at frame `start` of a video with these times."""

@@ -3,6 +3,8 @@
 Knows frames of PyAV and nothing of files.
 """
 
+import math
+
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -38,6 +40,23 @@ def to_rgb(
         interpolation="AREA" if shrinks else "BILINEAR",
         threads=1,  # one picture is small work, and workers share the cores
     )
+    mirrored, turns = orientation(frame)
     picture = small.to_ndarray()
-    # A phone held upright stores its pictures lying, and how to turn them.
-    return np.rot90(picture, round(frame.rotation / 90)) if frame.rotation else picture
+    return np.rot90(picture[:, ::-1] if mirrored else picture, -turns)
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
+    """What puts a stored picture upright: mirror it left to right or not, then turn it.
+
+    Turns are quarters, clockwise, 0 to 3.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, 0
+    # A phone held upright stores its pictures lying, some cameras mirrored, and how to show them:
+    # x, to the right, and y, down, become a x + c y and b x + d y.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    mirrored = a * d < b * c
+    if mirrored:  # what is left to do once x runs to the left
+        a, b = -a, -b
+    return mirrored, round(math.degrees(math.atan2(b, a)) / 90) % 4

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, Recounted, VideoSource, require_numbers
+from worldmodel.data.catalogue import Opening, Recounted, VideoSource, require_mib, require_numbers
 from worldmodel.data.container import (
     VideoInfo,
     describe,
@@ -268,10 +268,4 @@ class VideoReader(VideoSource):
         require_numbers(indices, self.num_frames, self.name)
         info = self._facts.info
         height, width = scaled(info.height, info.width, self._opening.short_side)
-        mib = len(indices) * height * width * 3 / 2**20
-        if mib > self._opening.limits.mib:
-            raise VideoError(
-                f"{self.name}: {len(indices)} frames of {width}x{height} take {mib:.0f} MiB, more "
-                f"than the limit of {self._opening.limits.mib:g}; ask for fewer or smaller frames, "
-                f"or raise limits.mib"
-            )
+        require_mib(self.name, len(indices), height, width, self._opening.limits)

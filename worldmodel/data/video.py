@@ -4,6 +4,7 @@ Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothin
 (`folder.py`, `clips.py`).
 """
 
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, cast
@@ -13,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.data.arguments import real
 from worldmodel.data.catalogue import Limits, Opening, Recounted
 from worldmodel.data.container import VideoInfo, video_info
 from worldmodel.data.live import ArrayVideo, live_clip
@@ -21,7 +23,7 @@ from worldmodel.data.order import decode
 from worldmodel.data.pace import Pace
 from worldmodel.data.pictures import to_rgb
 from worldmodel.data.reader import VideoReader, backends, require_backend
-from worldmodel.errors import VideoError
+from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Clip
 
 __all__ = [
@@ -97,17 +99,21 @@ def read_clip(
 
     Raises:
         VideoError: naming the file, what is wrong with it and what to do.
+        ConfigError: an argument makes no sense.
     """
     pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
     require_backend(backend)
+    opening = Opening(size, backend, stream, limits or Limits())
+    if not math.isfinite(real(start)):
+        raise ConfigError(f"start must be a finite number of seconds, got {start!r}")
+    start = real(start)
     if isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
     ) and not hasattr(source, "read"):  # fmt: skip
-        pictures, times = live_clip(source, pace, start=start, size=size, rate=rate)
+        pictures, times = live_clip(source, pace, start=start, rate=rate, opening=opening)
         frames = rearrange(torch.from_numpy(pictures), "t h w c -> t c h w")
         name = "<live frames>"
     else:
-        opening = Opening(size, backend, stream, limits or Limits())
         video: VideoReader | ArrayVideo
         if isinstance(source, np.ndarray | Tensor):
             video = ArrayVideo(source, rate=rate, opening=opening)

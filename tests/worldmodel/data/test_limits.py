@@ -125,7 +125,9 @@ def test_the_limit_of_frames_counts_what_is_there(tmp_path):
 def test_a_request_that_is_too_large_is_refused_before_decoding(tmp_path):
     path = Film(options=X264).write(tmp_path)
     reader = VideoReader(path, Opening(limits=Limits(mib=0.1)))
-    with pytest.raises(VideoError, match=r"24 frames of 48x32 take 0 MiB, more than the limit of"):
+    with pytest.raises(
+        VideoError, match=r"24 frames of 48x32 take [0-9.]+ MiB, more than the limit of"
+    ):
         reader.read(np.arange(24))
     assert reader.read(np.arange(4)).shape == (4, 3, 32, 48)
     with pytest.raises(VideoError, match="limit of 4096; ask for fewer or smaller frames"):

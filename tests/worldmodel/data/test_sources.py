@@ -1,7 +1,9 @@
 """A video from whatever holds one: every source gives the same clip, and says its name."""
 
 import io
+import mmap
 import os
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -22,10 +24,25 @@ def video(tmp_path, make_video) -> Path:
     return make_video(tmp_path / "a.mp4")
 
 
-def as_zip(path: Path) -> str:
-    with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+def as_zip(path: Path, compression: int = zipfile.ZIP_STORED) -> str:
+    with zipfile.ZipFile(path.with_suffix(".zip"), "w", compression) as archive:
         archive.write(path, "in side/a.mp4")
     return f"zip://in side/a.mp4::{path.with_suffix('.zip')}"
+
+
+def as_map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def as_spool(path: Path) -> tempfile.SpooledTemporaryFile:
+    file = tempfile.SpooledTemporaryFile()
+    file.write(path.read_bytes())
+    return file
+
+
+def every_other_byte(path: Path) -> memoryview:
+    return memoryview(b"".join(bytes((byte, 0)) for byte in path.read_bytes()))[::2]
 
 
 def as_memory(path: Path) -> str:
@@ -39,6 +56,9 @@ SOURCES = {
     "str": str,
     "bytes": Path.read_bytes,
     "memoryview": lambda path: memoryview(path.read_bytes()),
+    "strided memoryview": every_other_byte,
+    "mmap": as_map,
+    "spool": as_spool,
     "BytesIO": lambda path: io.BytesIO(path.read_bytes()),
     "file": lambda path: path.open("rb"),
     "file URL": lambda path: path.as_uri(),
@@ -59,7 +79,7 @@ def test_every_source_gives_the_same_clip(video, kind):
         got = reader.read(np.array(indices))
         assert torch.equal(got, VideoReader(video, Opening(short_side=16)).read(np.array(indices)))
     reader.close()
-    if kind in ("BytesIO", "file"):
+    if kind in ("BytesIO", "file", "mmap", "spool"):
         assert not source.closed  # it is the user's
         source.close()
 
@@ -104,6 +124,10 @@ def test_names_of_sources_stand_in_messages(tmp_path):
     assert "cannot be opened" in said("memory://nowhere/a.mp4")
     assert "cannot be opened" in said("nosuchprotocol://x/a.mp4")
     assert "mode 'rb'" in said(io.StringIO("text"))
+    with tempfile.SpooledTemporaryFile() as spool:
+        spool.write(b"junk" * 99)
+        assert said(spool).startswith("<SpooledTemporaryFile>: cannot be decoded")
+    assert "no such video" in said(str(tmp_path / "zero\0byte.mp4"))
 
 
 def test_a_pipe_as_a_file_is_refused_without_waiting():
@@ -129,12 +153,17 @@ def test_what_is_no_source_is_said():
         "100%.mp4",
         "concat:a.mp4",
         "-a.mp4",
+        "cam1::b.mp4",
+        "zip://b.mp4",
         "%d.mp4",
     ],
 )
-def test_odd_names_are_read(tmp_path, make_video, path):
+def test_odd_names_are_read(tmp_path, make_video, monkeypatch, path):
     place = tmp_path / path
+    place.parent.mkdir(exist_ok=True)
     make_video(tmp_path / "a.mp4").rename(place)
+    monkeypatch.chdir(tmp_path)
+    assert read_clip(path, num_frames=2).sources == (str(Path(path)),)
     assert read_clip(place, num_frames=2).sources == (str(place),)
     place.write_bytes(b"junk" * 100)
     with pytest.raises(VideoError, match="cannot be decoded") as caught:
@@ -241,6 +270,36 @@ class Failing(io.BytesIO):
 def test_a_file_that_breaks_off_is_said_in_one_line(video):
     with pytest.raises(VideoError, match=r"cannot be read \(connection reset\); check access"):
         VideoReader(Failing(video.read_bytes()), name="far/away.mp4")
+
+
+class Keyless(io.BytesIO):
+    """A file whose errors are of a kind of their own."""
+
+    def read(self, size=-1):
+        raise KeyError("block\n7")
+
+
+def test_whatever_a_file_raises_is_said_in_one_line(video):
+    with pytest.raises(VideoError, match=r"^<Keyless>: cannot be read \(.*7.*\); open it anew"):
+        VideoReader(Keyless(video.read_bytes()))
+    url = as_zip(video, zipfile.ZIP_DEFLATED)
+    archive = video.with_suffix(".zip")
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"a.mp4") + len(b"a.mp4")
+    content[start : start + 40] = b"\xff" * 40
+    archive.write_bytes(content)
+    with pytest.raises(VideoError, match=r"a.zip: cannot be read \(Error -3 while decompressing"):
+        VideoReader(url)
+
+
+def test_a_file_that_vanishes_while_it_is_open(tmp_path, make_video):
+    path = make_video(tmp_path / "a.ts", codec="mpeg2video", fps=25)
+    reader = VideoReader(path)
+    reader.read(np.array([19]))
+    path.unlink()
+    with pytest.raises(VideoError, match=r"a.ts: cannot be read \(No such file or directory\); ch"):
+        for number in (0, 10, 5):
+            reader.read(np.array([number]))
 
 
 @pytest.mark.parametrize("numbers", [[-1], [0, 99]])

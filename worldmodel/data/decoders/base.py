@@ -15,6 +15,7 @@ from worldmodel.data.container import VideoInfo
 from worldmodel.data.media import Media
 from worldmodel.data.order import decode
 from worldmodel.data.packets import FrameIndex
+from worldmodel.data.pictures import orientation
 
 
 class Mismatch(Exception):
@@ -62,12 +63,20 @@ def why_seeking_fails(facts: Facts) -> str:
     return ""
 
 
-def turned(facts: Facts) -> bool:
-    """Whether the pictures are stored lying; decodes the first one."""
+def why_turning_fails(facts: Facts) -> str:
+    """Why a decoder that puts pictures upright by itself would not; empty where it does.
+
+    Decodes the first picture.
+    """
     stream, limits = facts.info.stream, facts.opening.limits
     frames: Any = decode(facts.media, stream=stream, limits=limits)
     with closing(frames):
-        return bool(next(frames)[1].rotation)
+        mirrored, turns = orientation(next(frames)[1])
+    if mirrored:
+        return "it does not mirror pictures that are stored mirrored"
+    if turns and facts.opening.short_side is not None:
+        return "it resizes pictures that are stored lying to the wrong shape"
+    return ""
 
 
 class Decoder(ABC):

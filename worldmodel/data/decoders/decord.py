@@ -8,7 +8,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, turned, why_seeking_fails
+from worldmodel.data.decoders.base import (
+    Decoder,
+    Facts,
+    Mismatch,
+    why_seeking_fails,
+    why_turning_fails,
+)
 from worldmodel.data.pictures import scaled
 
 # Measured (docs/results/decoders.json): of H.265 it returns neighbours, AV1 it cannot decode.
@@ -21,7 +27,7 @@ class Decord(Decoder):
     name = "decord"
     limits = (
         "refused for AV1, H.265, several video streams, edit lists, open groups of pictures, "
-        "times that cannot be trusted, and what is not a path"
+        "times that cannot be trusted, mirrored pictures, and what is not a path"
     )
 
     @classmethod
@@ -47,9 +53,7 @@ class Decord(Decoder):
             return "it chooses the video stream itself"
         if facts.index.packets.discard.any():
             return "it does not follow edit lists"
-        if facts.opening.short_side is not None and turned(facts):
-            return "it resizes pictures that are stored lying to the wrong shape"
-        return why_seeking_fails(facts)
+        return why_seeking_fails(facts) or why_turning_fails(facts)
 
     def __init__(self, facts: Facts) -> None:
         self._decord: Any = importlib.import_module("decord")

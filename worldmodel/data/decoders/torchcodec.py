@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from worldmodel.data.decoders.base import Decoder, Facts, Mismatch, turned, why_seeking_fails
+from worldmodel.data.decoders.base import (
+    Decoder,
+    Facts,
+    Mismatch,
+    why_seeking_fails,
+    why_turning_fails,
+)
 from worldmodel.data.pictures import scaled
 
 INSTALL = (
@@ -20,7 +26,10 @@ class TorchCodec(Decoder):
     """See the module."""
 
     name = "torchcodec"
-    limits = "refused for edit lists, open groups of pictures, times that cannot be trusted"
+    limits = (
+        "refused for edit lists, open groups of pictures, times that cannot be trusted, mirrored "
+        "pictures"
+    )
 
     @classmethod
     def missing(cls) -> str:
@@ -37,9 +46,7 @@ class TorchCodec(Decoder):
         """Why it might give wrong frames of this file."""
         if facts.index.packets.discard.any():
             return "it counts frames that an edit list hides"
-        if facts.opening.short_side is not None and turned(facts):
-            return "it resizes pictures that are stored lying to the wrong shape"
-        return why_seeking_fails(facts)
+        return why_seeking_fails(facts) or why_turning_fails(facts)
 
     def __init__(self, facts: Facts) -> None:
         decoders: Any = importlib.import_module("torchcodec.decoders")

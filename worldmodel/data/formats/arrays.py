@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from worldmodel.data.catalogue import Opening, VideoSource, require_numbers
+from worldmodel.data.catalogue import Opening, VideoSource, require_mib, require_numbers
 from worldmodel.errors import VideoError
 
 
@@ -73,18 +73,13 @@ class ArrayVideo(VideoSource):
                 f"raise limits.frames if it is right"
             )
         self._take, self._times, self._opening = take, times, opening
-        self._bytes = height * width * 3
+        self._size = height, width
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
         require_numbers(indices, self.num_frames, self.name)
         numbers, back = np.unique(indices, return_inverse=True)
-        mib = len(numbers) * self._bytes / 2**20
-        if mib > self._opening.limits.mib:
-            raise VideoError(
-                f"{self.name}: {len(numbers)} frames are {mib:.0f} MiB, the limit is "
-                f"{self._opening.limits.mib:g}; ask for fewer or raise limits.mib"
-            )
+        require_mib(self.name, len(numbers), *self._size, self._opening.limits)
         frames = torch.from_numpy(np.ascontiguousarray(self._take(numbers)))
         return to_size(frames, self._opening.short_side)[torch.from_numpy(back)]
 

@@ -15,7 +15,11 @@ from worldmodel.data.catalogue import Catalogue, Item, LeftOut, Opening, VideoSo
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import VideoError
 
-VIDEOS = tuple(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())
+# Of the containers that are read: see `_FORMATS` in `container.py`.
+VIDEOS = tuple(
+    ".3gp .asf .avi .f4v .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm "
+    ".wmv".split()
+)
 NO_LABEL = -1
 
 

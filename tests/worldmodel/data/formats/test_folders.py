@@ -2,6 +2,7 @@
 
 import os
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,6 +39,28 @@ def test_hidden_files_are_left_out(tmp_path):
     for name in ("a.mp4", "._a.mp4", ".cache/b.mp4"):
         (tmp_path / name).write_bytes(b"1")
     assert [os.path.basename(path) for path in walk(tmp_path)] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [
+        ("asf", "wmv2"),
+        ("f4v", "libx264"),
+        ("m2ts", "mpeg2video"),
+        ("mts", "mpeg2video"),
+        ("vob", "mpeg2video"),
+    ],
+)
+def test_a_camera_s_and_a_disc_s_endings_are_found(tmp_path, ending, codec):
+    muxer = {"mts": "mpegts"}.get(ending)
+    with av.open(str(tmp_path / f"a.{ending}"), "w", format=muxer) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for _ in range(6):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert open_catalogue(tmp_path)[0].open(Opening()).num_frames == 6
 
 
 def test_strange_names_are_shown_in_one_line(tmp_path, video):

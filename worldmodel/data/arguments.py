@@ -1,0 +1,20 @@
+"""Numbers that a user gives: what is one, asked in one way everywhere.
+
+Knows nothing of what the numbers mean.
+"""
+
+from numbers import Integral
+from typing import SupportsFloat
+
+
+def real(value: object) -> float:
+    """A number as float64; nan, which no comparison accepts, for what is none, such as text."""
+    try:
+        return float(value) if isinstance(value, SupportsFloat) else float("nan")
+    except Exception:  # arrays, tensors and huge integers each fail in a way of their own
+        return float("nan")
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a whole number, by its type, of at least 1."""
+    return isinstance(value, Integral) and int(value) >= 1
