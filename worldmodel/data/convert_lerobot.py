@@ -104,7 +104,8 @@ class LeRobotTarget(Target):
             rows["action"] = np.concatenate([actions, actions[-1:]])[:length]
         for name, values in episode.info.items():
             if values.ndim in (1, 2) and not values.is_complex():
-                rows[f"observation.{name}"] = values.to(torch.float32).numpy()
+                key = name if name.startswith("next.") else f"observation.{name}"
+                rows[key] = values.to(torch.float32).numpy()
         columns = {key: _arrow_column(self._arrow, values) for key, values in rows.items()}
         self._write_table(data, columns, {"task": episode.metadata.get("task", "")})
 

@@ -35,7 +35,10 @@ def ending_of(item: Item) -> str | None:
     if isinstance(item, VideoFile) and item.window is not None:
         return None
     if isinstance(item, VideoFile | ShardVideo):
-        ending = Path(item.key if isinstance(item, VideoFile) else item.name).suffix.lower()
+        name = item.key if isinstance(item, VideoFile) else item.name
+        if "://" in name and isinstance(item, VideoFile):
+            name = name.partition("::")[0]  # the file in an archive, not the archive
+        ending = Path(name).suffix.lower()
         return ending if ending in VIDEOS else None
     return None
 

@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import av
@@ -335,3 +336,11 @@ def test_what_a_run_wrote_that_was_killed_at_once_is_no_other_conversion(made, c
     (tmp_path / "out" / ".convert.123.tmp.json").write_text("{")
     change(made("folder").path, tmp_path / "out", "folder")
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_files_in_an_archive_are_copied(change, video, tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.write(video, "in/a.mp4")
+    results = change(f"zip://in/a.mp4::{tmp_path}/z.zip", tmp_path / "out", "folder")
+    assert results["copied"] == 1
+    assert next((tmp_path / "out").glob("*.mp4")).read_bytes() == video.read_bytes()
