@@ -180,6 +180,7 @@ class WorldModel(nn.Module):
                 clip (`masked_after`); see `TokenPredictor.fill_in`.
 
         Raises:
+            ShapeError: the mask is not of these clips; one row holds for all of them.
             WorldModelError: the model has no predictor of tokens.
         """
         predictor = self._part("masked_predictor")
@@ -208,6 +209,10 @@ class WorldModel(nn.Module):
             clip: b t c h w.
             states: b t s, the state at each frame, in the units of the training.
             actions: b t a, what is done from each frame on.
+
+        Raises:
+            ShapeError: states or actions are not of those frames, or of another width or type.
+            WorldModelError: the model has no predictor of frames.
         """
         predictor = self._part("frame_predictor")
         _, h, w = self.encoder.grid_of(self.tubelet_frames, *clip.frames.shape[-2:])

@@ -1,5 +1,7 @@
 """V-JEPA's `.pt` files give what their equations give, family by family, key by key."""
 
+import re
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from tests.worldmodel.foreign.makers import DEPTH, HEADS, HINTS, NARROW, WIDTH, 
 from tests.worldmodel.toys import noise
 from worldmodel import foreign
 from worldmodel.checkpoint import load
-from worldmodel.errors import CheckpointError, WorldModelError
+from worldmodel.errors import CheckpointError, ShapeError
 from worldmodel.foreign import Hints, vjepa
 from worldmodel.masks import Mask
 from worldmodel.nn.patches import Rotary3D
@@ -210,8 +212,55 @@ def test_the_next_frame_knows_nothing_of_later_frames_states_and_actions(tmp_pat
         after = predictor(tokens, states, actions, (3, 2, 4))
         assert torch.allclose(before[:, :16], after[:, :16], atol=1e-6)
         assert not torch.allclose(before[:, 16:], after[:, 16:], atol=1e-3)
-    with pytest.raises(WorldModelError, match="takes 24 tokens, 3 states and 3 actions"):
+    with pytest.raises(ShapeError, match=r"states must be \(1, 3, 7\) of torch.float32"):
         predictor(tokens, states[:, :2], actions, (3, 2, 4))
+
+
+@torch.inference_mode()
+def test_next_frames_takes_states_and_actions_of_its_frames_alone(tmp_path):
+    model, _ = read(makers.checkpoint_ac(), tmp_path)
+    clip, right = clip_of(2, 2, 3, 16, 16), torch.zeros(2, 2, 7)
+    assert model.next_frames(clip, right, right).shape == (2, 8, WIDTH)
+    for wrong in (right[:1], right[:, :1], right[..., :6], right.double(), right[0]):
+        for name, told in (("states", (wrong, right)), ("actions", (right, wrong))):
+            with pytest.raises(ShapeError, match=rf"{name} must be \(2, 2, 7\) of torch.float32"):
+                model.next_frames(clip, *told)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("context", ["dropped", "masked_after"])
+@torch.inference_mode()
+def test_a_mask_of_one_row_holds_for_all_clips_of_a_batch(tmp_path, context):
+    model, _ = read(MAKERS["V-JEPA 2"](), tmp_path)
+    clip, mask = clip_of(2, 8, 3, 32, 32), masked(64)[2]
+    filled = model.fill_in(clip, mask, context=context)
+    assert filled.shape == (2, 21, WIDTH)
+    for row in range(2):
+        alone = Clip(clip.frames[row : row + 1], clip.times[:1])
+        assert torch.allclose(
+            filled[row], model.fill_in(alone, mask, context=context)[0], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("context", ["dropped", "masked_after"])
+@torch.inference_mode()
+def test_a_mask_of_other_clips_or_off_the_grid_is_refused(tmp_path, context):
+    model, _ = read(MAKERS["V-JEPA 2"](), tmp_path)
+    clip, ids = clip_of(3, 8, 3, 32, 32), torch.arange(64)[None]
+    for wrong, words in (
+        (ids[:, :9].expand(2, -1), "of 3 clips or one row for all of them, got shape (2, 9)"),
+        (ids[0, :9], "got shape (9,)"),
+        (ids[:, :9].float(), "torch.float32"),
+        (ids[:, :9] + 60, "between 0 and 63 on the grid t h w = (4, 4, 4), got 60 to 68"),
+        (ids[:, :9] - 6, "got -6 to 2"),
+    ):
+        for mask in (Mask(wrong, ids), Mask(ids, wrong)):
+            with pytest.raises(ShapeError, match=re.escape(words)):
+                model.fill_in(clip, mask, context=context)
+    with pytest.raises(ShapeError, match="places of 2 clips do not pick from the tokens of 3"):
+        model.encoder(clip.frames, keep=ids.expand(2, -1))
 
 
 # Keys
