@@ -227,7 +227,11 @@ class WorldModel(nn.Module):
         return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
 
     def latents(self, clip: Clip) -> Tensor:
-        """What the masked predictor predicts, of each moment seen alone: b t m d."""
+        """What the masked predictor predicts, of each moment seen alone: b t m d.
+
+        Raises:
+            ShapeError: the clip does not divide into moments.
+        """
         head = self._part("head")
         return moment_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
 

@@ -161,6 +161,11 @@ def test_missing_parts_say_what_to_run(use, words):
         use(WorldModel(small().encoder, size=16))
 
 
+def test_latents_are_those_of_whole_moments(model):
+    with pytest.raises(ShapeError, match="3 frames do not divide into moments of 2 frames"):
+        model.latents(clip_of(noise(1, 3, 3, 16, 16)))
+
+
 def test_latents_of_tokens_are_no_states():
     with pytest.raises(WorldModelError, match="model.latent_per_token=false"):
         small_model(per_token=True).states(CLIP)

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from worldmodel.data.clips import Skipped
 from worldmodel.data.footage import EpisodeVideos, VideoFiles
 from worldmodel.errors import ConfigError
 from worldmodel.masks import Mixture, Moments, Tubes
+from worldmodel.nn.encoder import VideoViT
 from worldmodel.pretrain import pretrain
 from worldmodel.regularisers import NoRegulariser, SIGReg
 from worldmodel.run import Run, read_log
@@ -82,6 +84,12 @@ def test_no_path_is_told_before_anything_is_trained(run):
     with pytest.raises(ConfigError, match="data.path is not set"):
         learn(run, None, data=VideoFiles(None))
     assert not run.checkpoints.exists()
+
+
+def test_clips_that_do_not_divide_into_moments_are_refused(run, dots):
+    sizes = replace(small(), encoder=VideoViT(24, 1, heads=2, patch=8, tubelet_frames=4))
+    with pytest.raises(ConfigError, match="num_frames=6 does not divide into tubelets of 4 frames"):
+        learn(run, dots, model=sizes)
 
 
 def test_what_was_skipped_is_listed(run, dots):
