@@ -128,6 +128,30 @@ def test_an_export_that_fails_leaves_nothing(checkpoint, tmp_path):
         export(model=str(checkpoint), output=str(tmp_path), heads=2, predictor_heads=2)
 
 
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("small.pt/sub", "Not a directory"),
+        ("loop/sub", "Too many levels of symbolic links"),
+        ("/dev/null/x", "Not a directory"),
+        ("/proc/nothing/x", "No such file or directory"),
+        ("x" * 256, "File name too long"),
+    ],
+)
+def test_an_output_that_cannot_be_made_is_one_line(checkpoint, tmp_path, name, words):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=rf"cannot be .* \({words}\); \w+ ") as caught:
+        export(model=str(checkpoint), output=str(tmp_path / name), heads=2, predictor_heads=2)
+    assert "\n" not in str(caught.value) and sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_may_have_a_name_as_long_as_names_can_be(checkpoint, tmp_path):
+    output = tmp_path / ("x" * 255)
+    export(model=str(checkpoint), output=str(output), heads=2, predictor_heads=2, size=32)
+    assert wm.load(output).size == 32
+
+
 def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):
     path = tmp_path / "cut.pt"
     path.write_bytes(b"PK")
