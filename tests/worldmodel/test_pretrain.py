@@ -14,6 +14,7 @@ from worldmodel.nn.encoder import VideoViT
 from worldmodel.pretrain import pretrain
 from worldmodel.regularisers import NoRegulariser, SIGReg
 from worldmodel.run import Run, read_log
+from worldmodel.tensors import read_tensors
 from worldmodel.train import Optimisation
 
 
@@ -63,7 +64,7 @@ def test_every_kind_of_target_and_head_leaves_a_model_of_the_students(
     learn(run, dots, targets=targets, model=small(per_token=per_token))
     model = checkpoint.load(run.folder)
     assert model.head.per_token == per_token
-    state = checkpoint.read_tensors(run.checkpoints / "training.safetensors")
+    state = read_tensors(run.checkpoints / "training.safetensors")
     student = state["weights.objective.encoder.tubelets.embed.weight"]
     assert torch.equal(model.encoder.tubelets.embed.weight, student)
     assert any("teacher" in name for name in state) == (targets == "ema")
