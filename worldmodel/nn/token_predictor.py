@@ -37,7 +37,7 @@ class TokenPredictor(Predictor):
         mlp_width: of the middle of a block's network; four times the width if None.
         norm_eps: what the norms add to a variance.
         rope: which rotary positions; see `VideoViT`.
-        sincos_grid: where fixed positions are added instead; see `VideoViT`.
+        sincos_grid: where fixed positions are added instead; see `VideoViT` and `SinCos3D`.
         mask_tokens: how many mask tokens there are; training used one for each kind of mask.
         kinds: each token is told whether it is of a video or an image (V-JEPA 2.1).
         window: moments that are looked at together when a clip is judged.
@@ -73,7 +73,9 @@ class TokenPredictor(Predictor):
         self.mask_tokens = nn.Parameter(torch.zeros(mask_tokens, width))
         names = ("video", "image") if kinds else ()
         self.kind = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in names})
-        self.places = None if sincos_grid is None else SinCos3D(width, grid_from(sincos_grid))
+        self.places = None
+        if sincos_grid is not None:
+            self.places = SinCos3D(width, grid_from(sincos_grid), counted=True)
         self.rotary = Rotary3D(width // heads, rope) if sincos_grid is None else None
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)

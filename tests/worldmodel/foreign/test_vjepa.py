@@ -76,7 +76,7 @@ def test_v_jepa_2_has_the_weights_that_transformers_has(tmp_path):
     assert torch.allclose(filled, told.predictor_output.last_hidden_state, atol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [8, 4])
+@pytest.mark.parametrize("frames", [8, 4, 6, 2])
 @torch.inference_mode()
 def test_v_jepa_1(tmp_path, frames):
     held = makers.checkpoint_1()
@@ -86,16 +86,28 @@ def test_v_jepa_1(tmp_path, frames):
     clip = clip_of(1, frames, 3, 32, 32)
     encoder, predictor = unwrapped(held, "target_encoder"), unwrapped(held, "predictor")
     n = frames // 2 * 16
-    added = encoder["pos_embed"][0, :n]
+    added = reference.resampled(encoder["pos_embed"][0], (4, 4, 4), (frames // 2, 4, 4))
     expected = reference.encoder_1(encoder, normalised(clip.frames)[0], **SIZES, added=added)
     assert torch.allclose(model.encode(clip).tokens[0], expected, atol=1e-4)
     context, targets, mask = masked(n)
-    narrow = predictor["predictor_pos_embed"][0]
+    narrow = predictor["predictor_pos_embed"][0]  # never resampled: taken by its ids
     expected = reference.predictor(
         predictor, expected[context], context, targets, (frames // 2, 4, 4), **SIZES, added=narrow
     )
     filled = model.fill_in(clip, mask, context="masked_after")
     assert torch.allclose(filled[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames, size", [(12, 32), (8, 48), (2, 16)])
+@torch.inference_mode()
+def test_v_jepa_1_on_longer_clips_and_other_sizes(tmp_path, frames, size):
+    held = makers.checkpoint_1()
+    model, _ = read(held, tmp_path)
+    clip, encoder = clip_of(1, frames, 3, size, size), unwrapped(held, "target_encoder")
+    grid = (frames // 2, size // 8, size // 8)
+    added = reference.resampled(encoder["pos_embed"][0], (4, 4, 4), grid)
+    expected = reference.encoder_1(encoder, normalised(clip.frames)[0], **SIZES, added=added)
+    assert torch.allclose(model.encode(clip).tokens[0], expected, atol=1e-4)
 
 
 def test_fixed_places_on_another_grid_lie_between_those_of_the_trained_one():
@@ -135,6 +147,9 @@ def test_v_jepa_2_1_cuts_an_image_in_its_own_way(tmp_path):
     held = makers.checkpoint_21()
     model, _ = read(held, tmp_path)
     image = clip_of(1, 1, 3, 32, 32)
+    latents = model.encode(image)
+    assert latents.grid == (1, 4, 4) and torch.equal(latents.times, image.times)
+    assert torch.equal(latents.tokens, model.encoder(image.frames))
     encoder = unwrapped(held, "target_encoder")
     expected = reference.encoder_21(encoder, normalised(image.frames)[0], **SIZES, kind="image")
     assert model.encoder.grid(image.frames) == (1, 4, 4)
@@ -351,6 +366,19 @@ def test_an_unused_table_of_positions_is_told_from_a_used_one(tmp_path):
     other = makers.encoder() | {"pos_embed": torch.rand(1, 64, WIDTH)}
     with pytest.raises(CheckpointError, match="not the table of sines and cosines"):
         read(other, tmp_path, Hints(family="vjepa", heads=2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_are_read(tmp_path, dtype):
+    held = makers.checkpoint_1()
+    for name in ("target_encoder", "predictor"):
+        held[name] = {key: value.to(dtype) for key, value in held[name].items()}
+    model, report = read(held, tmp_path)
+    assert report.family == "V-JEPA 1" and model.encoder.spec["sincos_grid"] == [4, 4, 4]
+    key = "module.backbone.pos_embed"
+    held["target_encoder"][key] = held["target_encoder"][key].roll(1, dims=1)
+    with pytest.raises(CheckpointError, match="pos_embed is not the table"):
+        read(held, tmp_path)
 
 
 def test_the_predictor_s_table_of_positions_is_checked_too(tmp_path):
