@@ -104,12 +104,14 @@ def _own_folder(path: Path) -> Path | None:
 def _no_model(path: Path) -> NoReturn:
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file of no kind that is read here; a model is a folder with model.json "
-            "and model.safetensors, a V-JEPA file ends in .pt, .pth or .tar"
+            f"{path}: is a file of no kind that is read here; a model is a folder with "
+            "model.safetensors and model.json (ours) or config.json (Hugging Face's); a V-JEPA "
+            "file ends in .pt, .pth or .tar"
         )
     raise CheckpointError(
-        f"{path}: holds no model (no model.json); name a run folder such as runs/quickstart, "
-        "or let its training finish first"
+        f"{path}: holds no model (no model.json of ours, no config.json of Hugging Face's); name a "
+        "run folder such as runs/quickstart, let its training finish first, or fetch the whole "
+        "folder again"
     )
 
 

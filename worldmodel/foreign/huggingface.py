@@ -93,7 +93,7 @@ def read_config(path: Path) -> dict[str, Any]:
         CheckpointError: it is not that, or asks for what is not implemented here.
     """
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(path.read_text(encoding="utf-8-sig"))
         kind = written["model_type"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as cause:
         raise CheckpointError(

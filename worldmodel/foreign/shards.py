@@ -23,7 +23,7 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / INDEX
     try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        places = json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"]
         names = sorted(set(places.values()))
         for name in names:
             if Path(name).name != name or not name.endswith(".safetensors"):

@@ -256,6 +256,18 @@ def test_json_that_is_no_configuration(folder, text):
     refused(folder, "is not the configuration of a model", names=folder / "config.json")
 
 
+def test_json_that_begins_with_a_mark_of_its_byte_order(folder, shards):
+    for path in (folder / "config.json", shards[0]):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(folder).size == 32
+
+
+def test_weights_without_their_configuration(folder):
+    (folder / "config.json").unlink()
+    refused(folder, "holds no model (no model.json of ours, no config.json of Hugging Face's)")
+    refused(folder / "model.safetensors", "model.json (ours) or config.json (Hugging Face's)")
+
+
 def test_weights_that_are_missing_cut_or_spoilt(folder):
     path = folder / "model.safetensors"
     tensors = load_file(path)
