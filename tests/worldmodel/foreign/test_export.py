@@ -1,6 +1,9 @@
 """Out again: transformers loads what is exported and gives the same, or one line says why not."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -150,6 +153,16 @@ def test_an_output_may_have_a_name_as_long_as_names_can_be(checkpoint, tmp_path)
     output = tmp_path / ("x" * 255)
     export(model=str(checkpoint), output=str(output), heads=2, predictor_heads=2, size=32)
     assert wm.load(output).size == 32
+
+
+def test_an_output_whose_name_is_no_text_is_told_as_it_is(checkpoint, tmp_path):
+    output = os.fsencode(tmp_path) + b"/caf\xe9"
+    words = [f"model={checkpoint}", b"output=" + output, "heads=2", "predictor_heads=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "worldmodel", "export", *words], capture_output=True, check=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert done.stdout == output + b"\n" and os.path.isdir(output)
 
 
 def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):
