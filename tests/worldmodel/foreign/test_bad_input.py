@@ -115,6 +115,8 @@ def test_what_is_said_of_a_checkpoint_must_be_possible(tmp_path):
     for said in ({"heads": 0}, {"predictor_heads": -1}, {"size": 0}, {"heads": 2.0}):
         with pytest.raises(ConfigError, match="must be a whole number above 0"):
             load(path, **said)
+    with pytest.raises(ConfigError, match="family=3: must be text"):
+        load(path, family=3)
     with pytest.raises(CheckpointError, match="44 x 44 pixels do not divide into its patches of 8"):
         load(path, heads=2, predictor_heads=2, size=44)
     save(load(path, heads=2, predictor_heads=2), tmp_path / "ours")
