@@ -125,11 +125,11 @@ def test_clips_of_one_moment_are_refused(run, model):
         judge(run, **suite_settings(model, num_frames=2))
 
 
-def test_a_model_without_masked_predictor_says_what_to_run(run, tmp_path):
+def test_a_model_without_masked_predictor_says_what_has_one(run, tmp_path):
     model = small_model()
     model.masked_predictor = None
     folder = str(checkpoint.save(model, tmp_path / "half"))
-    with pytest.raises(WorldModelError, match="run `worldmodel pretrain` first"):
+    with pytest.raises(WorldModelError, match="no masked predictor: none can be added"):
         judge(run, **suite_settings(folder))
 
 
