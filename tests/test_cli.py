@@ -11,7 +11,13 @@ import yaml
 from tests import toy
 from worldmodel import cli, settings
 from worldmodel.execute import run_verb
+from worldmodel.settings import quoted
 from worldmodel.verbs import VERBS, Verb
+
+ODD = [
+    "vidéo.mp4", "vitl (1).pt", "日本.pt", "it's.pt", "a=b.pt", "a[1].pt", "a{b}.pt", "a&b.pt",
+    "a;b.pt", "#x.pt", "a\nb.pt", "a\udce9.pt", "a'b'.pt", "x!~.pt", "a\\'b.pt",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +91,17 @@ def test_a_page_that_an_interruption_left_out_is_made(toy_verbs: Path) -> None:
         (["toy"], "path is not set: say what it is with path=..."),
         (["toy", "x", "y"], "'y': settings are given as key=value"),
         (["toy", "x", "--ful"], "no flag '--ful'"),
-        (["toy", "x", "steps=[1"], "cannot read"),
+        (["toy", "x", "steps=[1"], "cannot read steps=[1; quote a text with such letters"),
+        (
+            ["toy", "path=[1].pt"],
+            "cannot read path=[1].pt; quote a text with such letters: \"path='[1].pt'\"",
+        ),
+        (["toy", "path=é,b"], "quote a text with such letters: \"path='é,b'\""),
+        (
+            ["toy", "path=a,b"],
+            "path=a,b: is several values, one for each run of a sweep; say "
+            "--multirun, path=[a,b] for a list, or quote a text: \"path='a,b'\"",
+        ),
         (["toy", "x", "size.width=0"], "width must be at least 1, got 0"),
         (["toy", "x", "seed=-1"], "seed=-1 must be a whole number"),
         (["toy", "x", "existing=keep"], "say resume, replace or redo"),
@@ -155,8 +171,22 @@ def test_a_sweep_stops_at_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_word_that_stands_alone_is_taken_as_it_is(toy_verbs: Path) -> None:
-    assert cli.main(["toy", "a b,c [d]'e"]) == 0
-    assert toy.CALLS == ["a b,c [d]'e"]
+    words = ["a b,c [d]'e", "a\\b", "a\\"]
+    for number, word in enumerate(words):
+        assert cli.main(["toy", word, f"name={number}"]) == 0
+    assert toy.CALLS == words
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_names_of_files_need_no_quotes(path: str, toy_verbs: Path) -> None:
+    for value in (path, quoted(path)):  # the second time its own settings are read back
+        assert cli.main(["toy", f"path={value}"]) == 0
+    assert toy.CALLS == [path]
+    assert cli.main(["other", f"size={path}"]) == 0  # called like a folder of configurations
+    metrics = toy_verbs / "runs/other/default/metrics.json"
+    assert json.loads(metrics.read_text())["results"]["letters"] == len(path)
+    assert cli.main(["toy", "-m", f"path={path}", "steps=3,4"]) == 0
+    assert toy.CALLS == [path] * 3
 
 
 def test_verbs_run_in_process_as_on_the_command_line(tmp_path: Path) -> None:

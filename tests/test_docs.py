@@ -1,6 +1,10 @@
 """The documents do what they say: commands exist, and those of the guides run on small data."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +107,40 @@ def test_the_report_on_keys_is_as_the_code_writes_it(
     for line in re.sub(r"\d+", "0", blocks(GUIDES[2], "text")[0]).splitlines():
         if line.strip() != "..." and "pos_embed" not in line:  # which the small file has not
             assert line.strip() in re.sub(r"\d+", "0", written), line
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site as `make docs` builds it."""
+    pytest.importorskip("material")
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    subprocess.run(words, cwd=ROOT, env=environment, check=True)
+    return folder
+
+
+def test_pages_load_nothing_from_the_network_and_bring_what_searches_them(site: Path) -> None:
+    pages = sorted(site.glob("*.html"))
+    assert len(pages) > 5
+    for page in pages:
+        text = page.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="([^"]+)"', text)
+        loaded += re.findall(r'<link rel="stylesheet" href="([^"]+)"', text)
+        assert loaded and not [name for name in loaded if "//" in name]
+        assert any(name.endswith("iframe-worker.js") for name in loaded)
+    assert (site / "iframe-worker.js").is_file() and (site / "search/search_index.js").is_file()
+
+
+@pytest.mark.slow
+def test_pages_that_are_opened_from_the_disk_can_be_searched(site: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no browser")
+    words = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=15000", "--dump-dom",
+        f"file://{site}/index.html?q=mask",
+    ]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    assert re.search(r"[1-9]\d* matching documents", done.stdout)

@@ -21,7 +21,7 @@ MAX_FILE, MAX_FUNCTION = 300, 60
 LAYERS = (
     ("errors", "types", "cpu", "provenance", "memory", "statistics", "bars", "verbs"),
     ("data", "nn", "progress"),
-    ("run", "epps_pulley", "sigreg", "masks"),
+    ("run", "epps_pulley", "sigreg", "masks", "tensors"),
     ("diagnostics", "regularisers", "objectives"),
     ("architecture", "model", "checkpoint", "foreign"),
     ("train", "surprises"),

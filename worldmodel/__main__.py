@@ -1,5 +1,6 @@
 """`worldmodel` and `python -m worldmodel`: process settings first, then the command line."""
 
+import io
 import sys
 
 from worldmodel import cpu
@@ -8,6 +9,8 @@ from worldmodel import cpu
 def main() -> None:
     """Run the command line and exit with its status."""
     cpu.tune()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         # Imported after tuning: this brings torch in, which takes a second.
         from worldmodel import cli

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from worldmodel import checkpoint
-from worldmodel.architecture import Architecture
+from worldmodel.architecture import Architecture, check_frames
 from worldmodel.data.formats import open_episodes
 from worldmodel.data.segments import EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
@@ -195,7 +195,7 @@ def train(
             and is dropped from one that is tuned, which it does not fit any more.
         labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
-        length: moments in a segment.
+        length: moments in a segment, at least 2.
         inverse_weight: of the inverse model; see `ActionLearner`.
         noise: on the states that predictions start from.
         seed: of batches.
@@ -207,22 +207,27 @@ def train(
     """
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
+    if length < 2:
+        raise ConfigError(f"length={length}: an action leads from one moment to the next; say 2")
     architecture = model or Architecture()
     pretrained = None if encoder is None else load_pretrained(encoder)
-    size = (pretrained or architecture).size
-    known = open_episodes(episodes, **({"fit": size} | dict(reading or {}))).labelled
+    base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
+    known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).labelled
     if not len(known):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
     if labelled is not None and not 1 <= labelled <= len(known):
         raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
     used = known[:labelled]
-    tubelet_frames = (pretrained or architecture).encoder.tubelet_frames
-    data = EpisodeDataset(load_arrays(used), tubelet_frames=tubelet_frames)
+    arrays = load_arrays(used)
+    # A new head is made for the frames that there are, as long as they are square.
+    any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
+    check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
+    data = EpisodeDataset(arrays, tubelet_frames=base.encoder.tubelet_frames)
     learned = begin(architecture, data, pretrained=pretrained).to(device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
         batch=batch, length=length, inverse_weight=inverse_weight, noise=noise, seed=seed,
-        new_head=pretrained is not None and pretrained.head is None,
+        new_head=new_head,
     ).to(device)  # fmt: skip
     steps = fit(learner, run, optimisation, description="train")
     if tune == "all" or encoder is None:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from worldmodel.errors import ConfigError
+from torch import Tensor
+
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.encoder import Encoder, VideoViT
 from worldmodel.nn.heads import Head, StateHead, TokenHead
 from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
@@ -66,3 +68,32 @@ class Architecture:
             state_dim, block_dim, width=self.action_width, depth=self.action_depth,
             window=self.action_window,
         )  # fmt: skip
+
+
+def check_frames(
+    frames: Tensor, source: str, encoder: Encoder, *, size: int, any_size: bool
+) -> None:
+    """Refuse episodes whose frames a model cannot take.
+
+    Args:
+        frames: of the episodes, n c h w.
+        source: where they are from, for the message.
+        encoder: of the model.
+        size: of the model: side of its square frames in pixels.
+        any_size: nothing behind the encoder needs that size, as a head of states does.
+
+    Raises:
+        ConfigError: they are of another size than the model needs.
+    """
+    h, w = frames.shape[-2:]
+    fits, cause = any_size or (h, w) == (size, size), None
+    try:
+        encoder.grid_of(encoder.tubelet_frames, h, w)
+    except ShapeError as raised:
+        fits, cause = False, raised
+    if not fits:
+        raise ConfigError(
+            f"{source}: its frames have {h} x {w} pixels, the model takes {size} x {size}; collect "
+            f"such episodes, read them so where their format can (reading={{size:{size}}}), "
+            "or take a model of theirs"
+        ) from cause

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,8 +17,13 @@ from worldmodel.data.files import require_access, whole_file
 from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
-
-FORMAT_VERSION = 1
+from worldmodel.tensors import (
+    FORMAT_VERSION,
+    read_tensors,
+    read_tensors_and_header,
+    save_tensors,
+    to_save,
+)
 
 # What text that is no description of a model ends in: no JSON, wrong keys and types, sizes that
 # nothing can be built with.
@@ -34,7 +38,7 @@ def save(model: WorldModel, folder: Path | str) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "model.safetensors") as temporary:
-        save_file(_to_save(model.state_dict()), temporary)
+        save_file(to_save(model.state_dict()), temporary)
     description = {"format_version": FORMAT_VERSION, **model.spec()}
     with whole_file(folder / "model.json") as temporary:
         temporary.write_text(json.dumps(description, indent=1))
@@ -85,37 +89,6 @@ def load(
     return model.to(device).eval()
 
 
-def save_tensors(tensors: dict[str, Tensor], header: dict[str, str], path: Path) -> None:
-    """Write tensors and a header of strings as one file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        save_file(_to_save(tensors), temporary, {"format_version": str(FORMAT_VERSION), **header})
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: the file is missing, truncated or of another kind.
-    """
-    return read_tensors_and_header(path)[0]
-
-
-def read_tensors_and_header(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the header of a safetensors file; see `read_tensors`."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; train the model again or check the path")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            return tensors, dict(file.metadata() or {})
-    except (SafetensorError, OSError) as cause:
-        raise CheckpointError(
-            f"{path}: not a whole safetensors file ({cause}): truncated, or of another kind such "
-            "as a pickle; train the model again or convert it"
-        ) from cause
-
-
 def is_own(path: Path) -> bool:
     """Whether `path` names a model that this package has written."""
     return _own_folder(path) is not None
@@ -131,12 +104,14 @@ def _own_folder(path: Path) -> Path | None:
 def _no_model(path: Path) -> NoReturn:
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file of no kind that is read here; a model is a folder with model.json "
-            "and model.safetensors, a V-JEPA file ends in .pt, .pth or .tar"
+            f"{path}: is a file of no kind that is read here; a model is a folder with "
+            "model.safetensors and model.json (ours) or config.json (Hugging Face's); a V-JEPA "
+            "file ends in .pt, .pth or .tar"
         )
     raise CheckpointError(
-        f"{path}: holds no model (no model.json); name a run folder such as runs/quickstart, "
-        "or let its training finish first"
+        f"{path}: holds no model (no model.json of ours, no config.json of Hugging Face's); name a "
+        "run folder such as runs/quickstart, let its training finish first, or fetch the whole "
+        "folder again"
     )
 
 
@@ -206,11 +181,10 @@ def _fit(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     born = module.state_dict()
     _check_places(tensors, born, path)
     for name, tensor in tensors.items():
+        place = born[name]
+        placed = tensor.to(place)  # what is finite as float64 need not be so as float32
         # Limits of a clamp are infinite in a new model already, and stay so.
-        if (
-            tensor.is_floating_point()
-            and not (tensor.isfinite() | (tensor == born[name].to(tensor.device))).all()
-        ):
+        if placed.is_floating_point() and not (placed.isfinite() | (placed == place)).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
     module.load_state_dict(tensors, strict=True)
 
@@ -231,10 +205,6 @@ def _check_places(
                 f"{path}: {name} has shape {tuple(tensors[name].shape)}, the model needs "
                 f"{tuple(place.shape)}; the two files are not of one model"
             )
-
-
-def _to_save(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def save_training(

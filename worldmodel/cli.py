@@ -20,7 +20,15 @@ from worldmodel.errors import ConfigError, WorldModelError, nearest
 from worldmodel.execute import execute, folder_of
 from worldmodel.progress import say
 from worldmodel.provenance import package_version
-from worldmodel.settings import CONFIGS, check_settings, plain, settle, swept_keys, translate
+from worldmodel.settings import (
+    CONFIGS,
+    check_settings,
+    plain,
+    quoted,
+    settle,
+    swept_keys,
+    translate,
+)
 from worldmodel.verbs import VERBS
 
 _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
@@ -131,8 +139,7 @@ def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
         elif "=" in word or word.startswith("~"):
             overrides.append(word)
         elif places:
-            quoted = word.replace("\\", "\\\\").replace("'", "\\'")
-            overrides.append(f"{places.pop(0)}='{quoted}'")
+            overrides.append(f"{places.pop(0)}={quoted(word)}")
         else:
             raise ConfigError(f"'{word}': settings are given as key=value; "
                               f"see worldmodel {verb} --help")  # fmt: skip
@@ -145,7 +152,7 @@ def _sweep(verb: str, overrides: Sequence[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    words = translate(verb, overrides)
+    words = translate(verb, overrides, sweep=True)
     swept = swept_keys(words)
     worst = 0
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 
 class WorldModelError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose: one line, whatever it quotes."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class VideoError(WorldModelError):
     """A video, a folder of videos or a manifest cannot be read."""
-
-    def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
 
 
 class EpisodeError(WorldModelError):

@@ -68,19 +68,33 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """Fill the yielded temporary folder; it becomes `path` when the block ends well.
 
     Raises:
-        ConfigError: there is something at `path`.
+        ConfigError: there is something at `path`, or nothing can be made there.
     """
     require_access(path, ConfigError)
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already; name another output= or remove it")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Without the name in it, which may be as long as names can be already.
+    temporary = path.with_name(f".export.{os.getpid()}.tmp")
     new = [parent for parent in path.parents if not parent.exists()]  # the deepest first
-    temporary.mkdir(parents=True)
     try:
+        with _made(path):
+            temporary.mkdir(parents=True)
         yield temporary
-        temporary.rename(path)
+        with _made(path):
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in new:
             with suppress(OSError):  # it holds something: what was written, or others' files
                 parent.rmdir()
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """What the system says of a folder that cannot be made, in one line."""
+    try:
+        yield
+    except OSError as cause:
+        raise ConfigError(
+            f"{path}: cannot be made ({cause.strerror}); name another output="
+        ) from cause

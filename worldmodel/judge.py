@@ -17,6 +17,7 @@ from worldmodel.model import WorldModel
 from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.statistics import auroc, rate_results
 from worldmodel.surprises import both, surprise
+from worldmodel.tensors import save_tensors
 from worldmodel.types import Clip
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _keep(
     }
     if times is not None:
         tensors["times"] = times  # n t, seconds
-    checkpoint.save_tensors(
+    save_tensors(
         tensors,
         {
             "kinds": json.dumps(list(kinds[::2]) if len(kinds) > 1 else []),

@@ -85,7 +85,8 @@ class WorldModel(nn.Module):
         """
         frames = clip.frames.to(self.device)
         grid = self.encoder.grid(frames)
-        last = clip.times[:, self.tubelet_frames - 1 :: self.tubelet_frames]
+        step = 1 if self.encoder.is_image(clip.frames.shape[1]) else self.tubelet_frames
+        last = clip.times[:, step - 1 :: step]
         return Latents(self.encoder(frames), grid, last)
 
     def states(self, clip: Clip) -> Tensor:
@@ -152,10 +153,7 @@ class WorldModel(nn.Module):
     def _part(self, name: str) -> Any:
         part = getattr(self, name)
         if part is None:
-            need = {"head": "pretrain", "masked_predictor": "pretrain"}.get(name, "train")
-            raise WorldModelError(
-                f"this model has no {name.replace('_', ' ')} yet: run `worldmodel {need}` first"
-            )
+            raise WorldModelError(f"this model has no {name.replace('_', ' ')}: {_REMEDIES[name]}")
         return part
 
     def foresee(self, clip: Clip) -> Iterator[Foresight]:
@@ -180,6 +178,7 @@ class WorldModel(nn.Module):
                 clip (`masked_after`); see `TokenPredictor.fill_in`.
 
         Raises:
+            ShapeError: the mask is not of these clips; one row holds for all of them.
             WorldModelError: the model has no predictor of tokens.
         """
         predictor = self._part("masked_predictor")
@@ -208,6 +207,10 @@ class WorldModel(nn.Module):
             clip: b t c h w.
             states: b t s, the state at each frame, in the units of the training.
             actions: b t a, what is done from each frame on.
+
+        Raises:
+            ShapeError: states or actions are not of those frames, or of another width or type.
+            WorldModelError: the model has no predictor of frames.
         """
         predictor = self._part("frame_predictor")
         _, h, w = self.encoder.grid_of(self.tubelet_frames, *clip.frames.shape[-2:])
@@ -222,7 +225,11 @@ class WorldModel(nn.Module):
         return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
 
     def latents(self, clip: Clip) -> Tensor:
-        """What the masked predictor predicts, of each moment seen alone: b t m d."""
+        """What the masked predictor predicts, of each moment seen alone: b t m d.
+
+        Raises:
+            ShapeError: the clip does not divide into moments.
+        """
         head = self._part("head")
         return moment_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
 
@@ -250,3 +257,15 @@ PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
     "frame_predictor": {"FrameActionPredictor": FrameActionPredictor},
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""
+
+# What gives a model a part; of three nothing does that the weights have not been trained with.
+_REMEDIES = {
+    "head": "`worldmodel train encoder=...` learns one on top of it",
+    "masked_predictor": (
+        "none can be added to these weights; take a model of `worldmodel pretrain`, before "
+        "tune=all, or a V-JEPA checkpoint with its predictor"
+    ),
+    "action_predictor": "`worldmodel train encoder=...` learns one on top of it",
+    "classifier": "take a Hugging Face folder of VJEPA2ForVideoClassification",
+    "frame_predictor": "take a checkpoint of V-JEPA 2-AC",
+}

@@ -12,6 +12,7 @@ from worldmodel.data.clips import Clips
 from worldmodel.data.footage import Footage
 from worldmodel.data.skipped import SkippedTable
 from worldmodel.data.transforms import Plain, Transforms
+from worldmodel.errors import ConfigError
 from worldmodel.masks import Mixture
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import moment_latents
@@ -88,6 +89,11 @@ def pretrain(
         `feature_std`, `effective_rank`, `sigreg_over_floor`, `collapsed` (on clips of a step that
         was not trained on), `steps`, `videos`, `skipped`, `data_wait`.
     """
+    if num_frames % (p := model.encoder.tubelet_frames):
+        raise ConfigError(
+            f"num_frames={num_frames} does not divide into tubelets of {p} frames; say a multiple "
+            f"of {p}, or another model.encoder.tubelet_frames="
+        )
     transforms = transforms or Plain()
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:

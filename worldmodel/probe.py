@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from worldmodel import checkpoint
+from worldmodel.architecture import check_frames
 from worldmodel.data.formats import open_episodes
 from worldmodel.data.segments import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
@@ -162,9 +163,11 @@ def probe(
             f"{episodes}: no info '{unknown[0]}' in all its episodes; there are "
             f"{', '.join(arrays.info)}"
         )
+    _check_size(arrays, episodes, learned)
     candidates = {"": features_of(learned)}
     if pretrained is not None:
         before = checkpoint.load(pretrained, device=device)
+        _check_size(arrays, episodes, before)
         candidates["pretrained_"] = features_of(before)
     candidates["random_init_"] = untrained_features(learned, seed=seed)
     candidates["pixels_"] = pixel_features
@@ -190,6 +193,11 @@ def probe(
                 f"{key}.high": readout.high,
             }  # fmt: skip
     return results
+
+
+def _check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
+    any_size = model.head is None or model.head.per_token
+    check_frames(arrays.frames, source, model.encoder, size=model.size, any_size=any_size)
 
 
 def untrained_features(model: WorldModel, *, seed: int) -> Features:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from worldmodel import progress
-from worldmodel.data.files import whole_file
+from worldmodel.data.files import require_access, whole_file
 from worldmodel.errors import RunError
 from worldmodel.memory import MemoryWatch
 from worldmodel.provenance import config_sha256, first_difference, git_commit, package_version
@@ -79,11 +79,13 @@ class Run:
                 made with other settings, `replace` makes such a folder anew, `redo` always does.
 
         Raises:
-            RunError: the folder was made with other settings, or is not a run's folder.
+            RunError: the folder was made with other settings, is not a run's folder, or cannot be
+                made.
         """
         if existing not in EXISTING:
             raise RunError(f"existing={existing} is unknown; choose from: {', '.join(EXISTING)}")
         folder = Path(folder)
+        require_access(folder, RunError)
         settings = {"verb": verb, **config}
         if _is_used(folder):
             differs = first_difference(_read_config(folder), settings)
@@ -94,9 +96,13 @@ class Run:
                 )
             if differs or existing == "redo":
                 shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+        try:
+            with whole_file(folder / "config.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+        except OSError as cause:
+            raise RunError(
+                f"{folder}: cannot be made ({cause.strerror}); choose another runs_dir= or name="
+            ) from cause
         return Run(folder, verb=verb, config=config, seed=seed, device=device)
 
     @property
@@ -240,7 +246,12 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
 
 
 def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, float] | None:
-    """The results in `folder` if a run with these settings (with `verb`) is finished there."""
+    """The results in `folder` if a run with these settings (with `verb`) is finished there.
+
+    Raises:
+        RunError: the folder cannot be looked into, or its files are damaged.
+    """
+    require_access(folder, RunError)
     if not (folder / "metrics.json").is_file():
         return None
     if first_difference(_read_config(folder), settings) is not None:

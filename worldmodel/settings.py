@@ -4,13 +4,14 @@ Knows which keys exist and suggests the nearest one. Builds nothing and runs not
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -65,16 +66,21 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return filled | {key: str(filled[key]) for key in ("name", "runs_dir") if key in filled}
 
 
-def translate(verb: str, overrides: Sequence[str]) -> list[str]:
+def translate(verb: str, overrides: Sequence[str], *, sweep: bool = False) -> list[str]:
     """The overrides as Hydra takes them, each checked for a key and a choice that exist.
 
     A key that only the target's signature has becomes an addition (`++key=value`). A plain key
     that is called like a folder of configurations is wrapped, so that Hydra does not look there.
+    Several values for a key are an error without `sweep`.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as cause:
-        raise ConfigError(f"cannot read {_first_line(cause)}") from cause
+    parsed = [_parse(word) for word in overrides]
+    for item in parsed:
+        if item.is_sweep_override() and not sweep:
+            key, value = str(item.input_line).split("=", 1)
+            raise ConfigError(
+                f"{key}={value}: is several values, one for each run of a sweep; say --multirun, "
+                f'{key}=[{value}] for a list, or quote a text: "{key}={quoted(value)}"'
+            )
     groups = choices(verb)
     picks = [item for item in parsed if item.key_or_group in groups]
     for item in picks:
@@ -97,6 +103,27 @@ def translate(verb: str, overrides: Sequence[str]) -> list[str]:
         )
         for item in parsed
     ]
+
+
+def quoted(text: str) -> str:
+    """Any text as a value in Hydra's grammar."""
+    return str(QuotedString(text, Quote.single).with_quotes())
+
+
+def _parse(word: str) -> Override:
+    """A `key=value` word; what Hydra's grammar has no place for, such as é, ( or #, is text."""
+    parser = OverridesParser.create()
+    try:
+        return parser.parse_overrides([word])[0]
+    except HydraException as cause:
+        key, _, value = word.partition("=")
+        # What looks like a list, a mapping, a sweep or a quoted text may be meant as one.
+        if value and "," not in value and value[0] not in "[{'\"":
+            with suppress(HydraException):
+                return parser.parse_overrides([f"{key}={quoted(value)}"])[0]
+        raise ConfigError(
+            f'cannot read {word}; quote a text with such letters: "{key}={quoted(value)}"'
+        ) from cause
 
 
 def swept_keys(overrides: Sequence[str]) -> set[str]:

@@ -1,5 +1,7 @@
 """What actions do, learnt from a dot whose dynamics are known: p' = p + 2 a, in pixels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,8 +12,10 @@ from worldmodel.action import ActionLearner, all_states, begin, imagine, one_ste
 from worldmodel.data.episodes import Episodes
 from worldmodel.data.segments import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.model import WorldModel
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.frame_predictor import FrameActionPredictor
+from worldmodel.nn.frames import FrameEncoder
 from worldmodel.regularisers import SIGReg
 from worldmodel.run import Run, read_log
 from worldmodel.train import Optimisation
@@ -223,6 +227,25 @@ def test_an_unknown_tune_is_refused(open_run, folders):
         learn(open_run(), folders[0], 2, tune="al")
 
 
+@pytest.mark.parametrize("encoder", ["ours", "timm", None])
+def test_frames_of_another_size_than_the_model_s_are_refused(open_run, folders, tmp_path, encoder):
+    large = replace(small(), size=32)
+    ours = WorldModel(large.encoder, size=32, head=large.head())
+    checkpoint.save(ours, tmp_path / "ours")
+    timm = WorldModel(FrameEncoder("vit_tiny_patch16_224", size=32), size=32)
+    checkpoint.save(timm, tmp_path / "timm")
+    chosen = {"model": large} if encoder is None else {"encoder": str(tmp_path / encoder)}
+    with pytest.raises(
+        ConfigError, match="some: its frames have 16 x 16 .* takes 32 x 32; collect"
+    ):
+        learn(open_run(), folders[0], 2, **chosen)
+
+
+def test_segments_of_one_moment_are_refused(open_run, folders):
+    with pytest.raises(ConfigError, match="length=1: an action leads from one moment to the next"):
+        learn(open_run(), folders[0], 2, length=1)
+
+
 def test_only_so_many_labelled_episodes_are_used(open_run, folders):
     results = learn(open_run(), folders[0], 2, labelled=3)
     assert results["episodes"] == 3
@@ -272,5 +295,7 @@ def test_learning_from_foreign_episodes(open_run, tmp_path):
     lerobot_v3(tmp_path / "arm", tmp_path)
     results = learn(open_run(), tmp_path / "arm", 2, batch=4, length=2, reading={"camera": "top"})
     assert (results["episodes"], results["frames"]) == (3, 19)
+    with pytest.raises(ConfigError, match=r"have 32 x 32 .* takes 16 x 16; .*reading=\{size:16\}"):
+        learn(open_run("c"), tmp_path / "arm", 2, reading={"camera": "top", "size": 32})
     with pytest.raises(ConfigError, match="no camera 'side'"):
         learn(open_run("b"), tmp_path / "arm", 2, reading={"camera": "side"})

@@ -14,14 +14,13 @@ from tests.worldmodel.toys import noise, seeded, small, small_model
 from worldmodel.checkpoint import (
     load,
     load_training,
-    read_tensors_and_header,
     rebuild,
     save,
-    save_tensors,
     save_training,
 )
 from worldmodel.errors import CheckpointError
 from worldmodel.model import WorldModel
+from worldmodel.tensors import read_tensors_and_header, save_tensors
 from worldmodel.types import Clip, History
 
 CLIP = Clip(noise(1, 4, 3, 16, 16), torch.arange(4, dtype=torch.float64)[None])
@@ -109,6 +108,20 @@ def test_no_model(tmp_path):
 def test_half_a_model(folder):
     (folder / "model.safetensors").unlink()
     refused(folder, "no such file", names=folder / "model.safetensors")
+
+
+def test_a_pointer_that_git_has_left_in_place_of_weights(folder):
+    path = folder / "model.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12\n")
+    refused(folder, "is a pointer of Git LFS", "run git lfs pull", names=path)
+
+
+def test_weights_that_are_infinite_as_float32(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    key = "encoder.norm.bias"
+    save_file(tensors | {key: torch.full((24,), 1e300, dtype=torch.float64)}, path)
+    refused(folder, f"{key} holds NaN or infinite weights", names=path)
 
 
 class Trap:

@@ -14,6 +14,7 @@ from worldmodel.errors import ConfigError, ShapeError, VideoError, WorldModelErr
 from worldmodel.judge import judge
 from worldmodel.run import Run
 from worldmodel.surprises import copy_surprise, surprise
+from worldmodel.tensors import read_tensors_and_header
 from worldmodel.types import Clip
 
 PAIRS = 60  # more than are scored at once
@@ -94,7 +95,7 @@ def test_the_rates_are_those_of_the_scores(run, model):
 
 def test_examples_are_kept_in_pairs_with_their_curves(run, model):
     judge(run, **suite_settings(model))
-    tensors, header = checkpoint.read_tensors_and_header(run.folder / "examples.safetensors")
+    tensors, header = read_tensors_and_header(run.folder / "examples.safetensors")
     assert json.loads(header["kinds"]) == ["still"] * 5 + ["jump"] * 5
     assert tensors["frames"].shape == (20, 8, 16, 16, 3) and tensors["frames"].dtype == torch.uint8
     assert tensors["scores"].shape == (20, 3)
@@ -124,11 +125,11 @@ def test_clips_of_one_moment_are_refused(run, model):
         judge(run, **suite_settings(model, num_frames=2))
 
 
-def test_a_model_without_masked_predictor_says_what_to_run(run, tmp_path):
+def test_a_model_without_masked_predictor_says_what_has_one(run, tmp_path):
     model = small_model()
     model.masked_predictor = None
     folder = str(checkpoint.save(model, tmp_path / "half"))
-    with pytest.raises(WorldModelError, match="run `worldmodel pretrain` first"):
+    with pytest.raises(WorldModelError, match="no masked predictor: none can be added"):
         judge(run, **suite_settings(folder))
 
 
@@ -149,7 +150,7 @@ def test_a_video_is_scored_from_beginning_to_end(run, model, tmp_path):
     video = write_video(tmp_path / "jump.mp4", dots(places))
     results = judge(run, model=model, clips=video)
     assert results["steps"] == 9  # of 21 frames 20 are used
-    tensors, header = checkpoint.read_tensors_and_header(run.folder / "examples.safetensors")
+    tensors, header = read_tensors_and_header(run.folder / "examples.safetensors")
     assert json.loads(header["kinds"]) == []
     assert tensors["frames"].shape == (1, 20, 16, 16, 3)
     assert tensors["times"][0].tolist() == pytest.approx([i / 10 for i in range(20)])

@@ -147,18 +147,31 @@ def test_foresight_needs_something_to_predict(model):
 @pytest.mark.parametrize(
     "use, words",
     [
-        (lambda m: m.states(CLIP), "no head yet: run `worldmodel pretrain`"),
-        (lambda m: m.state_dim, "no head yet: run `worldmodel pretrain`"),
-        (lambda m: m.foresee(CLIP), "no masked predictor yet: run `worldmodel pretrain`"),
+        (lambda m: m.states(CLIP), "no head: `worldmodel train encoder=...` learns one"),
+        (lambda m: m.state_dim, "no head: `worldmodel train"),
+        (
+            lambda m: m.foresee(CLIP),
+            "no masked predictor: none can be added to these weights; take",
+        ),
         (
             lambda m: m.rollout(history(1), torch.zeros(1, 1, 4)),
-            "no action predictor yet: run `worldmodel train`",
+            "no action predictor: `worldmodel train encoder=...` learns one",
+        ),
+        (lambda m: m.classify(CLIP), "no classifier: take a Hugging Face folder of VJEPA2For"),
+        (
+            lambda m: m.next_frames(CLIP, torch.zeros(2, 8, 7), torch.zeros(2, 8, 7)),
+            "no frame predictor: take a checkpoint of V-JEPA 2-AC",
         ),
     ],
 )
-def test_missing_parts_say_what_to_run(use, words):
+def test_missing_parts_say_what_has_them(use, words):
     with pytest.raises(WorldModelError, match=words):
         use(WorldModel(small().encoder, size=16))
+
+
+def test_latents_are_those_of_whole_moments(model):
+    with pytest.raises(ShapeError, match="3 frames do not divide into moments of 2 frames"):
+        model.latents(clip_of(noise(1, 3, 3, 16, 16)))
 
 
 def test_latents_of_tokens_are_no_states():

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from worldmodel.data.clips import Skipped
 from worldmodel.data.footage import EpisodeVideos, VideoFiles
 from worldmodel.errors import ConfigError
 from worldmodel.masks import Mixture, Moments, Tubes
+from worldmodel.nn.encoder import VideoViT
 from worldmodel.pretrain import pretrain
 from worldmodel.regularisers import NoRegulariser, SIGReg
 from worldmodel.run import Run, read_log
+from worldmodel.tensors import read_tensors
 from worldmodel.train import Optimisation
 
 
@@ -61,7 +64,7 @@ def test_every_kind_of_target_and_head_leaves_a_model_of_the_students(
     learn(run, dots, targets=targets, model=small(per_token=per_token))
     model = checkpoint.load(run.folder)
     assert model.head.per_token == per_token
-    state = checkpoint.read_tensors(run.checkpoints / "training.safetensors")
+    state = read_tensors(run.checkpoints / "training.safetensors")
     student = state["weights.objective.encoder.tubelets.embed.weight"]
     assert torch.equal(model.encoder.tubelets.embed.weight, student)
     assert any("teacher" in name for name in state) == (targets == "ema")
@@ -82,6 +85,12 @@ def test_no_path_is_told_before_anything_is_trained(run):
     with pytest.raises(ConfigError, match="data.path is not set"):
         learn(run, None, data=VideoFiles(None))
     assert not run.checkpoints.exists()
+
+
+def test_clips_that_do_not_divide_into_moments_are_refused(run, dots):
+    sizes = replace(small(), encoder=VideoViT(24, 1, heads=2, patch=8, tubelet_frames=4))
+    with pytest.raises(ConfigError, match="num_frames=6 does not divide into tubelets of 4 frames"):
+        learn(run, dots, model=sizes)
 
 
 def test_what_was_skipped_is_listed(run, dots):

@@ -1,12 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from tests.worldmodel.toys import small_model, write_dots
+from tests.worldmodel.toys import small, small_model, write_dots
 from worldmodel import checkpoint
 from worldmodel.data.episodes import Episodes
 from worldmodel.data.segments import load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.model import WorldModel
+from worldmodel.nn.encoder import VideoViT
+from worldmodel.nn.frames import FrameEncoder
 from worldmodel.probe import (
     extract,
     linear_readout,
@@ -130,6 +135,32 @@ def test_an_unknown_target_is_refused(run, dots, tmp_path):
     folder = str(checkpoint.save(small_model(), tmp_path / "model"))
     with pytest.raises(ConfigError, match="no info 'speed' in all its episodes; there are pos"):
         probe(run, model=folder, episodes=str(dots), targets=["speed"])
+
+
+@pytest.mark.parametrize("place", ["model", "pretrained"])
+def test_frames_of_another_size_than_the_model_s_are_refused(run, dots, tmp_path, place):
+    large = replace(small(), size=32)
+    models = {
+        "fits": small_model(),
+        "head": WorldModel(large.encoder, size=32, head=large.head()),
+        "timm": WorldModel(FrameEncoder("vit_tiny_patch16_224", size=32), size=32),
+        "patches": WorldModel(VideoViT(24, 1, heads=2, patch=32), size=32),
+    }
+    for name, model in models.items():
+        checkpoint.save(model, tmp_path / name)
+    for name in ("head", "timm", "patches"):
+        chosen = {"model": str(tmp_path / "fits")} | {place: str(tmp_path / name)}
+        with pytest.raises(ConfigError, match="its frames have 16 x 16 pixels, .* takes 32 x 32"):
+            probe(run, episodes=str(dots), targets=["position"], **chosen)
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_without_a_head_of_states_frames_of_any_size_are_read(run, dots, tmp_path, per_token):
+    sizes = replace(small(per_token=per_token), size=32)
+    head = sizes.head() if per_token else None
+    folder = checkpoint.save(WorldModel(sizes.encoder, size=32, head=head), tmp_path / "model")
+    results = probe(run, model=str(folder), episodes=str(dots), targets=["position"])
+    assert results["position_r2.n"] == 4 * 12
 
 
 def test_the_untrained_model_is_where_the_trained_one_is(monkeypatch):

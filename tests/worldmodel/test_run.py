@@ -110,6 +110,25 @@ def test_a_folder_of_something_else_is_never_touched(tmp_path: Path) -> None:
     assert (tmp_path / "photos" / "one.jpg").is_file()
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("file/r", "Not a directory"),
+        ("loop/r", "Too many levels of symbolic links"),
+        ("x" * 300 + "/r", "File name too long"),
+        ("/proc/nothing/r", "No such file or directory"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RunError, match=rf"cannot be .* \({words}\); c\w+ "):
+        open_run(tmp_path / name)
+    with pytest.raises(RunError, match=rf"cannot be .* \({words}\); c\w+ "):
+        finished_results(tmp_path / name, {})
+        open_run(tmp_path / name)
+
+
 def test_a_run_in_which_nothing_was_made_leaves_no_folder(tmp_path: Path) -> None:
     run = open_run(tmp_path / "r")
     run.discard_if_empty()

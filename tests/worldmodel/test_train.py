@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from worldmodel.checkpoint import read_tensors
 from worldmodel.errors import CheckpointError, ConfigError, WorldModelError
 from worldmodel.objectives import Losses
 from worldmodel.run import Run, read_log
+from worldmodel.tensors import read_tensors
 from worldmodel.train import Learner, Optimisation, fit
 
 

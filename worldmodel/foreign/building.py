@@ -85,7 +85,7 @@ def _check_keys(found: Found, tensors: Mapping[str, Tensor], path: Path) -> None
 def _fitted(
     rule: Rule, tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
 ) -> Tensor:
-    """Our tensor of a rule, of the shape of its place and finite."""
+    """Our tensor of a rule, of the shape of its place, in float32 and finite."""
     name, theirs = shown(rule.theirs), [tensors[key] for key in rule.theirs]
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in theirs[:3])
     wanted = tuple(places[rule.ours].shape)
@@ -103,8 +103,9 @@ def _fitted(
         )
     if not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not weights; fetch it again")
-    if not tensor.isfinite().all():
+    tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    if not tensor.isfinite().all():  # of float64 some numbers become infinite as float32
         raise CheckpointError(
             f"{path}: {name} holds NaN or infinite weights; fetch the file again or take another"
         )
-    return tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    return tensor

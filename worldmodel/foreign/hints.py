@@ -17,7 +17,7 @@ class Hints:
         size: side of the square frames in pixels.
 
     Raises:
-        ConfigError: a number is no whole number above 0.
+        ConfigError: a number is no whole number above 0, or the family no text.
     """
 
     family: str | None = None
@@ -26,6 +26,8 @@ class Hints:
     size: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.family, str | None):
+            raise ConfigError(f"family={self.family}: must be text, or left out")
         for name, value in asdict(self).items():
             if name != "family" and value is not None and (type(value) is not int or value < 1):
                 raise ConfigError(f"{name}={value}: must be a whole number above 0, or left out")

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from worldmodel.checkpoint import read_tensors
 from worldmodel.errors import CheckpointError
 from worldmodel.foreign.building import Found, build
 from worldmodel.foreign.hints import Hints, frames_size
@@ -16,6 +15,7 @@ from worldmodel.foreign.keys import Names, Rule, block, blocks, count, layer, pa
 from worldmodel.foreign.report import KeyReport
 from worldmodel.foreign.shards import INDEX, read_shards
 from worldmodel.model import WorldModel
+from worldmodel.tensors import read_tensors
 
 BLOCK: Names = {
     "norm1": "norm1",
@@ -77,7 +77,7 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
     if (folder / INDEX).is_file() and not weights.is_file():
         weights, tensors = folder / INDEX, read_shards(folder)
     elif weights.is_file():
-        tensors = read_tensors(weights)
+        tensors = read_tensors(weights, remedy="fetch it again")
     else:
         raise CheckpointError(
             f"{folder}: has a config.json but no model.safetensors; save the model again with "
@@ -93,7 +93,7 @@ def read_config(path: Path) -> dict[str, Any]:
         CheckpointError: it is not that, or asks for what is not implemented here.
     """
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(path.read_text(encoding="utf-8-sig"))
         kind = written["model_type"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as cause:
         raise CheckpointError(
@@ -145,6 +145,11 @@ def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, pa
             )
     parts: dict[str, Any] = {"masked_predictor": _predictor_spec(config)}
     if classified:
+        if tensors["classifier.weight"].ndim != 2:
+            raise CheckpointError(
+                f"{path}: classifier.weight has shape {tuple(tensors['classifier.weight'].shape)}, "
+                "not a row for each class; fetch the folder again"
+            )
         parts["classifier"] = _classifier_spec(config, tensors)
     size = config["crop_size"] if hints.size is None else hints.size
     description = {

@@ -1,6 +1,7 @@
 """Checkpoints of others in `.pt` files: dictionaries of tensors."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ def read_pickle(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: the file is missing, truncated, of another kind, or would run code.
     """
-    held = read_torch(path, "checkpoint", CheckpointError)
+    try:
+        held = read_torch(path, "checkpoint", CheckpointError)
+    except CheckpointError as cause:
+        if _is_torchscript(path):
+            raise CheckpointError(
+                f"{path}: is a TorchScript program, which is not run; save the model's state "
+                "dictionary with torch.save instead"
+            ) from cause
+        raise
     if not isinstance(held, Mapping):
         raise CheckpointError(
             f"{path}: holds {type(held).__name__}, not a dictionary of weights; name a checkpoint"
@@ -51,3 +60,14 @@ def weights_of(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path}: holds {name[:120]} twice; it is not of one model")
         found[name] = value
     return found
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether it is an archive with code beside its tensors, as `torch.jit.save` writes them."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from worldmodel.checkpoint import read_tensors
 from worldmodel.errors import CheckpointError
+from worldmodel.tensors import read_tensors
 
 INDEX = "model.safetensors.index.json"
 _REMEDY = "fetch the folder again, all of its files"
@@ -23,7 +23,7 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / INDEX
     try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        places = json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"]
         names = sorted(set(places.values()))
         for name in names:
             if Path(name).name != name or not name.endswith(".safetensors"):
@@ -37,7 +37,7 @@ def read_shards(folder: Path) -> dict[str, Tensor]:
         ) from cause
     tensors: dict[str, Tensor] = {}
     for name in names:
-        found = read_tensors(folder / name)
+        found = read_tensors(folder / name, remedy=_REMEDY)
         promised = {key for key, place in places.items() if place == name}
         if found.keys() != promised:
             other = sorted(found.keys() ^ promised)

@@ -31,7 +31,7 @@ BLOCK: Names = {
     "mlp.2": "mlp.fc2",
 }
 
-EXACT = 1e-5  # how far the positions in a file may be from the formula's
+EXACT = 1e-5  # how far the positions in a file may be from the formula's, as float32
 FORMULA = "equals the formula, from which it is made"
 NEVER_READ = "never read: this family rotates queries and keys"
 
@@ -144,12 +144,14 @@ def places_grid(table: Tensor, key: str, path: Path) -> list[int]:
         CheckpointError: there is none.
     """
     _, n, width = table.shape
+    # A table of half precision is the formula's, rounded.
+    exact = max(EXACT, torch.finfo(table.dtype).eps) if table.is_floating_point() else EXACT
     for t in range(1, n + 1):
         side = round((n / t) ** 0.5)
         if t * side * side != n:
             continue
         formula = sincos(width, (t, side, side)).flatten(0, 2)
-        if torch.allclose(table[0].float(), formula, rtol=0, atol=EXACT):
+        if torch.allclose(table[0].float(), formula, rtol=0, atol=exact):
             return [t, side, side]
     raise CheckpointError(
         f"{path}: {key} is not the table of sines and cosines of V-JEPA 1 on any square grid; "

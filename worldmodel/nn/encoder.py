@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import Block
 from worldmodel.nn.patches import Grid, Pixels, Rotary3D, Tubelets
 from worldmodel.nn.sincos import SinCos3D
@@ -190,5 +190,11 @@ def grid_from(numbers: Sequence[int]) -> Grid:
 
 
 def take(tokens: Tensor, ids: Tensor) -> Tensor:
-    """The tokens (b n d) at the places `ids` (b m): b m d."""
+    """The tokens (b n d) at the places `ids` (b m): b m d.
+
+    Raises:
+        ShapeError: the ids are of more or fewer clips.
+    """
+    if len(ids) != len(tokens):  # fewer would drop clips without a word
+        raise ShapeError(f"places of {len(ids)} clips do not pick from the tokens of {len(tokens)}")
     return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))

@@ -67,14 +67,21 @@ class FrameActionPredictor(nn.Module):
             b (t h w) d: at each frame the one after it.
 
         Raises:
-            ShapeError: there are not as many states and actions as frames.
+            ShapeError: there are not as many states and actions as frames, or their width or type
+                is not the model's.
         """
         t, h, w = grid
-        if frames.shape[1] != t * h * w or states.shape[1] != t or actions.shape[1] != t:
-            raise ShapeError(
-                f"a frame predictor takes {t * h * w} tokens, {t} states and {t} actions for the "
-                f"grid {grid}, got {frames.shape[1]}, {states.shape[1]} and {actions.shape[1]}"
-            )
+        for name, given, layer, count in (
+            ("frames", frames, self.embed, t * h * w),
+            ("states", states, self.embed_state, t),
+            ("actions", actions, self.embed_action, t),
+        ):
+            wanted, dtype = (len(frames), count, layer.in_features), layer.weight.dtype
+            if tuple(given.shape) != wanted or given.dtype != dtype:
+                raise ShapeError(
+                    f"{name} must be {wanted} of {dtype} for {len(frames)} clips on the grid "
+                    f"t h w = {grid}, got {tuple(given.shape)} of {given.dtype}"
+                )
         patches = rearrange(self.embed(frames), "b (t n) d -> b t n d", t=t)
         told = torch.stack([self.embed_action(actions), self.embed_state(states)], dim=2)
         x = rearrange(torch.cat([told, patches], dim=2), "b t n d -> b (t n) d")

@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from worldmodel.errors import ShapeError
 from worldmodel.nn.encoder import Encoder
 
 
@@ -135,6 +136,12 @@ def moment_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
     """The latents of each moment seen alone: frames b (t i) c h w -> b t m d.
 
     Alone, because a target or a state must not know what comes after it.
+
+    Raises:
+        ShapeError: the frames do not divide into moments.
     """
-    tubes = rearrange(frames, "b (t i) c h w -> (b t) i c h w", i=encoder.tubelet_frames)
+    i = encoder.tubelet_frames
+    if frames.shape[1] % i:
+        raise ShapeError(f"{frames.shape[1]} frames do not divide into moments of {i} frames")
+    tubes = rearrange(frames, "b (t i) c h w -> (b t) i c h w", i=i)
     return rearrange(head(encoder(tubes)), "(b t) m d -> b t m d", b=len(frames))

@@ -23,26 +23,25 @@ class SinCos3D(nn.Module):
     Args:
         width: numbers in a token.
         trained_grid: the grid (t, h, w) in training.
+        counted: a shorter clip takes the first moments, as V-JEPA 1's predictor does; its encoder
+            resamples there too.
     """
 
-    def __init__(self, width: int, trained_grid: Grid) -> None:
+    def __init__(self, width: int, trained_grid: Grid, *, counted: bool = False) -> None:
         super().__init__()
-        self.width, self.trained_grid = width, trained_grid
+        self.width, self.trained_grid, self.counted = width, trained_grid, counted
         self._tables: dict[tuple[Grid, torch.device], Tensor] = {}
 
     def table(self, grid: Grid, device: torch.device) -> Tensor:
-        """What is added at every place of the grid: n d.
-
-        A shorter clip takes the first moments; any other grid is interpolated between the places
-        of the trained one.
-        """
+        """What is added at every place of the grid: n d."""
         key = (grid, device)
         if key not in self._tables:
             trained = sincos(self.width, self.trained_grid)
             table = rearrange(trained, "t h w d -> 1 d t h w")
-            if grid[1:] == self.trained_grid[1:] and grid[0] <= self.trained_grid[0]:
+            shorter = grid[1:] == self.trained_grid[1:] and grid[0] <= self.trained_grid[0]
+            if self.counted and shorter:
                 table = table[:, :, : grid[0]]
-            else:
+            elif grid != self.trained_grid:
                 table = F.interpolate(table, size=grid, mode="trilinear")
             self._tables[key] = rearrange(table, "1 d t h w -> (t h w) d").to(device)
         return self._tables[key]

@@ -37,7 +37,7 @@ class TokenPredictor(Predictor):
         mlp_width: of the middle of a block's network; four times the width if None.
         norm_eps: what the norms add to a variance.
         rope: which rotary positions; see `VideoViT`.
-        sincos_grid: where fixed positions are added instead; see `VideoViT`.
+        sincos_grid: where fixed positions are added instead; see `VideoViT` and `SinCos3D`.
         mask_tokens: how many mask tokens there are; training used one for each kind of mask.
         kinds: each token is told whether it is of a video or an image (V-JEPA 2.1).
         window: moments that are looked at together when a clip is judged.
@@ -73,7 +73,9 @@ class TokenPredictor(Predictor):
         self.mask_tokens = nn.Parameter(torch.zeros(mask_tokens, width))
         names = ("video", "image") if kinds else ()
         self.kind = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in names})
-        self.places = None if sincos_grid is None else SinCos3D(width, grid_from(sincos_grid))
+        self.places = None
+        if sincos_grid is not None:
+            self.places = SinCos3D(width, grid_from(sincos_grid), counted=True)
         self.rotary = Rotary3D(width // heads, rope) if sincos_grid is None else None
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
@@ -134,24 +136,31 @@ class TokenPredictor(Predictor):
         Args:
             encoder: of the model.
             frames: b t c h w in [0, 1].
-            context: b m, ids of the visible places.
-            targets: b q, ids of the hidden places.
+            context: b m, ids of the visible places; one row holds for all clips.
+            targets: b q, ids of the hidden places; likewise.
             how: `dropped` shows the encoder the visible places only, as in training;
                 `masked_after` shows it the whole clip and takes its tokens at the visible places,
                 which then know of what is hidden, as Hugging Face's `context_mask` does.
 
         Returns:
             b q d.
+
+        Raises:
+            ConfigError: there is no such way to show it.
+            ShapeError: the ids are no whole numbers on the grid, or not of as many clips.
         """
         ways = get_args(Context)
         if how not in ways:
             raise ConfigError(f"no context '{how}': {nearest(how, ways)}")
+        grid, b = encoder.grid(frames), len(frames)
+        context = _of_each(context, "context", b, grid)
+        targets = _of_each(targets, "targets", b, grid)
         if how == "dropped":
             visible = self.features(encoder, frames, keep=context)
         else:
             visible = take(self.features(encoder, frames), context)
         kind: Kind = "image" if encoder.is_image(frames.shape[1]) else "video"
-        return self(visible, context, targets, encoder.grid(frames), kind=kind)
+        return self(visible, context, targets, grid, kind=kind)
 
     def features(self, encoder: Encoder, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """What it sees of a clip: the encoder's levels side by side, or its tokens alone."""
@@ -190,3 +199,19 @@ class TokenPredictor(Predictor):
             predicted = self.fill_in(encoder, part, context, targets)
             came, end = whole[:, seen * h * w :], torch.tensor([(start + window) * i - 1])
             yield Foresight(predicted[:, None], came[:, None], last[:, None], end, power=1)
+
+
+def _of_each(ids: Tensor, name: str, batch: int, grid: Grid) -> Tensor:
+    """The ids of each clip of a batch: b m."""
+    if ids.ndim != 2 or ids.dtype != torch.int64 or len(ids) not in (1, batch):
+        raise ShapeError(
+            f"{name} must be ids b m, int64, of {batch} clips or one row for all of them, got "
+            f"shape {tuple(ids.shape)} of {ids.dtype}"
+        )
+    t, h, w = grid
+    if ids.numel() and not (0 <= ids.min() and ids.max() < t * h * w):
+        raise ShapeError(
+            f"{name} must lie between 0 and {t * h * w - 1} on the grid t h w = {grid}, got "
+            f"{int(ids.min())} to {int(ids.max())}"
+        )
+    return ids.expand(batch, -1)

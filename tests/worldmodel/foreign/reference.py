@@ -86,6 +86,23 @@ def encoder_2(held, frames, *, depth, heads, keep=None):
     return normed(last, held, "norm")
 
 
+def resampled(table, trained, grid):
+    """V-JEPA 1's positions on another grid: an axis at a time, between the places in training.
+
+    Both grids cover the same clip, place i of m standing at (i + 1/2) / m of its length.
+    """
+    x = table.unflatten(0, trained)
+    for axis, (n, m) in enumerate(zip(trained, grid, strict=True)):
+        rows = []
+        for i in range(m):
+            at = min(max((i + 0.5) * n / m - 0.5, 0), n - 1)
+            low = min(int(at), n - 1)
+            high = min(low + 1, n - 1)
+            rows.append(x.select(axis, low) * (1 - at + low) + x.select(axis, high) * (at - low))
+        x = torch.stack(rows, dim=axis)
+    return x.flatten(0, 2)
+
+
 def encoder_1(held, frames, *, depth, heads, added):
     """V-JEPA 1: positions `added` (n d) to the tokens, nothing rotated."""
     x, _ = embedded(frames, held)

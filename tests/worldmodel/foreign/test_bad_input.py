@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.worldmodel.foreign import makers
 from tests.worldmodel.foreign.makers import HINTS
 from worldmodel.checkpoint import load, save
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.errors import CheckpointError, ConfigError, printable
 from worldmodel.export import export
 from worldmodel.foreign import vjepa
 
@@ -24,7 +24,7 @@ def refused(path, *words, names=None, read=load):
         read(path)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 700 + len(str(path))
-    assert str(names or path) in message
+    assert printable(str(names or path)) in message
     for word in words:
         assert word in message
 
@@ -115,6 +115,8 @@ def test_what_is_said_of_a_checkpoint_must_be_possible(tmp_path):
     for said in ({"heads": 0}, {"predictor_heads": -1}, {"size": 0}, {"heads": 2.0}):
         with pytest.raises(ConfigError, match="must be a whole number above 0"):
             load(path, **said)
+    with pytest.raises(ConfigError, match="family=3: must be text"):
+        load(path, family=3)
     with pytest.raises(CheckpointError, match="44 x 44 pixels do not divide into its patches of 8"):
         load(path, heads=2, predictor_heads=2, size=44)
     save(load(path, heads=2, predictor_heads=2), tmp_path / "ours")
@@ -152,6 +154,16 @@ def test_weights_that_are_whole_numbers(tmp_path):
     refused(tmp_path / "c.pt", "torch.int64, not weights", read=lambda p: vjepa.read(p, HINTS))
 
 
+def test_weights_that_are_infinite_as_float32(tmp_path):
+    held = small()
+    held["target_encoder"]["module.backbone.norm.bias"] = torch.ones(48, dtype=torch.float64)
+    torch.save(held, tmp_path / "c.pt")
+    assert vjepa.read(tmp_path / "c.pt", HINTS)[0].encoder.norm.bias.dtype == torch.float32
+    held["target_encoder"]["module.backbone.norm.bias"] *= 1e300
+    torch.save(held, tmp_path / "c.pt")
+    refused(tmp_path / "c.pt", "holds NaN or infinite weights", read=lambda p: vjepa.read(p, HINTS))
+
+
 def test_files_of_before_zip_archives_are_read(tmp_path):
     path = tmp_path / "old.pt"
     torch.save(small(), path, _use_new_zipfile_serialization=False)
@@ -170,6 +182,20 @@ def test_a_small_archive_that_would_unpack_to_a_large_one(tmp_path, method):
             target.writestr(member.filename, source.read(member), compress_type=kind)
     assert packed.stat().st_size < 10**5
     refused(packed, "is a compressed archive, which PyTorch does not write")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("damaged", [False, True])
+def test_torchscript_is_named_and_not_run(tmp_path, damaged):
+    path = tmp_path / "scripted.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    if damaged:
+        path.write_bytes(path.read_bytes()[:-30])
+        refused(path, "not a whole PyTorch file")
+    else:
+        refused(
+            path, "is a TorchScript program, which is not run; save the model's state dictionary"
+        )
 
 
 def test_a_pickle_that_asks_for_a_terabyte_gets_none(tmp_path):
@@ -232,6 +258,18 @@ def test_json_that_is_no_configuration(folder, text):
     refused(folder, "is not the configuration of a model", names=folder / "config.json")
 
 
+def test_json_that_begins_with_a_mark_of_its_byte_order(folder, shards):
+    for path in (folder / "config.json", shards[0]):
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert load(folder).size == 32
+
+
+def test_weights_without_their_configuration(folder):
+    (folder / "config.json").unlink()
+    refused(folder, "holds no model (no model.json of ours, no config.json of Hugging Face's)")
+    refused(folder / "model.safetensors", "model.json (ours) or config.json (Hugging Face's)")
+
+
 def test_weights_that_are_missing_cut_or_spoilt(folder):
     path = folder / "model.safetensors"
     tensors = load_file(path)
@@ -241,11 +279,19 @@ def test_weights_that_are_missing_cut_or_spoilt(folder):
         (tensors | {"stowaway": torch.ones(2)}, "1 keys left over (stowaway)"),
         (tensors | {key: torch.full((48,), torch.nan)}, f"{key} holds NaN"),
         (tensors | {key: torch.ones(47)}, f"{key} has shape (47,)"),
+        (tensors | {key: torch.full((48,), 1e300, dtype=torch.float64)}, f"{key} holds NaN or inf"),
+        (tensors | {"a\nb": torch.ones(2)}, "1 keys left over (a\\nb)"),
     ):
         save_file(spoilt, path)
         refused(folder, words, names=path)
+    for weight in (torch.tensor(1.0), torch.ones(48)):
+        save_file(tensors | {"classifier.weight": weight}, path)
+        refused(folder, "classifier.weight has shape (", names=folder / "config.json")
+    save_file(tensors, path)
     path.write_bytes(path.read_bytes()[:-1])
-    refused(folder, "not a whole safetensors file", names=path)
+    refused(folder, "not a whole safetensors file", "; fetch it again", names=path)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12\n")
+    refused(folder, "is a pointer of Git LFS", names=path)
     path.unlink()
     refused(folder, "no model.safetensors; save the model again")
 
@@ -271,6 +317,8 @@ def test_shards_that_are_missing_or_not_as_their_index_says(folder, shards):
         (places | {key: "gone.safetensors"}, "no such file", folder / "gone.safetensors"),
         (places | {key: "../part-0.safetensors"}, "files of its own folder", path),
         (places | {key: "part-0.bin"}, "files of its own folder", path),
+        (places | {key: "a" * 300 + ".safetensors"}, "File name too long", folder / ("a" * 60)),
+        (places | {key: "a\nb.safetensors"}, "no such file", folder / "a\nb.safetensors"),
         (places | {key: 3}, "is not an index of weights", path),
         ([], "is not an index of weights", path),
     ):

@@ -1,6 +1,9 @@
 """Out again: transformers loads what is exported and gives the same, or one line says why not."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -126,6 +129,40 @@ def test_an_export_that_fails_leaves_nothing(checkpoint, tmp_path):
         export(model=str(tmp_path / "nothing.pt"), output=str(tmp_path))
     with pytest.raises(ConfigError, match="is there already"):
         export(model=str(checkpoint), output=str(tmp_path), heads=2, predictor_heads=2)
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("small.pt/sub", "Not a directory"),
+        ("loop/sub", "Too many levels of symbolic links"),
+        ("/dev/null/x", "Not a directory"),
+        ("/proc/nothing/x", "No such file or directory"),
+        ("x" * 256, "File name too long"),
+    ],
+)
+def test_an_output_that_cannot_be_made_is_one_line(checkpoint, tmp_path, name, words):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=rf"cannot be .* \({words}\); \w+ ") as caught:
+        export(model=str(checkpoint), output=str(tmp_path / name), heads=2, predictor_heads=2)
+    assert "\n" not in str(caught.value) and sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_may_have_a_name_as_long_as_names_can_be(checkpoint, tmp_path):
+    output = tmp_path / ("x" * 255)
+    export(model=str(checkpoint), output=str(output), heads=2, predictor_heads=2, size=32)
+    assert wm.load(output).size == 32
+
+
+def test_an_output_whose_name_is_no_text_is_told_as_it_is(checkpoint, tmp_path):
+    output = os.fsencode(tmp_path) + b"/caf\xe9"
+    words = [f"model={checkpoint}", b"output=" + output, "heads=2", "predictor_heads=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "worldmodel", "export", *words], capture_output=True, check=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert done.stdout == output + b"\n" and os.path.isdir(output)
 
 
 def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):

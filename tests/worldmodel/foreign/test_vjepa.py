@@ -1,5 +1,7 @@
 """V-JEPA's `.pt` files give what their equations give, family by family, key by key."""
 
+import re
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from tests.worldmodel.foreign.makers import DEPTH, HEADS, HINTS, NARROW, WIDTH, 
 from tests.worldmodel.toys import noise
 from worldmodel import foreign
 from worldmodel.checkpoint import load
-from worldmodel.errors import CheckpointError, WorldModelError
+from worldmodel.errors import CheckpointError, ShapeError
 from worldmodel.foreign import Hints, vjepa
 from worldmodel.masks import Mask
 from worldmodel.nn.patches import Rotary3D
@@ -74,7 +76,7 @@ def test_v_jepa_2_has_the_weights_that_transformers_has(tmp_path):
     assert torch.allclose(filled, told.predictor_output.last_hidden_state, atol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [8, 4])
+@pytest.mark.parametrize("frames", [8, 4, 6, 2])
 @torch.inference_mode()
 def test_v_jepa_1(tmp_path, frames):
     held = makers.checkpoint_1()
@@ -84,16 +86,28 @@ def test_v_jepa_1(tmp_path, frames):
     clip = clip_of(1, frames, 3, 32, 32)
     encoder, predictor = unwrapped(held, "target_encoder"), unwrapped(held, "predictor")
     n = frames // 2 * 16
-    added = encoder["pos_embed"][0, :n]
+    added = reference.resampled(encoder["pos_embed"][0], (4, 4, 4), (frames // 2, 4, 4))
     expected = reference.encoder_1(encoder, normalised(clip.frames)[0], **SIZES, added=added)
     assert torch.allclose(model.encode(clip).tokens[0], expected, atol=1e-4)
     context, targets, mask = masked(n)
-    narrow = predictor["predictor_pos_embed"][0]
+    narrow = predictor["predictor_pos_embed"][0]  # never resampled: taken by its ids
     expected = reference.predictor(
         predictor, expected[context], context, targets, (frames // 2, 4, 4), **SIZES, added=narrow
     )
     filled = model.fill_in(clip, mask, context="masked_after")
     assert torch.allclose(filled[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames, size", [(12, 32), (8, 48), (2, 16)])
+@torch.inference_mode()
+def test_v_jepa_1_on_longer_clips_and_other_sizes(tmp_path, frames, size):
+    held = makers.checkpoint_1()
+    model, _ = read(held, tmp_path)
+    clip, encoder = clip_of(1, frames, 3, size, size), unwrapped(held, "target_encoder")
+    grid = (frames // 2, size // 8, size // 8)
+    added = reference.resampled(encoder["pos_embed"][0], (4, 4, 4), grid)
+    expected = reference.encoder_1(encoder, normalised(clip.frames)[0], **SIZES, added=added)
+    assert torch.allclose(model.encode(clip).tokens[0], expected, atol=1e-4)
 
 
 def test_fixed_places_on_another_grid_lie_between_those_of_the_trained_one():
@@ -133,6 +147,9 @@ def test_v_jepa_2_1_cuts_an_image_in_its_own_way(tmp_path):
     held = makers.checkpoint_21()
     model, _ = read(held, tmp_path)
     image = clip_of(1, 1, 3, 32, 32)
+    latents = model.encode(image)
+    assert latents.grid == (1, 4, 4) and torch.equal(latents.times, image.times)
+    assert torch.equal(latents.tokens, model.encoder(image.frames))
     encoder = unwrapped(held, "target_encoder")
     expected = reference.encoder_21(encoder, normalised(image.frames)[0], **SIZES, kind="image")
     assert model.encoder.grid(image.frames) == (1, 4, 4)
@@ -210,8 +227,55 @@ def test_the_next_frame_knows_nothing_of_later_frames_states_and_actions(tmp_pat
         after = predictor(tokens, states, actions, (3, 2, 4))
         assert torch.allclose(before[:, :16], after[:, :16], atol=1e-6)
         assert not torch.allclose(before[:, 16:], after[:, 16:], atol=1e-3)
-    with pytest.raises(WorldModelError, match="takes 24 tokens, 3 states and 3 actions"):
+    with pytest.raises(ShapeError, match=r"states must be \(1, 3, 7\) of torch.float32"):
         predictor(tokens, states[:, :2], actions, (3, 2, 4))
+
+
+@torch.inference_mode()
+def test_next_frames_takes_states_and_actions_of_its_frames_alone(tmp_path):
+    model, _ = read(makers.checkpoint_ac(), tmp_path)
+    clip, right = clip_of(2, 2, 3, 16, 16), torch.zeros(2, 2, 7)
+    assert model.next_frames(clip, right, right).shape == (2, 8, WIDTH)
+    for wrong in (right[:1], right[:, :1], right[..., :6], right.double(), right[0]):
+        for name, told in (("states", (wrong, right)), ("actions", (right, wrong))):
+            with pytest.raises(ShapeError, match=rf"{name} must be \(2, 2, 7\) of torch.float32"):
+                model.next_frames(clip, *told)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("context", ["dropped", "masked_after"])
+@torch.inference_mode()
+def test_a_mask_of_one_row_holds_for_all_clips_of_a_batch(tmp_path, context):
+    model, _ = read(MAKERS["V-JEPA 2"](), tmp_path)
+    clip, mask = clip_of(2, 8, 3, 32, 32), masked(64)[2]
+    filled = model.fill_in(clip, mask, context=context)
+    assert filled.shape == (2, 21, WIDTH)
+    for row in range(2):
+        alone = Clip(clip.frames[row : row + 1], clip.times[:1])
+        assert torch.allclose(
+            filled[row], model.fill_in(alone, mask, context=context)[0], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("context", ["dropped", "masked_after"])
+@torch.inference_mode()
+def test_a_mask_of_other_clips_or_off_the_grid_is_refused(tmp_path, context):
+    model, _ = read(MAKERS["V-JEPA 2"](), tmp_path)
+    clip, ids = clip_of(3, 8, 3, 32, 32), torch.arange(64)[None]
+    for wrong, words in (
+        (ids[:, :9].expand(2, -1), "of 3 clips or one row for all of them, got shape (2, 9)"),
+        (ids[0, :9], "got shape (9,)"),
+        (ids[:, :9].float(), "torch.float32"),
+        (ids[:, :9] + 60, "between 0 and 63 on the grid t h w = (4, 4, 4), got 60 to 68"),
+        (ids[:, :9] - 6, "got -6 to 2"),
+    ):
+        for mask in (Mask(wrong, ids), Mask(ids, wrong)):
+            with pytest.raises(ShapeError, match=re.escape(words)):
+                model.fill_in(clip, mask, context=context)
+    with pytest.raises(ShapeError, match="places of 2 clips do not pick from the tokens of 3"):
+        model.encoder(clip.frames, keep=ids.expand(2, -1))
 
 
 # Keys
@@ -302,6 +366,19 @@ def test_an_unused_table_of_positions_is_told_from_a_used_one(tmp_path):
     other = makers.encoder() | {"pos_embed": torch.rand(1, 64, WIDTH)}
     with pytest.raises(CheckpointError, match="not the table of sines and cosines"):
         read(other, tmp_path, Hints(family="vjepa", heads=2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_precision_are_read(tmp_path, dtype):
+    held = makers.checkpoint_1()
+    for name in ("target_encoder", "predictor"):
+        held[name] = {key: value.to(dtype) for key, value in held[name].items()}
+    model, report = read(held, tmp_path)
+    assert report.family == "V-JEPA 1" and model.encoder.spec["sincos_grid"] == [4, 4, 4]
+    key = "module.backbone.pos_embed"
+    held["target_encoder"][key] = held["target_encoder"][key].roll(1, dims=1)
+    with pytest.raises(CheckpointError, match="pos_embed is not the table"):
+        read(held, tmp_path)
 
 
 def test_the_predictor_s_table_of_positions_is_checked_too(tmp_path):
