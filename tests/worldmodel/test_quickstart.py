@@ -133,4 +133,6 @@ def test_the_real_story_leaves_its_model_where_it_is_loaded_from(smoke):
     results = read_metrics(folder)["results"]
     seconds = {name: value for name, value in results.items() if name.startswith("seconds.")}
     total = seconds.pop("seconds.total")
-    assert len(seconds) >= 8 and total == pytest.approx(sum(seconds.values()))
+    # A story told in one go takes longer than its stages by what lies between them; one that went
+    # on takes exactly as long as they did. Another test may have told this one again.
+    assert len(seconds) >= 8 and total >= sum(seconds.values()) - 0.001 * len(seconds)

@@ -32,8 +32,17 @@ class Encoder(nn.Module, ABC):
         Encoder.registry[cls.__name__] = cls
 
     def grid(self, frames: Tensor) -> Grid:
-        """The grid of tokens (t, h, w) for frames b t c h w."""
-        _, t, _, h, w = frames.shape
+        """The grid of tokens (t, h, w) for frames b t c h w.
+
+        Raises:
+            ShapeError: they cannot be cut without a rest, or are not in three colours.
+        """
+        _, t, c, h, w = frames.shape
+        if c != 3:  # one would be spread over three without a word
+            raise ShapeError(
+                f"encoders see three colours, these frames have {c}; grey ones are given three "
+                "times: frames.expand(-1, -1, 3, -1, -1)"
+            )
         return self.grid_of(t, h, w)
 
     @abstractmethod

@@ -115,6 +115,13 @@ def test_it_is_rebuilt_from_its_spec_by_its_name(encoder, frames):
     assert torch.equal(again.eval()(frames), encoder(frames))
 
 
+@pytest.mark.parametrize("colours", [1, 2, 4])
+def test_three_colours_or_none(encoder, frames, colours):
+    other = frames[:, :, :1].expand(-1, -1, colours, -1, -1)
+    with pytest.raises(ShapeError, match=f"three colours, these frames have {colours}"):
+        encoder(other)
+
+
 def test_half_a_moment_is_refused(encoder, frames):
     if encoder.tubelet_frames == 1:
         assert encoder.grid(frames[:, :7])[0] == 7
