@@ -84,7 +84,6 @@ def two_room():
 
 
 def reacher():
-    pytest.importorskip("imageio")  # gymnasium's MuJoCo worlds need it, ours do not
     return gymnasium.make("Reacher-v5", render_mode="rgb_array")
 
 
