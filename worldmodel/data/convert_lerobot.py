@@ -19,6 +19,7 @@ from worldmodel.data.episode import Episode
 from worldmodel.data.files import whole_file
 from worldmodel.data.formats.arrays import ArrayVideo
 from worldmodel.data.formats.format import require_extra
+from worldmodel.data.formats.parquet import read_table
 from worldmodel.data.moments import Moments
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import EpisodeError
@@ -156,7 +157,7 @@ class LeRobotTarget(Target):
         columns: dict[str, list[np.ndarray]] = {}
         count = len(self.plan.catalogue)
         for index in range(count):
-            table = self._parquet.read_table(self._data(index))
+            table = read_table(str(self._data(index)))
             for key in table.column_names:
                 columns.setdefault(key, []).append(np.array(table.column(key).to_pylist()))
         whole = {key: parts for key, parts in columns.items() if len(parts) == count}

@@ -20,10 +20,11 @@ from worldmodel.data.formats.foreign import (
     square,
 )
 from worldmodel.data.formats.format import Format
-from worldmodel.data.formats.lerobot_meta import EpisodePlace, LeRobotMeta, read_table
+from worldmodel.data.formats.lerobot_meta import EpisodePlace, LeRobotMeta
 from worldmodel.data.formats.lerobot_pictures import LeRobotPictures
 from worldmodel.data.formats.lerobot_rows import BOOKS, LeRobotVideo, RowReader
 from worldmodel.data.formats.listing import shown
+from worldmodel.data.formats.parquet import read_table
 from worldmodel.data.store import EpisodeCatalogue, EpisodeSource, StoredEpisodes
 from worldmodel.errors import EpisodeError
 

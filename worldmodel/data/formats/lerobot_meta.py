@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.data.files import require_file
-from worldmodel.data.formats.format import require_extra
 from worldmodel.data.formats.listing import shown
+from worldmodel.data.formats.parquet import read_table
 from worldmodel.errors import EpisodeError
 
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d+)d)?\}")
@@ -29,7 +29,6 @@ _DEFAULTS = {  # of v2, then v3
         "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
     ),
 }
-_MOST_BYTES = 2**32  # of a parquet file's columns, unpacked
 
 
 @dataclass(frozen=True)
@@ -182,54 +181,6 @@ def read_json(path: str) -> dict[str, Any]:
         raise EpisodeError(
             f"{shown(path)}: is not whole JSON ({shown(str(cause))[:100]}); write it again"
         ) from cause
-
-
-def read_table(path: str, columns: list[str] | None = None, *, episode: int | None = None) -> Any:
-    """A parquet file, or some of its columns, as a `pyarrow.Table`.
-
-    Args:
-        path: The file.
-        columns: The columns; all by default.
-        episode: Groups of rows that say that they hold nothing of it are not read.
-
-    Raises:
-        EpisodeError: it is no parquet file, lacks a column, or would not fit in memory.
-    """
-    parquet = require_extra("pyarrow.parquet", "lerobot", "LeRobot data")
-    require_file(Path(path), "parquet file", EpisodeError)
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            missing = [name for name in columns or () if name not in names]
-            if missing:
-                raise EpisodeError(
-                    f"{shown(path)}: has no column '{missing[0]}'; there are {', '.join(names)}"
-                )
-            groups = [
-                (number, group)
-                for number in range(file.metadata.num_row_groups)
-                if _may_hold(group := file.metadata.row_group(number), episode)
-            ]
-            if sum(group.total_byte_size for _, group in groups) > _MOST_BYTES:
-                raise EpisodeError(f"{shown(path)}: claims more than 4 GiB; write smaller files")
-            return file.read_row_groups([number for number, _ in groups], columns=columns)
-    except (OSError, ValueError, KeyError, NotImplementedError, OverflowError, MemoryError,
-            TypeError, RuntimeError) as cause:  # fmt: skip
-        reason = shown(" ".join(str(cause).split()))[:120]
-        raise EpisodeError(
-            f"{shown(path)}: is no whole parquet file ({reason}); fetch or write it again"
-        ) from cause
-
-
-def _may_hold(group: Any, episode: int | None) -> bool:
-    """Whether a group of rows has some of an episode, as far as its statistics say."""
-    for at in range(group.num_columns):
-        column = group.column(at)
-        if episode is not None and column.path_in_schema == "episode_index":
-            known = column.statistics
-            if known is not None and known.has_min_max:
-                return bool(known.min <= episode <= known.max)
-    return True
 
 
 def _rows_v2(meta: LeRobotMeta) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ import numpy as np
 from worldmodel.data.catalogue import Item, Limits, Opening, VideoSource
 from worldmodel.data.formats.arrays import ArrayVideo
 from worldmodel.data.formats.foreign import make_episode, stand_in
-from worldmodel.data.formats.lerobot_meta import EpisodePlace, read_table
+from worldmodel.data.formats.lerobot_meta import EpisodePlace
 from worldmodel.data.formats.lerobot_rows import RowReader
 from worldmodel.data.formats.listing import shown
+from worldmodel.data.formats.parquet import read_table
 from worldmodel.data.formats.picture import read_picture
 from worldmodel.errors import EpisodeError
 

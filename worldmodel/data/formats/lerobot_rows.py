@@ -10,8 +10,9 @@ import numpy as np
 
 from worldmodel.data.catalogue import VideoSource
 from worldmodel.data.formats.foreign import make_episode, stand_in
-from worldmodel.data.formats.lerobot_meta import EpisodePlace, read_table
+from worldmodel.data.formats.lerobot_meta import EpisodePlace
 from worldmodel.data.formats.listing import VideoFile, shown
+from worldmodel.data.formats.parquet import read_table
 from worldmodel.data.pace import nearest_frames
 from worldmodel.errors import EpisodeError
 
