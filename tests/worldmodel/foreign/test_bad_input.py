@@ -70,6 +70,15 @@ def test_a_truncated_file(tmp_path, share):
     refused(path, "fetch" if share else "is empty (0 bytes)")
 
 
+def test_no_damaged_byte_of_an_archives_list_gives_another_error(tmp_path):
+    path = tmp_path / "damaged.pt"
+    torch.save({"model": {"a": torch.zeros(2)}}, path)
+    whole = path.read_bytes()
+    for at in range(whole.index(b"PK\1\2"), len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+        refused(path)
+
+
 @pytest.mark.parametrize("content", [b"\0" * 1000, b"weights " * 100, os.urandom(1000), b"PK\3\4"])
 def test_what_is_no_checkpoint_at_all(tmp_path, content):
     path = tmp_path / "other.pt"
