@@ -144,6 +144,10 @@ def open_container(
         "format_whitelist": _FORMATS,
         "max_pixels": most,
     }
+    # PyAV hands FFmpeg's log to Python from the decoder's threads, and closes a file with Python's
+    # lock in its hand: where some of them have an error to tell, both wait for ever. Its log is off
+    # unless someone turned it on, as torchvision did when it was imported.
+    av.logging.set_level(None)
     container = av.open(
         media.argument(), options=options, metadata_errors="replace", timeout=limits.seconds
     )

@@ -1,6 +1,7 @@
 """Reading video: the right frames with the right times, and one line for what cannot be read."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -298,3 +299,38 @@ def test_links_in_a_circle_and_files_that_may_not_be_read(tmp_path, make_video, 
     monkeypatch.setattr(os, "access", lambda *a, **k: False)  # root may read everything
     with pytest.raises(VideoError, match="may not be read; check its permissions"):
         read_clip(path, num_frames=1)
+
+
+NOISY = """
+import sys
+import av, numpy as np, torch
+from worldmodel.data.video import VideoReader
+
+torch.set_num_threads(2)  # of the decoder too
+av.logging.set_level(av.logging.ERROR)  # as torchvision did when it was imported
+for number in range(40):
+    reader = VideoReader(sys.argv[1])
+    reader.read(np.array([number]))
+    reader.close()
+    del reader
+"""
+
+
+def test_threads_with_errors_to_tell_do_not_hold_up_closing(tmp_path):
+    path = tmp_path / "damaged.mp4"
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+        stream.width, stream.height = 640, 480
+        for _ in range(60):
+            blocks = random.integers(0, 255, (15, 20, 3), np.uint8).repeat(32, 0).repeat(32, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(blocks, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    begin, end = data.index(b"mdat") + 20_000, data.index(b"moov")  # of the frames
+    for at in random.integers(begin, end, 200):
+        data[at] ^= 1 << int(random.integers(8))
+    path.write_bytes(data)
+    words = [sys.executable, "-c", NOISY, str(path)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr[-1000:]
