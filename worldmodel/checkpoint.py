@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from worldmodel.data.files import require_access, whole_file
@@ -22,7 +21,7 @@ from worldmodel.tensors import (
     read_tensors,
     read_tensors_and_header,
     save_tensors,
-    to_save,
+    write_safetensors,
 )
 
 # What text that is no description of a model ends in: no JSON, wrong keys and types, sizes that
@@ -38,7 +37,7 @@ def save(model: WorldModel, folder: Path | str) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "model.safetensors") as temporary:
-        save_file(to_save(model.state_dict()), temporary)
+        write_safetensors(model.state_dict(), temporary)
     description = {"format_version": FORMAT_VERSION, **model.spec()}
     with whole_file(folder / "model.json") as temporary:
         temporary.write_text(json.dumps(description, indent=1))

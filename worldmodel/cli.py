@@ -4,6 +4,7 @@ Reads words, prints results and errors; what a verb does is in the function that
 configuration names.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -32,6 +33,7 @@ from worldmodel.settings import (
 from worldmodel.verbs import VERBS
 
 _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main(words: Sequence[str]) -> int:
@@ -52,6 +54,15 @@ def main(words: Sequence[str]) -> int:
         if debug:
             traceback.print_exc()
         print(f"worldmodel: {' '.join(str(error).split())}", file=sys.stderr)
+        return _WRONG
+    except OSError as error:
+        if debug or error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"worldmodel: {where}{error.strerror}; make room, and the same command goes on",
+            file=sys.stderr,
+        )
         return _WRONG
     except KeyboardInterrupt:
         print("worldmodel: interrupted; the same command goes on from here", file=sys.stderr)
@@ -91,7 +102,7 @@ def _show_something(settings: dict[str, Any]) -> int:
     try:
         return int(instantiate(settings, _convert_="all"))
     except InstantiationException as cause:
-        if isinstance(cause.__cause__, WorldModelError):
+        if isinstance(cause.__cause__, WorldModelError | OSError):
             raise cause.__cause__ from cause
         raise
 

@@ -1,5 +1,8 @@
 """Files of tensors: written whole or not at all, read without ever executing what they say."""
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -17,7 +20,27 @@ def save_tensors(tensors: dict[str, Tensor], header: dict[str, str], path: Path)
     """Write tensors and a header of strings as one file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
-        save_file(to_save(tensors), temporary, {"format_version": str(FORMAT_VERSION), **header})
+        write_safetensors(tensors, temporary, {"format_version": str(FORMAT_VERSION), **header})
+
+
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file in place.
+
+    Raises:
+        OSError: it cannot be written, for example because the disk is full.
+    """
+    # In main memory, without gradients or gaps.
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(whole, path, metadata)
+    except SafetensorError as cause:
+        found = re.search(r"\(os error (\d+)\)", str(cause))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from cause
 
 
 def read_tensors(path: Path, *, remedy: str = _REMEDY) -> dict[str, Tensor]:
@@ -53,11 +76,6 @@ def read_tensors_and_header(
             f"{path}: not a whole safetensors file ({cause}): truncated, or of another kind such "
             f"as a pickle; {remedy}"
         ) from cause
-
-
-def to_save(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors as safetensors takes them: in main memory, without gradients or gaps."""
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def _is_pointer(path: Path) -> bool:

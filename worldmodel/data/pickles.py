@@ -4,9 +4,11 @@
 tensors and plain values alone. Other pickles are not unpickled at all.
 """
 
+import io
 import pickletools
 import warnings
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.data.files import require_file
+from worldmodel.data.pickled_tuples import largest_tuple
 from worldmodel.errors import WorldModelError
 
 # What PyTorch says of a pickle that asks for anything but tensors and plain values.
@@ -24,6 +27,7 @@ _OF_A_LIST = frozenset(
 )
 _WHOLE = frozenset("BININT BININT1 BININT2 INT LONG LONG1".split())
 _MOST_BYTES = 2**26  # of such a list
+_MOST_PARTS = 10**5  # of a tuple; those of weights hold shapes
 
 
 def read_torch(path: Path, what: str, error: type[WorldModelError]) -> Any:
@@ -47,6 +51,11 @@ def read_torch(path: Path, what: str, error: type[WorldModelError]) -> Any:
             if zipped and _packed(path):
                 raise error(
                     f"{path}: is a compressed archive, which PyTorch does not write; fetch it again"
+                )
+            if _largest_tuple(path, zipped) > _MOST_PARTS:
+                raise error(
+                    f"{path}: holds a tuple of more than {_MOST_PARTS} parts, which no weights "
+                    "need; it was not built"
                 )
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except error:
@@ -111,3 +120,23 @@ def _packed(path: Path) -> bool:
     """Whether a member of an archive is compressed: it may become any size, and is not mapped."""
     with zipfile.ZipFile(path) as archive:
         return any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+
+
+def _largest_tuple(path: Path, zipped: bool) -> int:
+    """The parts of the largest tuple in the pickles of a file, up to where it is damaged.
+
+    Before it was an archive it was five pickles one after the other, and then the numbers.
+    """
+    found = [0]
+    with suppress(Exception):  # what is damaged is told by who reads it
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.endswith("data.pkl"):
+                        with archive.open(name) as file:
+                            found.append(largest_tuple(io.BytesIO(file.read()), most=_MOST_PARTS))
+        else:
+            with path.open("rb") as file:
+                for _ in range(5):
+                    found.append(largest_tuple(file, most=_MOST_PARTS))
+    return max(found)

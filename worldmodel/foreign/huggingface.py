@@ -51,6 +51,7 @@ DEFAULTS: dict[str, Any] = dict(
 )  # fmt: skip
 # What our implementation has no other way of doing.
 FIXED: dict[str, Any] = dict(in_chans=3, qkv_bias=True, hidden_act="gelu")
+LABELS = {"id2label", "label2id"}  # which says the same the other way round
 # What says something of training only.
 TRAINING = (
     "drop_path_rate", "attention_probs_dropout_prob", "attention_dropout", "initializer_range",
@@ -150,13 +151,14 @@ def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, pa
                 f"{path}: classifier.weight has shape {tuple(tensors['classifier.weight'].shape)}, "
                 "not a row for each class; fetch the folder again"
             )
-        parts["classifier"] = _classifier_spec(config, tensors)
+        parts["classifier"] = _classifier_spec(config, tensors, path)
     size = config["crop_size"] if hints.size is None else hints.size
     description = {
         "size": frames_size(size, config["patch_size"], path), "action_dim": 0,
         "encoder": _encoder_spec(config), "parts": parts,
     }  # fmt: skip
-    unused = sorted(config.keys() - DEFAULTS.keys() - FIXED.keys())
+    used = DEFAULTS.keys() | FIXED.keys() | (LABELS if classified else set())
+    unused = sorted(config.keys() - used)
     facts = [
         f"encoder: {config['num_hidden_layers']} blocks of {config['hidden_size']} numbers, "
         f"{config['num_attention_heads']} heads; rope=vjepa2 (config.json)"
@@ -190,11 +192,19 @@ def _predictor_spec(config: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _classifier_spec(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
+def _classifier_spec(
+    config: Mapping[str, Any], tensors: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
     classes, names = len(tensors["classifier.weight"]), config.get("id2label")
-    labels = None
-    if isinstance(names, dict) and set(names) == {str(i) for i in range(classes)}:
+    if names is None:
+        labels = None
+    elif isinstance(names, dict) and set(names) == {str(i) for i in range(classes)}:
         labels = [str(names[str(i)]) for i in range(classes)]
+    else:
+        raise CheckpointError(
+            f"{path}: id2label does not name the {classes} classes of classifier.weight from 0 on; "
+            "fetch the folder again, or remove id2label"
+        )
     return {
         "name": "AttentiveClassifier", "width": config["hidden_size"], "classes": classes,
         "heads": config["num_attention_heads"], "depth": config["num_pooler_layers"],

@@ -41,7 +41,7 @@ def weights_of(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
         CheckpointError: something in it is no tensor, or two keys become the same.
     """
     found: dict[str, Tensor] = {}
-    size = os.path.getsize(path)
+    size, claimed = os.path.getsize(path), 0
     for key, value in held.items():
         if not isinstance(key, str) or not is_dense(value):
             raise CheckpointError(
@@ -52,6 +52,12 @@ def weights_of(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"{path}: {key[:120]} claims {value.numel()} numbers, more than the file holds; "
                 "fetch it again"
+            )
+        claimed += value.numel() * value.element_size()
+        if claimed > size:  # some are the same numbers, which would be copied for each
+            raise CheckpointError(
+                f"{path}: its tensors claim {claimed} bytes and more, the file has {size}: it says "
+                "some numbers several times; save a state dictionary of tensors of their own"
             )
         name = key
         while name.startswith(("module.", "backbone.")):

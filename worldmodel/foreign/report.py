@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worldmodel.data.files import write_table
+from worldmodel.errors import printable
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class KeyReport:
         """The report to read, a line for each layer, all blocks together."""
         used = [use for use in self.uses if use.ours]
         left = [use for use in self.uses if not use.ours]
-        lines = [f"{self.source}: {self.family}", *(f"  {fact}" for fact in self.facts)]
+        lines = [f"{printable(self.source)}: {self.family}"]
+        lines += [f"  {printable(fact)}" for fact in self.facts]
         lines.append(f"  {len(used)} keys used, {len(left)} left out on purpose, 0 unknown")
         groups: dict[tuple[str, str, str], int] = {}
         for use in self.uses:
-            layer = (_layer(use.theirs), _layer(use.ours), use.note)
+            layer = (printable(_layer(use.theirs)), _layer(use.ours), use.note)
             groups[layer] = groups.get(layer, 0) + 1
         width = max((len(theirs) for theirs, _, _ in groups), default=0)
         for (theirs, ours, note), number in groups.items():

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from worldmodel.data.files import whole_file
 from worldmodel.errors import ConfigError
 from worldmodel.foreign.huggingface import rules
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 from worldmodel.nn.token_predictor import TokenPredictor
+from worldmodel.tensors import write_safetensors
 
 
 def write(model: WorldModel, folder: Path) -> None:
@@ -31,9 +30,9 @@ def write(model: WorldModel, folder: Path) -> None:
     theirs = {}
     for rule in rules(description):
         for key, tensor in rule.to_theirs(weights[rule.ours].detach().cpu()).items():
-            theirs[key] = tensor.clone().contiguous()
+            theirs[key] = tensor.clone()
     with whole_file(folder / "model.safetensors") as temporary:
-        save_file(theirs, temporary, {"format": "pt"})
+        write_safetensors(theirs, temporary, {"format": "pt"})
     with whole_file(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
 

@@ -72,7 +72,7 @@ def find(family: str, parts: Parts, hints: Hints, path: Path) -> Found:
     left = dict(parts.others)
     grid: list[int] | None = None
     if family == "vjepa":
-        grid = places_grid(tensor(tensors, "pos_embed", 3, path), "pos_embed", path)
+        grid = places_grid(tensor(tensors, "pos_embed", 3, path), "pos_embed", width, path)
         spec["sincos_grid"] = grid
         facts.append(f"positions: fixed sines and cosines, trained on a grid t h w = {grid}")
         left[f"{name}.pos_embed"] = FORMULA
@@ -91,6 +91,11 @@ def find(family: str, parts: Parts, hints: Hints, path: Path) -> Found:
         why = "as trained" if grid else "as published; size= says otherwise, as for models of 384"
     facts.append(f"frames of {size} x {size} ({why})")
     made: dict[str, Any] = {}
+    if family == "vjepa2-ac" and "action_encoder.weight" not in parts.predictor:
+        raise CheckpointError(
+            f"{path}: has no predictor that knows of actions, so it is not of family vjepa2-ac; "
+            "say which it is with family="
+        )
     if parts.predictor:
         role, predictor = vjepa_predictors.find(family, parts, spec, hints, path)
         rules += predictor.rules

@@ -78,6 +78,12 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
         if not isinstance(value, Mapping):
             raise CheckpointError(f"{path}: {name} holds {type(value).__name__}, not weights")
         parts[name] = weights_of(value, path)
+    for name, value in held.items():
+        if name not in (*order, "predictor") and _is_weights(value):
+            raise CheckpointError(
+                f"{path}: '{str(name)[:120]}' holds weights of no part that is known (those are "
+                f"{', '.join(order)} and predictor); rename it, or remove it"
+            )
     reasons = {
         name: f"another encoder of the same training; {chosen} is what is evaluated"
         if name in order
@@ -86,6 +92,13 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
         if name not in (chosen, "predictor")
     }
     return Parts(parts[chosen], chosen, parts["predictor"], reasons)
+
+
+def _is_weights(value: object) -> bool:
+    """Whether it is a tensor of numbers or a dictionary of tensors, unlike an optimiser's state."""
+    if isinstance(value, Mapping):
+        return any(isinstance(part, Tensor) for part in value.values())
+    return isinstance(value, Tensor) and value.numel() > 1
 
 
 def recognise(parts: Parts, path: Path) -> str:
@@ -137,16 +150,17 @@ def published(heads: Mapping[int, int], width: int, setting: str, path: Path) ->
     return heads[width]
 
 
-def places_grid(table: Tensor, key: str, path: Path) -> list[int]:
-    """The grid t h w whose sines and cosines the table 1 n d holds.
+def places_grid(table: Tensor, key: str, width: int, path: Path) -> list[int]:
+    """The grid t h w whose sines and cosines the table 1 n d holds, d being `width`.
 
     Raises:
         CheckpointError: there is none.
     """
-    _, n, width = table.shape
+    tables, n, numbers = table.shape
+    fits = (tables, numbers) == (1, width) and table.is_floating_point()
     # A table of half precision is the formula's, rounded.
-    exact = max(EXACT, torch.finfo(table.dtype).eps) if table.is_floating_point() else EXACT
-    for t in range(1, n + 1):
+    exact = max(EXACT, torch.finfo(table.dtype).eps) if fits else EXACT
+    for t in range(1, n + 1) if fits else ():
         side = round((n / t) ** 0.5)
         if t * side * side != n:
             continue

@@ -62,7 +62,7 @@ def find(
     left: dict[str, str] = {}
     if PLACES in tensors:
         grid = spec["sincos_grid"]
-        if grid and places_grid(tensor(tensors, PLACES, 3, path), PLACES, path) != grid:
+        if grid and places_grid(tensor(tensors, PLACES, 3, path), PLACES, width, path) != grid:
             raise CheckpointError(
                 f"{path}: {PLACES} is not of the grid {grid} that pos_embed is of; it is not of "
                 "one model"

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from worldmodel.data.catalogue import Opening
+from worldmodel.data.decoders import known
 from worldmodel.data.video import ArrayVideo, VideoReader, decode, open_video, read_clip, to_rgb
 from worldmodel.errors import ConfigError, VideoError
 
@@ -96,7 +97,9 @@ def test_what_is_counted_is_read_from_any_source(tmp_path, make_video, kind):
 
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
 def test_other_decoders_take_bytes_or_are_passed_over(video, backend):
-    pytest.importorskip(backend)
+    missing = known()[backend].missing()
+    if missing:
+        pytest.skip(missing)
     try:
         clip = read_clip(video.read_bytes(), **ASK, backend=backend)
     except VideoError as cause:

@@ -217,6 +217,50 @@ def test_a_pickle_that_asks_for_a_terabyte_gets_none(tmp_path):
     refused(path)
 
 
+def test_keys_that_are_dear_to_compare_are_not_built(tmp_path):
+    path = tmp_path / "tower.pt"
+    parts = b"".join(b"h%c\x86q%c" % (k, k + 1) for k in range(60))  # t[k + 1] = t[k], t[k]
+    data = b"\x80\x02}X\x07\0\0\0encoder}K\1\x85q\0" + parts + b"K\1ss."
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tower/data.pkl", data)
+        archive.writestr("tower/byteorder", "little")
+        archive.writestr("tower/version", "3\n")
+    refused(path, "holds a tuple of more than 100000 parts")
+
+
+def test_the_same_numbers_under_many_names_are_not_copied_for_each(tmp_path):
+    held = small()
+    weights = held["target_encoder"]
+    numbers = torch.zeros(max(value.numel() for value in weights.values()))
+    held["target_encoder"] = {k: numbers[: v.numel()].view(v.shape) for k, v in weights.items()}
+    path = tmp_path / "same.pt"
+    torch.save(held | {"encoder": {}, "predictor": {}}, path)
+    refused(path, "it says some numbers several times")
+
+
+@pytest.mark.parametrize("value", [{"x": torch.ones(3)}, torch.ones(2, 2)])
+def test_weights_of_no_known_part_are_not_dropped(tmp_path, value):
+    path = tmp_path / "c.pt"
+    torch.save(small() | {"teacher": value}, path)
+    refused(path, "'teacher' holds weights of no part that is known (those are ema_encoder, ")
+
+
+def test_what_is_said_to_know_of_actions_has_a_predictor_that_does(tmp_path):
+    path = tmp_path / "c.pt"
+    for held in (small(), {"target_encoder": makers.encoder()}):
+        torch.save(held, path)
+        with pytest.raises(CheckpointError, match="no predictor that knows of actions"):
+            load(path, family="vjepa2-ac", heads=2, predictor_heads=2)
+
+
+def test_a_key_cannot_write_lines_of_the_report(tmp_path):
+    path = tmp_path / "c.pt"
+    torch.save(small() | {"lr\n  9 keys\x1b[31m": 1e-3}, path)
+    lines = vjepa.read(path, makers.HINTS)[1].text().split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert sum("lr\\n  9 keys\\x1b[31m" in line for line in lines) == 1
+
+
 # Hugging Face
 
 
@@ -253,6 +297,8 @@ def change(folder, **changes):
         ({"mlp_ratio": 0.001}, "mlp_ratio is 0.001, which leaves no number"),
         ({"crop_size": 33}, "frames of 33 x 33 pixels do not divide"),
         ({"patch_size": [8, 16]}, "patch_size is [8, 16]"),
+        ({"id2label": {"0": "a", "1": "b"}}, "id2label does not name the 5 classes"),
+        ({"id2label": ["a", "b", "c", "d", "e"]}, "id2label does not name the 5 classes"),
         ({"pred_num_mask_tokens": 4}, "mask_tokens has shape (3, 1, 1, 24)"),
     ],
 )

@@ -7,13 +7,14 @@ import sys
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import worldmodel as wm
 from tests.worldmodel.foreign import makers
 from tests.worldmodel.foreign.makers import HINTS, hf_model, normalised
 from tests.worldmodel.toys import noise, small_model
-from worldmodel import foreign
+from worldmodel import foreign, tensors
 from worldmodel.cli import main
 from worldmodel.errors import ConfigError
 from worldmodel.export import export
@@ -163,6 +164,23 @@ def test_an_output_whose_name_is_no_text_is_told_as_it_is(checkpoint, tmp_path):
         env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
     )  # fmt: skip
     assert done.stdout == output + b"\n" and os.path.isdir(output)
+
+
+@pytest.mark.parametrize("format", ["worldmodel", "hf"])
+def test_a_disk_without_room_is_one_line(tmp_path, monkeypatch, capsys, format):
+    def no_room(*args):
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
+
+    hf_model().save_pretrained(tmp_path / "hf")
+    monkeypatch.setattr(tensors, "save_file", no_room)
+    words = [f"model={tmp_path / 'hf'}", f"output={tmp_path / 'out'}", f"format={format}"]
+    capsys.readouterr()
+    assert main(["export", *words]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("worldmodel: ") and "No space left on device; make room" in last
+    assert [p.name for p in tmp_path.iterdir()] == ["hf"]
 
 
 def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):

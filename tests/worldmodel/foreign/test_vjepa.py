@@ -393,6 +393,21 @@ def test_the_predictor_s_table_of_positions_is_checked_too(tmp_path):
             read(held, tmp_path)
 
 
+@pytest.mark.parametrize("key", ["pos_embed", "predictor_pos_embed"])
+@pytest.mark.parametrize("change", ["narrower", "twice", "complex"])
+def test_a_table_of_positions_is_of_the_weights_beside_it(tmp_path, key, change):
+    held = makers.checkpoint_1()
+    part = held["target_encoder" if key == "pos_embed" else "predictor"]
+    table = part[f"module.backbone.{key}"]
+    part[f"module.backbone.{key}"] = {
+        "narrower": lambda: makers.published_places(table.shape[-1] // 2, 4, 4),
+        "twice": lambda: torch.cat([table, torch.full_like(table, torch.nan)]),
+        "complex": lambda: table.to(torch.complex64),
+    }[change]()
+    with pytest.raises(CheckpointError, match=f"{key} is not the table"):
+        read(held, tmp_path)
+
+
 def test_v_jepa_2_ac_has_one_encoder_and_it_is_taken(tmp_path):
     held = makers.checkpoint_ac()
     held["target_encoder"] = {k: torch.zeros_like(v) for k, v in held["encoder"].items()}

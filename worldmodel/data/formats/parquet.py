@@ -42,9 +42,9 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
                 )
             groups = [n for n in range(file.num_row_groups) if _has(file, n, episode)]
             batches, taken = [], 0
-            for batch in file.iter_batches(
-                _ROWS, row_groups=groups, columns=columns, use_threads=False
-            ):
+            ask = {"row_groups": groups, "columns": columns, "use_threads": False}
+            # Older versions of pyarrow take no groups for the last one.
+            for batch in file.iter_batches(_ROWS, **ask) if groups else ():
                 batches.append(batch)
                 taken += batch.nbytes
                 if taken > _MOST_BYTES:

@@ -39,6 +39,13 @@ def test_of_an_episode_that_is_not_there_nothing_is_read(path):
     assert len(found) == 0 and found.schema.equals(ROWS.select(found.column_names).schema)
 
 
+def test_a_file_without_rows_has_its_columns(tmp_path):
+    pq.write_table(ROWS.slice(0, 0), tmp_path / "none.parquet")
+    for episode in (None, 1):
+        found = read_table(str(tmp_path / "none.parquet"), ["episode_index"], episode=episode)
+        assert found.equals(ROWS.slice(0, 0).select(["episode_index"]))
+
+
 def test_a_column_that_is_missing_is_named(path):
     with pytest.raises(EpisodeError, match="has no column 'reward'; there are episode_index, time"):
         read_table(path, ["reward"])
