@@ -4,6 +4,7 @@ A model is a folder: `model.json` says how to build it, `model.safetensors` hold
 training state is one safetensors file. Keys are matched strictly; every error names the file.
 """
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from worldmodel.data.files import require_access, whole_file
 from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
+from worldmodel.plain_types import check_value
 from worldmodel.tensors import (
     FORMAT_VERSION,
     read_tensors,
@@ -120,7 +122,7 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
     Built without memory first: a damaged number must not ask for more than the weights have.
     """
     try:
-        description = json.loads(path.read_text())
+        description = json.loads(path.read_text(), parse_constant=_no_number)
         version = description["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointError(
@@ -136,6 +138,10 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
         raise CheckpointError(
             f"{path}: is not the description of a model ({_brief(cause)}); train the model again"
         ) from cause
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
 
 
 def _depths(description: Any) -> Iterator[int]:
@@ -157,6 +163,10 @@ def rebuild(description: Mapping[str, Any], path: Path | str = "model") -> World
         parts[part] = _part(PARTS[_known(part, PARTS, path)], spec, path)
     encoder = _part(Encoder.registry, description["encoder"], path)
     size, action_dim = description["size"], description["action_dim"]
+    for name, number, least in (("size", size, 1), ("action_dim", action_dim, 0)):
+        check_value(name, number, int)
+        if number < least:
+            raise ConfigError(f"{name} must be at least {least}, got {number}")
     return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
 
 
@@ -166,7 +176,14 @@ def _part(
     """Build what `spec` names; only classes that are listed here can be named."""
     key = "class" if "class" in spec else "name"  # see `WorldModel.spec`
     arguments = {word: value for word, value in spec.items() if word != key}
-    return classes[_known(spec[key], classes, path)](**arguments)
+    built = classes[_known(spec[key], classes, path)]
+    accepted = inspect.signature(built).parameters
+    for word, value in arguments.items():
+        if word in accepted:  # what is not is refused by the call
+            check_value(word, value, accepted[word].annotation)
+    if arguments.get("pretrained"):
+        raise ConfigError("pretrained is true, but a saved model brings its weights")
+    return built(**arguments)
 
 
 def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
@@ -199,6 +216,12 @@ def _check_places(
             f"{len(extra)} left over {extra[:3]}; the two files are not of one model"
         )
     for name, place in places.items():
+        kinds = [t.dtype if not t.is_floating_point() else float for t in (tensors[name], place)]
+        if kinds[0] != kinds[1]:
+            raise CheckpointError(
+                f"{path}: {name} holds {tensors[name].dtype}, the model needs {place.dtype}; it "
+                "was changed since it was saved: fetch or train it again"
+            )
         if place.shape != tensors[name].shape:
             raise CheckpointError(
                 f"{path}: {name} has shape {tuple(tensors[name].shape)}, the model needs "

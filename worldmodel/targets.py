@@ -5,19 +5,17 @@ signatures, and keys and plain types are checked before anything is built.
 """
 
 import inspect
-import types
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hydra.utils import get_object
 
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.plain_types import PLAIN, check_value
 
 # Handed to a verb by the command line when its function asks for them.
 RUN_KEYS = ("name", "runs_dir", "seed", "device", "threads", "existing")
 _SPECIAL = frozenset({"_target_", "_convert_", "_recursive_", "_partial_", "_args_"})
-_PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def parameters(target: str) -> dict[str, inspect.Parameter]:
@@ -43,7 +41,7 @@ def fill_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     filled = dict(settings)
     if "_target_" in settings:
         for name, parameter in parameters(settings["_target_"]).items():
-            if parameter.default is None or isinstance(parameter.default, tuple(_PLAIN)):
+            if parameter.default is None or isinstance(parameter.default, tuple(PLAIN)):
                 filled.setdefault(name, parameter.default)
     return {key: _map(value, fill_defaults) for key, value in filled.items()}
 
@@ -77,49 +75,13 @@ def check(settings: Mapping[str, Any], prefix: str = "") -> None:
         for name, parameter in accepted.items():
             key = f"{prefix}{name}"
             if name in settings:
-                _check_value(key, settings[name], parameter.annotation)
+                check_value(key, settings[name], parameter.annotation)
             elif parameter.default is parameter.empty and not (
                 settings.get("_partial_") or (not prefix and name in RUN_KEYS)
             ):
                 raise ConfigError(f"{key} is missing: {target} needs it; add {key}=...")
     for key, value in settings.items():
         _map(value, lambda child, path=f"{prefix}{key}.": check(child, path))  # type: ignore[misc]
-
-
-def _check_value(key: str, value: Any, annotation: Any) -> None:
-    choices = _alternatives(annotation)
-    if choices is None:
-        return
-    if value is None:
-        if type(None) not in choices:
-            raise ConfigError(f"{key} is not set: say what it is with {key}=...")
-        return
-    literals = [choice for choice in choices if not isinstance(choice, type)]
-    if isinstance(value, str) and literals and str not in choices:
-        if value not in literals:
-            raise ConfigError(f"{key}={value} is unknown; {nearest(value, map(str, literals))}")
-        return
-    wanted = [choice for choice in choices if choice in _PLAIN]
-    if len(wanted) + (type(None) in choices) < len(choices) or not wanted:
-        return  # it takes something else too, which only the target can judge
-    fits = type(value) in wanted or (type(value) is int and float in wanted)
-    if not fits:
-        words = " or ".join(_PLAIN[choice] for choice in wanted)
-        raise ConfigError(f"{key}={value} must be {words}, got {type(value).__name__}")
-
-
-def _alternatives(annotation: Any) -> tuple[Any, ...] | None:
-    """The members of a union, the values of a Literal, or the class; None when unknown."""
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        parts = [_alternatives(part) for part in typing.get_args(annotation)]
-        known = [part for part in parts if part is not None]
-        return tuple(x for part in known for x in part) if len(known) == len(parts) else None
-    if typing.get_origin(annotation) is typing.Literal:
-        return typing.get_args(annotation)
-    if annotation in (inspect.Parameter.empty, Any, object):
-        return None
-    origin = typing.get_origin(annotation) or annotation
-    return (origin,) if isinstance(origin, type) else None
 
 
 def _map(value: Any, change: Callable[[Mapping[str, Any]], Any]) -> Any:

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import pickle
 import resource
@@ -20,6 +21,7 @@ from worldmodel.checkpoint import (
 )
 from worldmodel.errors import CheckpointError
 from worldmodel.model import WorldModel
+from worldmodel.nn.frames import FrameEncoder
 from worldmodel.tensors import read_tensors_and_header, save_tensors
 from worldmodel.types import Clip, History
 
@@ -205,11 +207,36 @@ def test_unknown_names(folder, change, words):
         lambda d: d.update(encoder="VideoViT"),
         lambda d: d.update(parts=["head"]),
         lambda d: d.update(action_dim="two"),
+        lambda d: d.update(action_dim=-1),
+        *[lambda d, x=x: d.update(size=x) for x in (None, -16, 0, [16], 16.5, True)],
+        *[lambda d, x=x: d["encoder"].update(norm_eps=x) for x in ("x", None, [1e-6], math.nan)],
     ],
 )
 def test_a_description_with_wrong_values(folder, change):
     change_json(folder, change)
     refused(folder, "not the description", names=folder / "model.json")
+
+
+def test_a_saved_model_fetches_nothing(tmp_path):
+    encoder = FrameEncoder("test_vit", size=64)
+    folder = save(WorldModel(encoder, size=64), tmp_path / "model")
+    assert load(folder).encoder.name == "test_vit"
+    change_json(folder, lambda d: d["encoder"].update(pretrained=True))
+    refused(folder, "a saved model brings its weights", names=folder / "model.json")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.int8, torch.complex64])
+def test_weights_of_another_kind(folder, dtype):
+    key = "encoder.norm.weight"
+    change_weights(folder, lambda tensors: tensors.update({key: tensors[key].to(dtype)}))
+    refused(folder, f"{key} holds {dtype}, the model needs torch.float32",
+            names=folder / "model.safetensors")  # fmt: skip
+
+
+def test_weights_of_another_precision_are_read(folder):
+    key = "encoder.norm.weight"
+    change_weights(folder, lambda tensors: tensors.update({key: tensors[key].half()}))
+    assert load(folder).encoder.norm.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("what", ["width", "depth", "patch"])
