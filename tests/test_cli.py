@@ -60,6 +60,7 @@ def test_a_finished_run_is_not_run_again_and_other_settings_are_refused(
 ) -> None:
     assert cli.main(["toy", "x"]) == 0
     assert cli.main(["toy", "x", "threads=1"]) == 0  # how, not what
+    assert "was finished before; existing=redo does it again" in capsys.readouterr().err
     assert toy.CALLS == ["x"]
     assert "size.width: 4, now 8" in error_of(capsys, "toy", "x", "size.width=8")
     assert cli.main(["toy", "x", "size.width=8", "existing=replace"]) == 0

@@ -19,17 +19,8 @@ MAX_FILE, MAX_FUNCTION = 300, 60
 
 # Who may import whom inside `worldmodel`: only what stands in a lower line, or in the same.
 LAYERS = (
-    (
-        "errors",
-        "types",
-        "cpu",
-        "provenance",
-        "memory",
-        "statistics",
-        "bars",
-        "verbs",
-        "plain_types",
-    ),
+    ("errors", "types", "plain_types", "cpu", "provenance", "memory", "statistics"),
+    ("bars", "verbs"),
     ("data", "nn", "progress"),
     ("run", "epps_pulley", "sigreg", "masks", "tensors"),
     ("diagnostics", "regularisers", "objectives"),

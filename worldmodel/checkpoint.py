@@ -69,6 +69,7 @@ def load(
     Raises:
         CheckpointError: there is no model, it is of another version, truncated, foreign, or its
             keys do not fit; or something is said of a model of ours that it says itself.
+        ConfigError: there is no such device here.
     """
     from worldmodel import foreign  # which is built on this file
 
@@ -77,7 +78,7 @@ def load(
     found = _own_folder(path)
     reader = foreign.recognise(path) if found is None else None
     if reader is not None:
-        return reader(path, hints)[0].to(device).eval()
+        return _placed(reader(path, hints)[0], device)
     folder = found or _no_model(path)
     if hints != foreign.Hints():
         raise CheckpointError(
@@ -87,7 +88,18 @@ def load(
     tensors = read_tensors(weights)
     model = _build(folder / "model.json", tensors, weights)
     _fit(tensors, model, weights)
-    return model.to(device).eval()
+    return _placed(model, device)
+
+
+def _placed(model: WorldModel, device: torch.device | str) -> WorldModel:
+    """The model ready to use, where its weights shall be."""
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as cause:  # PyTorch has several ways of saying so
+        reason = str(cause).splitlines()[0]
+        raise ConfigError(
+            f"device={device}: does not work here ({reason}); try device=cpu"
+        ) from cause
 
 
 def is_own(path: Path) -> bool:

@@ -15,6 +15,7 @@ from hydra.utils import get_object, instantiate
 
 from worldmodel import report
 from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.progress import say
 from worldmodel.run import Run, finished_results
 from worldmodel.settings import settle
 from worldmodel.targets import RUN_KEYS, parameters
@@ -50,6 +51,7 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
         if results is not None:
             if not (folder / "report.html").is_file():  # interrupted just before
                 report.build(folder)
+            say(f"{folder}: was finished before; existing=redo does it again")
             return results
     device = choose_device(settings["device"])
     _seed_everything(settings["seed"])

@@ -19,7 +19,7 @@ from worldmodel.checkpoint import (
     save,
     save_training,
 )
-from worldmodel.errors import CheckpointError
+from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.model import WorldModel
 from worldmodel.nn.frames import FrameEncoder
 from worldmodel.tensors import read_tensors_and_header, save_tensors
@@ -215,6 +215,12 @@ def test_unknown_names(folder, change, words):
 def test_a_description_with_wrong_values(folder, change):
     change_json(folder, change)
     refused(folder, "not the description", names=folder / "model.json")
+
+
+@pytest.mark.parametrize("device", ["blah", "cuda:999"])
+def test_a_device_that_is_not_here(folder, device):
+    with pytest.raises(ConfigError, match=f"device={device}: does not work here .*; try device=c"):
+        load(folder, device=device)
 
 
 def test_a_saved_model_fetches_nothing(tmp_path):

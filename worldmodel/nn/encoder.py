@@ -202,8 +202,25 @@ def take(tokens: Tensor, ids: Tensor) -> Tensor:
     """The tokens (b n d) at the places `ids` (b m): b m d.
 
     Raises:
-        ShapeError: the ids are of more or fewer clips.
+        ShapeError: see `require_places`.
     """
-    if len(ids) != len(tokens):  # fewer would drop clips without a word
-        raise ShapeError(f"places of {len(ids)} clips do not pick from the tokens of {len(tokens)}")
+    require_places(ids, *tokens.shape[:2])
     return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def require_places(ids: Tensor, clips: int, count: int) -> None:
+    """Refuse what does not name places of a grid of `count`, for each of so many clips.
+
+    Raises:
+        ShapeError: the ids are of more or fewer clips, no whole numbers, or (on the CPU, where
+            looking at them keeps nobody waiting) outside the grid.
+    """
+    if ids.ndim != 2 or ids.dtype != torch.int64:
+        raise ShapeError(f"places are b m, int64, got {ids.dtype} of shape {tuple(ids.shape)}")
+    if len(ids) != clips:  # fewer would drop clips without a word
+        raise ShapeError(f"places of {len(ids)} clips do not pick from the tokens of {clips}")
+    if ids.device.type == "cpu" and not bool(((ids >= 0) & (ids < count)).all()):
+        raise ShapeError(
+            f"places of a grid of {count} lie between 0 and {count - 1}, got {ids.min()} to "
+            f"{ids.max()}"
+        )

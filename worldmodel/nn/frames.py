@@ -4,15 +4,16 @@ Knows nothing of motion inside the backbone: that is seen by comparing the frame
 """
 
 import difflib
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
-from worldmodel.nn.encoder import Encoder, take
+from worldmodel.nn.encoder import Encoder, require_places, take
 from worldmodel.nn.patches import Grid
 
 # What a backbone ends in when its tables or windows do not fit the picture.
@@ -98,6 +99,7 @@ class FrameEncoder(Encoder):
         grid = self.grid(frames)
         pictures = (rearrange(frames, "b t c h w -> (b t) c h w") - self.mean) / self.std
         if keep is not None:
+            require_places(keep, len(frames), math.prod(grid))
             pictures = pictures * self._seen(keep, grid, pictures)
         maps = self._features(pictures)
         each = rearrange(
@@ -127,6 +129,7 @@ class FrameEncoder(Encoder):
     def _shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Channels and grid of a picture's feature map, measured on an empty one: c h w."""
         if (height, width) not in self._shapes:
+            self._require_whole_patches(height, width)
             modes = [(module, module.training) for module in self.backbone.modules()]
             self.backbone.eval()  # batch statistics must not learn from the empty picture
             try:
@@ -150,6 +153,21 @@ class FrameEncoder(Encoder):
                 )
             self._shapes[height, width] = c, h, w
         return self._shapes[height, width]
+
+    def _require_whole_patches(self, height: int, width: int) -> None:
+        """What is left over at the edges of whole patches would not be seen, without a word."""
+        layers = (layer for layer in self.backbone.modules() if isinstance(layer, nn.Conv2d))
+        first = next(layers, None)
+        if first is None or first.kernel_size != first.stride:
+            return  # convolutions that overlap see to the edges
+        rows, columns = first.stride
+        if height % rows or width % columns:
+            near = {size for size in (height // rows * rows, -(-height // rows) * rows) if size}
+            raise ShapeError(
+                f"timm's {self.name} cannot take frames of {height} x {width} pixels, which do not "
+                f"divide into its patches of {rows} x {columns}; set "
+                f"model.size={' or '.join(map(str, sorted(near)))}"
+            )
 
 
 def _backbone(name: str, size: int | None, *, pretrained: bool) -> Any:

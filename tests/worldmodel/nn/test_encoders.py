@@ -17,8 +17,8 @@ KINDS = {
     "timm convolutions": lambda: FrameEncoder("test_resnet"),
     "timm earlier stage": lambda: FrameEncoder("test_resnet", stage=-2, tubelet_frames=4),
     "timm one frame": lambda: FrameEncoder("test_efficientnet", tubelet_frames=1),
-    "timm patches with a rest": lambda: FrameEncoder(
-        "vit_tiny_patch16_224", size=56, stage=1, tubelet_frames=2
+    "timm earlier block": lambda: FrameEncoder(
+        "vit_tiny_patch16_224", size=48, stage=1, tubelet_frames=2
     ),
 }
 
@@ -113,6 +113,21 @@ def test_it_is_rebuilt_from_its_spec_by_its_name(encoder, frames):
     assert again.spec == encoder.spec
     assert (again.width, again.tubelet_frames) == (encoder.width, encoder.tubelet_frames)
     assert torch.equal(again.eval()(frames), encoder(frames))
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        (torch.tensor([[0, 10_000]] * 2), "places of a grid of .* got 0 to 10000"),
+        (torch.tensor([[0, -1]] * 2), "got -1 to 0"),
+        (torch.tensor([[0.0, 1.0]] * 2), "int64, got torch.float32"),
+        (torch.tensor([0, 1]), r"b m, int64, got torch.int64 of shape \(2,\)"),
+        (torch.tensor([[0, 1]]), "places of 1 clips do not pick from the tokens of 2"),
+    ],
+)
+def test_places_are_on_the_grid_and_of_each_clip(encoder, frames, keep, words):
+    with pytest.raises(ShapeError, match=words):
+        encoder(frames, keep)
 
 
 @pytest.mark.parametrize("colours", [1, 2, 4])

@@ -121,7 +121,10 @@ def test_measuring_the_grid_changes_nothing():
         ({"name": "test_resnet", "stage": 9}, ["has 5 stages", "-5 and 4", "got 9"]),
         ({"name": "test_resnet", "tubelet_frames": 0}, ["tubelet_frames", "at least 1"]),
         ({"name": "coatnet_pico_rw_224", "size": 65}, ["65 x 65", "model.size=224"]),
-        ({"name": "test_vit", "size": 7}, ["7 x 7", "model.size=160"]),
+        ({"name": "test_vit", "size": 7}, ["7 x 7", "patches of 16 x 16", "model.size=16"]),
+        ({"name": "test_vit", "size": 60}, ["60 x 60", "model.size=48 or 64"]),
+        ({"name": "eva02_tiny_patch14_224", "size": 64}, ["of 14 x 14", "model.size=56 or 70"]),
+        ({"name": "convnext_atto", "size": 62}, ["of 4 x 4", "model.size=60 or 64"]),
     ],
 )
 def test_what_cannot_be_built_is_one_line(arguments, words):
