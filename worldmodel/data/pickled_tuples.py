@@ -22,13 +22,13 @@ def largest_tuple(file: BinaryIO, *, most: int) -> int:
         Exception: of any kind, where the pickle is damaged.
     """
     stack: list[int | None] = []  # parts of each value; None for a mark
-    kept: dict[int, int | None] = {}
+    kept: dict[object, int | None] = {}  # by the number that a pickle gives it
     largest = 0
     for step, argument, _ in pickletools.genops(file):
         if step.name in _KEEP or step.name == "MEMOIZE":
-            kept[len(kept) if argument is None else int(argument)] = stack[-1]
+            kept[len(kept) if argument is None else argument] = stack[-1]
         elif step.name in _AGAIN:
-            stack.append(kept[int(argument)])
+            stack.append(kept[argument])
         elif step.name == "DUP":
             stack.append(stack[-1])
         elif step.name == "TUPLE" or step.name in _TUPLES:
