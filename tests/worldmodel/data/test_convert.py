@@ -1,6 +1,8 @@
 """Conversions: what comes out, byte for byte where it may, and going on after an interruption."""
 
+import errno
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -14,7 +16,7 @@ import webdataset
 
 from tests.worldmodel.data.films import X264, Film
 from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
-from worldmodel.data import convert_lerobot, convert_videos
+from worldmodel.data import convert_lerobot, convert_videos, encode, episode
 from worldmodel.data.catalogue import Decoding, Opening
 from worldmodel.data.convert import convert
 from worldmodel.data.formats import find_format, open_catalogue, open_episodes
@@ -344,3 +346,90 @@ def test_files_in_an_archive_are_copied(change, video, tmp_path):
     results = change(f"zip://in/a.mp4::{tmp_path}/z.zip", tmp_path / "out", "folder")
     assert results["copied"] == 1
     assert next((tmp_path / "out").glob("*.mp4")).read_bytes() == video.read_bytes()
+
+
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_an_output_that_cannot_be_written_is_said_in_one_line(made, change, tmp_path, to):
+    source = made("folder").path
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        ConfigError, match="output=.*/file/x: cannot be written .Not a dir"
+    ) as found:
+        change(source, tmp_path / "file" / "x", to)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_an_output_that_may_no_longer_be_written_is_said_in_one_line(
+    made, change, tmp_path, monkeypatch, to, size
+):
+    """The user of the tests may write everywhere, so what its system says is made up."""
+    source = made("folder").path
+    change(source, tmp_path / "out", to, size=size)
+    before, real = files_of(tmp_path / "out"), os.replace
+
+    def refuse(temporary, path):
+        if "out" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        real(temporary, path)
+
+    monkeypatch.setattr("worldmodel.data.files.os.replace", refuse)
+    with pytest.raises(ConfigError, match="out: cannot be written .Permission denied: .*out/"):
+        change(source, tmp_path / "out", to, size=size)
+    before.pop("episodes.json", None)  # is taken away first: it says that all of it is there
+    assert files_of(tmp_path / "out") == before
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing_half(
+    made, change, tmp_path, monkeypatch, to, size
+):
+    source = made("folder").path
+    real = encode.chunks_of
+
+    def some(*arguments):
+        yield next(real(*arguments))
+        full()
+
+    def part(tensors, path, header):
+        path.write_bytes(b"some")
+        full()
+
+    with monkeypatch.context() as patch:
+        for module in (encode, convert_lerobot):
+            patch.setattr(module, "chunks_of", some)
+        patch.setattr(encode.shutil, "copyfileobj", full)
+        patch.setattr(tarfile.TarFile, "addfile", full)
+        patch.setattr(episode, "save_file", part)
+        with pytest.raises((ConfigError, VideoError), match="No space left on device") as found:
+            change(source, tmp_path / "out", to, size=size)
+    assert "\n" not in str(found.value)
+    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["convert.json"]
+    assert change(source, tmp_path / "out", to, size=size)["written"] == 3
+
+
+def test_a_full_disk_at_the_end_can_be_gone_on_with(made, change, tmp_path, monkeypatch):
+    source = made("folder").path
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", lambda path, *a, **k: (
+            full() if "videos" in path.name else path.write_bytes(a[0].encode())
+        ))  # fmt: skip
+        with pytest.raises(ConfigError, match="No space left on device"):
+            change(source, tmp_path / "out", "folder")
+    assert change(source, tmp_path / "out", "folder")["written"] == 0
+    assert (tmp_path / "out" / "videos.csv").is_file()
+
+
+def test_the_longest_names_are_converted(change, tmp_path, make_video):
+    (tmp_path / "in").mkdir()
+    longest = ("a" * 251 + ".mp4", "é" * 125 + "b.mp4")
+    for name in longest:
+        make_video(tmp_path / "in" / name, 3)
+    assert change(tmp_path / "in", tmp_path / "out", "folder")["written"] == 2
+    assert {p.name for p in (tmp_path / "out").glob("*.mp4")} == set(longest)
