@@ -218,3 +218,15 @@ class Catalogue(Sequence[Item]):
     name: str
     classes: tuple[str, ...] = ()
     left_out: Sequence[LeftOut] = ()
+
+
+class AllLeftOut(VideoError):
+    """Nothing of a data set can be taken.
+
+    Attributes:
+        left_out: What it names, and why each is left out.
+    """
+
+    def __init__(self, message: str, left_out: Sequence[LeftOut]) -> None:
+        super().__init__(message)
+        self.left_out = left_out
