@@ -433,3 +433,18 @@ def test_the_longest_names_are_converted(change, tmp_path, make_video):
         make_video(tmp_path / "in" / name, 3)
     assert change(tmp_path / "in", tmp_path / "out", "folder")["written"] == 2
     assert {p.name for p in (tmp_path / "out").glob("*.mp4")} == set(longest)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_manifest_that_was_written_names_its_files(change, tmp_path, video, labelled):
+    names = [" a.mp4", "b .mp4", "c,.mp4", "d 7.mp4", "e.mp4 5.mp4", "path,label.mp4", '"q".mp4',
+             ", 3.mp4", " in/ f.mp4", "\ufeffg.mp4"]  # fmt: skip
+    for name in names:
+        put(video, tmp_path / "in" / name)
+    quoted = ['"{}"{}'.format(n.replace('"', '""'), " 4" * labelled) for n in names]
+    (tmp_path / "in" / "list.csv").write_text("\n".join(quoted))
+    change(tmp_path / "in" / "list.csv", tmp_path / "out", "folder")
+    listed = open_catalogue(tmp_path / "out" / "videos.csv")
+    assert {item.label for item in listed} == {4 if labelled else None}
+    assert len(listed) == len(names) == len({item.key for item in listed})
+    assert all(Path(item.key).read_bytes() == video.read_bytes() for item in listed)
