@@ -24,9 +24,9 @@ from worldmodel.errors import VideoError
 TEXTS = (".csv", ".txt")
 _DIGITS = "0123456789"
 _BLANK = " \t\r"
-_THEN_MORE = re.compile(
-    rf"(?:{'|'.join(re.escape(ending) for ending in VIDEOS)})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I
-)
+_VIDEO = "|".join(re.escape(ending) for ending in VIDEOS)
+_THEN_MORE = re.compile(rf"(?:{_VIDEO})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I)
+_URL_THEN_MORE = re.compile(rf"(?:{_VIDEO})[ \t,]+([^ \t,].*)", re.I)  # `::` names its archive
 _HEADER = frozenset("file filename name path video video_path".split())
 
 
@@ -140,7 +140,7 @@ def _parts(path: str, number: int, line: str) -> tuple[str, int]:
             return _unquote(name), _label(path, number, sign, digits)
         raise _bad(path, number, f"'{shown(line)[:80]}' has a label and no path; write one")
     if not line.lower().endswith(VIDEOS):
-        more = _THEN_MORE.search(line)
+        more = (_URL_THEN_MORE if "://" in line else _THEN_MORE).search(line)
         if more and not line.endswith('"'):
             raise _bad(
                 path, number, f"label '{shown(more[1])[:80]}' is not a whole number; write class "

@@ -26,7 +26,7 @@ from worldmodel.data.formats.samples import (
     sample_name,
     samples,
 )
-from worldmodel.data.formats.shard_list import TARS, list_shards
+from worldmodel.data.formats.shard_list import TARS, is_tar, list_shards
 from worldmodel.data.formats.tar_members import Member, member_file, members, opened
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest
@@ -125,8 +125,7 @@ class Shards(Format):
     @classmethod
     def recognises(cls, path: str) -> bool:
         """By the names."""
-        first = path.partition("::")[0] if "://" in path else path
-        if first.lower().endswith(TARS) and not os.path.isdir(path):
+        if is_tar(path) and not os.path.isdir(path):
             return True
         if path.startswith("pipe:") or ("://" in path and path.endswith("/")):
             return True

@@ -32,6 +32,11 @@ def listed(path, text):
         ("/v/clip7", "/v/clip7", None),
         ("/v/año.mp4 1", "/v/año.mp4", 1),
         ("s3://bucket/a.mp4 2", "s3://bucket/a.mp4", 2),
+        ("zip://a.mp4::/path/x.zip", "zip://a.mp4::/path/x.zip", None),
+        ("zip://a.mp4::/path/x.zip 2", "zip://a.mp4::/path/x.zip", 2),
+        ("zip://a.mp4::/path/x.zip::2", "zip://a.mp4::/path/x.zip", 2),
+        ("zip://b/a.mp4::s3://bucket/x.zip,7", "zip://b/a.mp4::s3://bucket/x.zip", 7),
+        ("simplecache::s3://bucket/a.mp4", "simplecache::s3://bucket/a.mp4", None),
     ],
 )
 def test_lines(tmp_path, line, name, label):
@@ -58,6 +63,8 @@ def test_relative_paths_start_at_the_manifest(tmp_path):
         ("/v/a.mp4 1\n/v/b.mp4 jump", r"line 2: label 'jump' is not a whole number"),
         ("/v/a.mp4,0.5", "line 1: label '0.5' is not a whole"),
         ("/v/a.mp4::nan", "label 'nan' is not a whole"),
+        ("s3://bucket/a.mp4 jump", "label 'jump' is not a whole"),
+        ("zip://a.mp4::/path/x.zip\nzip://a.mp4, jump", "line 2: label 'jump' is not a whole"),
         ("/v/a.mp4 -3", "line 1: label -3 must lie"),
         ("/v/a.mp4 12345678901234567890", "must lie between 0 and"),
         ("/v/a.mp4 1\n../b.mp4 1", r"line 2: '../b.mp4' leaves the manifest's folder"),
