@@ -19,6 +19,7 @@ from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, 
 from worldmodel.data import convert_lerobot, convert_videos, encode, episode
 from worldmodel.data.catalogue import Decoding, Opening
 from worldmodel.data.convert import convert
+from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
 from worldmodel.data.formats import find_format, open_catalogue, open_episodes
 from worldmodel.data.video import VideoReader, video_info
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
@@ -448,3 +449,54 @@ def test_a_manifest_that_was_written_names_its_files(change, tmp_path, video, la
     assert {item.label for item in listed} == {4 if labelled else None}
     assert len(listed) == len(names) == len({item.key for item in listed})
     assert all(Path(item.key).read_bytes() == video.read_bytes() for item in listed)
+
+
+EVEN = {
+    "count": torch.arange(6) + 2**25 + 1,
+    "state": torch.rand(6, 3, dtype=torch.float64),
+    "done": torch.arange(6) == 5,
+    "touch": torch.rand(6, 2) > 0.5,
+    "level": torch.arange(6, dtype=torch.uint8),
+    "speed": torch.rand(6),
+    "half": torch.rand(6, 2).half(),
+}
+
+
+def with_info(folder, *infos):
+    with EpisodeWriter(folder, FolderInfo("test/World-v0", 10.0, (), ())) as writer:
+        for info in infos:
+            frames = torch.zeros(6, 16, 16, 3, dtype=torch.uint8)
+            times = torch.arange(6, dtype=torch.float64) / 10
+            writer.write(Episode(frames, times, torch.rand(5, 2), info))
+    return folder
+
+
+def test_numbers_keep_their_types_in_lerobot(change, tmp_path):
+    change(with_info(tmp_path / "in", EVEN, EVEN), tmp_path / "l", "lerobot")
+    features = json.loads((tmp_path / "l/meta/info.json").read_text())["features"]
+    for name, values in EVEN.items():
+        kind = str(values.dtype).removeprefix("torch.")
+        assert features[f"observation.{name}"]["dtype"] == kind
+    assert features["timestamp"]["dtype"] == "float32" and features["index"]["dtype"] == "int64"
+    change(tmp_path / "l", tmp_path / "again", "lerobot")
+    for place in ("l", "again"):
+        for one in open_episodes(tmp_path / place):
+            for name, values in EVEN.items():
+                assert one.info[name].dtype == values.dtype
+                assert torch.equal(one.info[name], values)
+    table = pq.read_table(tmp_path / "l/data/chunk-000/file-000.parquet")
+    assert table.column("observation.count").to_pylist() == EVEN["count"].tolist()
+
+
+def test_types_that_only_torch_has_are_widened(change, tmp_path):
+    short = torch.rand(6, 2).bfloat16()
+    change(with_info(tmp_path / "in", {"short": short}), tmp_path / "l", "lerobot")
+    (one,) = open_episodes(tmp_path / "l")
+    assert torch.equal(one.info["short"], short.float())
+
+
+@pytest.mark.parametrize("other", [torch.rand(6, 3), torch.rand(6, 2, dtype=torch.float64)])
+def test_types_that_differ_between_episodes_are_refused_by_lerobot(change, tmp_path, other):
+    source = with_info(tmp_path / "in", {"state": other}, {"state": torch.rand(6, 3).double()})
+    with pytest.raises(EpisodeError, match="'observation.state' is float.* in some episodes and"):
+        change(source, tmp_path / "l", "lerobot")
