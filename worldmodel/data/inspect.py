@@ -2,8 +2,8 @@
 
 `check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them. Both
 read what episodes hold beside their frames.
-They look at everything they are given, in processes that may crash or hang, list what is wrong, and
-stop at nothing but an empty place.
+They look at everything they are given, in processes that may crash or hang, and list what is wrong,
+be it all of it; only where there is nothing, or nothing that a format recognises, they stop.
 """
 
 from collections import Counter
@@ -77,7 +77,7 @@ def examine(
         Counts; `problems` is the number of videos that cannot be used.
 
     Raises:
-        WorldModelError: there is nothing to look at, or nothing that `inspect` can read.
+        WorldModelError: there is nothing there, or nothing that `inspect` can read.
     """
     if action not in ACTIONS:
         raise ConfigError(f"no action '{action}' for data: {nearest(action, ACTIONS)}")
