@@ -4,7 +4,7 @@ Knows no file format: those are one file each in `formats/`. Knows nothing of cl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 
@@ -154,10 +154,12 @@ class Decoding:
 class Item(ABC):
     """One video of a data set, not opened yet. Light (there may be a million) and picklable.
 
+    Subclasses are frozen dataclasses: items that are equal open as the same frames and times.
+
     Attributes:
         name: Says which it is, in messages and in `Clip.sources`: `folder/a.mp4`,
             `shard-000.tar::a.mp4`.
-        key: What has to be opened to read it. Items with the same key share one open reader.
+        key: Where it lies: the path or URL of its file, or what stands for one.
         label: Its class number, or None.
         window: The seconds of the opened file that it is, or None for all of it.
     """
@@ -167,9 +169,18 @@ class Item(ABC):
     label: int | None = None
     window: tuple[float, float] | None = None
 
+    @property
+    def opens(self) -> Hashable:
+        """What has to be opened to read it. Items that are equal in it share one open reader.
+
+        That is the item itself, with all that decides its frames and their times, unless it knows
+        of less that does.
+        """
+        return self
+
     @abstractmethod
     def open(self, opening: Opening) -> VideoSource:
-        """Open the whole of `key`; `window` is applied by who draws clips.
+        """Open the whole of what it `opens`; `window` is applied by who draws clips.
 
         Raises:
             VideoError: naming the item, what is wrong with it and what to do.
@@ -179,7 +190,7 @@ class Item(ABC):
         """Read what an episode holds beside its frames; True if there are actions in it.
 
         Args:
-            source: The opened `key`.
+            source: What `open` gave.
 
         Raises:
             EpisodeError: it cannot be read as an episode: lengths, times or actions are wrong.
@@ -207,3 +218,15 @@ class Catalogue(Sequence[Item]):
     name: str
     classes: tuple[str, ...] = ()
     left_out: Sequence[LeftOut] = ()
+
+
+class AllLeftOut(VideoError):
+    """Nothing of a data set can be taken.
+
+    Attributes:
+        left_out: What it names, and why each is left out.
+    """
+
+    def __init__(self, message: str, left_out: Sequence[LeftOut]) -> None:
+        super().__init__(message)
+        self.left_out = left_out

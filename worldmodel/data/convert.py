@@ -8,7 +8,8 @@ missing. What each target looks like is in the other `convert_*.py`.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,8 @@ def convert(
         `actions_left_out`: episodes whose actions the target cannot hold.
 
     Raises:
-        ConfigError: an unknown target or option, or an output that holds something else.
+        ConfigError: an unknown target or option, or an output that holds something else or cannot
+            be written.
     """
     if to not in TARGETS:
         raise ConfigError(f"to={to}: {nearest(str(to), TARGETS)}")
@@ -98,14 +100,16 @@ def convert(
     options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard,
                "stream": video.stream}  # fmt: skip
     journal = Journal(folder, _facts(source, found, catalogue, options))
-    journal.begin()
-    run.say(f"{shown(source)}: {found.name}, {len(catalogue)} videos -> {to} in {shown(output)}")
-    target = TARGETS[to](plan)
-    with run.progress(len(catalogue), "convert") as bar:
-        for count in target.write():
-            bar.advance(count)
-    target.finish()
-    journal.finish()
+    with _writing(output):
+        journal.begin()
+        run.say(f"{shown(source)}: {found.name}, {len(catalogue)} videos -> {to} in "
+                f"{shown(output)}")  # fmt: skip
+        target = TARGETS[to](plan)
+        with run.progress(len(catalogue), "convert") as bar:
+            for count in target.write():
+                bar.advance(count)
+        target.finish()
+        journal.finish()
     left = 0 if to in ("episodes", "lerobot") or store is None else len(store.labelled)
     if left:
         run.say(f"to={to} holds videos only: the actions of {left} episodes are left out")
@@ -113,6 +117,20 @@ def convert(
         "items": len(catalogue), "written": target.written, "copied": target.copied,
         "actions_left_out": left,
     }  # fmt: skip
+
+
+@contextmanager
+def _writing(output: str) -> Iterator[None]:
+    """Say in one line what keeps files from being written: what they hold is read elsewhere."""
+    try:
+        yield
+    except OSError as cause:
+        reason = os.strerror(cause.errno) if cause.errno else str(cause)
+        where = f": {shown(str(cause.filename))}" if cause.filename else ""
+        raise ConfigError(
+            f"output={shown(output)}: cannot be written ({reason}{where}); make room or correct "
+            f"its permissions and run again, or name another folder"
+        ) from cause
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from worldmodel.data.episode import Episode
 from worldmodel.data.files import whole_file
 from worldmodel.data.formats.arrays import ArrayVideo
 from worldmodel.data.formats.format import require_extra
-from worldmodel.data.formats.parquet import read_table
+from worldmodel.data.formats.parquet import read_table, rows_of
 from worldmodel.data.moments import Moments
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import EpisodeError
@@ -28,8 +28,6 @@ CAMERA = "observation.images.main"
 _PER_CHUNK = 1000  # files in a folder
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-_BOOKS = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64",
-          "index": "int64", "task_index": "int64"}  # fmt: skip
 _TOLERANCE = 5e-5  # seconds that a copied frame may be off; LeRobot refuses 1e-4
 _LOOKS = 100  # pictures that the statistics of the frames are of
 _PIXELS = 150  # of their short side, at least, where they have more: every second one, or fewer
@@ -106,7 +104,7 @@ class LeRobotTarget(Target):
         for name, values in episode.info.items():
             if values.ndim in (1, 2) and not values.is_complex():
                 key = name if name.startswith("next.") else f"observation.{name}"
-                rows[key] = values.to(torch.float32).numpy()
+                rows[key] = _array(values)
         columns = {key: _arrow_column(self._arrow, values) for key, values in rows.items()}
         self._write_table(data, columns, {"task": episode.metadata.get("task", "")})
 
@@ -159,7 +157,7 @@ class LeRobotTarget(Target):
         for index in range(count):
             table = read_table(str(self._data(index)))
             for key in table.column_names:
-                columns.setdefault(key, []).append(np.array(table.column(key).to_pylist()))
+                columns.setdefault(key, []).append(rows_of(table.column(key)))
         whole = {key: parts for key, parts in columns.items() if len(parts) == count}
         partial = sorted(set(columns) - set(whole))
         if partial:
@@ -167,13 +165,19 @@ class LeRobotTarget(Target):
                                f"those with and without it apart")  # fmt: skip
         stats, features = {}, {}
         for key, parts in whole.items():
+            kinds = sorted({f"{part.dtype} {part.shape[1:]}" for part in parts})
+            if len(kinds) > 1:
+                raise EpisodeError(
+                    f"{self.plan.folder}: '{key}' is {kinds[0]} in some episodes and {kinds[1]} in "
+                    f"others, LeRobot takes one; convert them apart"
+                )
             values = np.concatenate(parts)
             values = values.reshape(len(values), -1)
             moments = Moments()
             moments.add(values.astype(np.float64))
             stats[key] = moments.statistics()
-            kind = _BOOKS.get(key, "float32")
-            features[key] = {"dtype": kind, "shape": [values.shape[1]], "names": None}
+            about = {"dtype": str(values.dtype), "shape": [values.shape[1]], "names": None}
+            features[key] = about
         stats[CAMERA], features[CAMERA] = self._look(count)
         return stats, features
 
@@ -244,6 +248,14 @@ _PANDAS = {
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    """Numbers in their own type, or in float32 where numpy has none that is as short."""
+    try:
+        return values.numpy()
+    except TypeError:  # bfloat16 and shorter: float32 holds all of them
+        return values.to(torch.float32).numpy()
 
 
 def _arrow_column(arrow: Any, values: np.ndarray) -> Any:

@@ -44,10 +44,11 @@ class FolderTarget(Target):
 
     def finish(self) -> None:
         """Write the manifest: a path and a class number in each line."""
-        lines = [
-            name if item.label is None else f"{name} {item.label}"
-            for name, item in zip(self._names(), self.plan.catalogue, strict=True)
-        ]
+        lines = []
+        for name, item in zip(self._names(), self.plan.catalogue, strict=True):
+            # Blanks at the ends of a line are none of a name, unless in quotes.
+            path = f'"{name}"' if " " in name else name
+            lines.append(path if item.label is None else f"{path} {item.label}")
         with whole_file(self.plan.folder / "videos.csv") as temporary:
             temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
 

@@ -5,6 +5,7 @@ takes it, and when. Knows nothing of processes, and not which videos are taken n
 """
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -161,7 +162,7 @@ class OpenVideo:
 
 
 class Opened:
-    """The videos that were used last, still open. Items with the same key share one.
+    """The videos that were used last, still open. Items that open the same share one.
 
     Args:
         opening: How videos are opened.
@@ -170,7 +171,7 @@ class Opened:
 
     def __init__(self, opening: Opening, most: int = _OPEN_FILES) -> None:
         self._opening, self._most = opening, most
-        self._videos: OrderedDict[str, OpenVideo] = OrderedDict()
+        self._videos: OrderedDict[Hashable, OpenVideo] = OrderedDict()
 
     def get(self, item: Item) -> OpenVideo:
         """The video of an item.
@@ -178,19 +179,20 @@ class Opened:
         Raises:
             VideoError: it cannot be opened, or is empty.
         """
-        if item.key not in self._videos:
+        wanted = item.opens
+        if wanted not in self._videos:
             while len(self._videos) >= self._most:
                 self._videos.popitem(last=False)[1].source.close()
             source = item.open(self._opening)
             if source.num_frames < 1:
                 raise VideoError(f"{item.name}: has no frames; leave it out")
-            self._videos[item.key] = OpenVideo(source, source.times(np.arange(source.num_frames)))
-        self._videos.move_to_end(item.key)
-        return self._videos[item.key]
+            self._videos[wanted] = OpenVideo(source, source.times(np.arange(source.num_frames)))
+        self._videos.move_to_end(wanted)
+        return self._videos[wanted]
 
     def forget(self, item: Item) -> None:
         """Close the video of an item, if it is open."""
-        video = self._videos.pop(item.key, None)
+        video = self._videos.pop(item.opens, None)
         if video is not None:
             video.source.close()
 

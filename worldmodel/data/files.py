@@ -5,6 +5,7 @@ Knows nothing of what is inside the files.
 
 import csv
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.errors import WorldModelError
+
+_LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 def require_file(path: Path, what: str, error: type[WorldModelError]) -> None:
@@ -72,13 +75,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     A block that fails leaves neither the temporary file nor a half-written `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The real ending stays last: some writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name beside a file, no longer than a name may be."""
+    # The real ending stays last: some writers choose the format by it.
+    mark = f"{os.getpid()}.tmp{path.suffix}"
+    name = f".{path.stem}.{mark}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.{mark}"
+    return path.with_name(name)
 
 
 def write_table(path: Path, of: type, rows: Sequence[Any]) -> None:

@@ -2,14 +2,14 @@
 
 `check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them. Both
 read what episodes hold beside their frames.
-They look at everything they are given, in processes that may crash or hang, list what is wrong, and
-stop at nothing but an empty place.
+They look at everything they are given, in processes that may crash or hang, and list what is wrong,
+be it all of it; only where there is nothing, or nothing that a format recognises, they stop.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from einops import rearrange
 from rich.console import Console
 from rich.table import Table
 
-from worldmodel.data.catalogue import Decoding, Item
+from worldmodel.data.catalogue import AllLeftOut, Decoding, Item, LeftOut
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
 from worldmodel.data.episodes import read_folder_info
 from worldmodel.data.files import write_table
@@ -77,7 +77,7 @@ def examine(
         Counts; `problems` is the number of videos that cannot be used.
 
     Raises:
-        WorldModelError: there is nothing to look at, or nothing that `inspect` can read.
+        WorldModelError: there is nothing there, or nothing that `inspect` can read.
     """
     if action not in ACTIONS:
         raise ConfigError(f"no action '{action}' for data: {nearest(action, ACTIONS)}")
@@ -113,13 +113,25 @@ def find_items(
 ) -> tuple[Sequence[Item], list[Finding]]:
     """The videos of a data set, and what is wrong with the whole of it or is left out of it.
 
-    A folder of episodes that is not complete still has episodes that can be looked at.
+    What a format can leave out is left out, unless `reading` says what to do with it. A folder of
+    episodes that is not complete still has episodes that can be looked at.
+
+    Raises:
+        WorldModelError: there is nothing, or nothing that a format recognises.
     """
+    options = dict(reading or {})
+    found = find_format(path, format=format, **options)
+    if "on_bad" in (field.name for field in fields(found)):  # type: ignore[arg-type]
+        options = {"on_bad": "skip"} | options
     try:
-        catalogue = open_catalogue(path, format=format, **(reading or {}))
-        return catalogue, [Finding(out.name, problem=out.reason) for out in catalogue.left_out]
+        catalogue = open_catalogue(path, format=found.name, **options)
+        return catalogue, _left_out(catalogue.left_out)
+    except AllLeftOut as cause:
+        return [], _left_out(cause.left_out) or [Finding(shown(path), problem=str(cause))]
+    except VideoError as cause:
+        return [], [Finding(shown(path), problem=str(cause))]
     except EpisodeError as cause:
-        if find_format(path, format=format, **(reading or {})).name != "episodes":
+        if found.name != "episodes":
             return [], [Finding(shown(path), problem=str(cause))]
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
         items = [EpisodeVideo(shown(file), file) for file in files]
@@ -131,6 +143,10 @@ def find_items(
             raise
         # The folder is well: what was refused is one of its episodes, and will be found.
         return items, []
+
+
+def _left_out(found: Sequence[LeftOut]) -> list[Finding]:
+    return [Finding(out.name, problem=out.reason) for out in found]
 
 
 def _look_at_all(run: "Run", pool: Pool, items: Sequence[Item], action: str) -> list[Finding]:

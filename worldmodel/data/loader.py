@@ -132,10 +132,12 @@ class ClipStream(Clips):
             )
         if batch != self._batch:
             self._open_pool(batch)
-        if seed != self._order.seed or step not in self._begun:
+        if seed != self._order.seed:
             self._drain()
             self._order = self.order(seed)
-        for later in range(step, step + self._ahead):
+        wanted = range(step, step + self._ahead)
+        self._drain(keep=wanted)  # steps that were passed over hold rows of these
+        for later in wanted:
             if later not in self._begun:
                 self._begun[later] = self._begin(later)
         taken = [self._finish(visit) for visit in self._begun[step]]
@@ -172,12 +174,12 @@ class ClipStream(Clips):
         )
         self._batch = batch
 
-    def _drain(self) -> None:
-        """Give up what was begun; nothing writes to the buffer any more afterwards."""
-        futures = [v.future for visits in self._begun.values() for v in visits if v.future]
+    def _drain(self, keep: range = range(0)) -> None:
+        """Give up what was begun but these steps; nothing else writes to the buffer afterwards."""
+        lost = [self._begun.pop(step) for step in list(self._begun) if step not in keep]
+        futures = [visit.future for visits in lost for visit in visits if visit.future]
         for future in [future for future in futures if not future.cancel()]:
             future.exception()  # waits
-        self._begun.clear()
 
     def _begin(self, step: int) -> list[_Visit]:
         s = self.streaming

@@ -1,6 +1,8 @@
 """Conversions: what comes out, byte for byte where it may, and going on after an interruption."""
 
+import errno
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -14,9 +16,10 @@ import webdataset
 
 from tests.worldmodel.data.films import X264, Film
 from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
-from worldmodel.data import convert_lerobot, convert_videos
+from worldmodel.data import convert_lerobot, convert_videos, encode, episode
 from worldmodel.data.catalogue import Decoding, Opening
 from worldmodel.data.convert import convert
+from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
 from worldmodel.data.formats import find_format, open_catalogue, open_episodes
 from worldmodel.data.video import VideoReader, video_info
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
@@ -344,3 +347,156 @@ def test_files_in_an_archive_are_copied(change, video, tmp_path):
     results = change(f"zip://in/a.mp4::{tmp_path}/z.zip", tmp_path / "out", "folder")
     assert results["copied"] == 1
     assert next((tmp_path / "out").glob("*.mp4")).read_bytes() == video.read_bytes()
+
+
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_an_output_that_cannot_be_written_is_said_in_one_line(made, change, tmp_path, to):
+    source = made("folder").path
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        ConfigError, match="output=.*/file/x: cannot be written .Not a dir"
+    ) as found:
+        change(source, tmp_path / "file" / "x", to)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_an_output_that_may_no_longer_be_written_is_said_in_one_line(
+    made, change, tmp_path, monkeypatch, to, size
+):
+    """The user of the tests may write everywhere, so what its system says is made up."""
+    source = made("folder").path
+    change(source, tmp_path / "out", to, size=size)
+    before, real = files_of(tmp_path / "out"), os.replace
+
+    def refuse(temporary, path):
+        if "out" in path.parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        real(temporary, path)
+
+    monkeypatch.setattr("worldmodel.data.files.os.replace", refuse)
+    with pytest.raises(ConfigError, match="out: cannot be written .Permission denied: .*out/"):
+        change(source, tmp_path / "out", to, size=size)
+    before.pop("episodes.json", None)  # is taken away first: it says that all of it is there
+    assert files_of(tmp_path / "out") == before
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("size", [None, 16])
+@pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing_half(
+    made, change, tmp_path, monkeypatch, to, size
+):
+    source = made("folder").path
+    real = encode.chunks_of
+
+    def some(*arguments):
+        yield next(real(*arguments))
+        full()
+
+    def part(tensors, path, header):
+        path.write_bytes(b"some")
+        full()
+
+    with monkeypatch.context() as patch:
+        for module in (encode, convert_lerobot):
+            patch.setattr(module, "chunks_of", some)
+        patch.setattr(encode.shutil, "copyfileobj", full)
+        patch.setattr(tarfile.TarFile, "addfile", full)
+        patch.setattr(episode, "save_file", part)
+        with pytest.raises((ConfigError, VideoError), match="No space left on device") as found:
+            change(source, tmp_path / "out", to, size=size)
+    assert "\n" not in str(found.value)
+    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["convert.json"]
+    assert change(source, tmp_path / "out", to, size=size)["written"] == 3
+
+
+def test_a_full_disk_at_the_end_can_be_gone_on_with(made, change, tmp_path, monkeypatch):
+    source = made("folder").path
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", lambda path, *a, **k: (
+            full() if "videos" in path.name else path.write_bytes(a[0].encode())
+        ))  # fmt: skip
+        with pytest.raises(ConfigError, match="No space left on device"):
+            change(source, tmp_path / "out", "folder")
+    assert change(source, tmp_path / "out", "folder")["written"] == 0
+    assert (tmp_path / "out" / "videos.csv").is_file()
+
+
+def test_the_longest_names_are_converted(change, tmp_path, make_video):
+    (tmp_path / "in").mkdir()
+    longest = ("a" * 251 + ".mp4", "é" * 125 + "b.mp4")
+    for name in longest:
+        make_video(tmp_path / "in" / name, 3)
+    assert change(tmp_path / "in", tmp_path / "out", "folder")["written"] == 2
+    assert {p.name for p in (tmp_path / "out").glob("*.mp4")} == set(longest)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_manifest_that_was_written_names_its_files(change, tmp_path, video, labelled):
+    names = [" a.mp4", "b .mp4", "c,.mp4", "d 7.mp4", "e.mp4 5.mp4", "path,label.mp4", '"q".mp4',
+             ", 3.mp4", " in/ f.mp4", "\ufeffg.mp4"]  # fmt: skip
+    for name in names:
+        put(video, tmp_path / "in" / name)
+    quoted = ['"{}"{}'.format(n.replace('"', '""'), " 4" * labelled) for n in names]
+    (tmp_path / "in" / "list.csv").write_text("\n".join(quoted))
+    change(tmp_path / "in" / "list.csv", tmp_path / "out", "folder")
+    listed = open_catalogue(tmp_path / "out" / "videos.csv")
+    assert {item.label for item in listed} == {4 if labelled else None}
+    assert len(listed) == len(names) == len({item.key for item in listed})
+    assert all(Path(item.key).read_bytes() == video.read_bytes() for item in listed)
+
+
+EVEN = {
+    "count": torch.arange(6) + 2**25 + 1,
+    "state": torch.rand(6, 3, dtype=torch.float64),
+    "done": torch.arange(6) == 5,
+    "touch": torch.rand(6, 2) > 0.5,
+    "level": torch.arange(6, dtype=torch.uint8),
+    "speed": torch.rand(6),
+    "half": torch.rand(6, 2).half(),
+}
+
+
+def with_info(folder, *infos):
+    with EpisodeWriter(folder, FolderInfo("test/World-v0", 10.0, (), ())) as writer:
+        for info in infos:
+            frames = torch.zeros(6, 16, 16, 3, dtype=torch.uint8)
+            times = torch.arange(6, dtype=torch.float64) / 10
+            writer.write(Episode(frames, times, torch.rand(5, 2), info))
+    return folder
+
+
+def test_numbers_keep_their_types_in_lerobot(change, tmp_path):
+    change(with_info(tmp_path / "in", EVEN, EVEN), tmp_path / "l", "lerobot")
+    features = json.loads((tmp_path / "l/meta/info.json").read_text())["features"]
+    for name, values in EVEN.items():
+        kind = str(values.dtype).removeprefix("torch.")
+        assert features[f"observation.{name}"]["dtype"] == kind
+    assert features["timestamp"]["dtype"] == "float32" and features["index"]["dtype"] == "int64"
+    change(tmp_path / "l", tmp_path / "again", "lerobot")
+    for place in ("l", "again"):
+        for one in open_episodes(tmp_path / place):
+            for name, values in EVEN.items():
+                assert one.info[name].dtype == values.dtype
+                assert torch.equal(one.info[name], values)
+    table = pq.read_table(tmp_path / "l/data/chunk-000/file-000.parquet")
+    assert table.column("observation.count").to_pylist() == EVEN["count"].tolist()
+
+
+def test_types_that_only_torch_has_are_widened(change, tmp_path):
+    short = torch.rand(6, 2).bfloat16()
+    change(with_info(tmp_path / "in", {"short": short}), tmp_path / "l", "lerobot")
+    (one,) = open_episodes(tmp_path / "l")
+    assert torch.equal(one.info["short"], short.float())
+
+
+@pytest.mark.parametrize("other", [torch.rand(6, 3), torch.rand(6, 2, dtype=torch.float64)])
+def test_types_that_differ_between_episodes_are_refused_by_lerobot(change, tmp_path, other):
+    source = with_info(tmp_path / "in", {"state": other}, {"state": torch.rand(6, 3).double()})
+    with pytest.raises(EpisodeError, match="'observation.state' is float.* in some episodes and"):
+        change(source, tmp_path / "l", "lerobot")

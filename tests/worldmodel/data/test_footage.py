@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
@@ -176,4 +178,22 @@ def test_what_a_published_data_set_lacks_is_told(tmp_path, make_video, preload):
     ucf101(tmp_path / "ucf", make_video(tmp_path / "a.avi", 6))  # its list names one more
     clips = open_quietly(files(str(tmp_path / "ucf"), preload=preload))
     assert [Path(bad.path).name for bad in clips.skipped] == ["v_Biking_g07_c01"]
+    clips.close()
+
+
+def test_a_mixture_of_two_cameras_shows_each_where_it_is_drawn(tmp_path):
+    levels = {"left": 40, "right": 200}
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        for number in range(3):
+            for camera, level in levels.items():
+                frames = np.full((9, 16, 16, 3), level, np.uint8)
+                file[f"data/demo_{number}/obs/{camera}"] = frames
+            file[f"data/demo_{number}/actions"] = np.zeros((9, 2), np.float32)
+    path = str(tmp_path / "two.h5")
+    sources = [{"path": path, "reading": {"camera": camera}} for camera in levels]
+    clips = open_quietly(Mixture(sources, workers=0))
+    drawn = [clips.order(0)[number][0] for number in range(24)]
+    frames = torch.cat([clips.sample(step, 8, seed=0).frames for step in range(3)])
+    shown = (frames.mean(dim=(1, 2, 3, 4)) * 255).round().int().tolist()
+    assert shown == [[40, 200][source] for source in drawn] and len(set(shown)) == 2
     clips.close()

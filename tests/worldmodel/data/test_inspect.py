@@ -159,11 +159,11 @@ def test_any_name_is_printed_in_one_line_and_listed(run, tmp_path, make_video, n
 
 
 @pytest.mark.slow
-def test_check_survives_crashes_and_hangs(run, monkeypatch):
+def test_check_survives_crashes_and_hangs(run, monkeypatch, tmp_path):
     trouble = {1: "crash", 2: "hang", 3: "bad"}
     monkeypatch.setattr(inspect, "open_catalogue", lambda *a, **k: ToyCatalogue(6, trouble=trouble))
     video = Decoding(limits=Limits(seconds=1.5))
-    results = examine(run, action="check", path="toy", workers=2, video=video)
+    results = examine(run, action="check", path=str(tmp_path), workers=2, video=video)
     assert results["files"] == 6 and results["problems"] == 3 and results["frames"] == 60
     problems = [row["problem"] for row in rows(run.folder / "problems.csv")]
     for problem, words in zip(problems, ["signal 11", "longer than 1.5 s", "is bad"], strict=True):
@@ -292,3 +292,41 @@ def test_what_is_wrong_with_the_whole_of_a_data_set_is_said_as_it_is(run, make_l
         assert examine(run, action="check", path=str(path))["problems"] == 1
         (found,) = rows(run.folder / "problems.csv")
         assert reason in found["problem"]
+
+
+def test_check_reads_what_lies_beside_a_cut_shard(run, tmp_path, make_video):
+    video = make_video(tmp_path / "a.mp4", 8)
+    for number in range(3):
+        with tarfile.open(tmp_path / f"s-{number}.tar", "w") as tar:
+            tar.add(video, f"{number}.mp4")
+            tar.add(video, f"{number}b.mp4")
+    cut = tmp_path / "s-1.tar"
+    cut.write_bytes(cut.read_bytes().rstrip(b"\0")[:-100])
+    settings = {"action": "check", "path": f"{tmp_path}/s-*.tar"}
+    results = examine(run, **settings)
+    assert (results["files"], results["problems"], results["frames"]) == (6, 1, 40)
+    (row,) = rows(run.folder / "problems.csv")
+    assert row["path"] == str(cut) and "s-1.tar: is cut in the middle of '1b.mp4'" in row["problem"]
+    results = examine(run, **settings, reading={"on_bad": "error"})
+    assert results["files"] == results["problems"] == 1
+    for place in tmp_path.glob("s-*.tar"):
+        place.write_bytes(place.read_bytes()[:700])
+    assert examine(run, **settings)["problems"] == 3
+    assert len(rows(run.folder / "problems.csv")) == 3
+
+
+def test_check_reads_the_other_lines_of_a_manifest(run, videos):
+    place = videos / "list.csv"
+    place.write_text("a.mp4 1\nb.mkv jump\nb.mkv 2\n../c.mp4 3\nnowhere.mp4 1\n")
+    results = examine(run, action="check", path=str(place))
+    assert results["files"] == 5 and results["problems"] == 3 and results["frames"] == 50
+    problems = rows(run.folder / "problems.csv")
+    assert [row["path"] for row in problems[:2]] == [f"{place}, line {n}" for n in (2, 4)]
+    for row, words in zip(problems, ["label 'jump' is not", "leaves the", "line 5"], strict=True):
+        assert words in row["problem"]
+    place.write_text("a.mp4 x\nb.mkv y\n")
+    assert examine(run, action="check", path=str(place))["problems"] == 2
+    place.write_bytes(b"\xff\xfe\0a")
+    assert examine(run, action="check", path=str(place))["problems"] == 1
+    with pytest.raises(VideoError, match="there is nothing; check the path"):
+        examine(run, action="check", path=str(videos / "nowhere"))

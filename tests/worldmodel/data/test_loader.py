@@ -1,6 +1,7 @@
 """Streams of clips: the same whoever decodes them, complete, and safe from bad videos."""
 
 from collections import Counter
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ import torch
 
 from tests.worldmodel.data import toys
 from tests.worldmodel.data.toys import ToyCatalogue, numbers, reds
+from worldmodel.data import loader
 from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.loader import ClipStream, Streaming
 from worldmodel.data.pace import Pace
+from worldmodel.data.workers import WorkerPool
 from worldmodel.errors import ConfigError, VideoError
 
 
@@ -63,13 +66,60 @@ def test_batches_are_the_same_for_any_number_of_processes_and_whatever_came_befo
         clips = stream(
             ToyCatalogue(20, trouble=trouble), on_bad_video="skip", workers=workers, opening=opening
         )
-        order = [0, 1, 2, 5, 6, 7, 3] if workers == 3 else range(8)
+        order = [0, 1, 2, 5, 6, 7, 3] if workers == 3 else [0, 2, 1, *range(2, 8)]
         for step in order:
             clip = clips.sample(step, 6, seed=2)
             assert torch.equal(clip.frames, straight[step].frames)
             assert clip.origins == straight[step].origins
             assert torch.equal(clip.times, straight[step].times)
         clips.close()
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_a_batch_is_the_same_in_whatever_order_steps_are_asked_for(monkeypatch, ahead):
+    """What is decoded ahead of time is written at once here, as by processes that are quick."""
+
+    def at_once(work, *, workers, seconds):
+        return WorkerPool(work, workers=0, seconds=seconds)
+
+    alone = stream()
+    straight = [alone.sample(step, 4, seed=2) for step in range(9)]
+    monkeypatch.setattr(loader, "WorkerPool", at_once)
+    clips = stream(workers=2, ahead=ahead)
+    chance = np.random.default_rng(0).integers(9, size=40).tolist()
+    for step in [0, 2, 1, 3, 0, 2, 4, 3, *chance]:
+        clip = clips.sample(step, 4, seed=2)
+        assert clip.origins == straight[step].origins
+        assert torch.equal(clip.frames, straight[step].frames)
+
+
+def test_a_step_that_was_passed_over_writes_nothing_into_the_next(monkeypatch):
+    class Late:
+        """Does nothing until it is asked; what nobody asks for is written last of all."""
+
+        def __init__(self, work, **_):
+            self.work, self.begun = work, []
+
+        def submit(self, task):
+            future = Future()
+            future.set_running_or_notify_cancel()
+            future.exception = lambda: future.done() or future.set_result(self.work(task))
+            future.result = lambda: (future.exception(), Future.result(future))[1]
+            self.begun.append(future)
+            return future
+
+        def close(self):
+            pass
+
+    alone = stream()
+    straight = [alone.sample(step, 4, seed=2) for step in range(4)]
+    monkeypatch.setattr(loader, "WorkerPool", Late)
+    clips = stream(workers=2)
+    clips.sample(0, 4, seed=2)
+    clips.sample(2, 4, seed=2)
+    for future in reversed(clips._pool.begun):
+        future.exception()
+    assert torch.equal(clips.sample(3, 4, seed=2).frames, straight[3].frames)
 
 
 def test_a_run_that_begins_in_the_middle_goes_on_with_the_next_sample():

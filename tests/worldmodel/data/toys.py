@@ -26,6 +26,10 @@ class ToyItem(Item):
     window: tuple[float, float] | None = None
     trouble: str = ""
 
+    @property
+    def opens(self) -> str:
+        return self.key
+
     def open(self, opening: Opening) -> VideoSource:
         opened.append(self.name)
         if self.trouble == "hang":

@@ -17,6 +17,7 @@ from worldmodel.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from worldmodel.data.store import EpisodeStore
 
+ON_BAD = ("error", "skip")
 _REGISTRY: dict[str, type["Format"]] = {}
 
 
@@ -92,6 +93,16 @@ def make_format(of: type[Format], options: dict[str, Any]) -> Format:
             hint = nearest(option, known) if known else "it has no options"
             raise ConfigError(f"format={of.name} has no option '{option}': {hint}")
     return of(**options)
+
+
+def check_on_bad(value: str) -> None:
+    """Refuse what is no choice of `on_bad`.
+
+    Raises:
+        ConfigError: with the choices.
+    """
+    if value not in ON_BAD:
+        raise ConfigError(f"on_bad={value}: {nearest(str(value), ON_BAD)}")
 
 
 def require_extra(module: str, extra: str, what: str) -> ModuleType:

@@ -12,7 +12,7 @@ from worldmodel.data.catalogue import VideoSource
 from worldmodel.data.formats.foreign import make_episode, stand_in
 from worldmodel.data.formats.lerobot_meta import EpisodePlace
 from worldmodel.data.formats.listing import VideoFile, shown
-from worldmodel.data.formats.parquet import read_table
+from worldmodel.data.formats.parquet import read_table, rows_of
 from worldmodel.data.pace import nearest_frames
 from worldmodel.errors import EpisodeError
 
@@ -87,7 +87,7 @@ class RowReader:
                     f"says {place.length}; fetch or write the data set again"
                 )
             part = table.take(chosen)
-            rows = {key: np.array(part.column(key).to_pylist()) for key in columns}
+            rows = {key: rows_of(part.column(key)) for key in columns}
             return rows | {"timestamp": np.asarray(rows["timestamp"], np.float64).reshape(-1)}
         except (ValueError, TypeError, KeyError, OverflowError) as cause:
             raise EpisodeError(

@@ -4,7 +4,7 @@ Items are made when asked for: a path, a label and a line number are all that is
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +39,11 @@ class VideoFile(Item):
     label: int | None = None
     window: tuple[float, float] | None = None
     origin: str = ""  # where a list names it, for messages
+
+    @property
+    def opens(self) -> Hashable:
+        """The file: parts of it share one reader, whatever their labels."""
+        return self.key
 
     def open(self, opening: Opening) -> VideoSource:
         """Open the file."""

@@ -14,19 +14,19 @@ from typing import ClassVar
 
 import numpy as np
 
-from worldmodel.data.catalogue import Catalogue
+from worldmodel.data.catalogue import AllLeftOut, Catalogue, LeftOut
 from worldmodel.data.formats.arrays import load_array
 from worldmodel.data.formats.file import require_file_named
-from worldmodel.data.formats.format import Format
+from worldmodel.data.formats.format import Format, check_on_bad
 from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, FileCatalogue, shown
 from worldmodel.errors import VideoError
 
 TEXTS = (".csv", ".txt")
 _DIGITS = "0123456789"
 _BLANK = " \t\r"
-_THEN_MORE = re.compile(
-    rf"(?:{'|'.join(re.escape(ending) for ending in VIDEOS)})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I
-)
+_VIDEO = "|".join(re.escape(ending) for ending in VIDEOS)
+_THEN_MORE = re.compile(rf"(?:{_VIDEO})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I)
+_URL_THEN_MORE = re.compile(rf"(?:{_VIDEO})[ \t,]+([^ \t,].*)", re.I)  # `::` names its archive
 _HEADER = frozenset("file filename name path video video_path".split())
 
 
@@ -39,6 +39,8 @@ class Manifest(Format):
     Attributes:
         outside: Whether relative paths may leave the manifest's folder (`../`). Absolute paths
             and URLs say plainly where they lead and are always taken.
+        on_bad: `error` stops at the first line that cannot be read, `skip` takes the others, and
+            lists it in `left_out`.
     """
 
     name: ClassVar[str] = "manifest"
@@ -46,6 +48,10 @@ class Manifest(Format):
     looks: ClassVar[str] = "a file named .csv, .txt or .npy"
 
     outside: bool = False
+    on_bad: str = "error"
+
+    def __post_init__(self) -> None:
+        check_on_bad(self.on_bad)
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -55,22 +61,29 @@ class Manifest(Format):
     def open(self, path: str) -> Catalogue:
         """The videos in the order of the lines; a file that is missing is found on opening it."""
         require_file_named(path, "manifest of videos")
-        rows = _array_rows(path) if path.lower().endswith(".npy") else _text_rows(path)
+        is_array = path.lower().endswith(".npy")
         root = os.path.dirname(path)
-        paths, labels, lines = [], [], []
-        for line, name, label in rows:
-            if ".." in name:
-                self._check_inside(path, line, name)
+        paths, labels, lines, left_out = [], [], [], []
+        for line, text in _array_rows(path) if is_array else _text_rows(path):
+            try:
+                name, label = _name(path, line, text) if is_array else _split(path, line, text)
+                if ".." in name:
+                    self._check_inside(path, line, name)
+            except VideoError as cause:
+                if self.on_bad == "error":
+                    raise
+                left_out.append(LeftOut(f"{shown(path)}, line {line}", str(cause)))
+                continue
             paths.append(os.path.join(root, name) if "://" not in name else name)
             labels.append(label)
             lines.append(line)
         if not paths:
-            raise VideoError(
-                f"{shown(path)}: names no video; write the path of a video in each line"
-            )
+            first = left_out[0].reason if left_out else "write the path of a video in each line"
+            raise AllLeftOut(f"{shown(path)}: names no video; {first}", left_out)
         return FileCatalogue(
-            path, paths, labels=np.array(labels, np.int32), lines=np.array(lines, np.int32)
-        )
+            path, paths, labels=np.array(labels, np.int32), lines=np.array(lines, np.int32),
+            left_out=left_out,
+        )  # fmt: skip
 
     def _check_inside(self, path: str, line: int, name: str) -> None:
         leaves = os.path.normpath(name).split(os.sep)[0] == ".."
@@ -85,8 +98,8 @@ def _bad(path: str, line: int, what: str) -> VideoError:
     return VideoError(f"{shown(path)}, line {line}: {what}")
 
 
-def _text_rows(path: str) -> Iterator[tuple[int, str, int]]:
-    """Line number, path and label of each line that is not blank."""
+def _text_rows(path: str) -> Iterator[tuple[int, str]]:
+    """Each line that is not blank, with its number."""
     try:
         with open(path, encoding="utf-8-sig") as file:  # with or without a byte order mark
             text = file.read()
@@ -102,14 +115,19 @@ def _text_rows(path: str) -> Iterator[tuple[int, str, int]]:
         )
     for number, line in enumerate(text.split("\n"), start=1):
         if line := line.strip(_BLANK):
-            name, label = _split(path, number, line)
-            first = name.split(",")[0].split(" ")[0].lower()
-            if number == 1 and first in _HEADER and not name.lower().endswith(VIDEOS):
-                raise _bad(path, 1, f"'{shown(line)[:80]}' is a header; remove it")
-            yield number, name, label
+            yield number, line
 
 
 def _split(path: str, number: int, line: str) -> tuple[str, int]:
+    """The path and the label in a line."""
+    name, label = _parts(path, number, line)
+    first = name.split(",")[0].split(" ")[0].lower()
+    if number == 1 and first in _HEADER and not name.lower().endswith(VIDEOS):
+        raise _bad(path, 1, f"'{shown(line)[:80]}' is a header; remove it")
+    return name, label
+
+
+def _parts(path: str, number: int, line: str) -> tuple[str, int]:
     """`a b.mp4 7`, `a b.mp4,7`, `a b.mp4::7`, `"a b.mp4" 7` and `a b.mp4` all name `a b.mp4`."""
     name = line.rstrip(_DIGITS)
     digits = line[len(name) :]
@@ -122,7 +140,7 @@ def _split(path: str, number: int, line: str) -> tuple[str, int]:
             return _unquote(name), _label(path, number, sign, digits)
         raise _bad(path, number, f"'{shown(line)[:80]}' has a label and no path; write one")
     if not line.lower().endswith(VIDEOS):
-        more = _THEN_MORE.search(line)
+        more = (_URL_THEN_MORE if "://" in line else _THEN_MORE).search(line)
         if more and not line.endswith('"'):
             raise _bad(
                 path, number, f"label '{shown(more[1])[:80]}' is not a whole number; write class "
@@ -147,7 +165,15 @@ def _unquote(name: str) -> str:
     return next(csv.reader([name]))[0] if len(name) < 100_000 else name[1:-1]
 
 
-def _array_rows(path: str) -> Iterator[tuple[int, str, int]]:
+def _name(path: str, number: int, text: str) -> tuple[str, int]:
+    """A path from an array, where there are no labels."""
+    if "\0" in text:
+        raise _bad(path, number, "a path with a zero byte in it; write the paths again")
+    return text, NO_LABEL
+
+
+def _array_rows(path: str) -> Iterator[tuple[int, str]]:
+    """Each string that is not empty, with its number."""
     try:
         names = load_array(path)
     except ValueError as cause:
@@ -168,6 +194,4 @@ def _array_rows(path: str) -> Iterator[tuple[int, str, int]]:
     for number, name in enumerate(names, start=1):
         text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
         if text:
-            if "\0" in text:
-                raise _bad(path, number, "a path with a zero byte in it; write the paths again")
-            yield number, text, NO_LABEL
+            yield number, text

@@ -9,6 +9,8 @@ here; there they arrive as Python's.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from worldmodel.data.files import require_file
 from worldmodel.data.formats.format import require_extra
 from worldmodel.data.formats.listing import shown
@@ -58,6 +60,20 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
         raise EpisodeError(
             f"{shown(path)}: is no whole parquet file ({reason}); fetch or write it again"
         ) from cause
+
+
+def rows_of(column: Any) -> np.ndarray:
+    """A column of numbers, or of lists of numbers, as an array n ... in the type that they have.
+
+    Raises:
+        ValueError: its lists differ in length.
+    """
+    rows = np.array(column.to_pylist())
+    kind = column.type
+    while hasattr(kind, "value_type"):  # a list
+        kind = kind.value_type
+    # Python knows one kind of float and one of int. What has gaps is left as it is, to be refused.
+    return rows.astype(kind.to_pandas_dtype()) if rows.dtype.kind in "fiub" else rows
 
 
 def _has(file: Any, group: int, episode: int | None) -> bool:

@@ -8,7 +8,7 @@ from itertools import islice
 from worldmodel.data.formats.format import require_extra
 from worldmodel.data.formats.listing import shown
 from worldmodel.data.formats.tar_members import system_of
-from worldmodel.errors import ConfigError, VideoError
+from worldmodel.errors import ConfigError, VideoError, WorldModelError
 
 TARS = (".tar", ".tar.gz", ".tgz")
 _MOST = 1_000_000  # shards
@@ -31,14 +31,36 @@ def list_shards(path: str) -> list[str]:
         if "*" not in name or os.path.exists(name):
             shards.append(name)
         elif "://" in name:
-            system, inside = system_of(name)
-            shards += sorted(system.unstrip_protocol(p) for p in system.glob(inside))
+            shards += _glob_url(name)
         else:
             shards += sorted(glob(name))
-    shards = [s for s in shards if s.lower().endswith(TARS)] if shards != [path] else shards
+    shards = [s for s in shards if is_tar(s)] if shards != [path] else shards
     if not shards:
         raise VideoError(f"{shown(path)}: stands for no shard (.tar); check the path")
     return shards
+
+
+def is_tar(path: str) -> bool:
+    """Whether a path, or the file that a URL names in an archive, is called as a tar is."""
+    named = next((link for link in path.split("::") if "://" in link), path)
+    return named.lower().endswith(TARS)
+
+
+def _glob_url(url: str) -> list[str]:
+    """The URLs that one with `*` stands for, each with the chain of archives that it had."""
+    first, chained, rest = url.partition("::")
+    if chained and "://" not in first:  # a cache of what follows
+        return [f"{first}::{name}" for name in _glob_url(rest)]
+    try:
+        system, inside = system_of(url)
+        found = system.glob(inside)
+    except WorldModelError:
+        raise
+    except Exception as cause:  # each file system has errors of its own
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise VideoError(f"{shown(url)}: cannot be listed ({shown(reason)}); check the path and "
+                         f"access to it") from cause  # fmt: skip
+    return sorted(f"{system.unstrip_protocol(path)}{chained}{rest}" for path in found)
 
 
 def _expand(path: str) -> list[str]:

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from worldmodel.data.catalogue import Catalogue, Item, LeftOut, Opening, VideoSource
+from worldmodel.data.catalogue import AllLeftOut, Catalogue, Item, LeftOut, Opening, VideoSource
 from worldmodel.data.files import require_file
-from worldmodel.data.formats.format import Format
+from worldmodel.data.formats.format import Format, check_on_bad
 from worldmodel.data.formats.listing import NO_LABEL, VIDEOS, shown
 from worldmodel.data.formats.samples import (
     Sample,
@@ -26,7 +26,7 @@ from worldmodel.data.formats.samples import (
     sample_name,
     samples,
 )
-from worldmodel.data.formats.shard_list import TARS, list_shards
+from worldmodel.data.formats.shard_list import TARS, is_tar, list_shards
 from worldmodel.data.formats.tar_members import Member, member_file, members, opened
 from worldmodel.data.video import VideoReader
 from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest
@@ -117,18 +117,15 @@ class Shards(Format):
     on_bad: str = "error"
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("label", self.label, ("auto", "none", "cls", "json", "txt")),
-            ("on_bad", self.on_bad, ("error", "skip")),
-        ):
-            if value not in choices:
-                raise ConfigError(f"{name}={value}: {nearest(str(value), choices)}")
+        choices = ("auto", "none", "cls", "json", "txt")
+        if self.label not in choices:
+            raise ConfigError(f"label={self.label}: {nearest(str(self.label), choices)}")
+        check_on_bad(self.on_bad)
 
     @classmethod
     def recognises(cls, path: str) -> bool:
         """By the names."""
-        first = path.partition("::")[0] if "://" in path else path
-        if first.lower().endswith(TARS) and not os.path.isdir(path):
+        if is_tar(path) and not os.path.isdir(path):
             return True
         if path.startswith("pipe:") or ("://" in path and path.endswith("/")):
             return True
@@ -153,7 +150,8 @@ class Shards(Format):
         catalogue = ShardCatalogue(path, shards, indices)
         if not len(catalogue):
             first = catalogue.left_out[0].reason if catalogue.left_out else "no sample"
-            raise VideoError(f"{shown(path)}: {len(shards)} shards hold no video: {first}")
+            said = f"{shown(path)}: {len(shards)} shards hold no video: {first}"
+            raise AllLeftOut(said, catalogue.left_out)
         return catalogue
 
     def _index(self, shard: str) -> _Index:

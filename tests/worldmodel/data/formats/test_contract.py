@@ -1,13 +1,17 @@
 """What every format owes: the same questions to each, on a small data set made for it."""
 
+import json
 import pickle
 
+import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.worldmodel.data.formats.layouts import LAYOUTS
+from tests.worldmodel.data.formats.layouts import CAMERA, LAYOUTS, pictures_of, write_table
 from worldmodel.data.catalogue import Catalogue, Item, Opening
+from worldmodel.data.draws import Opened
 from worldmodel.data.formats import find_format, formats, open_catalogue
 from worldmodel.errors import ConfigError, WorldModelError
 
@@ -69,6 +73,60 @@ def test_items_travel_and_open(make_layout, name):
             begin, end = item.window
             assert 0 <= begin < end <= times[-1] + 1
         source.close()
+
+
+# One data set opened in two ways; an option that changes nothing in what is read may stand once.
+WAYS = {
+    "hdf5_groups": [{}, {"fps": 5}, {"camera": "agentview_image"}, {"split": "train"}],
+    "hdf5_two_cameras": [{"camera": "left"}, {"camera": "right"}],
+    "lerobot_v3": [{}, {"camera": "top"}],
+    "lerobot_two_cameras": [{"camera": "top"}, {"camera": "side"}],
+    "dino_wm_videos": [{}, {"fps": 5}, {"action": "abs_actions"}],
+    "dino_wm_tensors": [{}, {"fps": 5}],
+    "shards": [{"video": "mp4", "on_bad": "skip"}, {"video": "left.mp4", "on_bad": "skip"}],
+    "moving_mnist": [{}, {"split": "train"}, {"split": "test"}, {"fps": 5}],
+}
+
+
+def two_cameras(made_of, name):
+    """A layout with frames of a second camera that are lighter."""
+    if name == "hdf5_two_cameras":
+        path = made_of("hdf5_groups").path
+        with h5py.File(path, "a") as file:
+            for demo in file["data"].values():
+                demo["obs/left"] = demo["obs/agentview_image"][()]
+                demo["obs/right"] = demo["obs/agentview_image"][()] + 40
+                del demo["obs/agentview_image"], demo["next_obs"]
+        return path
+    path = made_of("lerobot_v21_pictures").path
+    about = json.loads((path / "meta/info.json").read_text())
+    about["features"]["observation.images.side"] = about["features"][CAMERA]
+    (path / "meta/info.json").write_text(json.dumps(about))
+    for number, file in enumerate(sorted(path.rglob("*.parquet"))):
+        rows = pq.read_table(file).to_pydict()
+        lighter = pictures_of((number + 1) % 3)
+        rows["observation.images.side"] = [lighter[0]] * len(rows["index"])
+        write_table(file, rows)
+    return path
+
+
+@pytest.mark.parametrize("name", [*LAYOUTS, *(name for name in WAYS if name not in LAYOUTS)])
+def test_what_shares_a_reader_is_the_same_frames_at_the_same_times(make_layout, name):
+    """However a data set is opened: a process keeps one reader for all items that open the same."""
+    if name in LAYOUTS:
+        made = make_layout(name)
+        path, ways = made.path, WAYS.get(name, [made.options])
+    else:
+        path, ways = two_cameras(make_layout, name), WAYS[name]
+    opened = Opened(Opening(), most=1000)
+    for options in ways:
+        for item in open_catalogue(path, **options):
+            shared, own = opened.get(item), item.open(Opening())
+            assert np.array_equal(shared.times, own.times(np.arange(own.num_frames)))
+            ends = np.array([0, own.num_frames - 1])
+            assert torch.equal(shared.source.read(ends), own.read(ends))
+            own.close()
+    opened.close()
 
 
 @EACH

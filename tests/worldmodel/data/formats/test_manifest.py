@@ -7,7 +7,7 @@ import pytest
 
 from worldmodel.data.catalogue import Opening
 from worldmodel.data.formats import open_catalogue
-from worldmodel.errors import VideoError
+from worldmodel.errors import ConfigError, VideoError
 
 
 def listed(path, text):
@@ -32,6 +32,11 @@ def listed(path, text):
         ("/v/clip7", "/v/clip7", None),
         ("/v/año.mp4 1", "/v/año.mp4", 1),
         ("s3://bucket/a.mp4 2", "s3://bucket/a.mp4", 2),
+        ("zip://a.mp4::/path/x.zip", "zip://a.mp4::/path/x.zip", None),
+        ("zip://a.mp4::/path/x.zip 2", "zip://a.mp4::/path/x.zip", 2),
+        ("zip://a.mp4::/path/x.zip::2", "zip://a.mp4::/path/x.zip", 2),
+        ("zip://b/a.mp4::s3://bucket/x.zip,7", "zip://b/a.mp4::s3://bucket/x.zip", 7),
+        ("simplecache::s3://bucket/a.mp4", "simplecache::s3://bucket/a.mp4", None),
     ],
 )
 def test_lines(tmp_path, line, name, label):
@@ -58,6 +63,8 @@ def test_relative_paths_start_at_the_manifest(tmp_path):
         ("/v/a.mp4 1\n/v/b.mp4 jump", r"line 2: label 'jump' is not a whole number"),
         ("/v/a.mp4,0.5", "line 1: label '0.5' is not a whole"),
         ("/v/a.mp4::nan", "label 'nan' is not a whole"),
+        ("s3://bucket/a.mp4 jump", "label 'jump' is not a whole"),
+        ("zip://a.mp4::/path/x.zip\nzip://a.mp4, jump", "line 2: label 'jump' is not a whole"),
         ("/v/a.mp4 -3", "line 1: label -3 must lie"),
         ("/v/a.mp4 12345678901234567890", "must lie between 0 and"),
         ("/v/a.mp4 1\n../b.mp4 1", r"line 2: '../b.mp4' leaves the manifest's folder"),
@@ -70,6 +77,25 @@ def test_bad_manifests(tmp_path, text, message):
     with pytest.raises(VideoError, match=message) as caught:
         listed(tmp_path / "m.csv", text)
     assert "\n" not in str(caught.value) and "m.csv" in str(caught.value)
+
+
+def test_bad_lines_are_left_out_where_that_is_asked_for(tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\na.mp4 1\nb.mp4 jump\n../c.mp4 1\nd.mp4\n")
+    catalogue = open_catalogue(tmp_path / "m.csv", on_bad="skip")
+    assert [(item.name, item.label) for item in catalogue] == [
+        (str(tmp_path / "a.mp4"), 1), (str(tmp_path / "d.mp4"), None),
+    ]  # fmt: skip
+    assert [out.name for out in catalogue.left_out] == [
+        f"{tmp_path}/m.csv, line {line}" for line in (1, 3, 4)
+    ]
+    assert all(out.reason.startswith(out.name) for out in catalogue.left_out)
+    (tmp_path / "m.csv").write_text("a.mp4 jump")
+    with pytest.raises(VideoError, match="m.csv: names no video; .*line 1: label 'jump'"):
+        open_catalogue(tmp_path / "m.csv", on_bad="skip")
+    np.save(tmp_path / "m.npy", np.array(["a.mp4", "b\0.mp4"]))
+    assert len(open_catalogue(tmp_path / "m.npy", on_bad="skip").left_out) == 1
+    with pytest.raises(ConfigError, match="on_bad=skp: did you mean 'skip'"):
+        open_catalogue(tmp_path / "m.csv", on_bad="skp")
 
 
 def test_paths_may_leave_when_allowed(tmp_path):

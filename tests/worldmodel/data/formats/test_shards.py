@@ -144,6 +144,31 @@ def test_shards_inside_an_archive_by_a_chained_url(tmp_path, video):
     source.close()
 
 
+@pytest.mark.parametrize("pattern", ["shard-{000000..000001}.tar", "shard-*.tar", "*.tar"])
+def test_patterns_of_shards_inside_an_archive(tmp_path, video, pattern):
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
+        for number in range(2):
+            write_tar(tmp_path / "s.tar", {f"{number}.mp4": video.read_bytes()})
+            archive.write(tmp_path / "s.tar", f"shard-{number:06d}.tar")
+        archive.writestr("notes.txt", "no shard")
+    catalogue = open_catalogue(f"zip://{pattern}::{tmp_path}/s.zip")
+    assert [item.name for item in catalogue] == [
+        f"zip://shard-{number:06d}.tar::{tmp_path}/s.zip::{number}.mp4" for number in range(2)
+    ]
+    source = catalogue[1].open(Opening())
+    assert len(source.read(np.array([0, 1]))) == 2
+    source.close()
+
+
+def test_patterns_behind_a_cache_or_in_no_archive(tmp_path, video):
+    write_tar(tmp_path / "s.tar", {"1.mp4": video.read_bytes()})
+    (shard,) = list_shards(f"simplecache::file://{tmp_path}/*.tar")
+    assert shard == f"simplecache::file://{tmp_path}/s.tar"
+    with pytest.raises(VideoError, match=r"\*.tar::.*nowhere.zip: cannot be listed") as caught:
+        open_catalogue(f"zip://*.tar::{tmp_path}/nowhere.zip")
+    assert "\n" not in str(caught.value)
+
+
 def test_damage_in_the_middle_is_not_taken_for_the_end(tmp_path, video):
     path = write_tar(tmp_path / "s.tar", entries(video))
     data = bytearray(path.read_bytes())
