@@ -14,17 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.data.files import require_access, whole_file
+from worldmodel.data.write_tensors import write_safetensors
 from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.plain_types import check_value
-from worldmodel.tensors import (
-    FORMAT_VERSION,
-    read_tensors,
-    read_tensors_and_header,
-    save_tensors,
-    write_safetensors,
-)
+from worldmodel.tensors import FORMAT_VERSION, read_tensors, read_tensors_and_header, save_tensors
 
 # What text that is no description of a model ends in: no JSON, wrong keys and types, sizes that
 # nothing can be built with.

@@ -1,15 +1,12 @@
 """Files of tensors: written whole or not at all, read without ever executing what they say."""
 
-import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from worldmodel.data.files import require_access, whole_file
+from worldmodel.data.write_tensors import write_safetensors
 from worldmodel.errors import CheckpointError
 
 FORMAT_VERSION = 1
@@ -21,26 +18,6 @@ def save_tensors(tensors: dict[str, Tensor], header: dict[str, str], path: Path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         write_safetensors(tensors, temporary, {"format_version": str(FORMAT_VERSION), **header})
-
-
-def write_safetensors(
-    tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
-) -> None:
-    """Write a safetensors file in place.
-
-    Raises:
-        OSError: it cannot be written, for example because the disk is full.
-    """
-    # In main memory, without gradients or gaps.
-    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
-        save_file(whole, path, metadata)
-    except SafetensorError as cause:
-        found = re.search(r"\(os error (\d+)\)", str(cause))
-        if found is None:
-            raise
-        number = int(found[1])
-        raise OSError(number, os.strerror(number), str(path)) from cause
 
 
 def read_tensors(path: Path, *, remedy: str = _REMEDY) -> dict[str, Tensor]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from worldmodel.data.files import require_file, whole_file
+from worldmodel.data.write_tensors import write_safetensors
 from worldmodel.errors import EpisodeError
 from worldmodel.types import Clip
 
@@ -132,7 +132,7 @@ def write_episode(episode: Episode, path: Path | str) -> Path:
     tensors |= {f"info.{name}": values for name, values in episode.info.items()}
     header = {"format_version": str(FORMAT_VERSION), **episode.metadata}
     with whole_file(path) as temporary:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, header)
+        write_safetensors(tensors, temporary, header)
         _order_header(temporary)
     return path
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.data.files import whole_file
+from worldmodel.data.write_tensors import write_safetensors
 from worldmodel.errors import ConfigError
 from worldmodel.foreign.huggingface import rules
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 from worldmodel.nn.token_predictor import TokenPredictor
-from worldmodel.tensors import write_safetensors
 
 
 def write(model: WorldModel, folder: Path) -> None:

@@ -16,7 +16,7 @@ import webdataset
 
 from tests.worldmodel.data.films import X264, Film
 from tests.worldmodel.data.formats.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
-from worldmodel.data import convert_lerobot, convert_videos, encode, episode
+from worldmodel.data import convert_lerobot, convert_videos, encode, write_tensors
 from worldmodel.data.catalogue import Decoding, Opening
 from worldmodel.data.convert import convert
 from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
@@ -407,7 +407,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing_half(
             patch.setattr(module, "chunks_of", some)
         patch.setattr(encode.shutil, "copyfileobj", full)
         patch.setattr(tarfile.TarFile, "addfile", full)
-        patch.setattr(episode, "save_file", part)
+        patch.setattr(write_tensors, "save_file", part)
         with pytest.raises((ConfigError, VideoError), match="No space left on device") as found:
             change(source, tmp_path / "out", to, size=size)
     assert "\n" not in str(found.value)

@@ -14,8 +14,9 @@ import worldmodel as wm
 from tests.worldmodel.foreign import makers
 from tests.worldmodel.foreign.makers import HINTS, hf_model, normalised
 from tests.worldmodel.toys import noise, small_model
-from worldmodel import foreign, tensors
+from worldmodel import foreign
 from worldmodel.cli import main
+from worldmodel.data import write_tensors
 from worldmodel.errors import ConfigError
 from worldmodel.export import export
 from worldmodel.foreign import to_huggingface, vjepa
@@ -174,7 +175,7 @@ def test_a_disk_without_room_is_one_line(tmp_path, monkeypatch, capsys, format):
         )
 
     hf_model().save_pretrained(tmp_path / "hf")
-    monkeypatch.setattr(tensors, "save_file", no_room)
+    monkeypatch.setattr(write_tensors, "save_file", no_room)
     words = [f"model={tmp_path / 'hf'}", f"output={tmp_path / 'out'}", f"format={format}"]
     capsys.readouterr()
     assert main(["export", *words]) == 2
