@@ -14,7 +14,9 @@ import pytest
 
 from tests.worldmodel.data.films import FILMS, X264, Film, cut_edges, remux, stripes
 from worldmodel.data import packets as packets_module
+from worldmodel.data.boxes import _ASF_PROPERTIES, riff_end
 from worldmodel.data.catalogue import Recounted
+from worldmodel.data.media import Media
 from worldmodel.data.packets import begins_anew
 from worldmodel.data.pictures import to_rgb
 from worldmodel.data.video import VideoReader, decode, read_clip
@@ -102,6 +104,48 @@ def test_a_cut_file_with_sound_is_not_whole(tmp_path, ending, options, share):
     assert "\n" not in str(caught.value)
     with pytest.raises(VideoError):
         frames_of(path)
+
+
+@pytest.mark.parametrize("name", ["mjpeg-avi", "mpeg4-b-avi", "wmv"])
+def test_a_file_that_lacks_its_last_bytes_is_not_whole(tmp_path, name):
+    """However little of its time that is: the header says how many bytes there are."""
+    content = FILMS[name].write(tmp_path).read_bytes()
+    assert VideoReader(content).missing == ""
+    for lacks in (9, 50, len(content) // 30, len(content) // 2):
+        left = len(content) - lacks
+        said = f"film.x: is truncated: {left} of {len(content)} bytes are there; fetch"
+        with pytest.raises(VideoError, match=said):
+            VideoReader(content[:left], name="film.x")
+        assert VideoReader(content[:left], whole=False).num_frames > 5
+        with pytest.raises(VideoError, match=r"is truncated: "):
+            list(decode(content[:left]))
+
+
+def test_what_was_recorded_live_does_not_say_how_many_bytes_there_are(tmp_path):
+    asf = bytearray(FILMS["wmv"].write(tmp_path).read_bytes())
+    place = asf.index(_ASF_PROPERTIES)
+    asf[place + 40 : place + 48] = bytes([255]) * 8
+    with pytest.raises(VideoError, match=f"is truncated: {len(asf)} of {2**64 - 1} bytes"):
+        VideoReader(asf)
+    asf[place + 88] |= 1
+    assert VideoReader(asf).missing == ""
+    avi = bytearray(FILMS["mjpeg-avi"].write(tmp_path).read_bytes())
+    # The last: the size of the whole file, as some writers say it.
+    for size in (0, 2**32 - 1, len(avi)):
+        avi[4:8] = size.to_bytes(4, "little")
+        assert VideoReader(avi).missing == ""
+
+
+def test_a_large_avi_ends_with_the_last_of_its_chunks():
+    def chunk(kind: bytes, size: int) -> bytes:
+        return b"RIFF" + (4 + size).to_bytes(4, "little") + kind + bytes(size + size % 2)
+
+    both = chunk(b"AVI ", 101) + chunk(b"AVIX", 60)
+    assert riff_end(Media.of(both)) == (len(both), len(both))
+    assert riff_end(Media.of(both[:-20])) == (len(both), len(both) - 20)
+    assert riff_end(Media.of(both + b"RIFF anything")) == (len(both), len(both) + 13)
+    assert riff_end(Media.of(both[:50])) == (114, 50)
+    assert riff_end(Media.of(b"RIFF" + bytes([255]) * 4 + both[8:]))[0] == 0
 
 
 def test_what_follows_the_last_box_is_nothing(tmp_path):
