@@ -15,11 +15,8 @@ from worldmodel.data.arguments import is_count, real
 from worldmodel.errors import ConfigError, VideoError
 
 
-class Recounted(VideoError):
-    """Decoding found that a video has another number of frames than its packets say.
-
-    It goes by the new number from then on: ask again.
-    """
+class Damaged(VideoError):
+    """Frames that were asked for cannot be read; others of the same video may be."""
 
 
 class VideoSource(ABC):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Item, Opening, Recounted, VideoSource
+from worldmodel.data.catalogue import Damaged, Item, Opening, VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.types import Origin
@@ -72,6 +72,7 @@ class ClipReader:
 
         Raises:
             VideoError: the video is bad, or shorter than a clip.
+            Damaged: these clips of it cannot be read. Whether others can is not known.
         """
         try:
             return self._take(draw)
@@ -93,15 +94,10 @@ class ClipReader:
         places = [(number + randoms[number].random()) / draw.count for number in numbers]
         begins = [min(int(place * starts), starts - 1) for place in places]
         indices = np.stack([self._pace.indices(times, begin) for begin in begins])
-        changed = False
         try:
             clips = video.source.read_clips(list(first + indices))
-        except Recounted:
-            changed = True
-        if changed or video.has_changed(first + indices.flatten()):
-            # Reading found out that the file's times are wrong, and counted: draw again.
-            video.look_again()
-            return self._take(draw)
+        except VideoError as cause:
+            raise Damaged(str(cause)) from cause
         for number, clip in enumerate(clips):
             self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
         seen = times[indices]
@@ -128,17 +124,6 @@ class OpenVideo:
     source: VideoSource
     times: np.ndarray  # t, seconds
     starts: dict[tuple[float, float] | None, int] = field(default_factory=dict)  # by window
-
-    def has_changed(self, indices: np.ndarray) -> bool:
-        """Whether the source now says other times than when it was opened."""
-        if self.source.num_frames != len(self.times):
-            return True
-        return not np.array_equal(self.source.times(indices), self.times[indices])
-
-    def look_again(self) -> None:
-        """Take the source's times as they are now."""
-        self.times = self.source.times(np.arange(self.source.num_frames))
-        self.starts.clear()
 
     def part(self, item: Item) -> tuple[int, np.ndarray]:
         """The item's window: number of its first frame, and its times."""

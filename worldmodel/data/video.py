@@ -6,7 +6,6 @@ Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothin
 
 import math
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from worldmodel.data.arguments import real
-from worldmodel.data.catalogue import Limits, Opening, Recounted
+from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.container import VideoInfo, video_info
 from worldmodel.data.live import ArrayVideo, live_clip
 from worldmodel.data.media import Source
@@ -137,14 +136,9 @@ def _clip_of(
     video: VideoReader | ArrayVideo, pace: Pace, start: float
 ) -> tuple[Tensor, np.ndarray]:
     """Frames `t c h w` and their times."""
-    while True:
-        all_times = video.times(np.arange(video.num_frames))
-        try:
-            indices = pace.clip(all_times, start, name=video.name)
-        except VideoError as cause:
-            raise VideoError(video.missing or str(cause)) from cause
-        with suppress(Recounted):
-            frames = video.read(indices)
-            times = video.times(indices)
-            if np.array_equal(times, all_times[indices]):  # not found to be wrong by reading
-                return frames, times
+    times = video.times(np.arange(video.num_frames))
+    try:
+        indices = pace.clip(times, start, name=video.name)
+    except VideoError as cause:
+        raise VideoError(video.missing or str(cause)) from cause
+    return video.read(indices), times[indices]

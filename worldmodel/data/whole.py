@@ -56,6 +56,8 @@ def shortfall(
         end, size = _ENDS[name](media)
         if end > size + _SLACK.get(name, 0) or (end > size and tally.cut):
             return f"{begin}{size} of {end} bytes are there; {REMEDY}"
+        if tally.cut and name == "avi":
+            return f"{begin}what it holds last ends early, after {frames} frames; {REMEDY}"
     timed = bool(formats & _TIMED)
     if "mp4" in formats:
         listed = sum(entry.size > 0 for entry in stream.index_entries)

@@ -161,6 +161,27 @@ def test_skipped_videos_are_counted_told_once_and_replaced_from_their_own_data_s
     assert told == clips.skipped and told[0].reason.endswith("is bad")
 
 
+def test_a_damaged_video_is_left_out_where_it_is_damaged_whatever_came_before():
+    """Else a run that is resumed would take clips which the uninterrupted one left out."""
+    trouble = {1: "torn", 4: "torn", 5: "bad"}
+
+    def run() -> ClipStream:
+        return stream(ToyCatalogue(6, trouble=trouble), pace=Pace(3), on_bad_video="skip")
+
+    whole = run()
+    batches = [whole.sample(step, 4, seed=0).origins for step in range(12)]
+    assert [run().sample(step, 4, seed=0).origins for step in range(12)] == batches
+    torn = [o.start for origins in batches for o in origins if o.name in ("toy/1", "toy/4")]
+    assert len(torn) > 5 and max(torn) + 0.2 < 1.0
+    assert sorted(bad.path for bad in whole.skipped) == ["toy/1", "toy/4", "toy/5"]
+    with pytest.raises(VideoError, match="toy/.: is torn"):
+        strict = stream(ToyCatalogue(6, trouble={1: "torn"}), pace=Pace(3))
+        [strict.sample(step, 6, seed=0) for step in range(12)]
+    alone = stream(ToyCatalogue(1, trouble={0: "torn"}), pace=Pace(3), on_bad_video="skip")
+    with pytest.raises(VideoError, match="1 videos are bad, nothing is left to read.*is torn"):
+        [alone.sample(step, 1, seed=0) for step in range(12)]
+
+
 def test_nothing_but_bad_videos_ends():
     clips = stream(ToyCatalogue(3, trouble=dict.fromkeys(range(3), "bad")), on_bad_video="skip")
     with pytest.raises(VideoError, match="toy: 3 videos are bad, nothing is left.*first: toy/"):
