@@ -87,13 +87,13 @@ class ClipReader:
     def _take(self, draw: Draw) -> Taken:
         video = self._opened.get(draw.item)
         first, times = video.part(draw.item)
-        starts = video.num_starts(draw.item, self._pace)
+        starts = video.starts(draw.item, self._pace)
         numbers = range(draw.count)
         randoms = [np.random.default_rng((draw.seed, draw.first + number)) for number in numbers]
         # Several clips of one visit are spread over the video, in order: each has its share.
         places = [(number + randoms[number].random()) / draw.count for number in numbers]
-        begins = [min(int(place * starts), starts - 1) for place in places]
-        indices = np.stack([self._pace.indices(times, begin) for begin in begins])
+        begins = [starts[min(int(place * len(starts)), len(starts) - 1)] for place in places]
+        indices = np.stack([self._pace.indices(times, int(begin)) for begin in begins])
         try:
             clips = video.source.read_clips(list(first + indices))
         except VideoError as cause:
@@ -123,7 +123,7 @@ class OpenVideo:
 
     source: VideoSource
     times: np.ndarray  # t, seconds
-    starts: dict[tuple[float, float] | None, int] = field(default_factory=dict)  # by window
+    known: dict[tuple[float, float] | None, np.ndarray] = field(default_factory=dict)  # by window
 
     def part(self, item: Item) -> tuple[int, np.ndarray]:
         """The item's window: number of its first frame, and its times."""
@@ -138,11 +138,11 @@ class OpenVideo:
             )
         return int(low), self.times[low:high]
 
-    def num_starts(self, item: Item, pace: Pace) -> int:
-        """How many frames of the item a clip can begin at."""
-        if item.window not in self.starts:
-            self.starts[item.window] = pace.num_starts(self.part(item)[1], name=item.name)
-        return self.starts[item.window]
+    def starts(self, item: Item, pace: Pace) -> np.ndarray:
+        """The frames of the item that a clip can begin at."""
+        if item.window not in self.known:
+            self.known[item.window] = pace.starts(self.part(item)[1], name=item.name)
+        return self.known[item.window]
 
 
 class Opened:

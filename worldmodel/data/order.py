@@ -38,7 +38,7 @@ def decode(
         VideoError: at the place where the file is damaged, or at its end when it is shorter than
             its header says.
     """
-    media, limits = Media.of(source), limits or Limits()
+    media, limits = Media.of(source), Limits() if limits is None else limits
     with opened(media, stream=stream, limits=limits) as (container, video):
         video.thread_type = "AUTO"
         yield from in_order(media, container, video, limits)

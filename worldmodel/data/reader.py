@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.data.arguments import shown
 from worldmodel.data.catalogue import Opening, VideoSource, require_mib, require_numbers
 from worldmodel.data.container import (
     REMEDY,
@@ -27,13 +28,7 @@ from worldmodel.data.container import (
 from worldmodel.data.decoders import known
 from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
 from worldmodel.data.media import Media, Source
-from worldmodel.data.packets import (
-    FrameIndex,
-    distrust,
-    index_by_counting,
-    index_by_time,
-    scan,
-)
+from worldmodel.data.packets import FrameIndex, distrust, index_by_counting, index_by_time, scan
 from worldmodel.data.pictures import scaled
 from worldmodel.errors import ConfigError, VideoError, nearest
 
@@ -45,6 +40,10 @@ def backends() -> tuple[str, ...]:
 
 def require_backend(backend: str) -> None:
     """Refuse what is not the name of a decoder."""
+    if not isinstance(backend, str):
+        raise ConfigError(
+            f"backend must be a name, got {shown(backend)}; choose from: {', '.join(backends())}"
+        )
     if backend not in backends():
         raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")
 

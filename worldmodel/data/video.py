@@ -13,7 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.arguments import real
+from worldmodel.data.arguments import real, shown
 from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.container import VideoInfo, video_info
 from worldmodel.data.live import ArrayVideo, live_clip
@@ -102,9 +102,9 @@ def read_clip(
     """
     pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
     require_backend(backend)
-    opening = Opening(size, backend, stream, limits or Limits())
+    opening = Opening(size, backend, stream, Limits() if limits is None else limits)
     if not math.isfinite(real(start)):
-        raise ConfigError(f"start must be a finite number of seconds, got {start!r}")
+        raise ConfigError(f"start must be a finite number of seconds, got {shown(start)}")
     start = real(start)
     if isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | np.ndarray | Tensor

@@ -182,6 +182,22 @@ def test_a_damaged_video_is_left_out_where_it_is_damaged_whatever_came_before():
         [alone.sample(step, 1, seed=0) for step in range(12)]
 
 
+def test_a_video_with_a_gap_gives_the_clips_that_pass_it_by():
+    def run() -> ClipStream:
+        return stream(ToyCatalogue(2, trouble={0: "gap", 1: "gap"}), pace=Pace(3, fps=4))
+
+    whole = run()
+    clips = [whole.sample(step, 8, seed=0) for step in range(12)]
+    shown = np.concatenate([reds(clip.frames) for clip in clips])
+    assert (np.diff(shown, axis=1) > 0).all()
+    # Between 0.9 and 1.6 s there is no frame; those from 0.7 and 0.9 s on would show that at 0.9 s
+    # twice.
+    assert set(shown[:, 0]) == {0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14}
+    assert [run().sample(step, 8, seed=0).origins for step in range(12)] == [
+        clip.origins for clip in clips
+    ]
+
+
 def test_nothing_but_bad_videos_ends():
     clips = stream(ToyCatalogue(3, trouble=dict.fromkeys(range(3), "bad")), on_bad_video="skip")
     with pytest.raises(VideoError, match="toy: 3 videos are bad, nothing is left.*first: toy/"):

@@ -39,7 +39,10 @@ class ToyItem(Item):
         frames[:, 1] = self.number % 256
         frames[:, 2] = torch.arange(12, dtype=torch.uint8)
         kind = TornVideo if self.trouble == "torn" else MemoryVideo
-        return kind(self.name, frames, torch.arange(self.length) / 10.0)
+        times = torch.arange(self.length, dtype=torch.float64) / 10
+        if self.trouble == "gap":
+            times[self.length // 2 :] += 0.6
+        return kind(self.name, frames, times)
 
 
 class TornVideo(MemoryVideo):
