@@ -15,6 +15,15 @@ def real(value: object) -> float:
         return float("nan")
 
 
+def shown(value: object) -> str:
+    """A value as a message shows it: in one line that is not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def is_count(value: object) -> bool:
-    """Whether it is a whole number, by its type, of at least 1."""
-    return isinstance(value, Integral) and int(value) >= 1
+    """Whether it is a whole number, by its type, of at least 1; a float64 holds it exactly."""
+    return isinstance(value, Integral) and 1 <= int(value) <= 2**53

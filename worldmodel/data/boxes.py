@@ -1,8 +1,8 @@
-"""What headers claim, read from their bytes: samples and the ends of MP4, the end of Matroska.
+"""What headers claim, read from their bytes: samples of MP4, the ends of MP4, Matroska, AVI, ASF.
 
 FFmpeg allocates an entry for every sample that a header promises, which a few crafted bytes can
 make a billion. So the few tables that promise samples are looked at first. And it does not say
-whether a file ends before its last box. Knows nothing else of the formats.
+whether a file ends before its header says. Knows nothing else of the formats.
 """
 
 import struct
@@ -17,6 +17,9 @@ from worldmodel.errors import VideoError
 _INSIDE = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
 _CONTENT = frozenset({b"mdat", b"moov", b"moof"})
 _LARGEST_HEADER = 2**28  # bytes of a table of samples that are looked at
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")  # the header of the file
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_LIVE = 1  # a flag: what is said of sizes and times does not hold
 
 
 def claimed_samples(media: Media) -> int:
@@ -58,6 +61,39 @@ def segment_end(media: Media) -> tuple[int, int]:
                 return 0, size
             kind, start = head[:4], start + 4 + length + value
         return (start if kind == b"\x18\x53\x80\x67" else 0), size
+
+
+def riff_end(media: Media) -> tuple[int, int]:
+    """The same of an AVI: a large one is a chain of RIFF chunks, of which each says its own end."""
+    with _bytes_of(media) as file:
+        size, start = file.seek(0, 2), 0
+        while start < size:
+            head = _span(file, start, 12)
+            length = int.from_bytes(head[4:8], "little")
+            # What follows the last chunk may be anything. While one is written its size is not
+            # known, and stays so where the writer could not go back.
+            if head[:4] != b"RIFF" or head[8:11] != b"AVI" or length in (0, 2**32 - 1):
+                break
+            start += 8 + length + length % 2
+        return start, size
+
+
+def asf_end(media: Media) -> tuple[int, int]:
+    """The same of an ASF, which says it among its properties unless it is recorded live."""
+    with _bytes_of(media) as file:
+        size = file.seek(0, 2)
+        head = _span(file, 0, 24)
+        start, end = 30, min(int.from_bytes(head[16:24], "little"), size)
+        while head[:16] == _ASF and start < end:
+            part = _span(file, start, 92)
+            length = int.from_bytes(part[16:24], "little")
+            if part[:16] == _ASF_PROPERTIES and len(part) == 92:
+                live = int.from_bytes(part[88:92], "little") & _ASF_LIVE
+                return (0 if live else int.from_bytes(part[40:48], "little")), size
+            if length < 24:
+                break
+            start += length
+        return 0, size
 
 
 @contextmanager

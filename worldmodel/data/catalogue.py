@@ -11,15 +11,12 @@ from numbers import Integral
 import numpy as np
 from torch import Tensor
 
-from worldmodel.data.arguments import is_count, real
+from worldmodel.data.arguments import is_count, real, shown
 from worldmodel.errors import ConfigError, VideoError
 
 
-class Recounted(VideoError):
-    """Decoding found that a video has another number of frames than its packets say.
-
-    It goes by the new number from then on: ask again.
-    """
+class Damaged(VideoError):
+    """Frames that were asked for cannot be read; others of the same video may be."""
 
 
 class VideoSource(ABC):
@@ -81,7 +78,7 @@ class Limits:
         whole = all(real(value) % 1 == 0 for value in (self.pixels, self.frames))
         if not whole or not all(real(value) > 0 for value in vars(self).values()):
             raise ConfigError(
-                f"limits must be positive numbers, pixels and frames whole ones; got {self}"
+                f"limits must be positive numbers, pixels and frames whole ones; got {shown(self)}"
             )
 
 
@@ -111,7 +108,7 @@ class Opening:
         limits: What is refused.
 
     Raises:
-        ConfigError: `short_side` or `stream` is no such number.
+        ConfigError: `short_side` or `stream` is no such number, or `limits` are none.
     """
 
     short_side: int | None = None
@@ -122,12 +119,18 @@ class Opening:
     def __post_init__(self) -> None:
         if self.short_side is not None and not is_count(self.short_side):
             raise ConfigError(
-                f"size, the short side of frames, must be a whole number of pixels, at least 1; "
-                f"got {self.short_side!r}"
+                f"size, the short side of frames, up to 2**53, must be a whole number of pixels, "
+                f"at least 1; got {shown(self.short_side)}"
             )
         if self.stream is not None and not isinstance(self.stream, Integral):
             raise ConfigError(
-                f"stream must be a whole number, 0 for the first video stream; got {self.stream!r}"
+                f"stream must be a whole number, 0 for the first video stream; got "
+                f"{shown(self.stream)}"
+            )
+        if not isinstance(self.limits, Limits):
+            raise ConfigError(
+                f"limits must be Limits(pixels=..., frames=..., mib=..., seconds=...), got "
+                f"{shown(self.limits)}"
             )
 
 

@@ -143,7 +143,7 @@ class ClipDataset(Clips):
         self.rank, self.world = rank, world
         self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
         named = zip(self.sources, self._times, strict=True)
-        self._starts = np.array([self.pace.num_starts(times, name=s.name) for s, times in named])
+        self._starts = [self.pace.starts(times, name=s.name) for s, times in named]
         self._sizes = np.array([s.read(np.array([0])).shape[-2:] for s in self.sources])
         self.size = int(self._sizes.min()) if size is None else size
         if self.size > self._sizes.min():
@@ -171,10 +171,12 @@ class ClipDataset(Clips):
         """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
         random = np.random.default_rng((seed, step))
         videos = self._videos(step, batch * self.world, seed, random)
-        starts = random.integers(self._starts[videos])
+        starts = random.integers([len(self._starts[video]) for video in videos])
         corners = random.integers(self._sizes[videos] - self.size + 1)
         flips = self.flip & (random.random(len(videos)) < 0.5)
         rests = random.random(len(videos)) < self.rest_fraction
+        # With `fps` the clip that begins with a video's first frame may show one twice.
+        rests &= np.array([self._starts[video][0] == 0 for video in videos])
         mine = slice(self.rank * batch, (self.rank + 1) * batch)
         videos, starts, corners = videos[mine], starts[mine], corners[mine]
         flips, rests = flips[mine], rests[mine]
@@ -184,7 +186,8 @@ class ClipDataset(Clips):
         times = torch.empty((batch, self.pace.num_frames), dtype=torch.float64)
         origins = []
         for b, video in enumerate(videos):
-            indices = self.pace.indices(self._times[video], 0 if rests[b] else int(starts[b]))
+            begin = 0 if rests[b] else int(self._starts[video][starts[b]])
+            indices = self.pace.indices(self._times[video], begin)
             seen = self._times[video][indices]
             origins.append(self.pace.origin(self.sources[video].name, seen[0]))
             if rests[b]:

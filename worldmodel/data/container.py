@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
+from worldmodel.data.arguments import shown
 from worldmodel.data.boxes import claimed_samples
 from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.media import Media, Source
@@ -52,8 +53,8 @@ def video_info(
     Raises:
         VideoError: naming the file, what is wrong with it and what to do.
     """
-    media = Media.of(source)
-    with opened(media, stream=stream, limits=limits or Limits()) as (container, video):
+    media, limits = Media.of(source), Limits() if limits is None else limits
+    with opened(media, stream=stream, limits=limits) as (container, video):
         frames = sum(not packet.is_discard for packet in with_data(container, video))
         return describe(media.name, container, video, frames)
 
@@ -133,7 +134,7 @@ def open_container(
         ConfigError: it has no such video stream.
         av.FFmpegError: it is not a video.
     """
-    Opening(stream=stream)  # refuses what is no number of a stream
+    Opening(stream=stream, limits=limits)  # refuses what is no number of a stream, and no limits
     claimed = claimed_samples(media)
     if claimed > limits.frames:
         raise too_many(media.name, claimed, limits)
@@ -177,7 +178,7 @@ def _choose(name: str, container: InputContainer, stream: int | None) -> VideoSt
     videos = container.streams.video
     if stream is not None and not 0 <= stream < len(videos) and videos:
         raise ConfigError(
-            f"{name}: has no video stream {stream}; it has {len(videos)}, numbered from 0"
+            f"{name}: has no video stream {shown(stream)}; it has {len(videos)}, numbered from 0"
         )
     chosen = container.streams.best("video") if stream is None or not videos else videos[stream]
     if not isinstance(chosen, VideoStream):

@@ -13,7 +13,7 @@ from worldmodel.data.catalogue import Catalogue, Decoding, Item, Opening
 from worldmodel.data.encode import places
 from worldmodel.data.episode import Episode
 from worldmodel.data.formats.foreign import check_room, square
-from worldmodel.data.pace import nearest_frames
+from worldmodel.data.nearest import nearest_frames
 from worldmodel.data.store import EpisodeStore
 
 

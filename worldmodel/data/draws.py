@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Item, Opening, Recounted, VideoSource
+from worldmodel.data.catalogue import Damaged, Item, Opening, VideoSource
 from worldmodel.data.pace import Pace
 from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.types import Origin
@@ -73,6 +73,7 @@ class ClipReader:
 
         Raises:
             VideoError: the video is bad, or shorter than a clip.
+            Damaged: these clips of it cannot be read. Whether others can is not known.
         """
         try:
             return self._take(draw)
@@ -87,22 +88,17 @@ class ClipReader:
     def _take(self, draw: Draw) -> Taken:
         video = self._opened.get(draw.item)
         first, times = video.part(draw.item)
-        starts = video.num_starts(draw.item, self._pace)
+        starts = video.starts(draw.item, self._pace)
         numbers = range(draw.count)
         randoms = [np.random.default_rng((draw.seed, draw.first + number)) for number in numbers]
         # Several clips of one visit are spread over the video, in order: each has its share.
         places = [(number + randoms[number].random()) / draw.count for number in numbers]
-        begins = [min(int(place * starts), starts - 1) for place in places]
-        indices = np.stack([self._pace.indices(times, begin) for begin in begins])
-        changed = False
+        begins = [starts[min(int(place * len(starts)), len(starts) - 1)] for place in places]
+        indices = np.stack([self._pace.indices(times, int(begin)) for begin in begins])
         try:
             clips = video.source.read_clips(list(first + indices))
-        except Recounted:
-            changed = True
-        if changed or video.has_changed(first + indices.flatten()):
-            # Reading found out that the file's times are wrong, and counted: draw again.
-            video.look_again()
-            return self._take(draw)
+        except VideoError as cause:
+            raise Damaged(str(cause)) from cause
         for number, clip in enumerate(clips):
             self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
         seen = times[indices]
@@ -128,18 +124,7 @@ class OpenVideo:
 
     source: VideoSource
     times: np.ndarray  # t, seconds
-    starts: dict[tuple[float, float] | None, int] = field(default_factory=dict)  # by window
-
-    def has_changed(self, indices: np.ndarray) -> bool:
-        """Whether the source now says other times than when it was opened."""
-        if self.source.num_frames != len(self.times):
-            return True
-        return not np.array_equal(self.source.times(indices), self.times[indices])
-
-    def look_again(self) -> None:
-        """Take the source's times as they are now."""
-        self.times = self.source.times(np.arange(self.source.num_frames))
-        self.starts.clear()
+    known: dict[tuple[float, float] | None, np.ndarray] = field(default_factory=dict)  # by window
 
     def part(self, item: Item) -> tuple[int, np.ndarray]:
         """The item's window: number of its first frame, and its times."""
@@ -154,11 +139,11 @@ class OpenVideo:
             )
         return int(low), self.times[low:high]
 
-    def num_starts(self, item: Item, pace: Pace) -> int:
-        """How many frames of the item a clip can begin at."""
-        if item.window not in self.starts:
-            self.starts[item.window] = pace.num_starts(self.part(item)[1], name=item.name)
-        return self.starts[item.window]
+    def starts(self, item: Item, pace: Pace) -> np.ndarray:
+        """The frames of the item that a clip can begin at."""
+        if item.window not in self.known:
+            self.known[item.window] = pace.starts(self.part(item)[1], name=item.name)
+        return self.known[item.window]
 
 
 class Opened:

@@ -12,9 +12,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.arguments import real
+from worldmodel.data.arguments import real, shown
 from worldmodel.data.catalogue import Opening, VideoSource, require_mib, require_numbers
 from worldmodel.data.container import require_size
+from worldmodel.data.nearest import HAIR
 from worldmodel.data.pace import Pace
 from worldmodel.data.pictures import scaled, to_rgb
 from worldmodel.errors import ConfigError, VideoError
@@ -130,28 +131,30 @@ def take(
     frames: Iterable[tuple[float, np.ndarray]], pace: Pace, *, start: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The frames of one clip, as they come by: pictures `t h w c` and times `t`."""
-    seen: list[float] = []  # first and last time from the start on
-
-    count = 0
+    count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
 
     def watched() -> Iterator[tuple[float, np.ndarray]]:
-        nonlocal count
+        nonlocal count, begin, last, gap
         for time, picture in frames:
-            if time >= start:
-                count += 1
-                seen[1:] = [time]
-                if len(seen) == 1 and count == 1:
-                    seen.append(time)
+            if time < start - HAIR:
+                continue
+            if count == 0:
+                begin = last = time
+            if time - last > gap[1] - gap[0]:
+                gap = last, time
+            count, last = count + 1, time
             yield time, picture
 
-    chosen = list(_pick(watched(), pace, start))
-    span = seen[-1] - seen[0] if seen else 0.0
+    chosen: list[tuple[float, np.ndarray]] = []
+    for time, picture in _pick(watched(), pace):
+        if chosen and time <= chosen[-1][0]:  # said at once: it may come a million times
+            rest = last - begin - (gap[1] - gap[0])
+            raise pace.shows_twice(name, rate=(count - 2) / rest if rest > 0 else np.inf, gap=gap)
+        chosen.append((time, picture))
     if len(chosen) < pace.num_frames:
         called = f"{name} from {start:g} s on" if start else name
-        raise pace.too_short(called, frames=count, seconds=span)
+        raise pace.too_short(called, frames=count, seconds=last - begin)
     times = np.array([time for time, _ in chosen])
-    if (np.diff(times) <= 0).any():
-        raise pace.too_slow(name, rate=(count - 1) / span)
     for time, picture in chosen:
         if picture.shape != chosen[0][1].shape:
             raise VideoError(
@@ -161,24 +164,21 @@ def take(
     return np.stack([picture for _, picture in chosen]), times
 
 
-def _pick(
-    frames: Iterator[tuple[float, Picture]], pace: Pace, start: float
-) -> Iterator[tuple[float, Picture]]:
-    """The frames that `Pace.indices` names, as they come by."""
+def _pick(frames: Iterator[tuple[float, Picture]], pace: Pace) -> Iterator[tuple[float, Picture]]:
+    """The frames that `Pace.indices` names of a clip that begins with the first, as they come."""
     begin, found, number = None, 0, 0
     before: tuple[float, Picture] | None = None
     for time, frame in frames:
-        if time < start - 1e-6:
-            continue
         begin = time if begin is None else begin
         if pace.fps is None:
             if number == found * pace.stride:
                 yield time, frame
                 found += 1
         else:
-            while found < pace.num_frames and begin + found / pace.fps <= time + 1e-6:
+            most = pace.num_frames if before else 1  # with the second frame it is known for others
+            while found < most and begin + found / pace.fps <= time + HAIR:
                 goal = begin + found / pace.fps
-                earlier = before is not None and goal - before[0] <= time - goal + 1e-6
+                earlier = before is not None and goal - before[0] <= time - goal + HAIR
                 yield before if before is not None and earlier else (time, frame)
                 found += 1
         before, number = (time, frame), number + 1
@@ -228,7 +228,7 @@ def _timed(
 def _positive(rate: float | None, name: str) -> float:
     if not 0 < real(rate) < np.inf:
         raise ConfigError(
-            f"{name}: frames without times need rate=, frames per second; got {rate!r}"
+            f"{name}: frames without times need rate=, frames per second; got {shown(rate)}"
         )
     return real(rate)
 

@@ -6,14 +6,14 @@ epoch goes on with the very next sample. Decoding ahead only guesses that step +
 next. Knows catalogues, not formats.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from worldmodel.data.catalogue import Catalogue, Opening
+from worldmodel.data.catalogue import Catalogue, Damaged, Opening
 from worldmodel.data.clips import BAD, Clips, Skipped, left_out
 from worldmodel.data.draws import ClipReader, Draw, Taken, shared_frames
 from worldmodel.data.epochs import Order, shares_of_rank
@@ -109,6 +109,7 @@ class ClipStream(Clips):
         self.order(0)  # says now what is wrong with the lengths and weights
         self._on_skip = on_skip
         self._bad: dict[tuple[int, int], Exception] = {}
+        self._hopeless = 0  # how many of those no clip can be taken of
         self._begun: dict[int, list[_Visit]] = {}  # by step
         self._pool: WorkerPool[Draw, Taken] | None = None
         self._batch, self._order = 0, self.order(0)
@@ -192,17 +193,23 @@ class ClipStream(Clips):
             visits.append(self._visit(place, first, base + offset))
         return visits
 
-    def _visit(self, place: tuple[int, int], first: int, row: int) -> _Visit:
+    def _visit(
+        self, place: tuple[int, int], first: int, row: int, failed: Collection[tuple[int, int]] = ()
+    ) -> _Visit:
         data_set, item = place
         draw = Draw(
             self.catalogues[data_set][item], self._order.seed, first,
             self.streaming.clips_per_video, row,
         )  # fmt: skip
         assert self._pool is not None
-        return _Visit(draw, place, None if place in self._bad else self._pool.submit(draw))
+        # Of one that is damaged in places other clips may be well: which are taken must not depend
+        # on those before.
+        known = not isinstance(self._bad.get(place, Damaged()), Damaged) or place in failed
+        return _Visit(draw, place, None if known else self._pool.submit(draw))
 
     def _finish(self, visit: _Visit) -> Taken:
         number = visit.draw.first // self.streaming.clips_per_video
+        failed: set[tuple[int, int]] = set()  # which are damaged where these clips are
         for attempt in range(1, _ATTEMPTS + 1):
             if visit.future is not None:
                 try:
@@ -211,10 +218,12 @@ class ClipStream(Clips):
                     if self.streaming.on_bad_video == "error":
                         raise
                     self._skip(visit, error)
-            if len(self._bad) == self.num_videos:
+                    if isinstance(error, Damaged):
+                        failed.add(visit.place)
+            if self._hopeless + len(failed) == self.num_videos:
                 break
             place = self._order.reserve(number, attempt)
-            visit = self._visit(place, visit.draw.first, visit.draw.row)
+            visit = self._visit(place, visit.draw.first, visit.draw.row, failed)
         first = next(iter(self._bad.values()))
         raise VideoError(
             f"{self.catalogues[visit.place[0]].name}: {len(self._bad)} videos are bad, "
@@ -226,6 +235,7 @@ class ClipStream(Clips):
         if visit.place in self._bad:
             return
         self._bad[visit.place] = error
+        self._hopeless += not isinstance(error, Damaged)
         self.skipped.append(Skipped(visit.draw.name, str(error)))
         if self._on_skip:
             self._on_skip(self.skipped[-1])

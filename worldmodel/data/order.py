@@ -38,7 +38,7 @@ def decode(
         VideoError: at the place where the file is damaged, or at its end when it is shorter than
             its header says.
     """
-    media, limits = Media.of(source), limits or Limits()
+    media, limits = Media.of(source), Limits() if limits is None else limits
     with opened(media, stream=stream, limits=limits) as (container, video):
         video.thread_type = "AUTO"
         yield from in_order(media, container, video, limits)
@@ -50,11 +50,20 @@ def in_order(
     stream: VideoStream,
     limits: Limits,
     *,
-    marks: bool = False,
+    intact: int | None = None,
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """The same of a container that was just opened; with `marks`, `marked` says the packet."""
+    """The same of a container that was just opened and whose packets were read.
+
+    Args:
+        media: The file.
+        container: As it was opened.
+        stream: The one to decode.
+        limits: What is refused.
+        intact: So many packets are decoded, and `marked` says of each frame from which it came; by
+            default all.
+    """
     clock, tally = Clock(container, stream), Tally()
-    for number, frame in enumerate(output(container, stream, tally, marks=marks)):
+    for number, frame in enumerate(output(container, stream, tally, intact)):
         if number >= limits.frames:
             raise too_many(media.name, number + 1, limits)
         require_size(media.name, frame.height, frame.width, limits)
@@ -70,15 +79,17 @@ def in_order(
 
 
 def output(
-    container: InputContainer, stream: VideoStream, tally: Tally, *, marks: bool
+    container: InputContainer, stream: VideoStream, tally: Tally, intact: int | None
 ) -> Iterator[av.VideoFrame]:
-    """What the decoder gives, from where the container stands; counts what goes in."""
-    if marks:
+    """What the decoder gives, from where the container stands; counts what is read."""
+    if intact is not None:
         ask_for_marks(stream)
     for packet in with_data(container, stream):
-        if marks:
-            mark(packet, tally.packets)
         tally.add(packet)
+        if intact is not None:
+            if tally.packets > intact:
+                continue
+            mark(packet, tally.packets - 1)
         yield from stream.codec_context.decode(packet)
     yield from stream.codec_context.decode(None)
 

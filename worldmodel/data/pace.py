@@ -5,7 +5,8 @@ Pure arithmetic on frame numbers and times; knows no files and no tensors.
 
 import numpy as np
 
-from worldmodel.data.arguments import is_count, real
+from worldmodel.data.arguments import is_count, real, shown
+from worldmodel.data.nearest import HAIR, nearest_frames, show_none_twice, slack
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
 
@@ -33,17 +34,20 @@ class Pace:
         duration: float | None = None,
     ) -> None:
         given = {"stride": stride, "fps": fps, "duration": duration}
-        named = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        named = ", ".join(
+            f"{name}={shown(value)}" for name, value in given.items() if value is not None
+        )
         if len([value for value in given.values() if value is not None]) > 1:
             raise ConfigError(f"give one of stride, fps and duration, not both ({named})")
         counts = is_count(num_frames) and (stride is None or is_count(stride))
-        if not counts or not all(v is None or 0 < real(v) < float("inf") for v in (fps, duration)):
-            raise ConfigError(
-                f"num_frames and stride must be whole numbers of at least 1, fps and duration "
-                f"positive numbers, got num_frames={num_frames!r}{', ' if named else ''}{named}"
-            )
-        if duration is not None:
+        if duration is not None and counts and real(duration) > 0:
             fps = num_frames / real(duration)
+        if not counts or not all(v is None or 0 < real(v) < np.inf for v in (fps, duration)):
+            raise ConfigError(
+                f"num_frames and stride must be whole numbers of at least 1 and at most 2**53, "
+                f"fps and duration positive numbers, got num_frames={shown(num_frames)}"
+                f"{', ' if named else ''}{named}"
+            )
         self.num_frames = num_frames
         self.stride = stride or 1
         self.fps = None if fps is None else real(fps)
@@ -62,53 +66,55 @@ class Pace:
         """Frame numbers of the clip that begins at the first frame from `start` seconds on.
 
         Raises:
-            VideoError: the video ends before the clip, or has fewer frames per second than asked.
+            VideoError: the video ends before the clip, or a frame would be shown twice.
         """
-        first = int(np.searchsorted(times, start - 1e-6))
+        first = int(np.searchsorted(times, start - HAIR))
         left = times[first:]
         if self._room(left) < 1:
             called = f"{name} from {start:g} s on" if start else name
             seconds = float(left[-1] - left[0]) if len(left) else 0.0
             raise self.too_short(called, frames=len(left), seconds=seconds)
+        if self.fps is None:
+            return self.indices(times, first)
+        if self.num_frames > len(left):  # said before there is a number for each
+            raise self._shows_twice(name, left, left)
         indices = self.indices(times, first)
-        if self.fps is not None and (np.diff(indices) < 1).any():
-            raise self.too_slow(name, rate=float(1 / np.diff(left).mean()))
+        if (np.diff(indices) < 1).any():
+            raise self._shows_twice(name, left, times[first : indices[-1] + 2])
         return indices
 
-    def num_starts(self, times: np.ndarray, *, name: str) -> int:
-        """How many frames a clip can begin at, in a video with these times (`t`, seconds).
+    def starts(self, times: np.ndarray, *, name: str) -> np.ndarray:
+        """The frames that a clip can begin at, in a video with these times (`t`, seconds).
+
+        With `fps` or `duration` not all that have room: a clip that meets a gap may show a frame
+        twice.
 
         Raises:
-            VideoError: none, or the video has fewer frames per second than asked for.
+            VideoError: there is none.
         """
         count = self._room(times)
         if count < 1:
-            seconds = times[-1] - times[0] if len(times) else 0.0
-            raise self.too_short(name, frames=len(times), seconds=float(seconds))
-        if self.fps is not None and self.num_frames > 1:
-            if self._repeats(times, count):
-                raise self.too_slow(name, rate=float(1 / np.diff(times).mean()))
-        return count
+            seconds = float(times[-1] - times[0]) if len(times) else 0.0
+            raise self.too_short(name, frames=len(times), seconds=seconds)
+        if self.fps is None:
+            return np.arange(count)
+        once = show_none_twice(times, count, num_frames=self.num_frames, fps=self.fps)
+        if not once.any():
+            raise self._shows_twice(name, times, times)
+        return np.flatnonzero(once)
 
-    def _repeats(self, times: np.ndarray, count: int) -> bool:
-        """Whether any of the first `count` clips would show a frame twice."""
-        assert self.fps is not None
-        offsets = np.arange(self.num_frames) / self.fps
-        for at in range(0, count, 4096):  # in pieces: a video may have millions of frames
-            chosen = nearest_frames(times, times[at : min(at + 4096, count), None] + offsets)
-            if (np.diff(chosen, axis=1) < 1).any():
-                return True
-        return False
+    def num_starts(self, times: np.ndarray, *, name: str) -> int:
+        """How many frames a clip can begin at; see `starts`."""
+        return len(self.starts(times, name=name))
 
     def _room(self, times: np.ndarray) -> int:
         """How many frames have a whole clip after them; 0 or less if none has."""
         if self.fps is None:
             return len(times) - (self.num_frames - 1) * self.stride
-        if len(times) == 0:
+        if len(times) < min(self.num_frames, 2):
             return 0
-        # A clip may end half a frame after the last one: that is still the nearest.
-        slack = np.diff(times).mean() / 2 if len(times) > 1 else 0.0
-        return int((times + (self.num_frames - 1) / self.fps <= times[-1] + slack).sum())
+        end = times[-1] + slack(times)
+        return int((times + (self.num_frames - 1) / self.fps <= end).sum())
 
     def too_short(self, name: str, *, frames: int, seconds: float) -> VideoError:
         """The error for a video that has only `frames`, `seconds` between first and last."""
@@ -124,18 +130,28 @@ class Pace:
             f"takes {wanted}; ask for fewer frames or leave the video out"
         )
 
-    def too_slow(self, name: str, *, rate: float) -> VideoError:
-        """The error for a video of `rate` frames per second, fewer than `fps`."""
+    def _shows_twice(self, name: str, left: np.ndarray, met: np.ndarray) -> VideoError:
+        """The same for the times `left` of a video, of which the clip has `met` some."""
+        widest = int(np.diff(met).argmax())
+        gap = float(met[widest]), float(met[widest + 1])
+        return self.shows_twice(name, rate=float(1 / np.diff(left).mean()), gap=gap)
+
+    def shows_twice(self, name: str, *, rate: float, gap: tuple[float, float]) -> VideoError:
+        """The error for a clip in which a frame would be shown twice.
+
+        Args:
+            name: Of the video.
+            rate: Frames per second that it has.
+            gap: The longest time, in seconds, without a frame.
+        """
+        assert self.fps is not None
+        if rate < self.fps:
+            return VideoError(
+                f"{name}: has {rate:.4g} frames/s, too few for fps={self.fps:g} without showing a "
+                f"frame twice; ask for a lower fps, or give stride"
+            )
         return VideoError(
-            f"{name}: has {rate:.4g} frames/s, too few for fps={self.fps:g} without showing a "
-            f"frame twice; ask for a lower fps, or give stride"
+            f"{name}: has no frame between {gap[0]:.6g} and {gap[1]:.6g} s, too long for "
+            f"fps={self.fps:g} without showing a frame twice; ask for a lower fps, give stride, or "
+            f"take a clip elsewhere"
         )
-
-
-def nearest_frames(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """For each wanted time the number of the frame nearest to it, the earlier one in a tie."""
-    last = len(times) - 1
-    right = np.searchsorted(times, wanted).clip(max=last)
-    left = (right - 1).clip(min=0)
-    # A hair's tolerance, so that rounding of times does not decide ties.
-    return np.where(wanted - times[left] <= times[right] - wanted + 1e-6, left, right)

@@ -5,7 +5,6 @@ cannot, the file is decoded once, in order, and its frames are counted.
 """
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from worldmodel.data.catalogue import Limits
 from worldmodel.data.container import REMEDY, too_many, with_data
 from worldmodel.data.media import Media
 from worldmodel.data.order import in_order, marked
+from worldmodel.data.units import VOP, Interlacing, begins_anew
 from worldmodel.data.whole import Tally, shortfall
 from worldmodel.errors import VideoError
 
@@ -30,7 +30,6 @@ _ONE_TO_ONE = frozenset(
 )
 # These have no frame that is shown before one that is decoded earlier.
 _NEVER_REORDER = _ONE_TO_ONE - {"h264", "hevc", "av1", "vp9", "mpeg4"}
-_VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
 _HEAD = 4096  # bytes that what precedes a picture fits in
 _SMALLEST_VOP = 8  # bytes; shorter ones say "as before" and give no frame
 
@@ -47,7 +46,8 @@ class Packets:
     begins: bool  # the first packet begins anew: it is no recovery point in the middle of a stream
     clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
     tally: Tally
-    odd: bool  # a packet of MPEG-4 that does not hold exactly one picture
+    intact: int  # how many there are, but for the last one of a file that was cut inside it
+    odd: bool  # a packet that does not hold exactly one picture: of MPEG-4, or a field of H.264
 
     def same(self, number: int, packet: Any) -> bool:
         """Whether a packet that was read again is this one."""
@@ -89,6 +89,10 @@ class FrameIndex:
 _NONE = np.iinfo(np.int64).min
 
 
+def _names(container_format: str) -> set[str]:
+    return set(container_format.split(","))
+
+
 def _or_none(value: int | None) -> int:
     return _NONE if value is None else value
 
@@ -98,6 +102,7 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
     rows: list[tuple[int, int, int, bool, bool]] = []
     codec, tally = stream.codec_context.codec.canonical_name, Tally()
     odd, begins, clean = False, False, True
+    interlacing: Interlacing | None = None
     described = bytes(stream.codec_context.extradata or b"")
     for packet in with_data(container, stream):
         if len(rows) >= limits.frames:
@@ -111,59 +116,23 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
             clean = begins_anew(codec, bytes(memoryview(packet)[:_HEAD]), described)
             begins = begins or (clean and tally.packets == 1)
         if codec == "mpeg4" and not odd:
-            odd = packet.size < _SMALLEST_VOP or bytes(packet).count(_VOP) != 1
+            odd = packet.size < _SMALLEST_VOP or bytes(packet).count(VOP) != 1
+        if codec == "h264" and len(rows) == 1:
+            interlacing = Interlacing.of(bytes(memoryview(packet)[:_HEAD]), described)
+        if interlacing is not None and not odd:
+            odd = interlacing.is_field(bytes(memoryview(packet)[:_HEAD]), described)
     if not rows:
         raise VideoError(f"{name}: holds no frame that can be decoded; {REMEDY}")
     pts, places_, sizes, keys, hidden = zip(*rows, strict=True)
     places = np.array(places_, np.int64)
     if len(np.unique(places)) < len(places):
         places[:] = -1  # several packets in one block: their place does not tell them apart
+    # In a stream for transport a packet may be called corrupt for other reasons.
+    cut = tally.cut and _names(container.format.name) & (_STAMPED | {"avi"})
     return Packets(
         np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
-        np.array(hidden, bool), begins, clean, tally, odd,
+        np.array(hidden, bool), begins, clean, tally, len(rows) - bool(cut), odd,
     )  # fmt: skip
-
-
-def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
-    """Whether a keyframe's first bytes say that nothing after it needs what was before it.
-
-    H.264 and H.265 mark recovery points of other kinds as keyframes too; some files mark every
-    packet. Of other codecs the container is believed.
-
-    Args:
-        codec: Its name.
-        head: The first bytes of the packet.
-        described: What the container says of the codec (FFmpeg's extradata).
-    """
-    if codec == "mpeg4":
-        place = head.find(_VOP)
-        return place >= 0 and place + 4 < len(head) and head[place + 4] >> 6 == 0
-    if codec not in ("h264", "hevc"):
-        return True
-    for kind in _unit_kinds(codec, head, described):
-        if codec == "h264" and kind in (1, 5):
-            return kind == 5
-        if codec == "hevc" and kind < 32:
-            return 16 <= kind <= 20
-    return False
-
-
-def _unit_kinds(codec: str, head: bytes, described: bytes) -> Iterator[int]:
-    """Kinds of the first units, whether lengths or start codes are before them."""
-    # A length of 256 to 511 bytes looks like a start code, but only MP4's description begins so.
-    marked = described[:1] != b"\1" and head.startswith((b"\0\0\1", b"\0\0\0\1"))
-    place = 0
-    while 0 <= place < len(head) - 5:
-        if marked:
-            place = head.find(b"\0\0\1", place) + 3
-            if place < 3 or place >= len(head):
-                return
-        else:
-            size = int.from_bytes(head[place : place + 4], "big")
-            place += 4
-        yield head[place] & 31 if codec == "h264" else head[place] >> 1 & 63
-        if not marked:
-            place += size
 
 
 def distrust(packets: Packets, container_format: str, codec: str) -> str:
@@ -171,7 +140,7 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
     shown = packets.pts[~packets.discard]
     if codec not in _ONE_TO_ONE:
         return f"a packet of {codec} need not be a frame"
-    names = set(container_format.split(","))
+    names = _names(container_format)
     if not names & _STAMPED and not ("avi" in names and codec in _NEVER_REORDER):
         return f"{container_format} does not store every frame's time"
     if packets.odd:
@@ -192,6 +161,7 @@ def index_by_time(
 ) -> FrameIndex:
     """The index of a file whose timestamps can be trusted."""
     shown = np.flatnonzero(~packets.discard)
+    shown = shown[shown < packets.intact]
     if not len(shown):
         raise VideoError(f"{media.name}: holds no frame that is to be shown; {REMEDY}")
     packet = shown[np.argsort(packets.pts[shown], kind="stable")]
@@ -229,7 +199,7 @@ def index_by_counting(
     keys: list[bool] = []
     missing = ""
     try:
-        for time, frame in in_order(media, container, stream, limits, marks=True):
+        for time, frame in in_order(media, container, stream, limits, intact=packets.intact):
             times.append(time)
             numbers.append(marked(frame))
             sums.append(checksum(frame))

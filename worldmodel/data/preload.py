@@ -68,7 +68,7 @@ class WholeReader:
         try:
             video = opened.get(visit.item)
             first, times = video.part(visit.item)
-            video.num_starts(visit.item, self._pace)
+            self._pace.num_starts(times, name=visit.item.name)
             picture = video.source.read(np.array([first]))[0]
             size = picture.numel() * len(times)
             fits = visit.room is not None and size <= visit.room

@@ -7,6 +7,7 @@ What a source may be is in `media.py`; which frame is which in `packets.py`; who
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NoReturn
 
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.data.catalogue import Opening, Recounted, VideoSource, require_mib, require_numbers
+from worldmodel.data.arguments import shown
+from worldmodel.data.catalogue import Opening, VideoSource, require_mib, require_numbers
 from worldmodel.data.container import (
+    REMEDY,
     VideoInfo,
     describe,
     open_container,
@@ -25,7 +28,7 @@ from worldmodel.data.container import (
 from worldmodel.data.decoders import known
 from worldmodel.data.decoders.base import Decoder, Facts, Mismatch
 from worldmodel.data.media import Media, Source
-from worldmodel.data.packets import distrust, index_by_counting, index_by_time, scan
+from worldmodel.data.packets import FrameIndex, distrust, index_by_counting, index_by_time, scan
 from worldmodel.data.pictures import scaled
 from worldmodel.errors import ConfigError, VideoError, nearest
 
@@ -37,6 +40,10 @@ def backends() -> tuple[str, ...]:
 
 def require_backend(backend: str) -> None:
     """Refuse what is not the name of a decoder."""
+    if not isinstance(backend, str):
+        raise ConfigError(
+            f"backend must be a name, got {shown(backend)}; choose from: {', '.join(backends())}"
+        )
     if backend not in backends():
         raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")
 
@@ -78,6 +85,7 @@ class VideoReader(VideoSource):
         self._media = Media.of(source, name)
         self.name = self._media.name
         self._decoder: Decoder | None = None
+        self._given_up = ""  # why nothing is read any more
         try:
             self._facts = self._look()
             if whole and self._facts.index.missing:
@@ -118,24 +126,21 @@ class VideoReader(VideoSource):
 
         Raises:
             VideoError: a number is not in the video, the frames are more than `limits.mib`, or the
-                file is damaged there.
-            Recounted: the video has another number of frames than it had until now.
+                file is damaged there. Where that makes the numbers of its frames wrong, nothing
+                is read any more.
         """
         indices = np.asarray(indices, np.int64)
         with self._lock:
             self._require_room(indices)
+            assert self._decoder is not None
+            with suppress(Mismatch):
+                return self._decoder.read(indices)
+            # Where the last read ended may have been the cause, and must not matter: once more.
             while True:
-                assert self._decoder is not None
                 try:
                     return self._decoder.read(indices)
                 except Mismatch as cause:
-                    before = self.num_frames
                     self._recover(cause)
-                    if self.num_frames != before:
-                        raise Recounted(
-                            f"{self.name}: has {self.num_frames} frames, not {before} as its "
-                            f"packets say ({cause}); choose frames again"
-                        ) from cause
 
     def read_clips(self, clips: Sequence[np.ndarray]) -> list[Tensor]:
         """Several clips `t c h w`, uint8, each frame decoded once, however they overlap.
@@ -238,24 +243,41 @@ class VideoReader(VideoSource):
         )
 
     def _recover(self, cause: Mismatch) -> None:
-        """After a frame that was not the one it should be: count, or say that it cannot be had."""
+        """After a frame that was not the one it should be: count, or say that it cannot be had.
+
+        The same frames have the same numbers and times afterwards: what is read must not depend on
+        what was read before.
+        """
         assert self._decoder is not None
         self._decoder.close()
+        try:
+            self._facts = replace(self._facts, index=self._other_index(cause), opened=None)
+            self._decoder = known()["pyav"](self._facts)
+        except VideoError as error:
+            self._given_up = str(error)
+            raise
+
+    def _other_index(self, cause: Mismatch) -> FrameIndex:
         index = self._facts.index
         if self.backend != "pyav":
             raise self._refusal(self.backend, str(cause)) from cause
         if not index.counted:
-            self._facts = self._count(replace(self._facts, opened=None), str(cause))
-        elif len(index.first) > 1 or index.packet is not None:
-            # Keyframes that are none: only the start of the file can be trusted.
-            only = replace(index, packet=None, entries=index.entries[:1] * 0, first=index.first[:1])
-            self._facts = replace(self._facts, index=only, opened=None)
-        else:
+            counted = self._count(replace(self._facts, opened=None), str(cause)).index
+            if len(counted) != len(index) or not np.allclose(
+                counted.times, index.times, rtol=0, atol=1e-9
+            ):
+                raise VideoError(
+                    f"{self.name}: is damaged: decoding it gives {len(counted)} frames, not "
+                    f"{len(index)} at the times of its packets ({cause}); {REMEDY}"
+                )
+            return replace(counted, times=index.times, missing=index.missing)
+        if len(index.first) == 1 and index.packet is None:
             raise VideoError(
                 f"{self.name}: gives other frames each time that it is decoded ({cause}); encode "
                 f"it again, or leave it out"
             )
-        self._decoder = known()["pyav"](self._facts)
+        # Keyframes that are none: only the start of the file can be trusted.
+        return replace(index, packet=None, entries=index.entries[:1] * 0, first=index.first[:1])
 
     def _require_room(self, indices: np.ndarray) -> None:
         """Refuse a request before anything is allocated for it."""
@@ -263,6 +285,8 @@ class VideoReader(VideoSource):
             raise ConfigError(
                 f"{self.name}: was opened in another process; open it in this one (it was forked)"
             )
+        if self._given_up:
+            raise VideoError(self._given_up)
         if len(indices) == 0:
             raise VideoError(f"{self.name}: was asked for no frame; name at least one")
         require_numbers(indices, self.num_frames, self.name)

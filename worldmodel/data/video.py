@@ -6,7 +6,6 @@ Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothin
 
 import math
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
@@ -14,8 +13,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.data.arguments import real
-from worldmodel.data.catalogue import Limits, Opening, Recounted
+from worldmodel.data.arguments import real, shown
+from worldmodel.data.catalogue import Limits, Opening
 from worldmodel.data.container import VideoInfo, video_info
 from worldmodel.data.live import ArrayVideo, live_clip
 from worldmodel.data.media import Source
@@ -103,9 +102,9 @@ def read_clip(
     """
     pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
     require_backend(backend)
-    opening = Opening(size, backend, stream, limits or Limits())
+    opening = Opening(size, backend, stream, Limits() if limits is None else limits)
     if not math.isfinite(real(start)):
-        raise ConfigError(f"start must be a finite number of seconds, got {start!r}")
+        raise ConfigError(f"start must be a finite number of seconds, got {shown(start)}")
     start = real(start)
     if isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
@@ -137,14 +136,9 @@ def _clip_of(
     video: VideoReader | ArrayVideo, pace: Pace, start: float
 ) -> tuple[Tensor, np.ndarray]:
     """Frames `t c h w` and their times."""
-    while True:
-        all_times = video.times(np.arange(video.num_frames))
-        try:
-            indices = pace.clip(all_times, start, name=video.name)
-        except VideoError as cause:
-            raise VideoError(video.missing or str(cause)) from cause
-        with suppress(Recounted):
-            frames = video.read(indices)
-            times = video.times(indices)
-            if np.array_equal(times, all_times[indices]):  # not found to be wrong by reading
-                return frames, times
+    times = video.times(np.arange(video.num_frames))
+    try:
+        indices = pace.clip(times, start, name=video.name)
+    except VideoError as cause:
+        raise VideoError(video.missing or str(cause)) from cause
+    return video.read(indices), times[indices]

@@ -1,7 +1,8 @@
 """Whether a file is shorter than it says, by what its container really promises.
 
-MP4 lists its packets, Matroska says how many bytes there are: those are exact. AVI, Flash, ASF and
-fragmented MP4 promise a time. Transport and program streams, Ogg and GIF promise nothing.
+MP4 lists its packets; Matroska, AVI and ASF say how many bytes there are: those are exact. Flash
+and fragmented MP4 promise a time, and so may AVI and ASF whose writer could not go back to say
+more. Transport and program streams, Ogg and GIF promise nothing.
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from worldmodel.data.boxes import is_fragmented, overruns, segment_end
+from worldmodel.data.boxes import asf_end, is_fragmented, overruns, riff_end, segment_end
 from worldmodel.data.container import REMEDY, promised_seconds
 from worldmodel.data.media import Media
 
 _TIMED = frozenset({"avi", "flv", "asf"})
+_ENDS = {"matroska": segment_end, "avi": riff_end, "asf": asf_end}
+# Some writers of AVI say the size of the file where that of what follows its first 8 bytes belongs.
+_SLACK = {"avi": 8}
 
 
 @dataclass
@@ -48,11 +52,12 @@ def shortfall(
     """
     formats = set(container.format.name.split(","))
     begin = f"{media.name}: is truncated: "
-    if "matroska" in formats:
-        end, size = segment_end(media)
-        if end > size:
+    for name in formats & _ENDS.keys():
+        end, size = _ENDS[name](media)
+        if end > size + _SLACK.get(name, 0) or (end > size and tally.cut):
             return f"{begin}{size} of {end} bytes are there; {REMEDY}"
-        return ""
+        if tally.cut and name == "avi":
+            return f"{begin}what it holds last ends early, after {frames} frames; {REMEDY}"
     timed = bool(formats & _TIMED)
     if "mp4" in formats:
         listed = sum(entry.size > 0 for entry in stream.index_entries)

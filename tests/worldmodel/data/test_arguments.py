@@ -20,7 +20,7 @@ def test_what_a_number_is():
     for none in ("1", None, b"1", [1], 1j, np.zeros(2), torch.zeros(2), 10**400):
         assert np.isnan(real(none))
     assert is_count(3) and is_count(np.int64(3))
-    assert not any(is_count(none) for none in (0, -3, 3.0, "3", None, Fraction(3)))
+    assert not any(is_count(none) for none in (0, -3, 3.0, "3", None, Fraction(3), 2**53 + 1))
 
 
 @pytest.mark.parametrize("kind", ["file", "array", "live"])
@@ -39,6 +39,17 @@ def test_what_a_number_is():
         ({"start": float("nan")}, "start must be a finite number of seconds, got nan"),
         ({"start": float("inf")}, "got inf"),
         ({"start": "1"}, "got '1'"),
+        ({"num_frames": 10**400}, "at most 2\\*\\*53, .*, got num_frames=1000"),
+        ({"num_frames": 10**400, "fps": 1.0}, "at most 2\\*\\*53"),
+        ({"num_frames": 10**5000, "duration": 1}, "num_frames=a number of thousands of digits"),
+        ({"num_frames": 1, "stride": 10**30}, "at most 2\\*\\*53, .*, stride=1000"),
+        ({"duration": 1e-320}, "fps and duration positive numbers"),
+        ({"size": 10**400}, "size, .*, up to 2\\*\\*53, .*; got 1000"),
+        ({"start": -(10**5000)}, "got a number of thousands of digits"),
+        ({"backend": 0}, "backend must be a name, got 0; choose from: auto, pyav"),
+        ({"backend": None}, "backend must be a name, got None"),
+        ({"limits": 1}, r"limits must be Limits\(pixels=.*\), got 1"),
+        ({"limits": []}, r"limits must be Limits\(pixels=.*\), got \[\]"),
     ],
 )
 def test_arguments_of_a_clip(tmp_path, make_video, kind, ask, message):
@@ -77,3 +88,8 @@ def test_limits_may_be_larger_than_what_ffmpeg_counts(tmp_path, make_video):
         video_info(path, stream="0")
     with pytest.raises(ConfigError, match="stream must be a whole number"):
         next(decode(path, stream="0"))
+    with pytest.raises(ConfigError, match="has no video stream a number of thousands of digits"):
+        video_info(path, stream=10**5000)
+    for read in (video_info, lambda path, limits: next(decode(path, limits=limits))):
+        with pytest.raises(ConfigError, match="limits must be Limits"):
+            read(path, limits=0)

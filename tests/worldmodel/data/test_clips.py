@@ -1,12 +1,17 @@
 """Clips: the right frames at the right times, the same for the same seed and step."""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
+from worldmodel.data import nearest
 from worldmodel.data.clips import ClipDataset, MemoryVideo, episode_videos
 from worldmodel.data.episodes import Episodes
-from worldmodel.data.pace import Pace, nearest_frames
+from worldmodel.data.nearest import nearest_frames
+from worldmodel.data.pace import Pace
 from worldmodel.data.segments import load_arrays
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
@@ -119,6 +124,80 @@ def test_nearest_frames_on_uneven_times():
     times = np.array([0.0, 0.1, 0.4, 0.5, 1.0])
     wanted = np.array([-1.0, 0.0, 0.24, 0.26, 0.45, 0.76, 2.0])
     assert nearest_frames(times, wanted).tolist() == [0, 0, 1, 2, 2, 4, 4]
+
+
+def uneven(seed: int) -> tuple[np.ndarray, int, float]:
+    """Times, frames of a clip and frames per second of some video."""
+    random = np.random.default_rng(seed)
+    steps = [
+        np.full(60, 1 / 30) + 0.6 * (np.arange(60) == 40), np.full(60, 1001 / 30000),
+        random.exponential(0.05, 60) + 1e-3, random.choice([0.04, 0.04, 0.04, 0.1, 0.5], 60),
+    ][seed % 4]  # fmt: skip
+    times = np.concatenate([[0.0], np.cumsum(steps)])
+    rates = [4, 8, 12.5, 15, 20, 29.97, 30, 31, random.uniform(1, 60)]
+    return times, int(random.integers(1, 12)), float(random.choice(rates))
+
+
+@pytest.mark.parametrize("goals", [0, 2**22])  # frame by frame, and goal by goal
+def test_clips_begin_where_no_frame_is_shown_twice(monkeypatch, goals):
+    monkeypatch.setattr(nearest, "_GOALS", goals)
+    monkeypatch.setattr(nearest, "_BLOCK", 7)
+    seen = set()
+    for seed in range(400):
+        times, count, fps = uneven(seed)
+        pace, wanted = Pace(count, fps=fps), []
+        for start in range(len(times)):
+            goals_of_it = times[start] + np.arange(count) / fps
+            if goals_of_it[-1] <= times[-1] + np.diff(times).mean() / 2:
+                chosen = np.abs(times - goals_of_it[:, None] + 1e-9 * np.arange(61)).argmin(axis=1)
+                wanted += [start] * bool((np.diff(chosen) > 0).all())
+        try:
+            got = pace.starts(times, name="some").tolist()
+        except VideoError:
+            got = []
+        assert got == wanted, (seed, count, fps)
+        seen.add(min(len(got), 1) + (len(got) > 40))
+    assert seen == {0, 1, 2}  # none, some, most
+
+
+def test_starts_of_long_clips_of_a_long_video_take_a_moment():
+    times = np.arange(100_000) / 30
+    begun = time.monotonic()
+    assert Pace(20_000, fps=10).num_starts(times, name="long") == 40_003
+    with pytest.raises(VideoError, match="long: has 30 frames/s, too few for fps=30.01"):
+        Pace(20_000, fps=30.01).num_starts(times, name="long")
+    times[60_000:] += 0.6
+    starts = Pace(5_000, fps=10).starts(times, name="long")
+    # Of two that begin before the gap and end in it, the last frame before it is the last one.
+    assert starts.tolist() == [*range(45_003 + 2), *range(60_000, 85_003)]
+    assert time.monotonic() - begun < 30  # looking at each goal of each clip took minutes
+
+
+def test_a_gap_is_passed_by_or_named():
+    times = torch.arange(100, dtype=torch.float64) / 20
+    times[40:] += 0.55
+    frames = torch.arange(100, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    gapped = MemoryVideo("gapped", frames, times)
+    data = ClipDataset([gapped], num_frames=4, fps=4, flip=True)
+    shown, seen, _ = data.sample_uint8(0, 2000, seed=0)
+    assert (red(shown).diff(dim=1) > 0).all() and (seen.diff(dim=1) > 0.04).all()
+    starts = red(shown)[:, 0].unique()
+    assert len(starts) == 79 == len(data.pace.starts(times.numpy(), name="gapped"))
+    with pytest.raises(VideoError, match="gapped: has no frame between 1.95 and 2.55 s, too long "
+                       "for fps=4 without showing a frame twice; ask for a lower fps"):  # fmt: skip
+        data.pace.clip(times.numpy(), 1.5, name="gapped")
+
+
+def test_what_is_refused_takes_no_memory():
+    times, pace = np.arange(300) / 30, Pace(10**10, duration=1.0)
+    tracemalloc.start()
+    try:
+        for ask in (lambda: pace.clip(times, 0.0, name="a"), lambda: pace.starts(times, name="a")):
+            with pytest.raises(VideoError, match="a: has 30 frames/s, too few for fps=1e.10"):
+                ask()
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_draws_stay_what_they_were():

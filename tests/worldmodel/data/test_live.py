@@ -106,6 +106,24 @@ def test_live_frames_that_are_wrong_are_named(items, message, size):
         read_clip(iter(items), num_frames=2, rate=10, size=size)
 
 
+@pytest.mark.parametrize("fps", [60, 1e12, 1e308])
+def test_a_frame_that_would_come_twice_is_said_at_once(fps):
+    """Also where the clip begins a rounding error before the start that is asked for."""
+    said = "^<live frames>: has no frame between 0.333333 and 0.366667 s, too long for fps="
+    for count in (2, 100_000):
+        with pytest.raises(VideoError, match=said):
+            read_clip(iter(FRAMES), num_frames=count, fps=fps, rate=30, start=0.3333335)
+    with pytest.raises(VideoError, match="^<live frames>: has 30 frames/s, too few for fps=31 "):
+        read_clip(iter([PICTURE] * 400), num_frames=300, fps=31, rate=30)
+
+
+def test_a_gap_between_live_frames_is_named():
+    pairs = [(0.05 * number + 0.6 * (number > 9), picture) for number, picture in enumerate(FRAMES)]
+    with pytest.raises(VideoError, match="has no frame between 0.45 and 1.1 s, too long for fps=4"):
+        read_clip(iter(pairs), num_frames=4, fps=4)
+    assert read_clip(iter(pairs), num_frames=2, fps=4).times[0].tolist() == [0.0, 0.25]
+
+
 def test_live_frames_keep_to_the_limits():
     def camera():
         while True:

@@ -211,6 +211,43 @@ def test_skipped_videos_are_counted_told_once_and_replaced_from_their_own_data_s
     assert told == clips.skipped and told[0].reason.endswith("is bad")
 
 
+def test_a_damaged_video_is_left_out_where_it_is_damaged_whatever_came_before():
+    """Else a run that is resumed would take clips which the uninterrupted one left out."""
+    trouble = {1: "torn", 4: "torn", 5: "bad"}
+
+    def run() -> ClipStream:
+        return stream(ToyCatalogue(6, trouble=trouble), pace=Pace(3), on_bad_video="skip")
+
+    whole = run()
+    batches = [whole.sample(step, 4, seed=0).origins for step in range(12)]
+    assert [run().sample(step, 4, seed=0).origins for step in range(12)] == batches
+    torn = [o.start for origins in batches for o in origins if o.name in ("toy/1", "toy/4")]
+    assert len(torn) > 5 and max(torn) + 0.2 < 1.0
+    assert sorted(bad.path for bad in whole.skipped) == ["toy/1", "toy/4", "toy/5"]
+    with pytest.raises(VideoError, match="toy/.: is torn"):
+        strict = stream(ToyCatalogue(6, trouble={1: "torn"}), pace=Pace(3))
+        [strict.sample(step, 6, seed=0) for step in range(12)]
+    alone = stream(ToyCatalogue(1, trouble={0: "torn"}), pace=Pace(3), on_bad_video="skip")
+    with pytest.raises(VideoError, match="1 videos are bad, nothing is left to read.*is torn"):
+        [alone.sample(step, 1, seed=0) for step in range(12)]
+
+
+def test_a_video_with_a_gap_gives_the_clips_that_pass_it_by():
+    def run() -> ClipStream:
+        return stream(ToyCatalogue(2, trouble={0: "gap", 1: "gap"}), pace=Pace(3, fps=4))
+
+    whole = run()
+    clips = [whole.sample(step, 8, seed=0) for step in range(12)]
+    shown = np.concatenate([reds(clip.frames) for clip in clips])
+    assert (np.diff(shown, axis=1) > 0).all()
+    # Between 0.9 and 1.6 s there is no frame; those from 0.7 and 0.9 s on would show that at 0.9 s
+    # twice.
+    assert set(shown[:, 0]) == {0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14}
+    assert [run().sample(step, 8, seed=0).origins for step in range(12)] == [
+        clip.origins for clip in clips
+    ]
+
+
 def test_nothing_but_bad_videos_ends():
     clips = stream(ToyCatalogue(3, trouble=dict.fromkeys(range(3), "bad")), on_bad_video="skip")
     with pytest.raises(VideoError, match="toy: 3 videos are bad, nothing is left.*first: toy/"):

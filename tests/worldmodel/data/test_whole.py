@@ -12,11 +12,15 @@ import av
 import numpy as np
 import pytest
 
-from tests.worldmodel.data.films import FILMS, X264, Film, cut_edges, remux, stripes
+from tests.worldmodel.data.fields import sequence, write_fields
+from tests.worldmodel.data.films import FILMS, X264, Film, cut_edges, remux, stripes, x265
 from worldmodel.data import packets as packets_module
-from worldmodel.data.catalogue import Recounted
-from worldmodel.data.packets import begins_anew
+from worldmodel.data.boxes import _ASF_PROPERTIES, riff_end
+from worldmodel.data.clips import Clips
+from worldmodel.data.footage import VideoFiles
+from worldmodel.data.media import Media
 from worldmodel.data.pictures import to_rgb
+from worldmodel.data.units import Interlacing, begins_anew
 from worldmodel.data.video import VideoReader, decode, read_clip
 from worldmodel.errors import ConfigError, VideoError
 
@@ -104,6 +108,48 @@ def test_a_cut_file_with_sound_is_not_whole(tmp_path, ending, options, share):
         frames_of(path)
 
 
+@pytest.mark.parametrize("name", ["mjpeg-avi", "mpeg4-b-avi", "wmv"])
+def test_a_file_that_lacks_its_last_bytes_is_not_whole(tmp_path, name):
+    """However little of its time that is: the header says how many bytes there are."""
+    content = FILMS[name].write(tmp_path).read_bytes()
+    assert VideoReader(content).missing == ""
+    for lacks in (9, 50, len(content) // 30, len(content) // 2):
+        left = len(content) - lacks
+        said = f"film.x: is truncated: {left} of {len(content)} bytes are there; fetch"
+        with pytest.raises(VideoError, match=said):
+            VideoReader(content[:left], name="film.x")
+        assert VideoReader(content[:left], whole=False).num_frames > 5
+        with pytest.raises(VideoError, match=r"is truncated: "):
+            list(decode(content[:left]))
+
+
+def test_what_was_recorded_live_does_not_say_how_many_bytes_there_are(tmp_path):
+    asf = bytearray(FILMS["wmv"].write(tmp_path).read_bytes())
+    place = asf.index(_ASF_PROPERTIES)
+    asf[place + 40 : place + 48] = bytes([255]) * 8
+    with pytest.raises(VideoError, match=f"is truncated: {len(asf)} of {2**64 - 1} bytes"):
+        VideoReader(asf)
+    asf[place + 88] |= 1
+    assert VideoReader(asf).missing == ""
+    avi = bytearray(FILMS["mjpeg-avi"].write(tmp_path).read_bytes())
+    # The last: the size of the whole file, as some writers say it.
+    for size in (0, 2**32 - 1, len(avi)):
+        avi[4:8] = size.to_bytes(4, "little")
+        assert VideoReader(avi).missing == ""
+
+
+def test_a_large_avi_ends_with_the_last_of_its_chunks():
+    def chunk(kind: bytes, size: int) -> bytes:
+        return b"RIFF" + (4 + size).to_bytes(4, "little") + kind + bytes(size + size % 2)
+
+    both = chunk(b"AVI ", 101) + chunk(b"AVIX", 60)
+    assert riff_end(Media.of(both)) == (len(both), len(both))
+    assert riff_end(Media.of(both[:-20])) == (len(both), len(both) - 20)
+    assert riff_end(Media.of(both + b"RIFF anything")) == (len(both), len(both) + 13)
+    assert riff_end(Media.of(both[:50])) == (114, 50)
+    assert riff_end(Media.of(b"RIFF" + bytes([255]) * 4 + both[8:]))[0] == 0
+
+
 def test_what_follows_the_last_box_is_nothing(tmp_path):
     path = Film(options=X264).write(tmp_path)
     with path.open("ab") as file:
@@ -134,24 +180,111 @@ def test_a_film_may_begin_in_the_middle(tmp_path, film, skip, ending):
         assert np.array_equal(got, frames[numbers])
 
 
-def test_frames_are_chosen_anew_when_there_turn_out_to_be_others(tmp_path, monkeypatch):
-    """Packets say more frames than decoding gives; nothing shows it until they are decoded."""
+def test_frames_that_packets_promise_and_decoding_does_not_give(tmp_path, monkeypatch):
+    """Nothing shows it until they are decoded: then the numbers of all that follow are wrong."""
     path = remux(FILMS["intra-refresh"].write(tmp_path), tmp_path / "middle.mkv", skip=16)
-    frames, times = frames_of(path), np.array([time for time, _ in decode(path)])
+    assert len(frames_of(path)) == 20
     monkeypatch.setattr(packets_module, "begins_anew", lambda *of: True)
     reader = VideoReader(path)
-    claimed = reader.num_frames
-    assert claimed > len(frames)
-    with pytest.raises(Recounted, match=f"has {len(frames)} frames, not {claimed} as its packets"):
-        reader.read(np.array([0]))
-    got = reader.read(np.arange(len(frames))).permute(0, 2, 3, 1).numpy()
-    assert reader.num_frames == len(frames) and np.array_equal(got, frames)
-    clip = read_clip(path, num_frames=5, stride=2, start=1.0)
-    first = int(np.searchsorted(times, 1.0))
-    wanted = np.arange(first, first + 10, 2)
-    assert np.allclose(clip.times[0], times[wanted])
-    pixels = (clip.frames[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(pixels, frames[wanted])
+    assert reader.num_frames == 24
+    said = "middle.mkv: is damaged: decoding it gives 20 frames, not 24 at the times of its packets"
+    for numbers in ([0], [10, 12], [23]):
+        with pytest.raises(VideoError, match=said):
+            reader.read(np.array(numbers))
+    with pytest.raises(VideoError, match=said):
+        read_clip(path, num_frames=5, stride=2)
+
+
+def lose_a_frame(path: Path, number: int) -> None:
+    """Fill a packet with zeros: the decoder of H.265 passes over it without an error."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        place, size = packet.pos, packet.size
+    content = bytearray(path.read_bytes())
+    content[place + 4 : place + size] = bytes(size - 4)
+    path.write_bytes(content)
+
+
+def test_a_file_that_loses_a_frame_gives_the_same_whatever_was_read_before(tmp_path):
+    path = x265(":keyint=12:bframes=0", frames=60).write(tmp_path)
+    whole = VideoReader(path).read(np.arange(60))
+    lose_a_frame(path, 20)
+    left = len(frames_of(path))  # those up to the next keyframe may be lost with it
+    assert 56 <= left < 60
+
+    def outcome(reader: VideoReader, numbers: list[int]) -> bytes | str:
+        try:
+            return reader.read(np.array(numbers)).numpy().tobytes()
+        except VideoError as error:
+            return str(error)
+
+    asked = [[0, 5], [30], [12, 19], [36, 47, 13], [25], [21], [30, 40], [12, 23], [59], [3]]
+    fresh = [outcome(VideoReader(path), numbers) for numbers in asked]
+    for numbers, got in zip(asked, fresh, strict=True):
+        if numbers in ([21], [12, 23]):
+            assert f"film.mp4: is damaged: decoding it gives {left} frames, not 60" in got
+        else:
+            assert got == whole[numbers].numpy().tobytes()
+    for order in (range(10), reversed(range(10)), (4, 5, 4), (6, 1, 7, 1, 0)):
+        reader, given_up = VideoReader(path), ""
+        for place in order:
+            got = outcome(reader, asked[place])
+            assert got == (given_up or fresh[place])
+            given_up = got if isinstance(got, str) else ""
+            assert reader.num_frames == 60 and reader.times(np.array([30])) == 3.0
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("on_bad_video", ["error", "skip"])
+def test_streams_of_a_file_that_loses_a_frame_can_be_resumed(tmp_path, workers, on_bad_video):
+    lose_a_frame(x265(":keyint=12:bframes=0", frames=60).write(tmp_path, "a"), 20)
+    Film(options=X264, frames=60, size=(64, 64)).write(tmp_path, "b")
+    videos = VideoFiles(
+        path=str(tmp_path), preload=False, workers=workers, flip=False, on_bad_video=on_bad_video
+    )
+
+    def outcome(clips: Clips, step: int) -> str:
+        try:
+            clip = clips.sample(step, 2, seed=0)
+        except VideoError as error:
+            return str(error)
+        return f"{clip.origins} {clip.times.tolist()} {clip.frames.numpy().tobytes()!r}"
+
+    def run() -> Clips:
+        return videos.open(size=32, num_frames=4, progress=lambda done, of: None)
+
+    straight = run()
+    batches = [outcome(straight, step) for step in range(12)]
+    straight.close()
+    for step in (4, 9) if workers else range(12):
+        resumed = run()
+        assert outcome(resumed, step) == batches[step]
+        resumed.close()
+    damaged = ["is damaged" in batch for batch in batches]
+    assert any(damaged) == (on_bad_video == "error") and not all(damaged)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_frames_that_are_coded_as_two_fields(tmp_path, ending):
+    """Each packet holds a field; nothing in the container says so."""
+    path = write_fields(tmp_path / f"fields.{ending}", 24)
+    frames = frames_of(path)
+    assert len(frames) == 24 and np.array_equal(served(path), frames)
+    for numbers in ([2], [17], [23]):
+        got = VideoReader(path).read(np.array(numbers)).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(got, frames[numbers])
+
+
+def test_interlaced_film_is_not_taken_for_fields(tmp_path):
+    both = X264 | {"x264-params": "tff=1"}
+    path = Film(options=both, size=(64, 64)).write(tmp_path)
+    assert VideoReader(path).counted == ""
+    assert Interlacing.of(sequence(), b"") == Interlacing(4, 0)
+    for scaling in (False, True):
+        assert Interlacing.of(sequence(profile=100, scaling=scaling), b"") == Interlacing(4, 0)
+        assert Interlacing.of(sequence(profile=100, scaling=scaling, interlaced=False), b"") is None
+    for length in range(len(sequence())):
+        Interlacing.of(sequence()[:length], b"")
 
 
 @pytest.mark.parametrize("size", [256, 300, 511])

@@ -42,7 +42,20 @@ class ToyItem(Item):
         frames[:, 0] = torch.arange(self.length, dtype=torch.uint8)[:, None, None]
         frames[:, 1] = self.number % 256
         frames[:, 2] = torch.arange(12, dtype=torch.uint8)
-        return MemoryVideo(self.name, frames, torch.arange(self.length) / 10.0)
+        kind = TornVideo if self.trouble == "torn" else MemoryVideo
+        times = torch.arange(self.length, dtype=torch.float64) / 10
+        if self.trouble == "gap":
+            times[self.length // 2 :] += 0.6
+        return kind(self.name, frames, times)
+
+
+class TornVideo(MemoryVideo):
+    """Its second half cannot be read."""
+
+    def read(self, indices: np.ndarray) -> torch.Tensor:
+        if indices.max() >= self.num_frames // 2:
+            raise VideoError(f"{self.name}: is torn")
+        return super().read(indices)
 
 
 class ToyCatalogue(Catalogue):

@@ -180,6 +180,8 @@ class PyAV(Decoder):
             codec = self._stream.codec_context  # of the container as it is open now
             if not self._index.packets.same(number, packet):
                 raise Mismatch(f"packet {number} is another one when it is read again")
+            if number >= self._index.packets.intact:
+                break  # of a file that was cut: nothing whole comes of it
             shows = int(self._frame_of[number])
             skip = self._skips and 0 <= shows < self._last and shows not in self._wanted
             codec.skip_frame = "NONREF" if skip else "DEFAULT"

@@ -13,7 +13,7 @@ from worldmodel.data.formats.foreign import make_episode, stand_in
 from worldmodel.data.formats.lerobot_meta import EpisodePlace
 from worldmodel.data.formats.listing import VideoFile, shown
 from worldmodel.data.formats.parquet import read_table, rows_of
-from worldmodel.data.pace import nearest_frames
+from worldmodel.data.nearest import nearest_frames
 from worldmodel.errors import EpisodeError
 
 BOOKS = frozenset("timestamp frame_index episode_index index task_index".split())
