@@ -18,7 +18,7 @@ from .dynamics import ImageDynamics
 from .episode import Policy
 from .guardrails.action_bounds import ActionBounds
 from .guardrails.guardrail import Guardrail
-from .pictures import fit_square
+from .images import fit_square
 from .planner import Plan, Planner
 
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from worldmodel.data.episodes import Episode, Episodes, EpisodeWriter, FolderInfo, write_episode
+from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter, FolderInfo, write_episode
 from worldmodel.errors import ConfigError
 
 from .episode import EpisodeRecord, Policy, make_env, run_episode
 from .workers import spread
 
 if TYPE_CHECKING:
-    from worldmodel.run import Run
+    from worldmodel.runs.run import Run
 
 # Resets below are for collecting, resets from here on for evaluating: no model is ever judged on
 # an episode that it could have seen.

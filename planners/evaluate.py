@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from worldmodel.errors import ConfigError
-from worldmodel.statistics import rate_results
+from worldmodel.evaluation.statistics import rate_results
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
 from .episode import EpisodeRecord, Policy, make_env, run_episode

@@ -18,8 +18,8 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
-from worldmodel.data.files import require_file, whole_file
 from worldmodel.errors import CheckpointError, ConfigError, ShapeError
+from worldmodel.storage.files import require_file, whole_file
 
 FORMAT_VERSION = 1
 # Below this, a direction changes as much in one step as over all the data: it holds no place.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldmodel.checkpoint import load
-from worldmodel.data.episodes import Episodes, EpisodeWriter
-from worldmodel.data.files import whole_file
+from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError, EnvError, nearest
+from worldmodel.storage.files import whole_file
 
 from .agent import PlanningPolicy
 from .behaviours import NoOp, Random
@@ -21,15 +21,15 @@ from .costs.cost import Cost
 from .costs.goal_state import GoalState
 from .costs.landmark_distance import LandmarkDistance
 from .episode import EpisodeRecord, Policy, make_env
+from .episode_states import Experience, cached_experience
 from .evaluate import Task, evaluate, held_out_tasks, summarise
-from .experience import Experience, cached_experience
 from .guardrails.guardrail import Guardrail
 from .guardrails.keep_out import KeepOut
 from .landmarks import Landmarks
 from .planner import Planner
 
 if TYPE_CHECKING:
-    from worldmodel.run import Run
+    from worldmodel.runs.run import Run
 
 COSTS = ("goal", "landmarks")
 GUARDRAILS = ("none", "keepout")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from worldmodel.data.episode import Episode
-from worldmodel.data.episodes import EpisodeWriter, FolderInfo
-from worldmodel.run import Run
+from worldmodel.episodes.episode import Episode
+from worldmodel.episodes.folder import EpisodeWriter, FolderInfo
+from worldmodel.runs.run import Run
 
 SIZE = 64
 FLOOR, AGENT, HAZARD, WALL = (214, 208, 196), (40, 88, 160), (226, 140, 70), (90, 90, 96)

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 import worldmodel.configs
-from worldmodel.execute import _build
-from worldmodel.settings import choices, settle, verbs
-from worldmodel.targets import check, parameters
-from worldmodel.verbs import VERBS
+from worldmodel.cli.run_verb import _build
+from worldmodel.cli.settings import choices, settle, verbs
+from worldmodel.cli.signatures import check, parameters
+from worldmodel.cli.verbs import VERBS
 
 FOLDER = Path(worldmodel.configs.__file__).parent
 # What only a user can say, in one word that fits everywhere.
@@ -46,7 +46,7 @@ def test_every_choice_builds(verb: str, group: str, option: str) -> None:
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_the_help_s_example_is_right(verb: str) -> None:
-    from worldmodel.cli import _sort
+    from worldmodel.cli.app import _sort
 
     _, name, *words = VERBS[verb].example.split()
     assert name == verb

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from tests.test_readme import write_video
-from tests.worldmodel.data.formats.layouts import lerobot_v3, put
-from tests.worldmodel.foreign import makers
+from tests.worldmodel.datasets.layouts import lerobot_v3, put
+from tests.worldmodel.interop import makers
 from tests.worldmodel.toys import write_dots
-from worldmodel import cli
-from worldmodel.cli import _sort
-from worldmodel.settings import settle
-from worldmodel.verbs import VERBS
+from worldmodel.cli import app
+from worldmodel.cli.app import _sort
+from worldmodel.cli.settings import settle
+from worldmodel.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,7 +88,7 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
         short = [*short, "length=3"] if words[0] == "train" else short
         keys = {word.partition("=")[0] for word in words}
         extra = [word for word in short if word.partition("=")[0] not in keys]
-        assert cli.main([*words, *extra]) == 0, " ".join(words)
+        assert app.main([*words, *extra]) == 0, " ".join(words)
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ def test_the_python_of_a_guide_runs_as_written(page: Path, place: Path) -> None:
 def test_the_report_on_keys_is_as_the_code_writes_it(
     place: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert cli.main(["export", "model=vitl.pt", "output=out"]) == 0
+    assert app.main(["export", "model=vitl.pt", "output=out"]) == 0
     written = capsys.readouterr().err
     for line in re.sub(r"\d+", "0", blocks(GUIDES[2], "text")[0]).splitlines():
         if line.strip() != "..." and "pos_embed" not in line:  # which the small file has not

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from worldmodel import cli
-from worldmodel.bars import BARS, FLOORS
-from worldmodel.run import read_metrics
+from worldmodel.cli import app
+from worldmodel.report.thresholds import BARS, FLOORS
+from worldmodel.runs.run import read_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def test_a_finished_story_is_not_told_again(
 ) -> None:
     monkeypatch.chdir(smoke)
     before = (smoke / "runs/quickstart/metrics.json").read_text()
-    assert cli.main(["quickstart", "quickstart=smoke", "name=quickstart"]) == 0
+    assert app.main(["quickstart", "quickstart=smoke", "name=quickstart"]) == 0
     assert "stage" not in capsys.readouterr().err
     assert (smoke / "runs/quickstart/metrics.json").read_text() == before
 
@@ -74,7 +74,7 @@ def test_an_interrupted_story_keeps_its_finished_stages(
     (top / "metrics.json").rename(top / "before.json")
     (top / "surprise/violations/metrics.json").unlink()
     kept = (top / "pretrain/video/metrics.json").stat().st_mtime_ns
-    assert cli.main(["quickstart", "quickstart=smoke", "name=quickstart"]) == 0
+    assert app.main(["quickstart", "quickstart=smoke", "name=quickstart"]) == 0
     assert (top / "pretrain/video/metrics.json").stat().st_mtime_ns == kept
     again, before = (
         json.loads((top / name).read_text())["results"] for name in ("metrics.json", "before.json")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.run import Run
+from worldmodel.runs.run import Run
 
 CALLS: list[str] = []
 

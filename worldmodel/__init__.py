@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worldmodel.checkpoint import load, save
-    from worldmodel.data.episodes import Episode, Episodes, read_episode
-    from worldmodel.data.video import read_clip
+    from worldmodel.episodes.folder import Episode, Episodes, read_episode
     from worldmodel.errors import WorldModelError
+    from worldmodel.evaluation.surprise import surprise
     from worldmodel.model import WorldModel
-    from worldmodel.surprises import surprise
     from worldmodel.types import Clip, History, Latents, Surprise
+    from worldmodel.video.open import read_clip
 
 _HOMES = {
     "Clip": "types",
-    "Episode": "data.episodes",
-    "Episodes": "data.episodes",
+    "Episode": "episodes.folder",
+    "Episodes": "episodes.folder",
     "History": "types",
     "Latents": "types",
     "Surprise": "types",
     "WorldModel": "model",
     "WorldModelError": "errors",
     "load": "checkpoint",
-    "read_clip": "data.video",
-    "read_episode": "data.episodes",
+    "read_clip": "video.open",
+    "read_episode": "episodes.folder",
     "save": "checkpoint",
-    "surprise": "surprises",
+    "surprise": "evaluation.surprise",
 }
 
 __all__ = [

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from worldmodel import cpu
+from worldmodel.runs import cpu
 
 
 def main() -> None:
@@ -13,11 +13,11 @@ def main() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         # Imported after tuning: this brings torch in, which takes a second.
-        from worldmodel import cli
+        from worldmodel.cli import app
     except KeyboardInterrupt:
         print("worldmodel: interrupted", file=sys.stderr)
         sys.exit(130)
-    sys.exit(cli.main(sys.argv[1:]))
+    sys.exit(app.main(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,18 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from worldmodel.data.files import require_access, whole_file
-from worldmodel.data.write_tensors import write_safetensors
 from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
-from worldmodel.plain_types import check_value
-from worldmodel.tensors import FORMAT_VERSION, read_tensors, read_tensors_and_header, save_tensors
+from worldmodel.storage.files import require_access, whole_file
+from worldmodel.storage.plain_types import check_value
+from worldmodel.storage.tensors import (
+    FORMAT_VERSION,
+    read_tensors,
+    read_tensors_and_header,
+    save_tensors,
+)
+from worldmodel.storage.write_tensors import write_safetensors
 
 # What text that is no description of a model ends in: no JSON, wrong keys and types, sizes that
 # nothing can be built with.
@@ -66,16 +71,16 @@ def load(
             keys do not fit; or something is said of a model of ours that it says itself.
         ConfigError: there is no such device here.
     """
-    from worldmodel import foreign  # which is built on this file
+    from worldmodel import interop  # which is built on this file
 
-    path, hints = Path(path), foreign.Hints(family, heads, predictor_heads, size)
+    path, hints = Path(path), interop.Hints(family, heads, predictor_heads, size)
     require_access(path, CheckpointError, "model")
     found = _own_folder(path)
-    reader = foreign.recognise(path) if found is None else None
+    reader = interop.recognise(path) if found is None else None
     if reader is not None:
         return _placed(reader(path, hints)[0], device)
     folder = found or _no_model(path)
-    if hints != foreign.Hints():
+    if hints != interop.Hints():
         raise CheckpointError(
             f"{path}: is a model of ours: leave out family, heads and size, it says them itself"
         )

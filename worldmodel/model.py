@@ -13,14 +13,14 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
-from worldmodel.masks import Mask
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.foresight import Foresight, Predictor
 from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.heads import Head, moment_latents
+from worldmodel.nn.prediction import Foresight, Predictor
 from worldmodel.nn.predictor import ActionPredictor
 from worldmodel.nn.token_predictor import Context, TokenPredictor
+from worldmodel.objectives.masks import Mask
 from worldmodel.types import Clip, History, Latents
 
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from worldmodel import results
+from worldmodel.report import results
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -7,7 +7,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError
 
 from ..dynamics import ImageDynamics
-from ..pictures import Pictures, encode_pictures
+from ..images import Pictures, encode_pictures
 from .cost import Cost
 
 

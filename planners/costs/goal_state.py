@@ -6,7 +6,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError
 
-from ..pictures import Pictures
+from ..images import Pictures
 from .cost import Cost
 from .from_image import FromImage
 

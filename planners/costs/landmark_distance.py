@@ -5,8 +5,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..images import Pictures
 from ..landmarks import Landmarks
-from ..pictures import Pictures
 from .cost import Cost
 from .from_image import FromImage
 from .goal_state import along_the_way, require_weights

@@ -5,7 +5,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError
 
 from ..dynamics import ImageDynamics
-from ..pictures import Pictures, encode_pictures
+from ..images import Pictures, encode_pictures
 from .boundary import Boundary, fit_boundary
 from .guardrail import Guardrail
 

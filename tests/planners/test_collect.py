@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from tests.planners.fakes import POINT_WORLD
-from worldmodel.data.episodes import Episodes
+from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import collect, plan_jobs
-from worldmodel.run import Run
+from worldmodel.runs.run import Run
 
 
 def gather(folder, **settings):

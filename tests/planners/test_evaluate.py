@@ -9,13 +9,13 @@ import pytest
 
 from tests.planners.fakes import POINT_WORLD, PointModel, Towards
 from worldmodel.errors import ConfigError, EnvError
+from worldmodel.evaluation.statistics import wilson
 from worldmodel.planners import CEM
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
 from worldmodel.planners.evaluate import evaluate, held_out_tasks, summarise
 from worldmodel.planners.plan import GoalCosts
-from worldmodel.statistics import wilson
 
 
 def planning():

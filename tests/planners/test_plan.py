@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from tests.planners.fakes import POINT_WORLD, PointModel
-from worldmodel.data.episodes import Episodes
+from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import CheckpointError, ConfigError, EnvError
 from worldmodel.planners import CEM, ActionBounds, ActionEffort
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import collect
-from worldmodel.planners.experience import cached_experience, encode_episodes
+from worldmodel.planners.episode_states import cached_experience, encode_episodes
 from worldmodel.planners.plan import GoalCosts, plan
-from worldmodel.run import Run
+from worldmodel.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from worldmodel.checkpoint import (
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.model import WorldModel
 from worldmodel.nn.frames import FrameEncoder
-from worldmodel.tensors import read_tensors_and_header, save_tensors
+from worldmodel.storage.tensors import read_tensors_and_header, save_tensors
 from worldmodel.types import Clip, History
 
 CLIP = Clip(noise(1, 4, 3, 16, 16), torch.arange(4, dtype=torch.float64)[None])

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.architecture import Architecture
-from worldmodel.data.episodes import Episode, EpisodeWriter, FolderInfo
+from worldmodel.episodes.folder import Episode, EpisodeWriter, FolderInfo
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.blocks import AdaLNBlock
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.foresight import Foresight, Predictor
 from worldmodel.nn.heads import Head, moment_latents
+from worldmodel.nn.prediction import Foresight, Predictor
 
 
 class MaskedPredictor(Predictor):

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.blocks import Block
 from worldmodel.nn.encoder import Encoder, grid_from, take
-from worldmodel.nn.foresight import Foresight, Predictor
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid, Rotary3D
+from worldmodel.nn.prediction import Foresight, Predictor
 from worldmodel.nn.sincos import SinCos3D
 
 Context = Literal["dropped", "masked_after"]

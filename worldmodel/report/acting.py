@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.data.episode import Episode
-from worldmodel.data.episodes import Episodes
+from worldmodel.episodes.episode import Episode
+from worldmodel.episodes.folder import Episodes
 from worldmodel.report.folder import Stage
-from worldmodel.report.pictures import background, episode_images, looping_uri
+from worldmodel.report.images import background, episode_images, looping_uri
 
 _MOST = 6  # episodes of one run
 _FRAME_MS = 90

@@ -11,7 +11,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from worldmodel.errors import RunError
-from worldmodel.run import read_log, read_metrics
+from worldmodel.runs.run import read_log, read_metrics
 
 _DEPTH = 3  # runs inside runs: quickstart/<verb>/<name>
 

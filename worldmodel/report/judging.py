@@ -7,7 +7,7 @@ import numpy as np
 
 from worldmodel.report.charts import Curve, Frame, legend, line_chart
 from worldmodel.report.folder import Examples, Stage, read_examples
-from worldmodel.report.pictures import data_uri, strip
+from worldmodel.report.images import data_uri, strip
 
 _POSSIBLE, _IMPOSSIBLE = 1, 2  # colours
 _MOST_FRAMES = 16  # of a strip

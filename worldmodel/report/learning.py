@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from html import escape
 
-from worldmodel.diagnostics import MIN_STD
 from worldmodel.report.charts import NUM_COLOURS, Curve, Frame, legend, line_chart
 from worldmodel.report.folder import Stage
+from worldmodel.training.collapse import MIN_STD
 
 # What each number says, and the values that its axis includes.
 _DIAGNOSTICS = {

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from html import escape
 
-from worldmodel.bars import bar_of, floor_of
 from worldmodel.report.charts import interval, shares
 from worldmodel.report.folder import Stage
+from worldmodel.report.thresholds import bar_of, floor_of
 
 _PARTS = ("n", "low", "high")
 _MOST_TILES = 12

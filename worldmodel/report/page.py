@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from worldmodel.data.files import whole_file
 from worldmodel.report import acting, judging, learning, numbers
 from worldmodel.report.folder import Stage, read_stages
+from worldmodel.storage.files import whole_file
 
 PAGE = "report.html"
 

@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
-from worldmodel.data.episodes import Episodes
-from worldmodel.data.files import whole_file
+from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import RunError
 from worldmodel.report.folder import Examples, Stage, read_examples, read_stages
+from worldmodel.report.images import background, episode_images, strip
 from worldmodel.report.judging import median_pair
-from worldmodel.report.pictures import background, episode_images, strip
+from worldmodel.storage.files import whole_file
 
 _INK, _POSSIBLE, _IMPOSSIBLE = "#1d2430", "#2f6fab", "#c8553d"
 _KIND = "teleport"

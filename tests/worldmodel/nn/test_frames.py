@@ -16,11 +16,11 @@ from tests.worldmodel.toys import noise, stirred
 from worldmodel import checkpoint
 from worldmodel.architecture import Architecture
 from worldmodel.errors import CheckpointError, ConfigError, ShapeError, WorldModelError
-from worldmodel.masks import Mixture, Moments
 from worldmodel.model import WorldModel
 from worldmodel.nn.frames import FrameEncoder
-from worldmodel.objectives import MaskedPrediction
-from worldmodel.regularisers import SIGReg
+from worldmodel.objectives.masked_prediction import MaskedPrediction
+from worldmodel.objectives.masks import Mixture, Moments
+from worldmodel.objectives.regularisers import SIGReg
 
 SIZE = 64
 MOST = 30e6  # parameters

@@ -9,7 +9,7 @@ from tests.fake_run import AGENT, SIZE, draw
 from worldmodel.report import charts
 from worldmodel.report.charts import Curve, Frame, line_chart
 from worldmodel.report.folder import Examples
-from worldmodel.report.pictures import background, difference, episode_images, strip
+from worldmodel.report.images import background, difference, episode_images, strip
 
 
 def points(svg: str) -> list[tuple[float, float]]:

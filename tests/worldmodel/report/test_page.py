@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from tests.fake_run import make_fake_run
 from worldmodel.errors import RunError
 from worldmodel.report import build, report
-from worldmodel.run import Run
+from worldmodel.runs.run import Run
 
 VOID = {"meta", "img", "path", "line", "circle", "rect", "wbr"}
 

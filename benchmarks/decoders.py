@@ -1,0 +1,102 @@
+"""Which frames the decoders return: called as their users call them, and through `VideoReader`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.table import Grid
+from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoders import known
+from worldmodel.video.open import VideoReader, decode, to_rgb, video_info
+
+FRAMES, STRIDE = 16, 4  # of each of three clips: at the start, in the middle, at the end
+AROUND = 200  # neighbours that a wrong frame is looked for among
+SIDE = 64  # short side at which frames are compared, pixels
+
+
+def bench_decoders(*, videos: str | None) -> Grid:
+    """For each file of a folder and each decoder: ok, so many wrong, or why it is refused."""
+    if videos is None or not Path(videos).is_dir():
+        raise ConfigError(f"bench decoders needs videos=FOLDER, a folder of videos; got {videos}")
+    names = [name for name, kind in known().items() if name != "pyav" and not kind.missing()]
+    columns = ["file", "codec", "frames", "pyav"]
+    for name in names:
+        columns += [f"{name} alone", f"{name} here"]
+    rows = []
+    for path in sorted(Path(videos).iterdir()):
+        try:
+            info = video_info(path)
+        except VideoError:
+            continue  # not a video
+        truth = np.stack([to_rgb(frame, SIDE) for _, frame in decode(path)])
+        indices = _clips(len(truth))
+        row = [path.name, info.codec, str(len(truth)), _through(path, "pyav", truth, indices)]
+        for name in names:
+            row += [_alone(path, name, truth, indices), _through(path, name, truth, indices)]
+        rows.append(row)
+    protocol = {
+        "frames": f"{FRAMES} at stride {STRIDE} at the start, in the middle and at the end",
+        "truth": "the file decoded in order from its start with PyAV",
+        "wrong": f"another frame within {AROUND} looks more like it, at short side {SIDE}",
+    }
+    command = f"worldmodel bench decoders videos={Path(videos).name}"
+    return Grid("decoders", command, protocol, columns, rows)
+
+
+def _clips(count: int) -> np.ndarray:
+    steps = STRIDE * np.arange(FRAMES)
+    room = max(count - 1 - int(steps[-1]), 0)
+    return np.concatenate([(start + steps).clip(max=count - 1) for start in (0, room // 2, room)])
+
+
+def _through(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> str:
+    """What `VideoReader` gives when it is told to use this decoder."""
+    try:
+        reader = VideoReader(path, Opening(short_side=SIDE, backend=name))
+        frames = reader.read(indices).permute(0, 2, 3, 1).numpy()
+    except VideoError as cause:
+        return f"refused: {str(cause).partition('right frames (')[2].rpartition(')')[0]}"
+    return _verdict(frames, truth, indices)
+
+
+def _alone(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> str:
+    height, width = truth.shape[1:3]
+    read: Callable[[], Any] = {
+        "decord": lambda: _decord(path, indices, height, width),
+        "torchcodec": lambda: _torchcodec(path, indices, height, width),
+    }[name]
+    try:
+        return _verdict(read(), truth, indices)
+    except Exception as cause:  # each library has errors of its own
+        return f"cannot ({type(cause).__name__})"
+
+
+def _decord(path: Path, indices: np.ndarray, height: int, width: int) -> np.ndarray:
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord.VideoReader(str(path), width=width, height=height).get_batch(indices).asnumpy()
+
+
+def _torchcodec(path: Path, indices: np.ndarray, height: int, width: int) -> np.ndarray:
+    from torchcodec.decoders import VideoDecoder
+    from torchcodec.transforms import Resize
+
+    decoder = VideoDecoder(str(path), transforms=[Resize((height, width))])
+    return decoder.get_frames_at(indices.tolist()).data.permute(0, 2, 3, 1).numpy()
+
+
+def _verdict(frames: np.ndarray, truth: np.ndarray, indices: np.ndarray) -> str:
+    wrong = 0
+    for picture, number in zip(frames, indices, strict=True):
+        begin = max(0, number - AROUND)
+        some = truth[begin : number + AROUND + 1].astype(np.int16)
+        if some.shape[1:] != picture.shape:
+            return "another stream"
+        far = np.abs(some - picture.astype(np.int16)).mean((1, 2, 3))
+        # Frames that look the same cannot be told apart.
+        wrong += bool(far[number - begin] > far.min() + 0.25)
+    return "ok" if wrong == 0 else f"**{wrong} of {len(indices)} wrong**"

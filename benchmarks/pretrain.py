@@ -1,0 +1,54 @@
+"""A step of masked latent prediction with SIGReg, at the size of the quickstart."""
+
+import torch
+from torch import Generator
+
+from benchmarks.measure import peak_tensor_bytes, time_alternately
+from benchmarks.table import Row, Table
+from worldmodel.architecture import Architecture
+from worldmodel.objectives.masked_prediction import MaskedPrediction
+from worldmodel.objectives.masks import Future, Mixture, Tubes
+from worldmodel.objectives.regularisers import SIGReg
+
+SIZE = 64  # pixels of a side
+FRAMES = 4
+
+
+def bench_pretrain(*, repeats: int, device: str, batch: int = 64) -> Table:
+    """Time and memory of forward, backward and AdamW; reading video is not in it."""
+    objective = _objective().to(device)
+    optimiser = torch.optim.AdamW(objective.parameters())
+    frames = torch.rand(batch, FRAMES, 3, SIZE, SIZE, generator=Generator().manual_seed(0))
+    frames = frames.to(device)
+    generator = Generator().manual_seed(0)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        objective(frames, step=0, generator=generator).total.backward()
+        optimiser.step()
+
+    seconds = time_alternately({"step": step}, repeats=repeats, device=device)["step"]
+    rows = [
+        Row.median("pretrain.step_ms", [1e3 * s for s in seconds]),
+        Row.median("pretrain.clips_per_second", [batch / s for s in seconds]),
+        Row.exact("pretrain.step_mib", peak_tensor_bytes(step) / 2**20),
+    ]
+    protocol = {
+        "model": objective.encoder.spec,
+        "batch": batch,
+        "frames": FRAMES,
+        "size": SIZE,
+        "measured": "forward + backward + AdamW on random frames; memory without weights",
+    }
+    return Table("speed-pretrain", "worldmodel bench pretrain", protocol, rows)
+
+
+def _objective() -> MaskedPrediction:
+    parts = Architecture(size=SIZE)
+    return MaskedPrediction(
+        parts.encoder,
+        parts.masked_predictor(),
+        parts.head(),
+        masks=Mixture([Tubes(), Future()], [1, 1]),
+        regulariser=SIGReg(num_slices=256),
+    )

@@ -1,0 +1,105 @@
+"""Frames of worlds: ours with its physics, and a plain MuJoCo scene with and without effects."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+
+from benchmarks.table import Row, Table
+
+WORLD = "worldmodel.envs:worldmodel/TwoRoom-v0"
+SIZE = 64  # pixels of a side
+SCENE = """
+<mujoco>
+  <asset><material name="floor" reflectance="0.3" rgba="0.6 0.7 0.8 1"/></asset>
+  <worldbody>
+    <light pos="0 0 3" dir="0 0 -1"/>
+    <camera name="top" pos="0 0 3"/>
+    <geom type="plane" size="1 1 0.1" material="floor"/>
+    <body pos="0 0 0.2"><joint type="slide" axis="1 0 0"/><geom type="sphere" size="0.1"/></body>
+    <body pos="0 0.5 0.2"><geom type="capsule" size="0.1 0.2"/></body>
+    <body pos="0.5 0 0.2"><geom type="box" size="0.1 0.1 0.1"/></body>
+  </worldbody>
+</mujoco>
+"""
+
+
+def bench_render(make_renderer: Callable[..., Any], *, repeats: int, frames: int = 30) -> Table:
+    """Frames per second, each number in a process of its own.
+
+    Renderers of different settings in one process disturb each other.
+
+    Args:
+        make_renderer: from a MuJoCo model and a size, something that renders data from a camera.
+        repeats: processes for each number.
+        frames: rendered in each, after one that does not count.
+    """
+    cases: dict[str, tuple[Callable[..., float], tuple[Any, ...]]] = {
+        "tworoom.frames_per_second": (_world, ()),
+        "scene.default_frames_per_second": (_scene_by_default, ()),
+        "scene.frames_per_second": (_scene, (make_renderer,)),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in cases}
+    context = multiprocessing.get_context("spawn")  # OpenGL does not survive a fork
+    for _ in range(repeats):
+        for name, (measure, arguments) in cases.items():
+            with context.Pool(1) as pool:
+                speeds[name].append(pool.apply(measure, (frames, *arguments)))
+    _, default, ours = speeds.values()
+    ratios = [fast / slow for fast, slow in zip(ours, default, strict=True)]
+    rows = [Row.median(name, values) for name, values in speeds.items()]
+    rows.append(Row.median("scene.speedup", ratios))
+    protocol = {
+        "size": SIZE,
+        "frames": frames,
+        "measured": "one process each; tworoom: step + frame; scene: frame only, by "
+        "mujoco.Renderer as it comes and by the renderer of these environments",
+    }
+    return Table("speed-render", "worldmodel bench render", protocol, rows)
+
+
+def _per_second(act: Callable[[], object], times: int) -> float:
+    act()
+    start = time.perf_counter()
+    for _ in range(times):
+        act()
+    return times / (time.perf_counter() - start)
+
+
+def _world(frames: int) -> float:
+    env = gymnasium.make(WORLD, size=SIZE, disable_env_checker=True)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    speed = _per_second(lambda: env.step(env.action_space.sample()), frames)
+    env.close()
+    return speed
+
+
+def _scene_by_default(frames: int) -> float:
+    import mujoco
+
+    model, data = _open_scene()
+    with mujoco.Renderer(model, SIZE, SIZE) as renderer:
+
+        def act() -> None:
+            renderer.update_scene(data, "top")
+            renderer.render()
+
+        return _per_second(act, frames)
+
+
+def _scene(frames: int, make_renderer: Callable[..., Any]) -> float:
+    model, data = _open_scene()
+    renderer = make_renderer(model, SIZE)
+    return _per_second(lambda: renderer.render(data, "top"), frames)
+
+
+def _open_scene() -> tuple[Any, Any]:
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(SCENE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    return model, data

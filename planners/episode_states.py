@@ -1,0 +1,127 @@
+"""What a model sees in a folder of episodes: its states, for maps and for guardrails."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from worldmodel.episodes.folder import Episode, Episodes
+from worldmodel.errors import ConfigError
+from worldmodel.storage.files import whole_file
+from worldmodel.types import Clip
+
+from .dynamics import ImageDynamics
+from .images import fit_square
+
+
+@dataclass(frozen=True)
+class Experience:
+    """The states of all episodes, one action block apart, and which of them were flagged."""
+
+    states: Tensor  # n d: those of all episodes, one after the other
+    lengths: Tensor  # e, int64: states of each episode
+    flagged: Tensor  # n, bool: a frame of the state carried the flag
+
+    @property
+    def sequences(self) -> list[Tensor]:
+        """The states (t d) of each episode."""
+        return list(self.states.split(self.lengths.tolist()))
+
+    def examples(self, most: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Flagged states (at most `most`) and others (at most four times as many), at random.
+
+        Raises:
+            ConfigError: nothing is flagged.
+        """
+        if not self.flagged.any():
+            raise ConfigError(
+                "no episode was ever flagged, so a guardrail has no examples; collect more, or "
+                "plan with guardrail=none"
+            )
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.states), generator=generator)
+        states, flagged = self.states[order], self.flagged[order]
+        return states[flagged][:most], states[~flagged][: 4 * most]
+
+
+@torch.no_grad()
+def encode_episodes(
+    model: ImageDynamics,
+    episodes: Episodes,
+    *,
+    flag: str,
+    on_episode: Callable[[], object] = lambda: None,
+) -> Experience:
+    """Show every episode to the model; their actions are not looked at.
+
+    Args:
+        model: Sees.
+        episodes: What is shown.
+        flag: Name of the info that flags a frame; where an episode has none, nothing is flagged.
+        on_episode: Called after each.
+    """
+    states, flags = [], []
+    for episode in episodes:
+        seen, flagged = _encode(model, episode, flag)
+        states.append(seen)
+        flags.append(flagged)
+        on_episode()
+    lengths = torch.tensor([len(s) for s in states])
+    return Experience(torch.cat(states), lengths, torch.cat(flags))
+
+
+def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor]:
+    span = model.tubelet_frames
+    whole = len(episode) // span * span
+    if whole == 0:
+        raise ConfigError(
+            f"{episode.source}: has {len(episode)} frames, a state is made of {span}; "
+            "collect longer episodes"
+        )
+    frames = fit_square(rearrange(episode.frames[:whole], "t h w c -> 1 t c h w"), model.size)
+    states = model.states(Clip.from_uint8(frames))[0].cpu()
+    if flag not in episode.info:
+        return states, torch.zeros(len(states), dtype=torch.bool)
+    flagged = rearrange(episode.info[flag][:whole].bool(), "(t s) -> t s", s=span)
+    return states, flagged.any(dim=1)
+
+
+def cached_experience(
+    model: ImageDynamics,
+    episodes: Episodes,
+    *,
+    weights: Path,
+    flag: str,
+    on_episode: Callable[[], object] = lambda: None,
+) -> Experience:
+    """The same, kept in a folder `cache` beside the model's, for the next plan with this model.
+
+    Args:
+        model: Sees.
+        episodes: What is shown.
+        weights: The model's file; a changed one makes a new entry.
+        flag: See `encode_episodes`.
+        on_episode: Called after each, if they have to be shown.
+    """
+    key = hashlib.sha256(weights.read_bytes())
+    key.update((episodes.folder / "episodes.json").read_bytes())
+    key.update(f"{episodes.folder.resolve()} {len(episodes)} {flag}".encode())
+    owner = weights.parent.parent if weights.parent.name == "model" else weights.parent
+    path = owner / "cache" / f"experience-{key.hexdigest()[:16]}.safetensors"
+    try:
+        return Experience(**load_file(path))
+    except (OSError, SafetensorError, TypeError):
+        # Missing, or cut short: it can always be made again.
+        made = encode_episodes(model, episodes, flag=flag, on_episode=on_episode)
+    try:
+        with whole_file(path) as temporary:
+            save_file(vars(made), temporary)
+    except OSError:
+        pass  # a model in a place that may not be written to is only slower
+    return made

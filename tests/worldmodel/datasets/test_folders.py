@@ -1,0 +1,145 @@
+"""Folders of videos and of pictures: what is found, in which order, and what is refused."""
+
+import os
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from worldmodel.datasets import find_format, open_catalogue
+from worldmodel.datasets.listing import walk
+from worldmodel.errors import VideoError
+from worldmodel.video.catalogue import Limits, Opening
+
+
+def picture(path, colour=90, size=(30, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size[1], size[0], 3), colour, np.uint8)).save(path)
+    return path
+
+
+def test_loops_of_links_end_and_files_come_once(tmp_path, video):
+    place = tmp_path / "v"
+    (place / "deep").mkdir(parents=True)
+    (place / "deep" / "a.mp4").write_bytes(b"1")
+    (place / "deep" / "up").symlink_to(place)
+    (place / "0-link").symlink_to(place / "deep")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "b.mp4").write_bytes(b"1")
+    (place / "other").symlink_to(elsewhere)
+    names = [os.path.relpath(item.key, place) for item in open_catalogue(place)]
+    assert names == ["deep/a.mp4", "other/b.mp4"]
+
+
+def test_hidden_files_are_left_out(tmp_path):
+    (tmp_path / ".cache").mkdir()
+    for name in ("a.mp4", "._a.mp4", ".cache/b.mp4"):
+        (tmp_path / name).write_bytes(b"1")
+    assert [os.path.basename(path) for path in walk(tmp_path)] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"),
+    [
+        ("asf", "wmv2"),
+        ("f4v", "libx264"),
+        ("m2ts", "mpeg2video"),
+        ("mts", "mpeg2video"),
+        ("vob", "mpeg2video"),
+    ],
+)
+def test_a_camera_s_and_a_disc_s_endings_are_found(tmp_path, ending, codec):
+    muxer = {"mts": "mpegts"}.get(ending)
+    with av.open(str(tmp_path / f"a.{ending}"), "w", format=muxer) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for _ in range(6):
+            picture = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert open_catalogue(tmp_path)[0].open(Opening()).num_frames == 6
+
+
+def test_strange_names_are_shown_in_one_line(tmp_path, video):
+    for name in (b"two\nlines.mp4", b"b\xff.mp4", b"c d.mp4"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            file.write(video.read_bytes())
+    catalogue = open_catalogue(tmp_path)
+    assert [item.name.rpartition("/")[2] for item in catalogue] == [
+        "b\\udcff.mp4", "c d.mp4", "two\\nlines.mp4",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_permission_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(VideoError, match="closed: folder cannot be read"):
+        open_catalogue(tmp_path)
+
+
+def test_a_video_outside_class_folders_is_named(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"1")
+    with pytest.raises(VideoError, match="a.mp4: is in no class folder"):
+        open_catalogue(tmp_path, classes=True)
+
+
+def test_pictures_are_listed_as_torchvision_does(tmp_path):
+    for name in ("dog/1.png", "dog/x/0.jpeg", "cat/2.JPG", "cat/10.webp", "emu/y/z/1.bmp"):
+        picture(tmp_path / name)
+    (tmp_path / "cat" / "notes.txt").write_text("")
+    theirs = ImageFolder(str(tmp_path))
+    ours = open_catalogue(tmp_path)
+    assert list(ours.classes) == theirs.classes
+    assert sorted((item.key, item.label) for item in ours) == sorted(theirs.samples)
+
+
+def test_pictures_beside_videos_are_no_image_folder(tmp_path):
+    picture(tmp_path / "thumbnail.png")
+    (tmp_path / "a.mp4").write_bytes(b"1")
+    assert find_format(tmp_path).name == "folder"
+
+
+def test_pictures_in_one_folder_have_no_classes(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "deeper" / "b.png")
+    catalogue = open_catalogue(tmp_path)
+    assert catalogue.classes == () and catalogue[0].label is None
+
+
+def test_a_picture_is_a_video_of_one_frame_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying: to be turned
+    wide = np.zeros((10, 40, 3), np.uint8)
+    wide[:, :20] = 200
+    Image.fromarray(wide).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    source = open_catalogue(tmp_path)[0].open(Opening())
+    frames = source.read(np.array([0, 0]))
+    assert source.num_frames == 1 and frames.shape == (2, 3, 40, 10)
+    assert frames[0, :, :15].float().mean() > 190 and frames[0, :, 25:].float().mean() < 10
+
+
+def test_deep_and_grey_pictures_keep_their_range(tmp_path):
+    deep = np.array([[0, 128 << 8], [255 << 8, 65535]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    frames = open_catalogue(tmp_path)[0].open(Opening()).read(np.array([0]))
+    assert frames[0, 1].tolist() == [[0, 128], [255, 255]]
+
+
+def test_large_pictures_are_refused_before_they_are_decoded(tmp_path):
+    picture(tmp_path / "a.png", size=(300, 200))
+    item = open_catalogue(tmp_path)[0]
+    with pytest.raises(VideoError, match="300 x 200 pixels are more than the limit of 5000"):
+        item.open(Opening(limits=Limits(pixels=5000)))
+
+
+@pytest.mark.parametrize("cut", [10, 60, 150])
+def test_truncated_pictures_are_named(tmp_path, cut):
+    path = picture(tmp_path / "a.png")
+    noise = np.random.default_rng(0).integers(0, 255, (30, 30, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(VideoError, match="a.png: is no whole picture"):
+        open_catalogue(tmp_path)[0].open(Opening())

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from worldmodel.errors import ConfigError
+from worldmodel.evaluation.statistics import auroc, mcnemar, rate_results, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_equals_published_values(successes, n, low, high):
+    interval = wilson(successes, n)
+    assert interval.value == successes / n
+    assert interval.low == pytest.approx(low, abs=5e-5)
+    assert interval.high == pytest.approx(high, abs=5e-5)
+
+
+def test_wilson_mirrors_and_stays_inside():
+    for n in (1, 7, 100):
+        for successes in range(n + 1):
+            value, low, high = wilson(successes, n)
+            mirrored = wilson(n - successes, n)
+            assert 0 <= low <= value <= high <= 1
+            assert low == pytest.approx(1 - mirrored.high)
+    assert wilson(5, 5).high == 1.0
+    assert wilson(0, 5).low == 0.0
+
+
+def test_wilson_covers_the_true_rate():
+    generator = np.random.default_rng(0)
+    hits = generator.binomial(60, 0.9, size=2000)
+    covered = [wilson(int(k), 60).low <= 0.9 <= wilson(int(k), 60).high for k in hits]
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_rate_results_has_the_four_names():
+    results = rate_results("plan.success", 3, 4)
+    assert set(results) == {"plan.success", "plan.success.n", "plan.success.low"} | {
+        "plan.success.high"
+    }
+    assert results["plan.success"] == 0.75 and results["plan.success.n"] == 4
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 0), (-1, 3), (4, 3)])
+def test_wilson_refuses_what_is_no_rate(successes, n):
+    with pytest.raises(ConfigError, match="0 <= successes <= n"):
+        wilson(successes, n)
+
+
+def test_auroc_equals_the_count_of_pairs():
+    generator = np.random.default_rng(1)
+    negatives = generator.integers(0, 6, 40)
+    positives = generator.integers(2, 8, 30)
+    above = (positives[:, None] > negatives).mean() + (positives[:, None] == negatives).mean() / 2
+    assert auroc(negatives, positives).value == pytest.approx(above)
+    assert auroc(positives, negatives).value == pytest.approx(1 - above)
+
+
+def test_auroc_interval_covers_the_true_value():
+    # Two unit normals 1 apart: P(positive > negative) = Phi(1 / sqrt 2) = 0.7602.
+    generator = np.random.default_rng(2)
+    covered = []
+    for _ in range(400):
+        interval = auroc(generator.normal(size=60), generator.normal(1.0, size=60))
+        covered.append(interval.low <= 0.7602 <= interval.high)
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_auroc_of_separated_scores_is_not_certain():
+    value, low, high = auroc([0, 1, 2], [3, 4, 5])
+    assert (value, high) == (1.0, 1.0) and 0.3 < low < 0.6
+    assert auroc([3, 4, 5], [0, 1, 2]).value == 0.0
+
+
+def test_auroc_refuses_too_few_scores():
+    with pytest.raises(ConfigError, match="two finite scores"):
+        auroc([1.0], [1.0, 2.0])
+    with pytest.raises(ConfigError, match="two finite scores"):
+        auroc([1.0, float("nan")], [1.0, 2.0])
+
+
+def test_mcnemar_equals_hand_computed_values():
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(0, 5) == pytest.approx(2 / 32)
+    assert mcnemar(1, 9) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar(4, 4) == 1.0
+    assert mcnemar(9, 1) == mcnemar(1, 9)

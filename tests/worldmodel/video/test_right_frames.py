@@ -1,0 +1,191 @@
+"""Whatever the file, the frames are those of decoding it in order from its start."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.worldmodel.video.films import FILMS, stripes
+from worldmodel.errors import VideoError
+from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoders import known
+from worldmodel.video.open import VideoReader, decode, to_rgb
+
+
+def truth(path: Path, stream: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """All frames `t h w c` and their times, decoded in order."""
+    times, frames = zip(*decode(path, stream=stream), strict=True)
+    return np.stack([to_rgb(frame) for frame in frames]), np.array(times)
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory):
+    """Makes each film once."""
+    folder, made = tmp_path_factory.mktemp("films"), {}
+
+    def film(name: str) -> Path:
+        if name not in made:
+            made[name] = FILMS[name].write(folder, name)
+        return made[name]
+
+    return film
+
+
+def draws(count: int, seed: int, times: int = 6) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 8, times)
+    return [np.sort(random.integers(count, size=size)) for size in sizes]
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_random_access_gives_the_frames_of_a_decode_in_order(films, name):
+    path = films(name)
+    frames, times = truth(path)
+    reader = VideoReader(path)
+    assert reader.num_frames == len(frames)
+    np.testing.assert_allclose(reader.times(np.arange(len(frames))), times, atol=1e-9)
+    for indices in [np.arange(len(frames)), *draws(len(frames), seed=0)]:
+        got = reader.read(indices).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(got, frames[indices]), f"{name}: {indices}"
+    mixed = np.random.default_rng(2).integers(len(frames), size=9)
+    for clip, wanted in zip(reader.read_clips([mixed[:4], mixed[4:]]), (mixed[:4], mixed[4:]),
+                            strict=True):  # fmt: skip
+        assert np.array_equal(clip.permute(0, 2, 3, 1).numpy(), frames[wanted])
+    reader.close()
+
+
+@pytest.mark.parametrize("backend", ["decord", "torchcodec"])
+@pytest.mark.parametrize("name", FILMS)
+def test_other_decoders_are_right_or_passed_over(films, name, backend):
+    missing = known()[backend].missing()
+    if missing:
+        pytest.skip(missing)
+    path = films(name)
+    frames, _ = truth(path)
+    try:
+        reader = VideoReader(path, Opening(backend=backend))
+        got = {}
+        for indices in draws(len(frames), seed=1):
+            got |= dict(zip(indices.tolist(), reader.read(indices), strict=True))
+    except VideoError as cause:
+        assert re.search(rf": {backend} would not give its right frames \(.+\); use", str(cause))
+        return
+    assert reader.backend == backend
+    for number, frame in got.items():
+        assert nearest_to(frame.permute(1, 2, 0).numpy(), frames, number) == number
+
+
+def nearest_to(picture: np.ndarray, frames: np.ndarray, number: int, around: int = 8) -> int:
+    """Which of the frames around a number looks most like a picture."""
+    begin = max(0, number - around)
+    some = frames[begin : number + around + 1].astype(np.int16)
+    far = np.abs(some - picture.astype(np.int16)).mean((1, 2, 3))
+    # Frames that look the same cannot be told apart, where sizes are reduced in other ways.
+    return number if far[number - begin] <= far.min() + 0.25 else begin + int(far.argmin())
+
+
+REAL = (
+    "Megamind.avi av1_video.mkv bigbuckbunny.mp4 bikes.mp4 carphone_distorted.mp4 "
+    "carphone_pristine.mp4 h264_10bits.mp4 h265_video.mp4 nasa_13013.mp4 tree.avi vtest.avi"
+).split()
+PASSED_OVER = {
+    "decord": {"Megamind.avi", "av1_video.mkv", "h265_video.mp4", "nasa_13013.mp4"},
+    "torchcodec": {"Megamind.avi", "h265_video.mp4"},
+    "pyav": set(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", PASSED_OVER)
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_right_or_passed_over(real_videos, name, backend):
+    missing = known()[backend].missing()
+    if missing:
+        pytest.skip(missing)
+    path, opening = real_videos / name, Opening(short_side=96, backend=backend)
+    if name in PASSED_OVER[backend]:
+        with pytest.raises(VideoError, match=f"{name}: {backend} would not give its right"):
+            VideoReader(path, opening)
+        assert VideoReader(path, Opening(short_side=96)).backend != backend
+        return
+    times, pictures = zip(*((t, to_rgb(f, 96)) for t, f in decode(path)), strict=True)
+    frames, reader = np.stack(pictures), VideoReader(path, opening)
+    np.testing.assert_allclose(reader.times(np.arange(len(frames))), times, atol=1e-9)
+    for indices in draws(len(frames), seed=3, times=3):
+        for number, frame in zip(indices, reader.read(indices), strict=True):
+            picture = frame.permute(1, 2, 0).numpy()
+            if backend == "pyav":
+                assert np.array_equal(picture, frames[number])
+            else:
+                assert nearest_to(picture, frames, number) == number
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None, database=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+def test_any_numbers_in_any_order_are_the_same_frames(films, data):
+    """A reader that stays open gives what a decode in order gives, wherever it stands."""
+    name = data.draw(st.sampled_from(["plain", "open-gop", "hevc", "mpeg4-b-avi", "edit-list"]))
+    if name not in LAW:
+        LAW[name] = (truth(films(name))[0], VideoReader(films(name)))
+    frames, reader = LAW[name]
+    numbers = data.draw(st.lists(st.integers(0, len(frames) - 1), min_size=1, max_size=12))
+    got = reader.read(np.array(numbers)).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(got, frames[numbers])
+
+
+LAW: dict[str, tuple[np.ndarray, VideoReader]] = {}
+
+
+def test_a_decoder_that_returns_another_frame_is_not_served(films, monkeypatch):
+    """When what comes does not fit the index, frames are counted instead."""
+    frames, _ = truth(films("plain"))
+    reader = VideoReader(films("plain"))
+    reader._decoder._stamps[9] += 1  # the index is wrong about a frame
+    got = reader.read(np.arange(24)).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(got, frames)
+    assert reader.counted
+
+
+LATE = """
+import sys
+import av
+import numpy as np
+from worldmodel.video.open import VideoReader, decode, read_clip, video_info
+path = sys.argv[1]
+reader = VideoReader(path)
+served = reader.read(np.arange(reader.num_frames))
+print(reader.num_frames, len(served), sum(1 for _ in decode(path)), video_info(path).frames,
+      len(read_clip(path, num_frames=5, fps=5).times[0]))
+"""
+
+
+def test_sound_that_begins_after_the_picture(tmp_path):
+    """PyAV looks at memory that it never wrote; here all of that is made to look like a stream."""
+    path = tmp_path / "late.flv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("flv", rate=10)
+        video.width = video.height = 32
+        sound = container.add_stream("pcm_s16le", rate=11025)
+        for number in range(120):
+            picture = av.VideoFrame.from_ndarray(stripes(number % 100, 32, 32), format="rgb24")
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
+        silence.sample_rate, silence.pts = 11025, 11025 * 12
+        container.mux(sound.encode(silence))
+    content = bytearray(path.read_bytes())
+    content[4] = 1  # the header names the picture only
+    path.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, str(path)], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"MALLOC_PERTURB_": "165"},
+    )  # fmt: skip
+    assert done.stdout.split() == ["120", "120", "120", "120", "5"], done.stderr[-2000:]

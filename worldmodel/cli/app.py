@@ -1,0 +1,195 @@
+"""The command line: `worldmodel <verb> [key=value ...]`.
+
+Reads words, prints results and errors; what a verb does is in the function that its
+configuration names.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import yaml
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from worldmodel.cli import help
+from worldmodel.cli.run_verb import execute, folder_of
+from worldmodel.cli.settings import (
+    CONFIGS,
+    check_settings,
+    plain,
+    quoted,
+    settle,
+    swept_keys,
+    translate,
+)
+from worldmodel.cli.verbs import VERBS
+from worldmodel.errors import ConfigError, WorldModelError, nearest
+from worldmodel.runs.progress import say
+from worldmodel.runs.provenance import package_version
+
+_FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command line.
+
+    Args:
+        words: What follows `worldmodel`.
+
+    Returns:
+        0: done. 1: done, and it found problems (`worldmodel data check`, `worldmodel doctor`).
+        2: wrong use or bad input, said in one line. 130: interrupted.
+    """
+    words = list(words)
+    debug = "--debug" in words
+    try:
+        return _dispatch([word for word in words if word != "--debug"])
+    except (WorldModelError, gymnasium.error.Error) as error:
+        if debug:
+            traceback.print_exc()
+        print(f"worldmodel: {' '.join(str(error).split())}", file=sys.stderr)
+        return _WRONG
+    except OSError as error:
+        if debug or error.errno not in _NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"worldmodel: {where}{error.strerror}; make room, and the same command goes on",
+            file=sys.stderr,
+        )
+        return _WRONG
+    except KeyboardInterrupt:
+        print("worldmodel: interrupted; the same command goes on from here", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help.overview())
+        return 0
+    if words[0] == "--version":
+        print(f"worldmodel {package_version()}")
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        raise ConfigError(f"there is no verb '{verb}'; {nearest(verb, VERBS)}")
+    if "-h" in rest or "--help" in rest:
+        print(help.of(verb))
+        return 0
+    return _run(verb, rest)
+
+
+def _run(verb: str, words: list[str]) -> int:
+    flags, overrides = _sort(verb, words)
+    if "--multirun" in flags:
+        return _sweep(verb, overrides)
+    if "--cfg" in flags:
+        print(yaml.safe_dump(settle(verb, overrides, checked=False), sort_keys=False), end="")
+        return 0
+    settings = settle(verb, overrides)
+    if "runs_dir" not in settings:  # it makes no run: it shows something and says how it went
+        return _show_something(settings)
+    return _execute_and_show(verb, settings)
+
+
+def _show_something(settings: dict[str, Any]) -> int:
+    try:
+        return int(instantiate(settings, _convert_="all"))
+    except InstantiationException as cause:
+        if isinstance(cause.__cause__, WorldModelError | OSError):
+            raise cause.__cause__ from cause
+        raise
+
+
+def _execute_and_show(verb: str, settings: dict[str, Any]) -> int:
+    folder = folder_of(verb, settings)
+    results = execute(verb, settings)
+    show(results)
+    page = folder / "report.html"
+    if page.is_file():
+        say(f"report: {page}")
+    return _FAILED if results.get("problems", 0) > 0 else 0
+
+
+def show(results: Mapping[str, float]) -> None:
+    """Print results to stdout, one a line, a rate with its count and interval."""
+    width = max((len(name) for name in results), default=0)
+    for name, value in results.items():
+        if name.rpartition(".")[2] in ("n", "low", "high") and name.rpartition(".")[0] in results:
+            continue
+        line = f"{name:<{width}}  {value:.6g}"
+        if f"{name}.low" in results and f"{name}.high" in results:
+            line += f"  [{results[f'{name}.low']:.3f}, {results[f'{name}.high']:.3f}]"
+        if f"{name}.n" in results:
+            line += f"  n={results[f'{name}.n']:.0f}"
+        print(line)
+
+
+def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Flags, and overrides with the words that stand alone given their keys."""
+    flags: set[str] = set()
+    overrides: list[str] = []
+    places = list(VERBS[verb].words)
+    rest = iter(words)
+    for word in rest:
+        if word in ("-m", "--multirun"):
+            flags.add("--multirun")
+        elif word in ("-c", "--cfg"):
+            if next(rest, "job") != "job":
+                raise ConfigError("--cfg shows the settings of the job: say --cfg job")
+            flags.add("--cfg")
+        elif word.startswith("-"):
+            known = ["--help", "--debug", "--multirun", "--cfg"]
+            raise ConfigError(f"there is no flag '{word}'; {nearest(word, known)}")
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        elif places:
+            overrides.append(f"{places.pop(0)}={quoted(word)}")
+        else:
+            raise ConfigError(f"'{word}': settings are given as key=value; "
+                              f"see worldmodel {verb} --help")  # fmt: skip
+    return flags, overrides
+
+
+def _sweep(verb: str, overrides: Sequence[str]) -> int:
+    """All combinations of the values given, through Hydra's launcher."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    words = translate(verb, overrides, sweep=True)
+    swept = swept_keys(words)
+    worst = 0
+
+    def job(config: DictConfig) -> None:
+        nonlocal worst
+        settings = plain(config)
+        check_settings(settings)
+        # A job's name tells what it does not share with the others.
+        mine = [word for word in HydraConfig.get().overrides.task if _key(word) in swept]
+        suffix = "_".join(mine).replace("/", "-").replace("+", "")
+        settings["name"] += f"_{suffix}" if suffix else ""
+        say(f"{verb} {suffix}")
+        worst = max(worst, _execute_and_show(verb, settings))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed there
+    quiet = ["hydra/hydra_logging=none", "hydra/job_logging=none"]
+    before, sys.argv = sys.argv, ["worldmodel", *words, *quiet, "--multirun"]
+    decorate: Callable[..., Any] = hydra.main(
+        config_path=f"pkg://{CONFIGS}", config_name=verb, version_base="1.3"
+    )
+    try:
+        decorate(job)()
+    finally:
+        sys.argv = before
+    return worst
+
+
+def _key(word: str) -> str:
+    return word.split("=", 1)[0].lstrip("+")

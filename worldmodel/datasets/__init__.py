@@ -1,0 +1,78 @@
+"""Formats of data sets: from what lies on disk to a catalogue of videos, or to episodes."""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from worldmodel.datasets.format import Format as Format
+from worldmodel.datasets.format import formats as formats
+from worldmodel.datasets.format import make_format, recognise
+from worldmodel.datasets.listing import shown
+from worldmodel.episodes.store import EpisodeStore
+from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
+from worldmodel.video.catalogue import Catalogue, Decoding
+
+
+def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) -> Catalogue:
+    """The videos that a path stands for, in a fixed order; opens none of them.
+
+    Args:
+        path: A file, a folder, a URL or a pattern of shards.
+        format: Its layout; `auto` looks. `find_format(path)` says what it would take.
+        options: Of the format; see its class.
+
+    Raises:
+        VideoError: there is nothing there, or it is not what its format asks for.
+        ConfigError: no such format or option.
+    """
+    return find_format(path, format=format, **options).open(os.fspath(path))
+
+
+def open_episodes(
+    path: str | Path, *, format: str = "auto", fit: int | None = None,
+    video: Decoding | None = None, **options: Any,
+) -> EpisodeStore:  # fmt: skip
+    """The episodes in a folder or file: ours, LeRobot's or HDF5.
+
+    Args:
+        path: The folder or file.
+        format: Its layout; `auto` looks.
+        fit: Side of square frames, where the format can make them so; ours stay as they are.
+        video: How video files are decoded, and what is refused.
+        options: Of the format: `camera`, `action`, `size`, `fps` where it has them.
+
+    Raises:
+        EpisodeError: there is nothing there, or it is not what its format asks for.
+        ConfigError: no such format or option, or one without actions.
+    """
+    if "://" not in os.fspath(path) and not os.path.lexists(path):
+        name = shown(os.fspath(path))
+        raise EpisodeError(f"{name}: no such folder of episodes; check the path or collect")
+    found = find_format(path, format=format, **options)
+    if fit is not None and "size" in (field.name for field in fields(found)):  # type: ignore[arg-type]
+        found = find_format(path, format=found.name, **({"size": fit} | options))
+    return found.episodes(os.fspath(path), video)
+
+
+def find_format(path: str | Path, *, format: str = "auto", **options: Any) -> Format:
+    """The format that a path is in, or the one that is insisted on, with its options.
+
+    Raises:
+        VideoError: there is nothing there, or nothing that any format recognises.
+        ConfigError: no such format or option.
+    """
+    known = formats()
+    if format != "auto":
+        if format not in known:
+            raise ConfigError(f"no format '{format}': {nearest(format, [*known, 'auto'])}")
+        return make_format(known[format], options)
+    found = recognise(os.fspath(path))
+    if found is not None:
+        return make_format(found, options)
+    name = shown(os.fspath(path))
+    if not os.path.lexists(path):
+        raise VideoError(f"{name}: there is nothing; check the path")
+    raise VideoError(
+        f"{name}: is in no format that is known ({', '.join(known)}); name it with format="
+    )

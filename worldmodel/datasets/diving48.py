@@ -1,0 +1,86 @@
+"""Diving48: `rgb/<vid_name>.mp4`, a JSON list for each split, and the vocabulary of the dives.
+
+The frames that the lists name count in the long recordings; the files hold one dive each.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from glob import escape, glob
+from typing import ClassVar
+
+from worldmodel.datasets.format import Format
+from worldmodel.datasets.listing import shown
+from worldmodel.datasets.published import (
+    Entry,
+    check_split,
+    first_folder,
+    json_of,
+    number_of,
+    take,
+)
+from worldmodel.errors import VideoError
+from worldmodel.video.catalogue import Catalogue
+
+
+@dataclass(frozen=True)
+class Diving48(Format):
+    """Labels are those of the lists; classes are named by `Diving48_vocab.json` if it is there.
+
+    Attributes:
+        split: `train` or `test`; both by default.
+    """
+
+    name: ClassVar[str] = "diving48"
+    rank: ClassVar[int] = 34
+    looks: ClassVar[str] = "a folder with Diving48*_train.json or Diving48*_test.json"
+
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        check_split("diving48", self.split, ("train", "test"))
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """By its lists."""
+        return bool(_find(path, "train") or _find(path, "test"))
+
+    def open(self, path: str) -> Catalogue:
+        """The videos of the split, in the order of its list."""
+        classes = _vocabulary(path)
+        entries = []
+        for split in (self.split,) if self.split else ("train", "test"):
+            for rows in _find(path, split)[-1:]:  # of several versions, the last
+                values = json_of(rows)
+                if not isinstance(values, list):
+                    raise VideoError(f"{shown(rows)}: is not a list of dives; fetch it again")
+                for number, row in enumerate(values):
+                    name = row.get("vid_name") if isinstance(row, dict) else None
+                    if not isinstance(name, str) or not name:
+                        raise VideoError(f"{shown(rows)}: entry {number} has no vid_name; "
+                                         f"fetch it again")  # fmt: skip
+                    label = number_of(
+                        row.get("label"), rows, f"entry {number}", below=len(classes) or None
+                    )
+                    entries.append(Entry(name, label))
+        return take(path, first_folder(path, ("rgb", "videos")), entries, classes)
+
+
+def _find(path: str, what: str) -> list[str]:
+    """The lists, by their version; the first one is called by no number."""
+    found = glob(os.path.join(escape(path), f"Diving48*_{what}.json"))
+    return sorted(found, key=lambda name: (_version(name), name))
+
+
+def _version(name: str) -> int:
+    number = re.search(r"_V(\d{1,9})_", os.path.basename(name))
+    return int(number[1]) if number else 1
+
+
+def _vocabulary(path: str) -> list[str]:
+    for rows in _find(path, "vocab")[-1:]:
+        values = json_of(rows)
+        if not isinstance(values, list):
+            raise VideoError(f"{shown(rows)}: is not a list of dives; fetch it again")
+        return [shown("_".join(map(str, v)) if isinstance(v, list) else str(v)) for v in values]
+    return []

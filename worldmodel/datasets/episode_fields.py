@@ -1,0 +1,137 @@
+"""What readers of other people's episodes share: choosing a camera, cutting, and checking.
+
+Knows no layout. In all of them the action of a row is taken at the frame of that row, so the last
+one leads out of the episode and is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel.datasets.array_video import to_size
+from worldmodel.episodes.episode import Episode
+from worldmodel.errors import ConfigError, EpisodeError, nearest
+from worldmodel.video.catalogue import Limits
+
+
+def choose(what: str, asked: str | None, choices: Sequence[str], *, name: str) -> str:
+    """The key that was asked for, by its name or its last part; the only one where none was.
+
+    Raises:
+        ConfigError: there is none, or several and none was chosen.
+    """
+    if not choices:
+        raise ConfigError(f"{name}: has no {what}; it cannot be read as episodes with one")
+    if asked is None:
+        if len(choices) == 1:
+            return choices[0]
+        raise ConfigError(f"{name}: has several, name one with {what}=: {', '.join(choices)}")
+    if asked in choices:
+        return asked
+    ends = [key for key in choices if key.replace("/", ".").rpartition(".")[2] == asked]
+    if len(ends) != 1:
+        raise ConfigError(f"{name}: no {what} '{asked}': {nearest(asked, choices)}")
+    return ends[0]
+
+
+def check_positive(name: str, value: float | None) -> None:
+    """Refuse what is set and not positive.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value is not None and not value > 0:
+        raise ConfigError(f"{name} must be positive, got {value}")
+
+
+def check_room(
+    name: str, frames: int, height: int, width: int, limits: Limits | None = None
+) -> None:
+    """Refuse an episode that would not fit in memory.
+
+    Raises:
+        EpisodeError: it is larger than the limits for one request.
+    """
+    limits = limits or Limits()
+    mib = frames * height * width * 3 / 2**20
+    if height * width > limits.pixels or mib > limits.mib:
+        raise EpisodeError(
+            f"{name}: claims {frames} frames of {height} x {width}, {mib:.0f} MiB; the limit is "
+            f"{limits.mib:g} MiB and {limits.pixels} pixels: read it as video instead"
+        )
+
+
+def square(frames: Tensor, size: int | None) -> Tensor:
+    """Frames t h w c as they are, or their middle squares at `size` pixels."""
+    if size is None:
+        return frames
+    small = to_size(frames, size)
+    top, left = ((side - size) // 2 for side in small.shape[-2:])
+    small = small[..., top : top + size, left : left + size]
+    return rearrange(small, "t c h w -> t h w c").contiguous()
+
+
+def stand_in(length: int, height: int = 1, width: int = 1) -> Tensor:
+    """Frames t h w 3 that take no memory, where an episode is checked without its own."""
+    return torch.zeros(1, dtype=torch.uint8).expand(length, height, width, 3)
+
+
+def make_episode(
+    name: str,
+    frames: Tensor,
+    times: np.ndarray,
+    actions: np.ndarray | None,
+    info: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+) -> Episode:
+    """An episode from rows of one length.
+
+    Args:
+        name: For messages.
+        frames: t h w 3, uint8.
+        times: t, seconds.
+        actions: t a, the last of which is not used; or None.
+        info: t ..., each.
+        metadata: Strings.
+
+    Raises:
+        EpisodeError: lengths differ, actions are NaN, or times do not increase.
+    """
+    kept = None
+    if actions is not None:
+        if len(actions) != len(frames):
+            raise EpisodeError(
+                f"{name}: has {len(frames)} frames and {len(actions)} actions; write it again"
+            )
+        if actions.dtype.kind not in "fiub" or actions.ndim > 2:
+            raise EpisodeError(
+                f"{name}: actions are {actions.shape} {actions.dtype}, not rows of numbers; "
+                f"choose others with action="
+            )
+        width = int(np.prod(actions.shape[1:]))  # also of no rows
+        kept = torch.from_numpy(actions[:-1].astype(np.float32).reshape(-1, width))
+    try:
+        return Episode(
+            frames,
+            torch.from_numpy(np.asarray(times, np.float64)),
+            kept,
+            {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in info.items()},
+            dict(metadata),
+            name,
+        )
+    except (EpisodeError, TypeError) as cause:
+        raise EpisodeError(
+            f"{name}: {cause}; correct the file, or leave the episode out"
+        ) from cause
+
+
+def bounds(actions: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The lowest and highest of each number in actions n a, NaN left out."""
+    rows = actions.reshape(len(actions), -1).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if not len(rows):
+        return (), ()
+    return tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist())

@@ -1,0 +1,54 @@
+"""A folder of videos, searched to its depth."""
+
+import os
+from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar
+
+from worldmodel.datasets.format import Format
+from worldmodel.datasets.listing import (
+    VIDEOS,
+    FileCatalogue,
+    class_folders,
+    files_below,
+    shown,
+    walk,
+)
+from worldmodel.errors import VideoError
+from worldmodel.video.catalogue import Catalogue
+
+
+@dataclass(frozen=True)
+class Folder(Format):
+    """All files below a folder that are named like a video.
+
+    Attributes:
+        classes: Whether the first folders below it are classes; otherwise there are no labels.
+    """
+
+    name: ClassVar[str] = "folder"
+    rank: ClassVar[int] = 90
+    looks: ClassVar[str] = "a folder; files below it named like a video are taken"
+
+    classes: bool = False
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """Any folder that no other format recognises."""
+        return os.path.isdir(path)
+
+    def open(self, path: str) -> Catalogue:
+        """The videos, in the order of their paths."""
+        if not os.path.isdir(path):
+            raise VideoError(f"{shown(path)}: is no folder; name one, or leave format=auto")
+        found = files_below(path, VIDEOS)
+        if not found:
+            others = sum(1 for _ in islice(walk(path), 100_000))
+            raise VideoError(
+                f"{shown(path)}: holds no video ({others} other files); looked for "
+                f"{' '.join(VIDEOS)}, or name a manifest (.csv, .txt) of paths"
+            )
+        if not self.classes:
+            return FileCatalogue(path, found)
+        labels, names = class_folders(path, found)
+        return FileCatalogue(path, found, labels=labels, classes=names)

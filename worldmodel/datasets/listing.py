@@ -1,0 +1,173 @@
+"""Files that are videos or pictures, listed: what most formats come down to.
+
+Items are made when asked for: a path, a label and a line number are all that is kept of each.
+"""
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from worldmodel.errors import VideoError
+from worldmodel.video.catalogue import Catalogue, Item, LeftOut, Opening, VideoSource
+from worldmodel.video.open import VideoReader
+
+# Of the containers that are read: see `_FORMATS` in `container.py`.
+VIDEOS = tuple(
+    ".3gp .asf .avi .f4v .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm "
+    ".wmv".split()
+)
+NO_LABEL = -1
+
+
+def shown(name: str) -> str:
+    """A name as messages can print it, in one line: what is not printable is escaped."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+@dataclass(frozen=True)
+class VideoFile(Item):
+    """A video that is a file, or a part of one."""
+
+    name: str
+    key: str
+    label: int | None = None
+    window: tuple[float, float] | None = None
+    origin: str = ""  # where a list names it, for messages
+
+    @property
+    def opens(self) -> Hashable:
+        """The file: parts of it share one reader, whatever their labels."""
+        return self.key
+
+    def open(self, opening: Opening) -> VideoSource:
+        """Open the file."""
+        try:
+            return VideoReader(self.key, opening, name=self.name)
+        except VideoError as cause:
+            raise VideoError(f"{cause}{self.origin}") from cause
+
+
+Make = Callable[[str, str, int | None, str], Item]  # name, key, label, origin
+
+
+def video_file(name: str, key: str, label: int | None, origin: str) -> Item:
+    """An item that is a whole video file."""
+    return VideoFile(name, key, label, origin=origin)
+
+
+class FileCatalogue(Catalogue):
+    """Files in a fixed order.
+
+    Args:
+        name: Of the data set.
+        paths: One a file.
+        labels: A class number each, `NO_LABEL` for none; None where none has one.
+        classes: Their names.
+        lines: The line of `name` that names each file; None where it is no list.
+        make: What a file becomes.
+        left_out: What the data set names and does not hold.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str],
+        *,
+        labels: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+        lines: np.ndarray | None = None,
+        make: Make = video_file,
+        left_out: Sequence[LeftOut] = (),
+    ) -> None:
+        self.name = shown(name)
+        self.classes = tuple(classes)
+        self.left_out = list(left_out)
+        self._paths, self._labels, self._lines, self._make = paths, labels, lines, make
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
+        places = range(len(self))[index]
+        return [self._item(i) for i in places] if isinstance(places, range) else self._item(places)
+
+    def _item(self, index: int) -> Item:
+        path = self._paths[index]
+        label = NO_LABEL if self._labels is None else int(self._labels[index])
+        origin = "" if self._lines is None else f" ({self.name}, line {self._lines[index]})"
+        return self._make(shown(path), path, None if label == NO_LABEL else label, origin)
+
+
+def walk(root: str | Path) -> Iterator[str]:
+    """All files below a folder, hidden ones left out.
+
+    Links to folders are followed after all real folders, and no folder is entered twice: loops of
+    links end, and a file that can be reached in two ways has the name without a link in it.
+
+    Raises:
+        VideoError: a folder may not be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    links = [os.fspath(root)]
+    while links:
+        for folder, names, files in os.walk(links.pop(0), onerror=_refuse):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                names.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            links += (p for p in (os.path.join(folder, n) for n in names) if os.path.islink(p))
+            yield from (os.path.join(folder, f) for f in sorted(files) if not f.startswith("."))
+
+
+def names_in(folder: str) -> list[str]:
+    """The names in a folder, sorted; none where there is no folder.
+
+    Raises:
+        VideoError: it may not be read.
+    """
+    try:
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    except OSError as cause:
+        _refuse(cause)
+
+
+def _refuse(cause: OSError) -> NoReturn:
+    raise VideoError(
+        f"{shown(str(cause.filename))}: folder cannot be read ({cause.strerror}); check the path "
+        f"and its permissions"
+    ) from cause
+
+
+def files_below(root: str, endings: tuple[str, ...]) -> list[str]:
+    """The files below a folder with these endings, in the order of their paths' parts."""
+    found = [path for path in walk(root) if path.lower().endswith(endings)]
+    return sorted(found, key=lambda path: path.split(os.sep))
+
+
+def class_folders(root: str, paths: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels by the first folder below `root` that each path is in, and the folders' names.
+
+    Classes are numbered in the order of their names, as torchvision does.
+
+    Raises:
+        VideoError: a file is in no folder of its own.
+    """
+    firsts = []
+    for path in paths:
+        inside = os.path.relpath(path, root).split(os.sep)
+        if len(inside) < 2:
+            raise VideoError(
+                f"{shown(path)}: is in no class folder; put it in a folder called like its class"
+            )
+        firsts.append(inside[0])
+    classes = sorted(set(firsts))
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[name] for name in firsts], np.int32), tuple(classes)

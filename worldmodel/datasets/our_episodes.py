@@ -1,0 +1,74 @@
+"""Our own episodes, as `worldmodel collect` leaves them, as videos."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from worldmodel.datasets.array_video import ArrayVideo
+from worldmodel.datasets.format import Format
+from worldmodel.datasets.listing import FileCatalogue, shown
+from worldmodel.episodes.folder import Episodes, read_episode
+from worldmodel.errors import EpisodeError
+from worldmodel.video.catalogue import Catalogue, Decoding, Item, Opening, VideoSource
+
+_NAME = re.compile(r"\d{6,}\.safetensors")
+
+
+@dataclass(frozen=True)
+class OurEpisodes(Format):
+    """A folder of episodes, the run that collected them, or one episode file."""
+
+    name: ClassVar[str] = "episodes"
+    rank: ClassVar[int] = 10
+    looks: ClassVar[str] = "a folder with episodes.json, or a .safetensors file"
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """By the names in it."""
+        if not os.path.isdir(path):
+            return path.endswith(".safetensors")
+        if any(os.path.isfile(os.path.join(path, *at, "episodes.json")) for at in ((), _RUN)):
+            return True
+        try:  # one whose collection was interrupted: what to do about it is said on opening
+            return any(_NAME.fullmatch(name) for name in os.listdir(path))
+        except OSError:
+            return False
+
+    def open(self, path: str) -> Catalogue:
+        """The episodes as videos, actions ignored."""
+        if not os.path.isdir(path):
+            return FileCatalogue(path, [path], make=_episode)
+        files = [os.fspath(file) for file in Episodes(path).paths]
+        return FileCatalogue(path, files, make=_episode)
+
+    def episodes(self, path: str, video: Decoding | None = None) -> Episodes:
+        """The episodes themselves."""
+        if os.path.isfile(path):
+            raise EpisodeError(f"{shown(path)}: is one episode; name the folder that it is in")
+        return Episodes(Path(path))
+
+
+_RUN = ("episodes",)  # where a run that collects puts them
+
+
+@dataclass(frozen=True)
+class EpisodeVideo(Item):
+    """An episode file as a video."""
+
+    name: str
+    key: str
+
+    def open(self, opening: Opening) -> VideoSource:
+        """Read it into memory."""
+        episode = read_episode(self.key)
+        frames = episode.frames.numpy()
+        times = (episode.times - episode.times[0]).numpy()
+        return ArrayVideo(
+            self.name, lambda numbers: frames[numbers], frames.shape[:3], times, opening
+        )
+
+
+def _episode(name: str, key: str, label: int | None, origin: str) -> Item:
+    return EpisodeVideo(name, key)

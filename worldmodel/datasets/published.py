@@ -1,0 +1,140 @@
+"""What the published layouts share: lists of splits, and which of the videos they name are there.
+
+Knows none of them. Parts of these data sets vanish from the web, so a video that a list names and
+the folder lacks is left out and counted, in `left_out`; one that is there and damaged is an error.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in, shown
+from worldmodel.datasets.single_file import require_file_named
+from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.video.catalogue import LeftOut
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A video as a list names it."""
+
+    place: str  # without the ending: relative to the folder of the videos
+    label: int = NO_LABEL
+
+
+def check_split(name: str, split: str | None, choices: Sequence[str]) -> None:
+    """Refuse a split that the data set does not have.
+
+    Raises:
+        ConfigError: with the choices.
+    """
+    if split is not None and split not in choices:
+        raise ConfigError(f"{name} has no split '{split}': {nearest(str(split), choices)}")
+
+
+def first_folder(root: str, names: Sequence[str]) -> str:
+    """The first of these folders below `root` that is there; `root` itself if none is."""
+    return next((p for p in (os.path.join(root, n) for n in names) if os.path.isdir(p)), root)
+
+
+def first_file(root: str, names: Sequence[str]) -> str | None:
+    """The first of these files below `root` that is there."""
+    return next((p for p in (os.path.join(root, n) for n in names) if os.path.isfile(p)), None)
+
+
+def lines_of(path: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not blank, numbered.
+
+    Raises:
+        VideoError: it is no text.
+    """
+    require_file_named(path, "list of videos")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line := line.strip():
+                    yield number, line
+    except UnicodeDecodeError as cause:
+        raise VideoError(f"{shown(path)}: is not a text file in UTF-8; fetch it again") from cause
+
+
+def json_of(path: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        VideoError: it is no JSON.
+    """
+    require_file_named(path, "list of videos")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return json.load(file)
+    except (ValueError, RecursionError) as cause:
+        reason = shown(" ".join(str(cause).split()))[:80]
+        raise VideoError(f"{shown(path)}: is not whole JSON ({reason}); fetch it again") from cause
+
+
+def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> int:
+    """A class number out of a list.
+
+    Raises:
+        VideoError: it is none, or no class has it.
+    """
+    try:
+        value = int(text) if isinstance(text, int | str) and not isinstance(text, bool) else -1
+    except ValueError:
+        value = -1
+    if not 0 <= value < (2**31 if below is None else below):
+        rule = "a class number" if below is None else f"a class number below {below}"
+        raise VideoError(f"{shown(path)}, {where}: '{shown(str(text))[:60]}' is not {rule}; "
+                         f"fetch the list again")  # fmt: skip
+    return value
+
+
+def take(name: str, folder: str, entries: Sequence[Entry], classes: Sequence[str]) -> FileCatalogue:
+    """The videos that the entries name and the folder holds, in the order of the entries.
+
+    Raises:
+        VideoError: an entry leads out of the folder, or none of them is there.
+    """
+    listings: dict[str, dict[str, str]] = {}
+    paths, labels, left_out = [], [], []
+    for entry in dict.fromkeys(entries):
+        inside, stem = os.path.split(entry.place)
+        if "\0" in entry.place or os.path.isabs(inside) or ".." in inside.split("/"):
+            raise VideoError(f"{shown(name)}: its lists name '{shown(entry.place)[:100]}', which "
+                             f"leads out of the folder; fetch them again")  # fmt: skip
+        where = os.path.join(folder, inside) if inside else folder
+        if where not in listings:
+            listings[where] = _videos_in(where)
+        file = listings[where].get(stem)
+        if file is None:
+            reason = f"{shown(where)}: holds no '{shown(stem)}' with the ending of a video"
+            left_out.append(LeftOut(shown(entry.place), reason))
+        else:
+            paths.append(os.path.join(where, file))
+            labels.append(entry.label)
+    if not paths:
+        first = f"; the first: {left_out[0].reason}" if left_out else ""
+        raise VideoError(
+            f"{shown(name)}: its lists name {len(left_out)} videos and {shown(folder)} holds none "
+            f"of them{first}"
+        )
+    return FileCatalogue(
+        name, paths, labels=np.array(labels, np.int32), classes=classes, left_out=left_out
+    )
+
+
+def _videos_in(folder: str) -> dict[str, str]:
+    """File names of videos by their stem; one look at the folder instead of one for each file."""
+    found = [n for n in names_in(folder) if n.lower().endswith(VIDEOS) and n[0] != "."]
+    return {os.path.splitext(n)[0]: n for n in reversed(found)}
+
+
+def stem(name: str) -> str:
+    """A name without the ending of a video."""
+    base, ending = os.path.splitext(name)
+    return base if ending.lower() in VIDEOS else name

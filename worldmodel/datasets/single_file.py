@@ -1,0 +1,50 @@
+"""One file, which is a video."""
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import ClassVar
+
+from worldmodel.datasets.format import Format
+from worldmodel.datasets.listing import FileCatalogue
+from worldmodel.errors import VideoError
+from worldmodel.storage.files import require_file
+from worldmodel.video.catalogue import Catalogue
+
+
+@dataclass(frozen=True)
+class SingleFile(Format):
+    """One video file, or the URL of one; whatever no other format recognises and is no folder."""
+
+    name: ClassVar[str] = "file"
+    rank: ClassVar[int] = 99
+    looks: ClassVar[str] = "a regular file, or a URL"
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """Anything that is there and is no folder; what is wrong with it is said on opening."""
+        if "://" in path:
+            return True
+        try:
+            return not stat.S_ISDIR(os.lstat(path).st_mode) or os.path.isfile(path)
+        except (OSError, ValueError):
+            return False
+
+    def open(self, path: str) -> Catalogue:
+        """A catalogue of one."""
+        if "://" not in path:
+            require_file_named(path, "video")
+        return FileCatalogue(path, [path])
+
+
+def require_file_named(path: str, what: str) -> None:
+    """Refuse what is no regular file; see `require_file`.
+
+    Raises:
+        VideoError: naming the file, what is wrong and what to do.
+    """
+    from pathlib import Path
+
+    if "\0" in path:
+        raise VideoError(f"{path!r}: no file is called so (it has a zero byte); check the path")
+    require_file(Path(path), what, VideoError)

@@ -1,0 +1,103 @@
+"""Something-Something v2: `<id>.webm`, a JSON list for each split, and `labels.json`."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from worldmodel.datasets.format import Format
+from worldmodel.datasets.listing import NO_LABEL, shown
+from worldmodel.datasets.published import (
+    Entry,
+    check_split,
+    first_file,
+    first_folder,
+    json_of,
+    number_of,
+    take,
+)
+from worldmodel.errors import VideoError
+from worldmodel.video.catalogue import Catalogue
+
+_SPLITS = ("train", "validation", "test")
+_FOLDERS = ("20bn-something-something-v2", "videos", "video")
+
+
+def _names(what: str) -> tuple[str, ...]:
+    return (
+        f"labels/{what}.json", f"{what}.json", f"something-something-v2-{what}.json",
+        f"labels/something-something-v2-{what}.json",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SomethingSomething(Format):
+    """Labels are the numbers of `labels.json`; the videos of `test` have none.
+
+    Attributes:
+        split: `train`, `validation` or `test`; the first two by default.
+    """
+
+    name: ClassVar[str] = "something"
+    rank: ClassVar[int] = 33
+    looks: ClassVar[str] = "a folder with labels.json and train.json, also in labels/"
+
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        check_split("something", self.split, _SPLITS)
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """By its lists."""
+        return first_file(path, _names("labels")) is not None and any(
+            first_file(path, _names(split)) is not None for split in _SPLITS
+        )
+
+    def open(self, path: str) -> Catalogue:
+        """The videos of the split, in the order of its list."""
+        index = first_file(path, _names("labels"))
+        if index is None:
+            raise VideoError(f"{shown(path)}: has no labels.json; fetch the data set's lists")
+        label, classes = _classes(index)
+        entries: list[Entry] = []
+        for split in (self.split,) if self.split else _SPLITS[:2]:
+            rows = first_file(path, _names(split))
+            if rows is not None:
+                entries += _entries(rows, label)
+            elif self.split:
+                raise VideoError(f"{shown(path)}: has no {split}.json; fetch the data set's lists")
+        return take(path, first_folder(path, _FOLDERS), entries, classes)
+
+
+def _classes(path: str) -> tuple[dict[str, int], list[str]]:
+    """The number of each template, and the templates in that order."""
+    values = json_of(path)
+    if not isinstance(values, dict) or not values:
+        raise VideoError(f"{shown(path)}: is not templates with their numbers; fetch it again")
+    label = {
+        name: number_of(number, path, f"'{shown(name)[:60]}'", below=len(values))
+        for name, number in values.items()
+    }
+    if len(set(label.values())) < len(label):
+        raise VideoError(f"{shown(path)}: two templates have one number; fetch it again")
+    return label, sorted(label, key=lambda name: label[name])
+
+
+def _entries(path: str, label: dict[str, int]) -> list[Entry]:
+    rows = json_of(path)
+    if not isinstance(rows, list):
+        raise VideoError(f"{shown(path)}: is not a list of videos; fetch it again")
+    entries = []
+    for number, row in enumerate(rows):
+        name = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(name, str | int) or isinstance(name, bool):
+            raise VideoError(f"{shown(path)}: entry {number} has no id; fetch it again")
+        found = NO_LABEL
+        if "template" in row:
+            template = str(row["template"]).replace("[", "").replace("]", "")
+            if template not in label:
+                raise VideoError(f"{shown(path)}: entry {number} has the template "
+                                 f"'{shown(template)[:60]}', which labels.json lacks; "
+                                 f"fetch it again")  # fmt: skip
+            found = label[template]
+        entries.append(Entry(str(name), found))
+    return entries

@@ -1,0 +1,74 @@
+"""UCF101: `<Class>/v_<Class>_g01_c01.avi`, and `ucfTrainTestlist/` with three ways to split."""
+
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+
+from worldmodel.datasets.format import Format
+from worldmodel.datasets.listing import shown
+from worldmodel.datasets.published import (
+    Entry,
+    check_split,
+    first_file,
+    first_folder,
+    lines_of,
+    stem,
+    take,
+)
+from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.catalogue import Catalogue
+
+_CLASSES = ("ucfTrainTestlist/classInd.txt", "classInd.txt")
+
+
+@dataclass(frozen=True)
+class UCF101(Format):
+    """Labels are the numbers of `classInd.txt`, less one.
+
+    Attributes:
+        split: `train` or `test`; both by default.
+        fold: Which of the three ways to split, 1 to 3.
+    """
+
+    name: ClassVar[str] = "ucf101"
+    rank: ClassVar[int] = 31
+    looks: ClassVar[str] = "a folder with ucfTrainTestlist/classInd.txt"
+
+    split: str | None = None
+    fold: int = 1
+
+    def __post_init__(self) -> None:
+        check_split("ucf101", self.split, ("train", "test"))
+        if self.fold not in (1, 2, 3):
+            raise ConfigError(f"fold must be 1, 2 or 3, got {self.fold}")
+
+    @classmethod
+    def recognises(cls, path: str) -> bool:
+        """By the list of its classes."""
+        return first_file(path, _CLASSES) is not None
+
+    def open(self, path: str) -> Catalogue:
+        """The videos of the split, in the order of its lists."""
+        index = first_file(path, _CLASSES)
+        if index is None:
+            raise VideoError(f"{shown(path)}: has no {_CLASSES[0]}; fetch UCF101's lists")
+        classes: list[str] = []
+        for line, text in lines_of(index):
+            number, _, name = text.partition(" ")
+            if number != str(len(classes) + 1) or not name.strip():
+                raise VideoError(f"{shown(index)}, line {line}: '{shown(text)[:60]}' is not a "
+                                 f"number in order and a class; fetch it again")  # fmt: skip
+            classes.append(name.strip())
+        label = {name: i for i, name in enumerate(classes)}
+        entries = []
+        for split in (self.split,) if self.split else ("train", "test"):
+            rows = os.path.join(os.path.dirname(index), f"{split}list{self.fold:02d}.txt")
+            for line, text in lines_of(rows):
+                place = text.partition(" ")[0]
+                folder = place.partition("/")[0]
+                if folder not in label:
+                    raise VideoError(f"{shown(rows)}, line {line}: '{shown(folder)[:60]}' is no "
+                                     f"class of {shown(index)}; fetch it again")  # fmt: skip
+                entries.append(Entry(stem(place), label[folder]))
+        videos = first_folder(path, ("UCF-101", "UCF101", "videos"))
+        return take(path, videos, entries, classes)

@@ -1,0 +1,219 @@
+"""Folders of episodes: `<index:06d>.safetensors` files and `episodes.json`, written last.
+
+Knows nothing of what is inside an episode (`episode.py`) or of how many are cut into segments
+(`segments.py`, `clips.py`).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import overload
+
+from worldmodel.episodes.episode import (
+    FORMAT_VERSION,
+    REMEDY,
+    open_episode,
+)
+from worldmodel.episodes.episode import Episode as Episode
+from worldmodel.episodes.episode import read_episode as read_episode
+from worldmodel.episodes.episode import write_episode as write_episode
+from worldmodel.episodes.store import EpisodeStore
+from worldmodel.errors import EpisodeError
+from worldmodel.storage.files import require_file, whole_file
+
+_NAME = re.compile(r"\d{6,}\.safetensors")
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise EpisodeError(message)
+
+
+@dataclass(frozen=True)
+class FolderInfo:
+    """What `episodes.json` says about all the episodes of a folder."""
+
+    env_id: str  # gymnasium id, or what stands for it
+    fps: float  # environment steps per second of the world's time
+    action_low: tuple[float, ...]  # a; empty where no episode has actions
+    action_high: tuple[float, ...]  # a
+    count: int = 0
+    seeds: tuple[int, ...] = ()  # of the resets, one per episode; empty if unknown
+    format_version: int = FORMAT_VERSION
+
+
+class EpisodeWriter:
+    """Writes a folder of episodes; `episodes.json` comes last, so a folder without it is partial.
+
+    Episodes that are already there stay (see `done`), which is how a collection goes on after an
+    interruption.
+
+    Example:
+        with EpisodeWriter(folder, FolderInfo("worldmodel/TwoRoom-v0", 10.0, low, high)) as writer:
+            writer.write(episode)
+    """
+
+    def __init__(self, folder: Path | str, info: FolderInfo) -> None:
+        self.folder = Path(folder)
+        self.info = info
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "episodes.json").unlink(missing_ok=True)
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Indices of the episodes that the folder holds."""
+        return frozenset(int(path.stem) for path in _episode_files(self.folder))
+
+    def write(self, episode: Episode, index: int | None = None) -> Path:
+        """Write `episode` as number `index`; without one, after the last that is there."""
+        index = max(self.done, default=-1) + 1 if index is None else index
+        return write_episode(episode, self.folder / f"{index:06d}.safetensors")
+
+    def __enter__(self) -> "EpisodeWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+
+    def close(self) -> None:
+        """Write `episodes.json`, with the count and the seeds from the files' headers."""
+        seeds = []
+        paths = _episode_files(self.folder)
+        for path in paths:
+            with open_episode(path) as file:
+                seeds.append((file.metadata() or {}).get("seed"))
+        known = tuple(int(seed) for seed in seeds if seed is not None)
+        done = replace(self.info, count=len(paths), seeds=known if len(known) == len(seeds) else ())
+        with whole_file(self.folder / "episodes.json") as temporary:
+            temporary.write_text(json.dumps(asdict(done), indent=1))
+
+
+class Episodes(EpisodeStore):
+    """The episodes of a folder, read from disk when asked for; slices are `Episodes` again.
+
+    Args:
+        folder: of the episodes, or of the run that collected them.
+
+    Raises:
+        EpisodeError: no such folder, no episodes, an unfinished folder, an unreadable header.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        inside = Path(folder) / "episodes"
+        self.folder = inside if (inside / "episodes.json").is_file() else Path(folder)
+        self.info = read_folder_info(self.folder)
+        self._entries = [_Entry.read(path) for path in _episode_files(self.folder)]
+
+    def _with(self, entries: list["_Entry"]) -> "Episodes":
+        view = object.__new__(Episodes)
+        view.folder, view.info, view._entries = self.folder, self.info, entries
+        return view
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Episodes": ...
+    def __getitem__(self, index: int | slice) -> "Episode | Episodes":
+        if isinstance(index, slice):
+            return self._with(self._entries[index])
+        return read_episode(self._entries[index].path)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (read_episode(entry.path) for entry in self._entries)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in order."""
+        return [entry.path for entry in self._entries]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Number of frames of each, from the headers alone."""
+        return [entry.num_frames for entry in self._entries]
+
+    @property
+    def labelled(self) -> "Episodes":
+        """Those with actions."""
+        return self._with([entry for entry in self._entries if entry.has_actions])
+
+    @property
+    def unlabelled(self) -> "Episodes":
+        """Those that are videos only."""
+        return self._with([entry for entry in self._entries if not entry.has_actions])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: Path
+    num_frames: int
+    has_actions: bool
+
+    @staticmethod
+    def read(path: Path) -> "_Entry":
+        with open_episode(path) as file:
+            names = file.keys()
+            _require("frames" in names, f"{path}: has no frames; {REMEDY}")
+            return _Entry(path, file.get_slice("frames").get_shape()[0], "actions" in names)
+
+
+def _episode_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name))
+
+
+def read_folder_info(folder: Path) -> FolderInfo:
+    """Read `episodes.json` and see that as many files are there as it names.
+
+    Raises:
+        EpisodeError: naming the folder, what is wrong with it and what to do.
+    """
+    _require(folder.is_dir(), f"{folder}: no such folder of episodes; check the path or collect")
+    path = folder / "episodes.json"
+    _require(
+        path.exists(),
+        f"{folder}: has no episodes.json, so it is no folder of episodes or its collection "
+        f"was interrupted; run `worldmodel collect` again",
+    )
+    info = _read_index(path)
+    found = len(_episode_files(folder))
+    _require(
+        found == info.count and found > 0,
+        f"{folder}: holds {found} episode files, episodes.json names {info.count}; "
+        f"collect the episodes again",
+    )
+    return info
+
+
+def _read_index(path: Path) -> FolderInfo:
+    require_file(path, "episode index", EpisodeError)
+    try:
+        values = json.loads(path.read_text())
+        version = values.get("format_version")
+        _require(
+            version == FORMAT_VERSION,
+            f"{path}: episode format {version}, this version reads {FORMAT_VERSION}; collect again",
+        )
+        return FolderInfo(
+            env_id=str(values["env_id"]),
+            fps=float(values["fps"]),
+            action_low=tuple(map(float, values["action_low"])),
+            action_high=tuple(map(float, values["action_high"])),
+            count=int(values["count"]),
+            seeds=tuple(map(int, values["seeds"])),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as cause:
+        raise EpisodeError(
+            f"{path}: is not an episode index ({type(cause).__name__}: {cause}); "
+            f"collect the episodes again"
+        ) from cause

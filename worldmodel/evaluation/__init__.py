@@ -1,0 +1,1 @@
+"""Surprise, probes, and the statistics that say how far a number can be trusted."""

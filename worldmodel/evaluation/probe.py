@@ -1,0 +1,208 @@
+"""What frozen latents know: linear read-outs, beside those of an untrained model and of pixels.
+
+A read-out is a ridge regression, fitted on some episodes and judged on others. It tells what is
+there to be read, not what the model was trained for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from worldmodel import checkpoint
+from worldmodel.architecture import check_frames
+from worldmodel.datasets import open_episodes
+from worldmodel.episodes.windows import EpisodeArrays, load_arrays
+from worldmodel.errors import ConfigError
+from worldmodel.model import WorldModel
+from worldmodel.nn.heads import Head, moment_latents
+
+if TYPE_CHECKING:
+    from worldmodel.runs.run import Run
+
+Features = Callable[[Tensor], Tensor]  # moments b i c h w in [0, 1] -> b d
+PENALTIES = tuple(10.0**e for e in range(-3, 5))
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How well something is read out of features.
+
+    Attributes:
+        r2: share of the variance explained on held-out episodes, the mean over its numbers.
+        low, high: 95 % interval, resampling held-out episodes.
+        n: held-out moments.
+    """
+
+    r2: float
+    low: float
+    high: float
+    n: int
+
+
+def linear_readout(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray],
+    groups: np.ndarray, *, seed: int = 0,
+) -> Readout:  # fmt: skip
+    """Fit a ridge regression (penalty chosen on the training part) and judge it on the other.
+
+    Args:
+        train: features n d and targets n k.
+        test: the same of other episodes.
+        groups: n, the episode of each row of `test`: what is resampled.
+        seed: of the resampling.
+    """
+    model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+    model.fit(*train)
+    x, y = test
+    error = (model.predict(x).reshape(y.shape) - y) ** 2
+    spread = (y - y.mean(axis=0)) ** 2
+    episodes = np.unique(groups)
+    sums = np.stack([[m[groups == e].sum(axis=0) for e in episodes] for m in (error, spread)])
+    r2 = _r2(sums.sum(axis=1))
+    draws = np.random.default_rng(seed).integers(len(episodes), size=(500, len(episodes)))
+    resampled = [_r2(sums[:, draw].sum(axis=1)) for draw in draws]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Readout(r2, float(low), float(high), len(y))
+
+
+def _r2(sums: np.ndarray) -> float:
+    return float(np.mean(1 - sums[0] / np.maximum(sums[1], 1e-12)))
+
+
+def state_features(model: WorldModel, head: Head) -> Features:
+    """Features that are the latents which `head` makes of a moment."""
+
+    @torch.inference_mode()
+    def features(moments: Tensor) -> Tensor:
+        latents = moment_latents(model.encoder, head, moments.to(model.device))
+        return latents.flatten(1).cpu()
+
+    return features
+
+
+def token_features(model: WorldModel) -> Features:
+    """Features that are the mean of a moment's tokens: what an encoder without a head has."""
+
+    @torch.inference_mode()
+    def features(moments: Tensor) -> Tensor:
+        pieces = [model.encoder(some.to(model.device)).mean(dim=1) for some in moments.split(32)]
+        return torch.cat(pieces).cpu()
+
+    return features
+
+
+def features_of(model: WorldModel) -> Features:
+    """The latents of a moment, or the mean of its tokens where there is no head."""
+    return token_features(model) if model.head is None else state_features(model, model.head)
+
+
+def pixel_features(moments: Tensor) -> Tensor:
+    """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
+    return nn.functional.adaptive_avg_pool2d(moments.flatten(1, 2), 16).flatten(1)
+
+
+def moments_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Moments side by side in each episode.
+
+    Returns:
+        (frames n p c h w uint8, rows n: the last frame of each, episodes n).
+    """
+    frames, rows, episodes = [], [], []
+    for index, place in enumerate(arrays.slices):
+        count = (place.stop - place.start) // p
+        piece = arrays.frames[place.start : place.start + count * p]
+        frames.append(rearrange(piece, "(n p) c h w -> n p c h w", p=p))
+        rows.append(place.start + p * torch.arange(count) + p - 1)
+        episodes.append(torch.full((count,), index))
+    return torch.cat(frames), torch.cat(rows), torch.cat(episodes)
+
+
+def extract(features: Features, frames: Tensor, *, chunk: int = 512) -> np.ndarray:
+    """Features of uint8 moments n p c h w, a chunk at a time: n d."""
+    pieces = [features(piece.float() / 255).numpy() for piece in frames.split(chunk)]
+    return np.concatenate(pieces)
+
+
+def probe(
+    run: "Run", *, model: str, episodes: str, targets: Sequence[str] = ("position", "velocity"),
+    pretrained: str | None = None, train_share: float = 0.7, seed: int = 0, device: str = "cpu",
+    reading: Mapping[str, Any] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Linear read-outs of a model's state, and of what it should be compared to.
+
+    Of a model without a head, such as one that others have trained, the mean token is read.
+
+    Args:
+        run: where results go.
+        model: a trained model, or the run that made it.
+        episodes: ours, LeRobot's or HDF5, that were not trained on, with `targets` in their info.
+        targets: names of infos; the state of a moment is compared with its last frame's.
+        pretrained: a model before actions were learnt, or None.
+        train_share: of the episodes, to fit on; the rest is held out.
+        seed: of the untrained model and of the intervals.
+        device: where to compute.
+        reading: options of the episodes' format, for example `{camera: top}`; see `data.formats`.
+
+    Returns:
+        `<target>_r2`, and `pretrained_`, `random_init_` and `pixels_<target>_r2`, each with `.n`,
+        `.low` and `.high`.
+    """
+    learned = checkpoint.load(model, device=device)
+    arrays = load_arrays(open_episodes(episodes, **({"fit": learned.size} | dict(reading or {}))))
+    unknown = [name for name in targets if name not in arrays.info]
+    if unknown:
+        raise ConfigError(
+            f"{episodes}: no info '{unknown[0]}' in all its episodes; there are "
+            f"{', '.join(arrays.info)}"
+        )
+    _check_size(arrays, episodes, learned)
+    candidates = {"": features_of(learned)}
+    if pretrained is not None:
+        before = checkpoint.load(pretrained, device=device)
+        _check_size(arrays, episodes, before)
+        candidates["pretrained_"] = features_of(before)
+    candidates["random_init_"] = untrained_features(learned, seed=seed)
+    candidates["pixels_"] = pixel_features
+    frames, rows, groups = moments_of(arrays, learned.tubelet_frames)
+    last_to_fit = int(train_share * len(arrays))
+    if not 2 <= last_to_fit <= len(arrays) - 2:
+        raise ConfigError(
+            f"{episodes}: {len(arrays)} episodes leave {last_to_fit} to fit on with "
+            f"train_share={train_share} and the others to judge on; take at least two of each"
+        )
+    fit, held_out = groups < last_to_fit, groups >= last_to_fit
+    results: dict[str, float] = {}
+    for name, features in candidates.items():
+        x = extract(features, frames)
+        for target in targets:
+            y = arrays.info[target][rows].double().numpy().reshape(len(rows), -1)
+            readout = linear_readout(
+                (x[fit], y[fit]), (x[held_out], y[held_out]), groups[held_out].numpy(), seed=seed
+            )
+            key = f"{name}{target}_r2"
+            results |= {
+                key: readout.r2, f"{key}.n": readout.n, f"{key}.low": readout.low,
+                f"{key}.high": readout.high,
+            }  # fmt: skip
+    return results
+
+
+def _check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
+    any_size = model.head is None or model.head.per_token
+    check_frames(arrays.frames, source, model.encoder, size=model.size, any_size=any_size)
+
+
+def untrained_features(model: WorldModel, *, seed: int) -> Features:
+    """The floor: the same networks with the weights they are born with."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.manual_seed(seed)
+        newborn = checkpoint.rebuild(model.spec()).to(model.device).eval()
+    return features_of(newborn)

@@ -1,0 +1,111 @@
+"""From a checkpoint's tensors and a table of keys to a model, strictly: no key without its place.
+
+Knows nothing of formats: they describe what they hold as a `Found`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import EinopsError
+from torch import Tensor
+
+from worldmodel.checkpoint import rebuild
+from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.interop.keys import Rule, shown
+from worldmodel.interop.report import KeyReport, KeyUse
+from worldmodel.model import WorldModel
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a format makes of a checkpoint.
+
+    Attributes:
+        family: what it is.
+        description: how to build the model; see `WorldModel.spec`.
+        rules: for every tensor of the model, which of theirs it is.
+        left_out: keys that are not used, each with the reason.
+        facts: what was inferred, for the report.
+    """
+
+    family: str
+    description: Mapping[str, Any]
+    rules: Sequence[Rule]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    facts: Sequence[str] = ()
+
+
+def build(found: Found, tensors: Mapping[str, Tensor], path: Path) -> tuple[WorldModel, KeyReport]:
+    """The model with these weights in float32, and the report on every key.
+
+    Raises:
+        CheckpointError: a key is missing or left over, has another shape than the rest asks for,
+            or holds weights that are not finite.
+    """
+    _check_keys(found, tensors, path)
+    try:
+        with torch.device("meta"):  # without memory: nothing is trusted about sizes yet
+            model = rebuild(found.description, path)
+    except (ConfigError, TypeError, ValueError, RuntimeError, OverflowError) as cause:
+        raise CheckpointError(
+            f"{path}: no {found.family} model has its sizes ({' '.join(str(cause).split())})"
+        ) from cause
+    places = model.state_dict()
+    weights = {rule.ours: _fitted(rule, tensors, places, path) for rule in found.rules}
+    # Of actions a foreign encoder knows nothing: their statistics are as they are born.
+    for name in places.keys() - weights:
+        assert places[name].numel() == 0, f"{name} has no rule"
+        weights[name] = torch.zeros(0)
+    model.load_state_dict(weights, strict=True, assign=True)
+    uses = [KeyUse(theirs, rule.ours) for rule in found.rules for theirs in rule.theirs]
+    uses += [KeyUse(key, "", reason) for key, reason in found.left_out.items()]
+    return model.eval(), KeyReport(str(path), found.family, found.facts, uses)
+
+
+def _check_keys(found: Found, tensors: Mapping[str, Tensor], path: Path) -> None:
+    needed = [key for rule in found.rules for key in rule.theirs]
+    missing = [key for key in needed if key not in tensors]
+    known = {*needed, *found.left_out}
+    extra = [key for key in tensors if key not in known]
+    if missing or extra:
+        parts = [
+            f"{len(keys)} keys {what} ({shown(keys)})"
+            for what, keys in (("missing", missing), ("left over", extra))
+            if keys
+        ]
+        raise CheckpointError(
+            f"{path}: is not a whole {found.family} checkpoint: {' and '.join(parts)}; "
+            "fetch it again, or say to worldmodel export or wm.load what it is (family=, heads=)"
+        )
+
+
+def _fitted(
+    rule: Rule, tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
+) -> Tensor:
+    """Our tensor of a rule, of the shape of its place, in float32 and finite."""
+    name, theirs = shown(rule.theirs), [tensors[key] for key in rule.theirs]
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in theirs[:3])
+    wanted = tuple(places[rule.ours].shape)
+    try:
+        tensor = rule.to_ours(tensors)
+    except (EinopsError, RuntimeError, ValueError) as cause:
+        raise CheckpointError(
+            f"{path}: {name} has shape {shapes}, which does not make our {rule.ours} {wanted}; "
+            "the file is not of one model"
+        ) from cause
+    if tuple(tensor.shape) != wanted:
+        raise CheckpointError(
+            f"{path}: {name} has shape {shapes}, which makes {tuple(tensor.shape)} where the rest "
+            f"of the checkpoint asks for {wanted}; the file is not of one model"
+        )
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not weights; fetch it again")
+    tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    if not tensor.isfinite().all():  # of float64 some numbers become infinite as float32
+        raise CheckpointError(
+            f"{path}: {name} holds NaN or infinite weights; fetch the file again or take another"
+        )
+    return tensor

@@ -1,0 +1,101 @@
+"""The verb `export`: a model in another form, whoever trained it; makes no run."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from worldmodel import checkpoint
+from worldmodel import interop as foreign
+from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.interop import to_huggingface
+from worldmodel.model import WorldModel
+from worldmodel.storage.files import require_access
+
+Format = Literal["worldmodel", "hf"]
+
+
+def export(
+    *, model: str, output: str, format: Format = "worldmodel", family: str | None = None,
+    heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
+) -> int:  # fmt: skip
+    """Write a model as a folder, and print what became of every key of a foreign one.
+
+    Args:
+        model: a model or run of ours, a `.pt` file of V-JEPA, or a Hugging Face folder.
+        output: the folder to make; it must not be there.
+        format: `worldmodel` for this package, with `keys.csv` on a foreign model's keys; `hf` for
+            transformers' VJEPA2Model.
+        family: of a `.pt` file, if it cannot be told: vjepa, vjepa2, vjepa2.1 or vjepa2-ac.
+        heads: attention heads of its encoder, if its width is not a published one.
+        predictor_heads: attention heads of its predictor, likewise.
+        size: side of its frames in pixels, if not the published one.
+
+    Returns:
+        0.
+    """
+    if format not in ("worldmodel", "hf"):
+        raise ConfigError(f"format={format}: say worldmodel or hf")
+    hints = foreign.Hints(family, heads, predictor_heads, size)
+    with whole_folder(Path(output)) as folder:
+        loaded, report = read(Path(model), hints)
+        if report is not None:
+            print(report.text(), file=sys.stderr)
+        if format == "hf":
+            to_huggingface.write(loaded, folder)
+        else:
+            checkpoint.save(loaded, folder)
+            if report is not None:
+                report.write(folder / "keys.csv")
+    print(output)
+    return 0
+
+
+def read(path: Path, hints: foreign.Hints) -> tuple[WorldModel, foreign.KeyReport | None]:
+    """A model, and the report on its keys if others have trained it."""
+    require_access(path, CheckpointError, "model")
+    reader = None if checkpoint.is_own(path) else foreign.recognise(path)
+    if reader is not None:
+        return reader(path, hints)
+    return checkpoint.load(path, **asdict(hints)), None
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill the yielded temporary folder; it becomes `path` when the block ends well.
+
+    Raises:
+        ConfigError: there is something at `path`, or nothing can be made there.
+    """
+    require_access(path, ConfigError)
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path}: is there already; name another output= or remove it")
+    # Without the name in it, which may be as long as names can be already.
+    temporary = path.with_name(f".export.{os.getpid()}.tmp")
+    new = [parent for parent in path.parents if not parent.exists()]  # the deepest first
+    try:
+        with _made(path):
+            temporary.mkdir(parents=True)
+        yield temporary
+        with _made(path):
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in new:
+            with suppress(OSError):  # it holds something: what was written, or others' files
+                parent.rmdir()
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """What the system says of a folder that cannot be made, in one line."""
+    try:
+        yield
+    except OSError as cause:
+        raise ConfigError(
+            f"{path}: cannot be made ({cause.strerror}); name another output="
+        ) from cause

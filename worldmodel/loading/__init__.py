@@ -1,0 +1,1 @@
+"""Which clip comes next, and who decodes it."""

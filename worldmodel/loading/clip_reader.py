@@ -1,0 +1,192 @@
+"""Taking clips out of videos that are opened for it: what a decoder process does.
+
+Each clip's place, crop and flip come from its own number, so it is the same whichever process
+takes it, and when. Knows nothing of processes, and not which videos are taken next.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.errors import VideoError, WorldModelError
+from worldmodel.types import Origin
+from worldmodel.video.catalogue import Damaged, Item, Opening, VideoSource
+from worldmodel.video.sampling import Pace
+
+_OPEN_FILES = 4  # that one process keeps open
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One visit of a video.
+
+    Attributes:
+        item: The video.
+        seed, first: The number of its first clip, in the run with this seed.
+        count: Clips to take, in the order of their times.
+        row: Where in the buffer the first goes.
+    """
+
+    item: Item
+    seed: int
+    first: int
+    count: int
+    row: int
+
+    @property
+    def name(self) -> str:
+        """Of the video."""
+        return self.item.name
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken, besides the frames in the buffer."""
+
+    times: np.ndarray  # clips t, float64, seconds
+    origins: tuple[Origin, ...]
+
+
+class ClipReader:
+    """Reads the clips of a `Draw` into a buffer; keeps the last few videos open.
+
+    Args:
+        frames: The buffer, `row t c h w`, uint8; in shared memory where processes share it.
+        pace: Which frames make a clip.
+        size: Side of the square crop.
+        flip: Mirror half of the clips left to right.
+        opening: How videos are opened.
+    """
+
+    def __init__(
+        self, frames: Tensor, *, pace: Pace, size: int, flip: bool, opening: Opening
+    ) -> None:
+        self._frames, self._pace, self._size, self._flip = frames, pace, size, flip
+        self._opened = Opened(opening)
+
+    def __call__(self, draw: Draw) -> Taken:
+        """Take the clips.
+
+        Raises:
+            VideoError: the video is bad, or shorter than a clip.
+            Damaged: these clips of it cannot be read. Whether others can is not known.
+        """
+        try:
+            return self._take(draw)
+        except WorldModelError:
+            self._opened.forget(draw.item)  # who knows what state it is in
+            raise
+
+    def close(self) -> None:
+        """Close the videos that this process has open."""
+        self._opened.close()
+
+    def _take(self, draw: Draw) -> Taken:
+        video = self._opened.get(draw.item)
+        first, times = video.part(draw.item)
+        starts = video.starts(draw.item, self._pace)
+        numbers = range(draw.count)
+        randoms = [np.random.default_rng((draw.seed, draw.first + number)) for number in numbers]
+        # Several clips of one visit are spread over the video, in order: each has its share.
+        places = [(number + randoms[number].random()) / draw.count for number in numbers]
+        begins = [starts[min(int(place * len(starts)), len(starts) - 1)] for place in places]
+        indices = np.stack([self._pace.indices(times, int(begin)) for begin in begins])
+        try:
+            clips = video.source.read_clips(list(first + indices))
+        except VideoError as cause:
+            raise Damaged(str(cause)) from cause
+        for number, clip in enumerate(clips):
+            self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
+        seen = times[indices]
+        origins = (self._pace.origin(draw.name, begin) for begin in seen[:, 0])
+        return Taken(seen, tuple(origins))
+
+    def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:
+        """The same square of all frames, mirrored or not."""
+        room = np.array(frames.shape[-2:]) - self._size
+        if room.min() < 0:
+            raise VideoError(
+                f"{name}: its frames of {tuple(frames.shape[-2:])} pixels are smaller than "
+                f"size={self._size}; choose a smaller size or leave it out"
+            )
+        y, x = (random.random(2) * (room + 1)).astype(int)
+        picture = frames[..., y : y + self._size, x : x + self._size]
+        return picture.flip(-1) if self._flip and random.random() < 0.5 else picture
+
+
+@dataclass
+class OpenVideo:
+    """A video with the times of all its frames."""
+
+    source: VideoSource
+    times: np.ndarray  # t, seconds
+    known: dict[tuple[float, float] | None, np.ndarray] = field(default_factory=dict)  # by window
+
+    def part(self, item: Item) -> tuple[int, np.ndarray]:
+        """The item's window: number of its first frame, and its times."""
+        if item.window is None:
+            return 0, self.times
+        low, high = np.searchsorted(self.times, np.array(item.window) - 1e-6)
+        if low == high:
+            begin, end = item.window
+            raise VideoError(
+                f"{item.name}: has no frame from {begin:g} to {end:g} s, it is "
+                f"{self.times[-1]:.3g} s long; correct the times or leave it out"
+            )
+        return int(low), self.times[low:high]
+
+    def starts(self, item: Item, pace: Pace) -> np.ndarray:
+        """The frames of the item that a clip can begin at."""
+        if item.window not in self.known:
+            self.known[item.window] = pace.starts(self.part(item)[1], name=item.name)
+        return self.known[item.window]
+
+
+class Opened:
+    """The videos that were used last, still open. Items that open the same share one.
+
+    Args:
+        opening: How videos are opened.
+        most: How many are kept.
+    """
+
+    def __init__(self, opening: Opening, most: int = _OPEN_FILES) -> None:
+        self._opening, self._most = opening, most
+        self._videos: OrderedDict[Hashable, OpenVideo] = OrderedDict()
+
+    def get(self, item: Item) -> OpenVideo:
+        """The video of an item.
+
+        Raises:
+            VideoError: it cannot be opened, or is empty.
+        """
+        wanted = item.opens
+        if wanted not in self._videos:
+            while len(self._videos) >= self._most:
+                self._videos.popitem(last=False)[1].source.close()
+            source = item.open(self._opening)
+            if source.num_frames < 1:
+                raise VideoError(f"{item.name}: has no frames; leave it out")
+            self._videos[wanted] = OpenVideo(source, source.times(np.arange(source.num_frames)))
+        self._videos.move_to_end(wanted)
+        return self._videos[wanted]
+
+    def forget(self, item: Item) -> None:
+        """Close the video of an item, if it is open."""
+        video = self._videos.pop(item.opens, None)
+        if video is not None:
+            video.source.close()
+
+    def close(self) -> None:
+        """Close all."""
+        while self._videos:
+            self._videos.popitem()[1].source.close()
+
+
+def shared_frames(rows: int, num_frames: int, size: int) -> Tensor:
+    """A buffer that processes can share: `row t c h w`, uint8."""
+    return torch.empty((rows, num_frames, 3, size, size), dtype=torch.uint8).share_memory_()

@@ -1,0 +1,200 @@
+"""Clips drawn from videos that are kept as uint8: the training data of everything without actions.
+
+Knows `VideoSource`, not where its frames come from: files are in `folder.py`, episodes are views
+of `EpisodeArrays`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.episodes.windows import EpisodeArrays
+from worldmodel.errors import ConfigError, EpisodeError, VideoError
+from worldmodel.loading.sampler import Order
+from worldmodel.types import Clip, Origin
+from worldmodel.video.catalogue import Catalogue, VideoSource
+from worldmodel.video.sampling import Pace
+
+BAD = (VideoError, EpisodeError)  # what says that a video, or an episode as a video, is bad
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A video that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+def left_out(catalogue: Catalogue) -> list[Skipped]:
+    """What a data set names and does not have, to be told with what cannot be read."""
+    return [Skipped(out.name, out.reason) for out in catalogue.left_out]
+
+
+class Clips(ABC):
+    """Batches of clips, each a function of `(seed, step)` alone: nothing to save or resume.
+
+    Attributes:
+        num_videos: How many videos they are drawn from; those that turn out to be bad are in it
+            until they do.
+        skipped: Those that were left out so far.
+    """
+
+    num_videos: int
+    skipped: list[Skipped]
+
+    @abstractmethod
+    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
+        """`batch` clips, float32 in [0, 1]."""
+
+    def close(self) -> None:  # noqa: B027  # what is in memory has nothing to close
+        """Let go of files and processes."""
+
+
+class MemoryVideo(VideoSource):
+    """A video whose frames are in memory; several may be views of one tensor.
+
+    Args:
+        name: Where the frames came from.
+        frames: `t c h w`, uint8.
+        times: `t`, seconds, increasing.
+    """
+
+    def __init__(self, name: str, frames: Tensor, times: Tensor) -> None:
+        assert frames.dtype == torch.uint8 and len(frames) == len(times)
+        self.name = name
+        self.num_frames = len(frames)
+        self._frames = frames
+        self._times = times.to(torch.float64).numpy()
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these numbers."""
+        # A constant step is a view, which the caller's copy then reads straight from.
+        steps = np.diff(indices)
+        if len(indices) > 1 and steps[0] > 0 and (steps == steps[0]).all():
+            return self._frames[indices[0] : indices[-1] + 1 : steps[0]]
+        return self._frames[torch.from_numpy(indices)]
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame at these numbers."""
+        return self._times[indices]
+
+
+def episode_videos(arrays: EpisodeArrays) -> list[VideoSource]:
+    """Each episode as a video, actions ignored; shares the memory of `arrays`."""
+    names = arrays.sources or tuple(f"episode {i}" for i in range(len(arrays)))
+    return [
+        MemoryVideo(name or f"episode {i}", arrays.frames[place], arrays.times[place])
+        for i, (name, place) in enumerate(zip(names, arrays.slices, strict=True))
+    ]
+
+
+class ClipDataset(Clips):
+    """Clips of videos whose frames are at hand.
+
+    Every video is equally likely, whatever its length, and every start in it; with `epochs` each
+    comes once before any comes again. The square crop and the flip are the same for all frames of a
+    clip.
+
+    Args:
+        sources: The videos; those shorter than a clip are refused.
+        num_frames: Frames of a clip.
+        stride: Frames from one frame of a clip to the next. Give `stride` or `fps`.
+        fps: Frames per second of the clips: the nearest in time are taken.
+        size: Side of the square crop; by default the short side of the smallest video.
+        flip: Mirror half of the clips left to right.
+        rest_fraction: Share of the clips that begin with the video's first frame shown twice, as
+            an agent sees a world that has just been reset.
+        epochs: Go through the videos in epochs, shuffled anew each time; otherwise the video of
+            each clip is drawn by itself.
+        skipped: What was left out of `sources`, to be told.
+        rank, world: Which of how many processes this is: each takes its part of a batch that is
+            drawn for all.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[VideoSource],
+        *,
+        num_frames: int,
+        stride: int | None = None,
+        fps: float | None = None,
+        size: int | None = None,
+        flip: bool = False,
+        rest_fraction: float = 0.0,
+        epochs: bool = False,
+        skipped: Sequence[Skipped] = (),
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if len(sources) == 0:
+            raise VideoError("no videos to draw clips from; check the folder or the manifest")
+        self.pace = Pace(num_frames, stride=stride, fps=fps)
+        self.sources = list(sources)
+        self.num_videos = len(self.sources)
+        self.skipped = list(skipped)
+        self.flip = flip
+        self.rest_fraction = rest_fraction
+        self.epochs = epochs
+        self.rank, self.world = rank, world
+        self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
+        named = zip(self.sources, self._times, strict=True)
+        self._starts = [self.pace.starts(times, name=s.name) for s, times in named]
+        self._sizes = np.array([s.read(np.array([0])).shape[-2:] for s in self.sources])
+        self.size = int(self._sizes.min()) if size is None else size
+        if self.size > self._sizes.min():
+            name = self.sources[int(self._sizes.min(axis=1).argmin())].name
+            raise ConfigError(
+                f"size={self.size} is larger than the frames of {name}; choose a smaller size"
+            )
+
+    def _videos(self, step: int, count: int, seed: int, random: np.random.Generator) -> np.ndarray:
+        """Which videos the clips of a step are of, over all ranks."""
+        if not self.epochs:
+            return random.integers(len(self.sources), size=count)
+        order = Order([len(self.sources)], seed=seed)
+        return np.array([order[index][1] for index in range(step * count, (step + 1) * count)])
+
+    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
+        """`batch` clips, float32 in [0, 1]."""
+        frames, times, origins = self.sample_uint8(step, batch, seed=seed)
+        names = tuple(origin.name for origin in origins)
+        return Clip.from_uint8(frames, times, sources=names, origins=origins)
+
+    def sample_uint8(
+        self, step: int, batch: int, *, seed: int
+    ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
+        """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
+        random = np.random.default_rng((seed, step))
+        videos = self._videos(step, batch * self.world, seed, random)
+        starts = random.integers([len(self._starts[video]) for video in videos])
+        corners = random.integers(self._sizes[videos] - self.size + 1)
+        flips = self.flip & (random.random(len(videos)) < 0.5)
+        rests = random.random(len(videos)) < self.rest_fraction
+        # With `fps` the clip that begins with a video's first frame may show one twice.
+        rests &= np.array([self._starts[video][0] == 0 for video in videos])
+        mine = slice(self.rank * batch, (self.rank + 1) * batch)
+        videos, starts, corners = videos[mine], starts[mine], corners[mine]
+        flips, rests = flips[mine], rests[mine]
+        frames = torch.empty(
+            (batch, self.pace.num_frames, 3, self.size, self.size), dtype=torch.uint8
+        )
+        times = torch.empty((batch, self.pace.num_frames), dtype=torch.float64)
+        origins = []
+        for b, video in enumerate(videos):
+            begin = 0 if rests[b] else int(self._starts[video][starts[b]])
+            indices = self.pace.indices(self._times[video], begin)
+            seen = self._times[video][indices]
+            origins.append(self.pace.origin(self.sources[video].name, seen[0]))
+            if rests[b]:
+                indices = np.concatenate([indices[:1], indices[:-1]])
+                seen = np.concatenate([2 * seen[:1] - seen[1:2], seen[:-1]])
+            y, x = corners[b]
+            picture = self.sources[video].read(indices)[..., y : y + self.size, x : x + self.size]
+            frames[b] = picture.flip(-1) if flips[b] else picture
+            times[b] = torch.from_numpy(seen)
+        return frames, times, tuple(origins)

@@ -1,0 +1,243 @@
+"""What a training on video reads, named in a configuration: videos, mixtures, or episodes.
+
+Decides what is kept in memory and what is streamed; how is in `preload.py` and `loader.py`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch.distributed
+
+from worldmodel.datasets import open_catalogue, open_episodes
+from worldmodel.episodes.windows import load_arrays
+from worldmodel.errors import ConfigError
+from worldmodel.loading.in_memory import ClipDataset, Clips, Skipped, episode_videos, left_out
+from worldmodel.loading.preload import preload
+from worldmodel.loading.stream import ClipStream, Streaming
+from worldmodel.video.catalogue import Catalogue, Decoding
+from worldmodel.video.sampling import Pace
+
+Progress = Callable[[int, int], None]
+Tell = Callable[[Skipped], None]
+AS_IT_IS = Decoding()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Which of how many processes of a distributed training this is."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+class Footage(ABC):
+    """Where clips for training come from."""
+
+    @abstractmethod
+    def open(
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
+        """Read what there is, or make ready to.
+
+        Args:
+            size: side of the square frames in pixels.
+            num_frames: frames of a clip.
+            progress: called with the number of videos read so far and of all.
+            video: how files are decoded.
+            on_skip: called with each video that is left out after this has returned; those that
+                were left out before are in `Clips.skipped`.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How videos become clips, wherever they lie; what `VideoFiles` and `Mixture` share.
+
+    Attributes:
+        stride: frames from one frame of a clip to the next. Give one of `stride`, `fps` and
+            `duration`; 1 by default.
+        fps: frames per second of the clips: the nearest in time are taken.
+        duration: seconds of a clip, over which its frames are spread evenly.
+        flip: mirror half of the clips left to right.
+        on_bad_video: `error` stops at the first bad video, `skip` lists it and goes on.
+        workers: processes that decode; 0 decodes in the training's own, unguarded.
+        ahead: batches that are decoded ahead of time where videos are streamed.
+        clips_per_video: clips taken at each visit of a video that is streamed.
+    """
+
+    stride: int | None = None
+    fps: float | None = None
+    duration: float | None = None
+    flip: bool = True
+    on_bad_video: str = "error"
+    workers: int = 2
+    ahead: int = 2
+    clips_per_video: int = 1
+
+    def pace(self, num_frames: int) -> Pace:
+        """Which frames make a clip."""
+        return Pace(num_frames, stride=self.stride, fps=self.fps, duration=self.duration)
+
+    def streaming(self) -> Streaming:
+        """How clips are streamed; in a distributed training each rank takes its share."""
+        return Streaming(
+            self.workers, self.ahead, self.clips_per_video, self.on_bad_video, *rank_and_world()
+        )
+
+    def clips(
+        self, catalogues: Sequence[Catalogue], weights: Sequence[float] | None, *, size: int,
+        num_frames: int, video: Decoding, on_skip: Tell | None,
+    ) -> ClipStream:  # fmt: skip
+        """A stream of clips from data sets."""
+        return ClipStream(
+            catalogues, weights=weights, pace=self.pace(num_frames), size=size, flip=self.flip,
+            opening=video.at(size), streaming=self.streaming(), on_skip=on_skip,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VideoFiles(Reading, Footage):
+    """Videos of a folder, a manifest, shards, ...: whatever `open_catalogue` knows.
+
+    Attributes:
+        path: where they are.
+        format: their layout; `auto` looks.
+        reading: options of the format, for example `{camera: top}`.
+        cache_mib: what fits into this, at the training's resolution, is decoded once and kept in
+            memory; what does not is streamed.
+        preload: True keeps all in memory however much it is, False streams.
+    """
+
+    path: str | None
+    format: str = "auto"
+    reading: Mapping[str, Any] | None = None
+    cache_mib: float = 2048
+    preload: bool | None = None
+
+    def open(
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
+        """Decode the videos once at the training's resolution, or stream them."""
+        if self.path is None:
+            raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
+        catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {}))
+        pace, streaming = self.pace(num_frames), self.streaming()
+        if self.preload is not False:
+            kept = preload(
+                catalogue, pace=pace, opening=video.at(size), streaming=streaming,
+                room=None if self.preload else int(self.cache_mib * 2**20), progress=progress,
+            )  # fmt: skip
+            if kept is not None:
+                videos, skipped = kept
+                return ClipDataset(
+                    videos, num_frames=num_frames, stride=None if pace.fps else pace.stride,
+                    fps=pace.fps, size=size, flip=self.flip, epochs=True,
+                    skipped=[*left_out(catalogue), *skipped],
+                    rank=streaming.rank, world=streaming.world,
+                )  # fmt: skip
+        progress(len(catalogue), len(catalogue))
+        return self.clips(
+            [catalogue], None, size=size, num_frames=num_frames, video=video, on_skip=on_skip
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A data set in a mixture.
+
+    Attributes:
+        path: where it is.
+        weight: its share of the clips, in any unit.
+        format: its layout; `auto` looks.
+        reading: options of the format.
+    """
+
+    path: str
+    weight: float = 1.0
+    format: str = "auto"
+    reading: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Mixture(Reading, Footage):
+    """Several data sets of videos, each with its share of the clips; always streamed.
+
+    Attributes:
+        sources: `Part`s, or mappings with their fields.
+    """
+
+    sources: Sequence[Part | dict]
+
+    def open(
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
+        """List the data sets; videos are opened when they are drawn."""
+        if not self.sources:
+            raise ConfigError(
+                "data.sources names no data set: data.sources=[{path: my/videos, weight: 1}, ...]"
+            )
+        parts = [source if isinstance(source, Part) else _part(source) for source in self.sources]
+        catalogues = []
+        for number, part in enumerate(parts, start=1):
+            options = part.reading or {}
+            catalogues.append(open_catalogue(part.path, format=part.format, **options))
+            progress(number, len(parts))
+        weights = [part.weight for part in parts]
+        return self.clips(
+            catalogues, weights, size=size, num_frames=num_frames, video=video, on_skip=on_skip
+        )
+
+
+def _part(given: object) -> Part:
+    """A part as a configuration has it.
+
+    Raises:
+        ConfigError: it has other fields, or lacks its path.
+    """
+    rule = "each of data.sources is {path: ..., weight: 1, format: auto, reading: {}}"
+    if not isinstance(given, dict) or not set(given) <= {field.name for field in fields(Part)}:
+        raise ConfigError(f"{rule}; got {given}")
+    part = Part(**{"path": None, **given})
+    if not isinstance(part.path, str) or not isinstance(part.weight, int | float):
+        raise ConfigError(f"{rule}; got {given}")
+    return part
+
+
+@dataclass(frozen=True)
+class EpisodeVideos(Footage):
+    """All episodes of a data set as videos: their actions, where they have some, are not used.
+
+    Attributes:
+        path: ours, LeRobot's or HDF5.
+        stride: frames from one frame of a clip to the next.
+        rest_fraction: share of the clips that begin at rest; see `ClipDataset`.
+        format: their layout; `auto` looks.
+        reading: options of the format, for example `{camera: top}`.
+    """
+
+    path: str | None
+    stride: int = 1
+    rest_fraction: float = 0.1
+    format: str = "auto"
+    reading: Mapping[str, Any] | None = None
+
+    def open(
+        self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
+        on_skip: Tell | None = None,
+    ) -> Clips:  # fmt: skip
+        """Read the episodes into memory."""
+        if self.path is None:
+            raise ConfigError("data.path is not set: name a folder of episodes, data.path=runs/...")
+        options = {"fit": size} | dict(self.reading or {})
+        episodes = open_episodes(self.path, format=self.format, **options)
+        sources = episode_videos(load_arrays(episodes))
+        progress(len(episodes), len(episodes))
+        rank, world = rank_and_world()
+        return ClipDataset(
+            sources, num_frames=num_frames, stride=self.stride, size=size,
+            rest_fraction=self.rest_fraction, rank=rank, world=world,
+        )  # fmt: skip

@@ -1,0 +1,251 @@
+"""Clips of catalogues too large for memory, decoded ahead of time by processes.
+
+Which video, which part of it and which crop are functions of `(seed, number of the sample)`, so a
+batch is the same for any number of processes, and a run that was interrupted in the middle of an
+epoch goes on with the very next sample. Decoding ahead only guesses that step + 1 is asked for
+next. Knows catalogues, not formats.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.loading.clip_reader import ClipReader, Draw, Taken, shared_frames
+from worldmodel.loading.in_memory import BAD, Clips, Skipped, left_out
+from worldmodel.loading.sampler import Order, shares_of_rank
+from worldmodel.loading.workers import WorkerPool
+from worldmodel.types import Clip
+from worldmodel.video.catalogue import Catalogue, Damaged, Opening
+from worldmodel.video.sampling import Pace
+
+ON_BAD_VIDEO = ("error", "skip")
+_ATTEMPTS = 256  # videos tried in place of a bad one before the data are called bad
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """How clips are streamed.
+
+    Attributes:
+        workers: Processes that decode; 0 decodes here, without guard against hangs and crashes.
+        ahead: Batches that are decoded or waiting at a time: memory is that many batches as uint8.
+        clips_per_video: Clips taken at each visit of a video, in order of time: decoding is
+            cheaper, batches are less varied.
+        on_bad_video: `error` stops at the first bad video; `skip` lists it and takes another one
+            from the same data set.
+        rank, world: This process takes the share `rank` of `world`.
+    """
+
+    workers: int = 2
+    ahead: int = 2
+    clips_per_video: int = 1
+    on_bad_video: str = "error"
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.on_bad_video not in ON_BAD_VIDEO:
+            hint = nearest(self.on_bad_video, ON_BAD_VIDEO)
+            raise ConfigError(
+                f"on_bad_video must be error or skip, got '{self.on_bad_video}': {hint}"
+            )
+        if self.ahead < 1 or self.clips_per_video < 1 or self.workers < 0:
+            raise ConfigError(
+                f"ahead and clips_per_video must be at least 1 and workers at least 0, got "
+                f"{self.ahead}, {self.clips_per_video} and {self.workers}"
+            )
+        if not 0 <= self.rank < self.world:
+            raise ConfigError(f"rank must be from 0 to world - 1, got {self.rank} of {self.world}")
+
+
+@dataclass
+class _Visit:
+    """A draw that is being done; another one stands in when its video is bad."""
+
+    draw: Draw
+    place: tuple[int, int]  # data set, item
+    future: "Future[Taken] | None" = None  # None: known to be bad
+
+
+class ClipStream(Clips):
+    """Square clips from videos that are decoded when they are needed.
+
+    Every video of a data set is seen once in an epoch; every start in it is equally likely.
+
+    Args:
+        catalogues: The data sets.
+        weights: Their shares; by default every video of all is equally likely.
+        pace: Which frames make a clip; a video that is too short for one is a bad video.
+        size: Side of the square crop, in pixels; the short side of frames is resized to it.
+        flip: Mirror half of the clips left to right.
+        opening: How videos are opened; its `short_side` is `size` here.
+        streaming: How they are streamed.
+        on_skip: Called with each video that is left out, once.
+    """
+
+    def __init__(
+        self,
+        catalogues: Sequence[Catalogue],
+        *,
+        weights: Sequence[float] | None = None,
+        pace: Pace,
+        size: int,
+        flip: bool = False,
+        opening: Opening | None = None,
+        streaming: Streaming | None = None,
+        on_skip: Callable[[Skipped], None] | None = None,
+    ) -> None:
+        self.catalogues = list(catalogues)
+        self.weights = weights
+        self.num_videos = sum(map(len, self.catalogues))
+        self.skipped = [bad for catalogue in catalogues for bad in left_out(catalogue)]
+        self.pace, self.size, self.flip = pace, size, flip
+        self.opening = replace(opening or Opening(), short_side=size)
+        self.streaming = streaming or Streaming()
+        self.order(0)  # says now what is wrong with the lengths and weights
+        self._on_skip = on_skip
+        self._bad: dict[tuple[int, int], Exception] = {}
+        self._hopeless = 0  # how many of those no clip can be taken of
+        self._begun: dict[int, list[_Visit]] = {}  # by step
+        self._pool: WorkerPool[Draw, Taken] | None = None
+        self._batch, self._order = 0, self.order(0)
+        # Without processes nothing can be done ahead of time.
+        self._ahead = self.streaming.ahead if self.streaming.workers else 1
+
+    def order(self, seed: int) -> Order:
+        """The order of the videos in a run with this seed."""
+        return Order([len(c) for c in self.catalogues], weights=self.weights, seed=seed)
+
+    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
+        """`batch` clips, float32 in [0, 1]; begins with those of the next steps.
+
+        Raises:
+            VideoError: a video is bad and must not be skipped, or too many are.
+        """
+        if batch % self.streaming.clips_per_video:
+            raise ConfigError(
+                f"batch={batch} is no multiple of clips_per_video="
+                f"{self.streaming.clips_per_video}; change one of them"
+            )
+        if batch != self._batch:
+            self._open_pool(batch)
+        if seed != self._order.seed:
+            self._drain()
+            self._order = self.order(seed)
+        wanted = range(step, step + self._ahead)
+        self._drain(keep=wanted)  # steps that were passed over hold rows of these
+        for later in wanted:
+            if later not in self._begun:
+                self._begun[later] = self._begin(later)
+        taken = [self._finish(visit) for visit in self._begun[step]]
+        del self._begun[step]
+        clip = self._clip(step, taken)
+        if self.streaming.workers:  # the rows of this step are free for the next one
+            self._begun[step + self._ahead] = self._begin(step + self._ahead)
+        return clip
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.close()
+            self._reader.close()
+        self._pool, self._batch = None, 0
+        self._begun.clear()
+
+    def _open_pool(self, batch: int) -> None:
+        self.close()
+        rows = self._ahead * batch
+        try:
+            self._frames = shared_frames(rows, self.pace.num_frames, self.size)
+        except RuntimeError as cause:
+            mib = rows * self.pace.num_frames * 3 * self.size**2 / 2**20
+            raise ConfigError(
+                f"no {mib:.0f} MiB of shared memory for {self._ahead} batches; give /dev/shm more "
+                f"room (docker: --shm-size), or say a smaller batch, ahead=1 or workers=0"
+            ) from cause
+        self._reader = ClipReader(
+            self._frames, pace=self.pace, size=self.size, flip=self.flip, opening=self.opening
+        )
+        self._pool = WorkerPool(
+            self._reader, workers=self.streaming.workers, seconds=self.opening.limits.seconds
+        )
+        self._batch = batch
+
+    def _drain(self, keep: range = range(0)) -> None:
+        """Give up what was begun but these steps; nothing else writes to the buffer afterwards."""
+        lost = [self._begun.pop(step) for step in list(self._begun) if step not in keep]
+        futures = [visit.future for visits in lost for visit in visits if visit.future]
+        for future in [future for future in futures if not future.cancel()]:
+            future.exception()  # waits
+
+    def _begin(self, step: int) -> list[_Visit]:
+        s = self.streaming
+        numbers = shares_of_rank(step, self._batch, rank=s.rank, world=s.world)
+        base = step % self._ahead * self._batch
+        visits = []
+        for offset in range(0, self._batch, s.clips_per_video):
+            first = numbers[offset]
+            place = self._order[first // s.clips_per_video]
+            visits.append(self._visit(place, first, base + offset))
+        return visits
+
+    def _visit(
+        self, place: tuple[int, int], first: int, row: int, failed: Collection[tuple[int, int]] = ()
+    ) -> _Visit:
+        data_set, item = place
+        draw = Draw(
+            self.catalogues[data_set][item], self._order.seed, first,
+            self.streaming.clips_per_video, row,
+        )  # fmt: skip
+        assert self._pool is not None
+        # Of one that is damaged in places other clips may be well: which are taken must not depend
+        # on those before.
+        known = not isinstance(self._bad.get(place, Damaged()), Damaged) or place in failed
+        return _Visit(draw, place, None if known else self._pool.submit(draw))
+
+    def _finish(self, visit: _Visit) -> Taken:
+        number = visit.draw.first // self.streaming.clips_per_video
+        failed: set[tuple[int, int]] = set()  # which are damaged where these clips are
+        for attempt in range(1, _ATTEMPTS + 1):
+            if visit.future is not None:
+                try:
+                    return visit.future.result()
+                except BAD as error:
+                    if self.streaming.on_bad_video == "error":
+                        raise
+                    self._skip(visit, error)
+                    if isinstance(error, Damaged):
+                        failed.add(visit.place)
+            if self._hopeless + len(failed) == self.num_videos:
+                break
+            place = self._order.reserve(number, attempt)
+            visit = self._visit(place, visit.draw.first, visit.draw.row, failed)
+        first = next(iter(self._bad.values()))
+        raise VideoError(
+            f"{self.catalogues[visit.place[0]].name}: {len(self._bad)} videos are bad, "
+            f"{'nothing is left' if len(self._bad) == self.num_videos else 'too many'} to read; "
+            f"the first: {first}"
+        )
+
+    def _skip(self, visit: _Visit, error: Exception) -> None:
+        if visit.place in self._bad:
+            return
+        self._bad[visit.place] = error
+        self._hopeless += not isinstance(error, Damaged)
+        self.skipped.append(Skipped(visit.draw.name, str(error)))
+        if self._on_skip:
+            self._on_skip(self.skipped[-1])
+
+    def _clip(self, step: int, taken: Sequence[Taken]) -> Clip:
+        base = step % self._ahead * self._batch
+        origins = tuple(origin for part in taken for origin in part.origins)
+        return Clip.from_uint8(
+            self._frames[base : base + self._batch],
+            torch.from_numpy(np.concatenate([part.times for part in taken])),
+            sources=tuple(origin.name for origin in origins),
+            origins=origins,
+        )

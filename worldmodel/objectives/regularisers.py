@@ -1,0 +1,152 @@
+"""What keeps latents from collapsing: SIGReg (default), VICReg, or nothing.
+
+A regulariser sees the latents that the loss acts on, position by position over the batch, and says
+what to add to the loss. It has no parameters; a projector with batch statistics belongs in front of
+it, because the gradient of SIGReg vanishes where features have already collapsed.
+"""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.objectives.epps_pulley import KNOTS, null_floor, quadrature
+from worldmodel.objectives.sigreg import discrepancy
+
+WEIGHT_RANGE = (0.5, 60.0)
+"""Weights of SIGReg that worked in published recipes (5 to 30), with room on both sides."""
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What a regulariser adds to the loss, and what to write into the log."""
+
+    loss: Tensor  # scalar, differentiable, weighted
+    statistic: Tensor  # scalar, detached, unweighted: what the regulariser makes small
+    over_floor: Tensor  # scalar, detached: statistic / its value for ideal latents; nan if unknown
+
+
+class Regulariser(ABC):
+    """Keeps latents from collapsing."""
+
+    @abstractmethod
+    def __call__(self, features: Tensor, *, step: int) -> Regularisation:
+        """The penalty of latents `... b d`: axes before the batch are positions or time steps.
+
+        Args:
+            features: `... b d`, of any float type; the sample is the batch `b` at each position.
+            step: training step, for regularisers that draw something.
+        """
+
+
+class SIGReg(Regulariser):
+    """Sketched isotropic Gaussian regularisation (arXiv:2511.08544); see `sigreg.py`.
+
+    Args:
+        weight: batch-free: lambda times N of the papers, where N is the number of samples of all
+            ranks. The loss is `weight / N * statistic`, so that changing the batch size or the
+            number of ranks does not change the strength. Warns outside `WEIGHT_RANGE`.
+        num_slices: directions drawn each step.
+        knots: knots on [0, 3].
+        seed: of the directions, together with the step.
+        group: ranks that share the batch; None is all ranks if `torch.distributed` is running.
+    """
+
+    def __init__(
+        self,
+        weight: float = 10.0,
+        *,
+        num_slices: int = 1024,
+        knots: int = KNOTS,
+        seed: int = 0,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        if not (weight > 0 and math.isfinite(weight)):
+            raise ConfigError(f"weight of SIGReg must be positive and finite, got {weight}")
+        if num_slices < 1:
+            raise ConfigError(f"num_slices must be at least 1, got {num_slices}")
+        quadrature(knots)  # refuses too few knots before training starts
+        low, high = WEIGHT_RANGE
+        if not low <= weight <= high:
+            warnings.warn(
+                f"weight of SIGReg is {weight:g}, outside {low:g} to {high:g}: it is lambda times "
+                "the number of samples; published recipes that train use 5 to 30",
+                stacklevel=2,
+            )
+        self.weight = weight
+        self.num_slices = num_slices
+        self.knots = knots
+        self.seed = seed
+        self.group = group
+
+    def __call__(self, features: Tensor, *, step: int) -> Regularisation:
+        """See `Regulariser`; all ranks have to call it together."""
+        value, count = discrepancy(
+            features,
+            step=step,
+            seed=self.seed,
+            num_slices=self.num_slices,
+            knots=self.knots,
+            group=self.group,
+        )
+        statistic = (value * count).detach()
+        return Regularisation(self.weight * value, statistic, statistic / null_floor(self.knots))
+
+
+class VICReg(Regulariser):
+    """Variance and covariance terms of VICReg (arXiv:2105.04906, eq. 1-4).
+
+    The invariance term is the caller's prediction loss. Statistics are those of the local batch.
+
+    Args:
+        variance: weight of the hinge that wants each number's standard deviation to be at least 1.
+        covariance: weight of the squared covariances between different numbers.
+    """
+
+    def __init__(self, *, variance: float = 25.0, covariance: float = 1.0) -> None:
+        for name, weight in (("variance", variance), ("covariance", covariance)):
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise ConfigError(f"{name} must be finite and not negative, got {weight}")
+        self.variance = variance
+        self.covariance = covariance
+
+    def __call__(self, features: Tensor, *, step: int) -> Regularisation:
+        """See `Regulariser`."""
+        if features.ndim < 2 or features.shape[-2] < 2:
+            raise ShapeError(
+                f"VICReg takes latents ... b d with b at least 2, got {tuple(features.shape)}"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            centred = features.float() - features.float().mean(-2, keepdim=True)
+            variance = centred.square().sum(-2) / (features.shape[-2] - 1)
+            hinge = (1 - (variance + 1e-4).sqrt()).relu().mean()
+            covariance = _squared_covariances(centred, variance)
+        loss = self.variance * hinge + self.covariance * covariance
+        return Regularisation(loss, loss.detach(), torch.full_like(loss, math.nan).detach())
+
+
+def _squared_covariances(centred: Tensor, variance: Tensor) -> Tensor:
+    """Sum of squared covariances between different numbers, divided by d; mean over positions."""
+    b, d = centred.shape[-2:]
+    # The covariance matrix d d and the Gram matrix b b have the same norm: take the smaller.
+    left, right = ("... b d -> ... d b", "... b d -> ... b d")
+    if b < d:
+        left, right = right, left
+    products = rearrange(centred, left) @ rearrange(centred, right)
+    total = (products / (b - 1)).square().sum((-2, -1))
+    return ((total - variance.square().sum(-1)) / d).mean()
+
+
+class NoRegulariser(Regulariser):
+    """Adds nothing: for targets from an EMA teacher, and to see what collapse looks like."""
+
+    def __call__(self, features: Tensor, *, step: int) -> Regularisation:
+        """See `Regulariser`."""
+        zero = features.new_zeros((), dtype=torch.float32)
+        return Regularisation(zero, zero, torch.full_like(zero, math.nan))

@@ -1,0 +1,63 @@
+"""Where numbers come from: which code, which version, which settings.
+
+Settings are nested mappings of plain YAML values.
+"""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+# Where and how a run is made, not what it computes: these may differ when it is opened again.
+WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device"})
+
+
+def config_sha256(settings: Mapping[str, Any]) -> str:
+    """A fingerprint of the settings that decide the results."""
+    text = json.dumps(_flat(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """`key: old, now new` for the first setting that differs, or None."""
+    was, now = _flat(old), _flat(new)
+    for key in [*now, *was]:
+        if was.get(key) != now.get(key) or (key in was) != (key in now):
+            return f"{key}: {was.get(key, 'absent')}, now {now.get(key, 'absent')}"
+    return None
+
+
+def package_version() -> str:
+    """The installed version of this package."""
+    try:
+        return version("worldmodel")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def git_commit() -> str | None:
+    """The commit this package runs from, with `-dirty` if files differ; None when installed."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    words = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if not prefix and key in WHERE_KEYS:
+            continue
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.") or {f"{prefix}{key}": {}}
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,285 @@
+"""A run and its folder: settings, log, progress, results.
+
+    config.yaml   the settings it was made with
+    log.jsonl     one line a logged step; the same numbers as TensorBoard events under tb/
+    metrics.json  written once, at the end: a run with it is finished
+    model/  checkpoints/  report.html, and what the verb adds
+
+A run that was interrupted is opened again with the same settings and goes on. Knows nothing of
+what verbs do, and nothing of Hydra.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from worldmodel.errors import RunError
+from worldmodel.runs import progress
+from worldmodel.runs.memory import MemoryWatch
+from worldmodel.runs.provenance import config_sha256, first_difference, git_commit, package_version
+from worldmodel.storage.files import require_access, whole_file
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+EXISTING = ("resume", "replace", "redo")
+
+
+class Run:
+    """One run of a verb. Make it with `Run.open`.
+
+    Attributes:
+        folder: Where everything of this run is.
+        verb: What it does.
+        config: Its settings as plain values.
+        seed: Decides all randomness of the run.
+        device: Where tensors live, for example "cpu" or "cuda:0".
+    """
+
+    def __init__(
+        self, folder: Path, *, verb: str, config: Mapping[str, Any], seed: int, device: str
+    ) -> None:
+        self.folder = folder
+        self.verb = verb
+        self.config = dict(config)
+        self.seed = seed
+        self.device = device
+        self._board: SummaryWriter | None = None
+        self._memory = MemoryWatch()
+        self._opened = time.monotonic()
+        last = read_log(folder)[-1:]
+        self._earlier = float(last[0]["elapsed"]) if last else 0.0
+
+    @staticmethod
+    def open(
+        folder: str | Path,
+        *,
+        verb: str,
+        config: Mapping[str, Any],
+        seed: int,
+        device: str = "cpu",
+        existing: str = "resume",
+    ) -> "Run":
+        """Make the folder, or go on in the one that is there.
+
+        Args:
+            folder: The run's folder.
+            verb: What the run does.
+            config: All settings; must be plain YAML values.
+            seed: The run's seed.
+            device: Where tensors live.
+            existing: What to do when the folder is there. `resume` goes on and refuses a folder
+                made with other settings, `replace` makes such a folder anew, `redo` always does.
+
+        Raises:
+            RunError: the folder was made with other settings, is not a run's folder, or cannot be
+                made.
+        """
+        if existing not in EXISTING:
+            raise RunError(f"existing={existing} is unknown; choose from: {', '.join(EXISTING)}")
+        folder = Path(folder)
+        require_access(folder, RunError)
+        settings = {"verb": verb, **config}
+        if _is_used(folder):
+            differs = first_difference(_read_config(folder), settings)
+            if differs and existing == "resume":
+                raise RunError(
+                    f"{folder}: was made with other settings ({differs}); "
+                    "choose another name= or say existing=replace"
+                )
+            if differs or existing == "redo":
+                shutil.rmtree(folder)
+        try:
+            with whole_file(folder / "config.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+        except OSError as cause:
+            raise RunError(
+                f"{folder}: cannot be made ({cause.strerror}); choose another runs_dir= or name="
+            ) from cause
+        return Run(folder, verb=verb, config=config, seed=seed, device=device)
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the trained model goes."""
+        return self.folder / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training states go."""
+        return self.folder / "checkpoints"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the results are there."""
+        return (self.folder / "metrics.json").is_file()
+
+    @property
+    def results(self) -> dict[str, float]:
+        """The results of a finished run."""
+        return dict(read_metrics(self.folder)["results"])
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, with that of earlier, interrupted goes up to their last log line."""
+        return self._earlier + time.monotonic() - self._opened
+
+    @property
+    def memory_peak_gib(self) -> float:
+        """Most memory that this process and its workers held so far, in GiB."""
+        return self._memory.peak_gib
+
+    def log(self, step: int, /, **numbers: float) -> None:
+        """Append a line to the log; `numbers` may be zero-dimensional tensors.
+
+        Names with dots are given as `**{"loss.prediction": 0.1}`.
+        """
+        values = {name: float(value) for name, value in numbers.items()}
+        line = {"step": step, "elapsed": round(self.seconds, 3), **_finite(values)}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        board = self._open_board()
+        for name, value in values.items():
+            board.add_scalar(name.replace(".", "/"), value, step)
+
+    def rewind(self, step: int) -> None:
+        """Forget log lines after `step`: what a resumed training will do again."""
+        kept = [line for line in read_log(self.folder) if line["step"] <= step]
+        with whole_file(self.folder / "log.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+    def progress(self, total: float, description: str) -> AbstractContextManager[progress.Bar]:
+        """`with run.progress(100, "train") as bar: ... bar.advance(1, loss=0.3)`."""
+        return progress.bar(total, description)
+
+    def say(self, message: str) -> None:
+        """Tell a person one line."""
+        progress.say(message)
+
+    def finish(self, results: Mapping[str, float]) -> dict[str, float]:
+        """Write metrics.json, the sign that this run is finished.
+
+        Args:
+            results: Numbers with dotted names; a number that does not exist is NaN.
+
+        Returns:
+            The results as plain numbers.
+        """
+        numbers = {name: float(value) for name, value in results.items()}
+        metrics = {
+            "verb": self.verb,
+            "version": package_version(),
+            "git_commit": git_commit(),
+            "seed": self.seed,
+            "device": self.device,
+            "seconds": round(self.seconds, 3),
+            "memory_peak_gib": round(self.memory_peak_gib, 3),
+            "config_sha256": config_sha256({"verb": self.verb, **self.config}),
+            "results": _finite(numbers),
+        }
+        with whole_file(self.folder / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+        self.close()
+        return numbers
+
+    def close(self) -> None:
+        """Let go of what the run holds open; its folder stays as it is."""
+        self._memory.stop()
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def discard_if_empty(self) -> None:
+        """Remove a folder in which nothing was made: what is left when input was refused."""
+        self.close()
+        if not _is_used(self.folder):
+            shutil.rmtree(self.folder)
+
+    def _open_board(self) -> "SummaryWriter":
+        if self._board is None:
+            # Imported late: it takes a second, and most verbs log nothing.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tb"), flush_secs=30)
+        return self._board
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's log; numbers that were not finite are missing. Empty without a log.
+
+    A last line cut short by an interruption is left out.
+    """
+    path = Path(folder) / "log.jsonl"
+    if not path.is_file():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append({k: v for k, v in json.loads(line).items() if v is not None})
+        except json.JSONDecodeError:
+            continue
+    return lines
+
+
+def read_metrics(folder: str | Path) -> dict[str, Any]:
+    """The metrics of a finished run; a result that does not exist is NaN.
+
+    Raises:
+        RunError: there are none, or the file is damaged.
+    """
+    path = Path(folder) / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text())
+        results = metrics["results"].items()
+    except OSError as cause:
+        raise RunError(f"{folder}: has no metrics.json; the run is not finished") from cause
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise RunError(f"{path}: is not the metrics of a run; delete it and run again") from cause
+    metrics["results"] = {k: math.nan if v is None else v for k, v in results}
+    return metrics
+
+
+def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, float] | None:
+    """The results in `folder` if a run with these settings (with `verb`) is finished there.
+
+    Raises:
+        RunError: the folder cannot be looked into, or its files are damaged.
+    """
+    require_access(folder, RunError)
+    if not (folder / "metrics.json").is_file():
+        return None
+    if first_difference(_read_config(folder), settings) is not None:
+        return None
+    return dict(read_metrics(folder)["results"])
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether something is there that a new run must not be mixed with."""
+    if not folder.is_dir():
+        return folder.exists()
+    return any(path.name != "config.yaml" for path in folder.iterdir())
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    remedy = "choose another name= or move it away"
+    try:
+        settings = yaml.safe_load(path.read_text())
+    except OSError as cause:
+        raise RunError(f"{folder}: is there but is not a run's folder; {remedy}") from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise RunError(f"{path}: is damaged; {remedy}") from cause
+    if not isinstance(settings, dict) or "verb" not in settings:
+        raise RunError(f"{path}: is not the settings of a run; {remedy}")
+    return settings
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN and no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}

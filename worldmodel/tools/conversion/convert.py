@@ -1,0 +1,208 @@
+"""`worldmodel data convert`: from any format to a folder, shards, our episodes or LeRobot v3.
+
+What is written is written whole, file by file, in the order of the source; `convert.json` says
+what the output is of. Started again after an interruption it goes on with the first file that is
+missing. What each target looks like is in the other `convert_*.py`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worldmodel.datasets import Format, find_format
+from worldmodel.datasets.episode_fields import check_positive
+from worldmodel.datasets.listing import shown
+from worldmodel.errors import ConfigError, nearest
+from worldmodel.storage.files import whole_file
+from worldmodel.tools.conversion.lerobot import LeRobotTarget
+from worldmodel.tools.conversion.target import Plan, Target
+from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
+from worldmodel.video.catalogue import Catalogue, Decoding
+
+if TYPE_CHECKING:
+    from worldmodel.runs.run import Run
+
+TARGETS: dict[str, type[Target]] = {
+    "folder": FolderTarget,
+    "shards": ShardsTarget,
+    "episodes": EpisodesTarget,
+    "lerobot": LeRobotTarget,
+}
+JOURNAL = "convert.json"
+
+
+def convert(
+    run: "Run",
+    *,
+    source: str,
+    output: str,
+    to: str,
+    format: str = "auto",
+    reading: Mapping[str, Any] | None = None,
+    size: int | None = None,
+    fps: float | None = None,
+    quality: int = 18,
+    per_shard: int = 1000,
+    video: Decoding | None = None,
+) -> dict[str, float]:
+    """Write a data set in another format.
+
+    Args:
+        run: Where progress is shown.
+        source: What to convert; any format that is read.
+        output: The folder to write; new, or that of the same conversion, interrupted.
+        to: `folder`, `shards`, `episodes` or `lerobot`.
+        format: Of the source; `auto` looks.
+        reading: Options of the source's format, for example `{camera: top}`.
+        size: Frames are resized and cut to their middle square of this side; as they are if None.
+            Videos are then encoded again.
+        fps: Frames per second of `episodes` and `lerobot`; the source's if None.
+        quality: Of H.264 where videos must be encoded: its constant rate factor, smaller is
+            better; 18 is hard to tell from the original.
+        per_shard: Videos in each shard.
+        video: How files are decoded.
+
+    Returns:
+        `items`, how many were `written` now and how many of those `copied` byte for byte, and
+        `actions_left_out`: episodes whose actions the target cannot hold.
+
+    Raises:
+        ConfigError: an unknown target or option, or an output that holds something else or cannot
+            be written.
+    """
+    if to not in TARGETS:
+        raise ConfigError(f"to={to}: {nearest(str(to), TARGETS)}")
+    for name, value in (("size", size), ("fps", fps), ("per_shard", per_shard)):
+        check_positive(name, value)
+    if not 0 <= quality <= 51:
+        raise ConfigError(f"quality must lie between 0 and 51, got {quality}")
+    found = find_format(source, format=format, **dict(reading or {}))
+    catalogue = found.open(os.fspath(source))
+    one = source.endswith(".safetensors")  # a single episode: there is no store of one
+    holds_actions = type(found).episodes is not Format.episodes and not one
+    video = video or Decoding()
+    store = found.episodes(os.fspath(source), video) if holds_actions else None
+    if store is not None and fps is not None and to in ("episodes", "lerobot"):
+        raise ConfigError(
+            f"fps={fps:g}: episodes with actions keep their rate; leave it out, or correct it with "
+            f"reading={{fps: ...}} where the file states none"
+        )
+    folder = Path(output)
+    if _overlaps(Path(source), folder):
+        raise ConfigError(f"output={output}: lies in the source or holds it; name another folder")
+    plan = Plan(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard,
+                video=video)  # fmt: skip
+    options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard,
+               "stream": video.stream}  # fmt: skip
+    journal = Journal(folder, _facts(source, found, catalogue, options))
+    with _writing(output):
+        journal.begin()
+        run.say(f"{shown(source)}: {found.name}, {len(catalogue)} videos -> {to} in "
+                f"{shown(output)}")  # fmt: skip
+        target = TARGETS[to](plan)
+        with run.progress(len(catalogue), "convert") as bar:
+            for count in target.write():
+                bar.advance(count)
+        target.finish()
+        journal.finish()
+    left = 0 if to in ("episodes", "lerobot") or store is None else len(store.labelled)
+    if left:
+        run.say(f"to={to} holds videos only: the actions of {left} episodes are left out")
+    return {
+        "items": len(catalogue), "written": target.written, "copied": target.copied,
+        "actions_left_out": left,
+    }  # fmt: skip
+
+
+@contextmanager
+def _writing(output: str) -> Iterator[None]:
+    """Say in one line what keeps files from being written: what they hold is read elsewhere."""
+    try:
+        yield
+    except OSError as cause:
+        reason = os.strerror(cause.errno) if cause.errno else str(cause)
+        where = f": {shown(str(cause.filename))}" if cause.filename else ""
+        raise ConfigError(
+            f"output={shown(output)}: cannot be written ({reason}{where}); make room or correct "
+            f"its permissions and run again, or name another folder"
+        ) from cause
+
+
+@dataclass(frozen=True)
+class Journal:
+    """`convert.json`: which conversion an output folder is of, and whether it is finished."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    def begin(self) -> None:
+        """Claim an empty folder, or find that it is of this conversion.
+
+        Raises:
+            ConfigError: it holds something else.
+        """
+        path = self.folder / JOURNAL
+        if not path.exists():
+            if self.folder.exists() and not self._is_empty():
+                raise ConfigError(f"output={shown(str(self.folder))}: is not empty; name a new "
+                                  f"folder")  # fmt: skip
+            self._tidy()
+            self._write(finished=False)
+            return
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))
+            differs = next((k for k, v in self.facts.items() if there.get(k) != v), None)
+        except (ValueError, AttributeError, OSError, RecursionError) as cause:
+            raise ConfigError(f"{path}: cannot be read ({shown(str(cause))[:80]}); name a new "
+                              f"folder") from cause  # fmt: skip
+        if differs is not None:
+            raise ConfigError(
+                f"output={shown(str(self.folder))}: is of another conversion ({differs} was "
+                f"{str(there.get(differs))[:80]}, is {str(self.facts[differs])[:80]}); name a new "
+                f"folder"
+            )
+        self._tidy()
+
+    def _is_empty(self) -> bool:
+        """Whether nothing is there but what a run wrote that was killed at once."""
+        mine = f".{Path(JOURNAL).stem}.*.tmp.json"
+        return self.folder.is_dir() and all(path.match(mine) for path in self.folder.iterdir())
+
+    def _tidy(self) -> None:
+        """Remove what a killed run was writing."""
+        for path in self.folder.rglob(".*.tmp.*"):
+            path.unlink()
+
+    def finish(self) -> None:
+        """Note that all of it is there."""
+        self._write(finished=True)
+
+    def _write(self, *, finished: bool) -> None:
+        with whole_file(self.folder / JOURNAL) as temporary:
+            values = {**self.facts, "finished": finished}
+            temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def _facts(
+    source: str, found: Format, catalogue: Catalogue, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What must be the same for a conversion to go on."""
+    names = hashlib.sha256()
+    for item in catalogue:
+        names.update(f"{item.name}\n{item.label}\n".encode("utf-8", "surrogatepass"))
+    return {
+        "source": source if "://" in source else os.path.abspath(source), "format": repr(found),
+        "items": len(catalogue), "names_sha256": names.hexdigest(), **options,
+    }  # fmt: skip
+
+
+def _overlaps(source: Path, output: Path) -> bool:
+    if "://" in str(source) or not source.exists():
+        return False
+    a, b = source.resolve(), output.resolve()
+    return a == b or a in b.parents or (source.is_dir() and b in a.parents)

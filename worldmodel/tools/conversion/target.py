@@ -1,0 +1,116 @@
+"""What every target of a conversion is given, and what it does. Knows no target."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from worldmodel.datasets.episode_fields import check_room, square
+from worldmodel.episodes.episode import Episode
+from worldmodel.episodes.store import EpisodeStore
+from worldmodel.tools.conversion.encode import places
+from worldmodel.video.catalogue import Catalogue, Decoding, Item, Opening
+from worldmodel.video.nearest import nearest_frames
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to write, where, and how.
+
+    Attributes:
+        catalogue: The videos.
+        store: The same as episodes, where they have actions.
+        folder: Where to.
+        size: Side of square frames, or None.
+        fps: Of episodes, or None for the source's.
+        quality: Of H.264.
+        per_shard: Videos in a shard.
+        video: How files are decoded.
+    """
+
+    catalogue: Catalogue
+    store: EpisodeStore | None
+    folder: Path
+    size: int | None
+    fps: float | None
+    quality: int
+    per_shard: int
+    video: Decoding = field(default_factory=Decoding)
+
+    def copies(self) -> bool:
+        """Whether files may be copied as they are: a copy has every size and stream of its file."""
+        return self.size is None and self.video.stream is None
+
+    def opening(self) -> Opening:
+        """How videos are opened."""
+        return self.video.at(self.size)
+
+    def rate(self) -> float:
+        """Frames per second of the episodes: as asked, as the source says, or its first video's."""
+        if self.fps is not None:
+            return self.fps
+        if self.store is not None:
+            return self.store.info.fps
+        source = self.catalogue[0].open(self.opening())
+        try:
+            times = source.times(np.arange(source.num_frames))
+            return round(float((len(times) - 1) / times[-1]), 3) if len(times) > 1 else 10.0
+        finally:
+            source.close()
+
+    def episode(self, index: int, fps: float) -> Episode:
+        """Item `index` as an episode, without actions where the source has none."""
+        if self.store is not None:
+            episode = self.store[index]
+            frames = square(episode.frames, self.size)
+            return Episode(frames, episode.times, episode.actions,
+                           {k: v for k, v in episode.info.items() if not k.endswith("_image")},
+                           episode.metadata, episode.source)  # fmt: skip
+        item = self.catalogue[index]
+        source = item.open(self.opening())
+        try:
+            numbers, times = at_rate(item, source.times(places(item, source)), fps)
+            numbers = places(item, source)[numbers]
+            height, width = source.read(numbers[:1]).shape[-2:]
+            check_room(item.name, len(numbers), height, width, self.video.limits)
+            frames = rearrange(source.read(numbers), "t c h w -> t h w c").contiguous()
+        finally:
+            source.close()
+        label = "" if item.label is None else str(item.label)
+        if label and self.catalogue.classes:
+            label = self.catalogue.classes[int(label)]
+        return Episode(square(frames, self.size), torch.from_numpy(times), None, {},
+                       {"task": label, "origin": item.name}, item.name)  # fmt: skip
+
+
+def at_rate(item: Item, times: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which frames are nearest to a constant rate, and its times from zero."""
+    count = int(np.floor((times[-1] - times[0]) * fps + 0.5)) + 1
+    goals = np.arange(count) / fps
+    return nearest_frames(times - times[0], goals), goals
+
+
+class Target(ABC):
+    """Writes a plan.
+
+    Attributes:
+        written: Items written by this run; what was there already is not counted.
+        copied: Those of them that were copied byte for byte.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.written = 0
+        self.copied = 0
+
+    @abstractmethod
+    def write(self) -> Iterator[int]:
+        """Write what is missing, file by file; yields how many items each file is."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Write what says that the data set is whole."""

@@ -1,0 +1,1 @@
+"""The training loop, the verbs that use it, and the signs of collapse."""

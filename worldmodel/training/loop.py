@@ -1,0 +1,224 @@
+"""The one training loop: AdamW, warm-up and a schedule, clipping, checkpoints, log, alarms.
+
+What is learnt is a `Learner`; where data come from and what is saved in the end is its verb's
+business (`pretrain.py`, `action.py`). Every batch is a function of (seed, step), so a run that was
+interrupted goes on exactly where its last checkpoint was.
+"""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Generator, Tensor, nn
+
+from worldmodel.checkpoint import load_training, save_training
+from worldmodel.errors import ConfigError, WorldModelError, nearest
+from worldmodel.objectives.masked_prediction import Losses
+from worldmodel.runs.run import Run
+from worldmodel.training import collapse
+
+Schedule = Literal["cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How to descend. The schedule sees the share of the training that is done.
+
+    Attributes:
+        steps: optimiser steps; the end, unless `seconds` comes first.
+        seconds: wall-clock limit, or None. With it, numbers depend on the machine's speed.
+        learning_rate: after warm-up.
+        weight_decay: of AdamW, on matrices only.
+        warmup: share of the training in which the rate rises from zero.
+        schedule: `cosine` falls to a fiftieth at the end, `constant` stays.
+        clip: largest norm of the gradient.
+        log_every, save_seconds: how often to log (steps) and to checkpoint (seconds).
+    """
+
+    steps: int
+    seconds: float | None = None
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    schedule: Schedule = "cosine"
+    clip: float = 1.0
+    log_every: int = 10
+    save_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(
+                f"no schedule '{self.schedule}': {nearest(self.schedule, get_args(Schedule))}"
+            )
+        if self.steps < 1 or self.learning_rate <= 0 or not 0 <= self.warmup < 1:
+            raise ConfigError(
+                "a training needs steps >= 1, learning_rate > 0 and 0 <= warmup < 1, got "
+                f"{self.steps}, {self.learning_rate}, {self.warmup}"
+            )
+
+    def rate(self, progress: float) -> float:
+        """The learning rate when the share `progress` (0 to 1) of the training is done."""
+        if progress < self.warmup:
+            return self.learning_rate * progress / self.warmup + self.learning_rate * 1e-3
+        if self.schedule == "constant":
+            return self.learning_rate
+        done = (progress - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
+
+
+class Learner(nn.Module, ABC):
+    """Something that learns from batches; its parameters are what is trained.
+
+    Attributes:
+        waited: seconds that it has waited for data so far.
+        data_wait: after `fit`, the share of the steps' time that was spent so; of an interrupted
+            training that of its last go.
+    """
+
+    waited: float = 0.0
+    data_wait: float = 0.0
+
+    @abstractmethod
+    def losses(self, step: int, generator: Generator) -> Losses:
+        """The losses of step `step`; the batch and all randomness come from the two arguments."""
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """`with self.waiting(): ...` around what gets the data of a step."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited += time.perf_counter() - begun
+
+    def after_step(self) -> None:  # noqa: B027  # most learners have nothing to do here
+        """Called after each optimiser step."""
+
+
+def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: str) -> int:
+    """Train; goes on from the run's last checkpoint. Returns the number of steps made.
+
+    Raises:
+        WorldModelError: the loss is not finite.
+    """
+    o = optimisation
+    optimiser = _optimiser(learner, o)
+    path = run.checkpoints / "training.safetensors"
+    step, earlier = 0, 0.0
+    if path.is_file():
+        step, earlier = load_training(path, modules=learner, optimiser=optimiser)
+        run.rewind(step)
+    started = saved = time.monotonic()
+    clock = _Clock(learner)
+    learner.train()
+    with run.progress(o.steps, description) as bar:
+        while step < o.steps:
+            elapsed = earlier + time.monotonic() - started
+            progress = max(step / o.steps, elapsed / o.seconds if o.seconds else 0)
+            if progress >= 1:
+                break
+            with clock.step():
+                losses, norm = _step(
+                    learner, optimiser, o, step=step, progress=progress, seed=run.seed
+                )
+            step += 1
+            if step % o.log_every == 0 or step == o.steps:
+                numbers = _numbers(run, losses, norm, step)
+                numbers["data_wait"] = clock.share()
+                run.log(step, **numbers, learning_rate=o.rate(progress))
+            bar.update(progress * o.steps if o.seconds else step, loss=losses.total.item())
+            if time.monotonic() - saved > o.save_seconds:
+                _save(path, learner, optimiser, step, earlier + time.monotonic() - started)
+                saved = time.monotonic()
+    _save(path, learner, optimiser, step, earlier + time.monotonic() - started)
+    learner.data_wait = clock.whole_share()
+    return step
+
+
+class _Clock:
+    """How much of the steps' time a learner spends waiting for data."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._first = self._last = learner.waited
+        self._all = self._since = 0.0  # seconds of steps: all, and since the last log line
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Around a step."""
+        begun = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - begun
+        self._all, self._since = self._all + seconds, self._since + seconds
+
+    def share(self) -> float:
+        """Of the steps since this was last asked."""
+        waited, seconds = self._learner.waited - self._last, self._since
+        self._last, self._since = self._learner.waited, 0.0
+        return waited / seconds if seconds else 0.0
+
+    def whole_share(self) -> float:
+        """Of all steps."""
+        return (self._learner.waited - self._first) / self._all if self._all else 0.0
+
+
+def _step(
+    learner: Learner, optimiser: torch.optim.Optimizer, o: Optimisation, *, step: int,
+    progress: float, seed: int,
+) -> tuple[Losses, Tensor]:  # fmt: skip
+    for group in optimiser.param_groups:
+        group["lr"] = o.rate(progress)
+    # One number for (seed, step): masks and dropout do not depend on what ran before.
+    generator = Generator().manual_seed(seed * 1_000_003 + step)
+    losses = learner.losses(step, generator)
+    optimiser.zero_grad(set_to_none=True)
+    losses.total.backward()
+    trained = [p for p in learner.parameters() if p.requires_grad]
+    norm = nn.utils.clip_grad_norm_(trained, o.clip)
+    if not torch.isfinite(norm):
+        terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.terms.items())
+        raise WorldModelError(
+            f"step {step}: the gradient is not finite ({terms}); lower optimisation.learning_rate"
+        )
+    optimiser.step()
+    learner.after_step()
+    return losses, norm
+
+
+def _optimiser(learner: Learner, o: Optimisation) -> torch.optim.Optimizer:
+    """AdamW; biases, norms and single tokens are not decayed."""
+    trained = [p for p in learner.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": o.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, 0.95))
+
+
+def _save(
+    path: Path, learner: Learner, optimiser: torch.optim.Optimizer, step: int, elapsed: float
+) -> None:
+    save_training(path, modules=learner, optimiser=optimiser, step=step, elapsed=elapsed)
+
+
+def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
+    """What goes into the log: the loss and its terms, and signs of collapse."""
+    numbers = {
+        "loss": losses.total.item(),
+        **{f"loss.{name}": term.item() for name, term in losses.terms.items()},
+        **{name: float(value) for name, value in losses.numbers.items()},
+        "gradient_norm": float(norm),
+    }
+    if losses.features is None:
+        return numbers
+    diagnosis = collapse.diagnose(losses.features)
+    if diagnosis.alarm and step > 50:  # before, nothing has been learnt
+        run.say(f"ALARM at step {step}: {diagnosis.alarm}")
+    # What the loss computed exactly counts for more than what is sampled for the log.
+    return {**diagnosis.numbers(), **numbers, "alarm": float(diagnosis.alarm is not None)}

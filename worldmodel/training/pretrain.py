@@ -1,0 +1,139 @@
+"""The verb `pretrain`: encoder and masked predictor on video, without actions."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator, Tensor
+
+from worldmodel import checkpoint
+from worldmodel.architecture import Architecture
+from worldmodel.errors import ConfigError
+from worldmodel.loading.in_memory import Clips
+from worldmodel.loading.skipped import SkippedTable
+from worldmodel.loading.sources import Footage
+from worldmodel.loading.transforms import Plain, Transforms
+from worldmodel.model import WorldModel
+from worldmodel.nn.heads import moment_latents
+from worldmodel.objectives.masked_prediction import Losses, MaskedPrediction, Targets
+from worldmodel.objectives.masks import Mixture
+from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.training import collapse
+from worldmodel.training.loop import Learner, Optimisation, fit
+from worldmodel.video.catalogue import Decoding
+
+if TYPE_CHECKING:
+    from worldmodel.runs.run import Run
+
+
+class VideoLearner(Learner):
+    """Learns from clips by masked prediction.
+
+    Args:
+        objective: what is minimised.
+        clips: what is seen.
+        batch: clips in a batch.
+        seed: of the batches.
+        transforms: what is done to them on the device.
+        size: side of the frames after that; by default they keep theirs.
+    """
+
+    def __init__(
+        self, objective: MaskedPrediction, clips: Clips, *, batch: int, seed: int,
+        transforms: Transforms | None = None, size: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.objective, self.clips, self.batch, self.seed = objective, clips, batch, seed
+        self.transforms, self.size = transforms or Plain(), size
+
+    def frames(self, step: int) -> Tensor:
+        """The frames of step `step`, `b t c h w`, on the model's device."""
+        with self.waiting():
+            frames = self.clips.sample(step, self.batch, seed=self.seed).frames
+        frames = frames.to(next(self.parameters()).device)
+        return self.transforms(
+            frames, size=self.size or frames.shape[-1], seed=self.seed, step=step
+        )
+
+    def losses(self, step: int, generator: Generator) -> Losses:
+        """The losses of step `step`."""
+        return self.objective(self.frames(step), step=step, generator=generator)
+
+    def after_step(self) -> None:
+        """Move the teacher, if there is one."""
+        self.objective.after_step()
+
+
+def pretrain(
+    run: "Run", *, data: Footage, model: Architecture, masks: Mixture, regulariser: Regulariser,
+    optimisation: Optimisation, video: Decoding | None = None,
+    transforms: Transforms | None = None, targets: Targets = "live",
+    num_frames: int = 6, batch: int = 96, seed: int = 0, device: str = "cpu",
+) -> dict[str, float]:  # fmt: skip
+    """Learn from video; leaves the model in `run.model_folder`.
+
+    Args:
+        run: where log, checkpoints and model go.
+        data: what to read.
+        model: sizes.
+        masks: what is hidden.
+        regulariser: what keeps latents from collapsing.
+        optimisation: how to descend.
+        video: how files are decoded.
+        transforms: what is done to batches on the device; nothing by default.
+        targets: `live`, `stopgrad` or `ema`.
+        num_frames: frames of a clip.
+        batch: clips in a batch.
+        seed: of batches and masks.
+        device: where to compute.
+
+    Returns:
+        `feature_std`, `effective_rank`, `sigreg_over_floor`, `collapsed` (on clips of a step that
+        was not trained on), `steps`, `videos`, `skipped`, `data_wait`.
+    """
+    if num_frames % (p := model.encoder.tubelet_frames):
+        raise ConfigError(
+            f"num_frames={num_frames} does not divide into tubelets of {p} frames; say a multiple "
+            f"of {p}, or another model.encoder.tubelet_frames="
+        )
+    transforms = transforms or Plain()
+    skipped = SkippedTable(run.folder / "skipped.csv", run.say)
+    with run.progress(1, "read videos") as bar:
+        clips = data.open(
+            size=transforms.frame_size(model.size), num_frames=num_frames,
+            progress=lambda done, total: bar.update(done / total), on_skip=skipped.add,
+            video=video or Decoding(),
+        )  # fmt: skip
+    for bad in clips.skipped:
+        skipped.add(bad)
+    objective = MaskedPrediction(
+        model.encoder, model.masked_predictor(), model.head(), masks=masks,
+        regulariser=regulariser, targets=targets,
+    )  # fmt: skip
+    learner = VideoLearner(
+        objective, clips, batch=batch, seed=seed, transforms=transforms, size=model.size
+    ).to(device)
+    try:
+        steps = fit(learner, run, optimisation, description="pretrain")
+        learned = WorldModel(
+            objective.encoder, size=model.size, head=objective.head,
+            masked_predictor=objective.predictor,
+        )  # fmt: skip
+        checkpoint.save(learned.eval(), run.model_folder)
+        diagnosis = health(learned, learner.frames(steps))
+    finally:
+        clips.close()
+        skipped.write()
+    if diagnosis.alarm:
+        run.say(f"ALARM: {diagnosis.alarm}")
+    return {
+        **diagnosis.numbers(), "collapsed": float(diagnosis.alarm is not None), "steps": steps,
+        "videos": clips.num_videos, "skipped": len(skipped), "data_wait": learner.data_wait,
+    }  # fmt: skip
+
+
+@torch.inference_mode()
+def health(model: WorldModel, frames: Tensor) -> collapse.Diagnosis:
+    """Signs of collapse in the latents of frames `b t c h w` that were not trained on."""
+    assert model.head is not None
+    latents = moment_latents(model.encoder, model.head, frames.to(model.device))  # b t m d
+    return collapse.diagnose(latents.permute(1, 2, 0, 3))

@@ -1,0 +1,279 @@
+"""The verb `train`: action predictor (and states that suit it) on the few episodes with actions.
+
+The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for comparison. A state
+is what the head makes of one moment; see `objectives.py` for how it learns from video.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from einops import rearrange
+from torch import Generator, Tensor, nn
+
+from worldmodel import checkpoint
+from worldmodel.architecture import Architecture, check_frames
+from worldmodel.datasets import open_episodes
+from worldmodel.episodes.windows import EpisodeDataset, Segments, load_arrays
+from worldmodel.errors import ConfigError, nearest
+from worldmodel.model import WorldModel
+from worldmodel.nn.heads import moment_latents
+from worldmodel.objectives.masked_prediction import Losses
+from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.training.loop import Learner, Optimisation, fit
+
+if TYPE_CHECKING:
+    from worldmodel.runs.run import Run
+
+Tune = Literal["none", "all"]
+_AT_ONCE = 32  # moments that an encoder without a head sees together
+
+
+class ActionLearner(Learner):
+    """Learns to predict states under actions, one step ahead and rolled out.
+
+    While the encoder learns, a linear inverse model reads the action block from a state and the
+    next one, so that states hold what actions change (its weights are not kept).
+
+    Args:
+        model: with a head and an action predictor.
+        data: labelled episodes.
+        regulariser: keeps states from collapsing while the encoder learns.
+        frozen: the encoder and its head stay as they are; states are computed once.
+        new_head: with `frozen`, only the encoder stays; the head learns from its tokens, which are
+            computed once and kept in memory.
+        batch, length: segments in a batch, moments in a segment.
+        inverse_weight: of the inverse model's error; 0 leaves it out.
+        noise: standard deviation added to the states that predictions start from.
+    """
+
+    def __init__(
+        self, model: WorldModel, data: EpisodeDataset, *, regulariser: Regulariser, frozen: bool,
+        batch: int, length: int, inverse_weight: float, noise: float, seed: int,
+        new_head: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.model, self.data, self.regulariser, self.frozen = model, data, regulariser, frozen
+        self.batch, self.length, self.seed = batch, length, seed
+        self.inverse_weight, self.noise = inverse_weight, noise
+        self.inverse = nn.Linear(2 * model.state_dim, model.action_block * model.action_dim)
+        assert model.head is not None
+        self.learns_states = new_head or not frozen
+        self._kept: tuple[nn.Module, ...] = (model.encoder, model.head)
+        if frozen and new_head:
+            self._kept = (model.encoder,)
+        for part in self._kept:
+            part.requires_grad_(not frozen)
+        self.bank = None
+        if frozen:
+            self.bank = all_tokens(model, data) if new_head else all_states(model, data)
+
+    def train(self, mode: bool = True) -> "ActionLearner":
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            for part in self._kept:
+                part.eval()
+        return self
+
+    def losses(self, step: int, generator: Generator) -> Losses:
+        """The losses of step `step`."""
+        with self.waiting():
+            segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
+        states = self._states(segments)  # b t d
+        actions = segments.actions.to(states.device)
+        noise = torch.randn(states.shape, generator=generator).to(states.device) * self.noise
+        predicted = one_step(self.model, states + noise, actions)
+        imagined = imagine(self.model, states[:, :1] + noise[:, :1], actions)
+        terms = {
+            "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
+            "rollout": (imagined - states[:, 1:]).square().mean(),
+        }
+        if self.learns_states and self.inverse_weight:
+            pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
+            error = (self.inverse(pairs) - self.model.normalise(actions)).square().mean()
+            terms["inverse"] = self.inverse_weight * error
+        if not self.learns_states:  # states do not change: there is nothing to keep from collapsing
+            return Losses(terms=terms, features=None, numbers={})
+        features = rearrange(states, "b t d -> t b d")
+        regularisation = self.regulariser(features, step=step)
+        terms["regulariser"] = regularisation.loss
+        numbers = {"sigreg_over_floor": regularisation.over_floor}
+        return Losses(terms=terms, features=features.detach(), numbers=numbers)
+
+    def _states(self, segments: Segments) -> Tensor:
+        head = self.model.head
+        assert head is not None
+        if self.bank is None:
+            frames = segments.clip().frames.to(self.model.device)
+            return moment_latents(self.model.encoder, head, frames)[:, :, 0]
+        p = self.model.tubelet_frames
+        first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
+        kept = self.bank[first[:, None] + p * torch.arange(self.length)]
+        if not self.learns_states:
+            return kept
+        tokens = rearrange(kept, "b t n d -> (b t) n d").to(self.model.device)
+        return rearrange(head(tokens), "(b t) 1 d -> b t d", b=len(kept))
+
+
+def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
+    """Each state from the full window of true ones before it: b t d, b t-1 a -> b t-window d."""
+    window = min(model.action_window, states.shape[1] - 1)
+    seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
+    done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
+    return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
+
+
+def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
+    """Roll out from the first state of each sample: b 1 d, b t a -> b t d."""
+    window = model.action_window
+    path = [states[:, 0]]
+    for step in range(actions.shape[1]):
+        first = max(0, step + 1 - window)
+        seen = torch.stack(path[first : step + 1], dim=1)
+        path.append(model.predict(seen, actions[:, first : step + 1])[:, -1])
+    return torch.stack(path[1:], dim=1)
+
+
+@torch.no_grad()
+def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
+    """The state of the moment that ends at each frame of all episodes: t d."""
+    head = model.head
+    assert head is not None
+    model.eval()
+    return torch.cat(
+        [moment_latents(model.encoder, head, moments)[:, 0, 0] for moments in _moments(model, data)]
+    )
+
+
+@torch.no_grad()
+def all_tokens(model: WorldModel, data: EpisodeDataset) -> Tensor:
+    """The tokens of the moment that ends at each frame of all episodes: t n d, in main memory."""
+    model.eval()
+    return torch.cat(
+        [
+            model.encoder(some).cpu()
+            for moments in _moments(model, data)
+            for some in moments.split(_AT_ONCE)
+        ]
+    )
+
+
+def _moments(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
+    """The moments that end at each frame, episode by episode: t i c h w.
+
+    Before an episode its first frame stands still, as everywhere.
+    """
+    p, arrays = model.tubelet_frames, data.arrays
+    for place in arrays.slices:
+        frames = arrays.frames[place]
+        padded = torch.cat([frames[:1].expand(p - 1, -1, -1, -1), frames])
+        tubes = rearrange(padded.unfold(0, p, 1), "t c h w i -> t i c h w")
+        yield tubes.to(model.device).float() / 255
+
+
+def train(
+    run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
+    encoder: str | None = None, model: Architecture | None = None, tune: Tune = "none",
+    labelled: int | None = None, batch: int = 64, length: int = 5, inverse_weight: float = 1.0,
+    noise: float = 0.0, seed: int = 0, device: str = "cpu",
+    reading: Mapping[str, Any] | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Learn what actions do; leaves the whole model in `run.model_folder`.
+
+    Args:
+        run: where log, checkpoints and model go.
+        episodes: ours, LeRobot's or HDF5; those with actions are used.
+        regulariser: of the states, while the encoder learns.
+        optimisation: how to descend.
+        encoder: a pretrained model, or the run that made it; None starts from scratch.
+        model: sizes, for what is new; the encoder's own where it is pretrained.
+        tune: `none` freezes the encoder and its head, `all` goes on training them. An encoder of
+            others has no head: a new one learns, from the tokens of the frozen encoder. What else a
+            model has (masked predictor, classifier, frame predictor) stays with a frozen encoder
+            and is dropped from one that is tuned, which it does not fit any more.
+        labelled: how many of the episodes with actions are used, the first; all if None.
+        batch: segments in a batch.
+        length: moments in a segment, at least 2.
+        inverse_weight: of the inverse model; see `ActionLearner`.
+        noise: on the states that predictions start from.
+        seed: of batches.
+        device: where to compute.
+        reading: options of the episodes' format, for example `{camera: top}`; see `data.formats`.
+
+    Returns:
+        `steps`, and the labelled `episodes` and `frames`.
+    """
+    if tune not in get_args(Tune):
+        raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
+    if length < 2:
+        raise ConfigError(f"length={length}: an action leads from one moment to the next; say 2")
+    architecture = model or Architecture()
+    pretrained = None if encoder is None else load_pretrained(encoder)
+    base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
+    known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).labelled
+    if not len(known):
+        raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
+    if labelled is not None and not 1 <= labelled <= len(known):
+        raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
+    used = known[:labelled]
+    arrays = load_arrays(used)
+    # A new head is made for the frames that there are, as long as they are square.
+    any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
+    check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
+    data = EpisodeDataset(arrays, tubelet_frames=base.encoder.tubelet_frames)
+    learned = begin(architecture, data, pretrained=pretrained).to(device)
+    learner = ActionLearner(
+        learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
+        batch=batch, length=length, inverse_weight=inverse_weight, noise=noise, seed=seed,
+        new_head=new_head,
+    ).to(device)  # fmt: skip
+    steps = fit(learner, run, optimisation, description="train")
+    if tune == "all" or encoder is None:
+        # They were made for the encoder as it was; they would be wrong now.
+        learned.masked_predictor = learned.classifier = learned.frame_predictor = None
+    checkpoint.save(learned.eval(), run.model_folder)
+    return {
+        "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
+        "data_wait": learner.data_wait,
+    }  # fmt: skip
+
+
+def load_pretrained(path: str) -> WorldModel:
+    """A pretrained model whose head makes states of moments, or that has no head."""
+    model = checkpoint.load(path)
+    if model.head is not None and model.head.per_token:
+        raise ConfigError(
+            f"{path}: its head makes no state of a moment; pretrain with "
+            "model.latent_per_token=false"
+        )
+    return model
+
+
+def begin(
+    architecture: Architecture, data: EpisodeDataset, *, pretrained: WorldModel | None
+) -> WorldModel:
+    """A model whose action predictor is new, around a pretrained or a new encoder.
+
+    A pretrained encoder without a head gets a new one, for frames of the data's size. It keeps its
+    masked predictor, classifier and frame predictor.
+    """
+    assert data.arrays.actions is not None
+    base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
+    head, size = base.head, base.size
+    if head is None:
+        if pretrained is not None:
+            size = data.arrays.frames.shape[-1]
+        head = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False).head()
+    repeats = base.tubelet_frames
+    predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
+    whole = WorldModel(
+        base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
+        action_predictor=predictor, action_dim=data.action_dim, classifier=base.classifier,
+        frame_predictor=base.frame_predictor,
+    )  # fmt: skip
+    std, mean = torch.std_mean(data.arrays.actions, dim=0)
+    whole.action_mean.copy_(mean.repeat(repeats))
+    whole.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
+    return whole

@@ -1,0 +1,1 @@
+"""One video source -> the right frames, with their times."""

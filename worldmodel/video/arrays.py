@@ -1,0 +1,260 @@
+"""Video that is not encoded: arrays in memory, and frames that arrive one by one.
+
+Knows no files.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.arguments import real, shown
+from worldmodel.video.catalogue import Opening, VideoSource, require_mib, require_numbers
+from worldmodel.video.container import require_size
+from worldmodel.video.nearest import HAIR
+from worldmodel.video.rgb import scaled, to_rgb
+from worldmodel.video.sampling import Pace
+
+Picture = TypeVar("Picture")
+
+
+class ArrayVideo(VideoSource):
+    """Frames that are in memory.
+
+    Args:
+        frames: `t h w c` or `t c h w`, uint8, with 3 colours; numpy or torch.
+        rate: Frames per second.
+        opening: Its `short_side` and limits are kept.
+        name: What messages call it.
+
+    Raises:
+        VideoError: the array is no video, or larger than the limits.
+        ConfigError: the rate is missing or no positive number.
+    """
+
+    backend = "array"
+    missing = ""
+
+    def __init__(
+        self,
+        frames: np.ndarray | Tensor,
+        *,
+        rate: float | None,
+        opening: Opening | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or f"<array {'x'.join(map(str, frames.shape))}>"
+        self._opening = opening or Opening()
+        self._frames = _channels_first(frames, self.name)  # t c h w
+        self._rate = _positive(rate, self.name)
+        self.num_frames = len(self._frames)
+        limits = self._opening.limits
+        height, width = self._frames.shape[2:]
+        require_size(self.name, height, width, limits)
+        if self.num_frames > limits.frames:
+            raise VideoError(
+                f"{self.name}: has {self.num_frames} frames, more than the limit of "
+                f"{limits.frames}; raise limits.frames"
+            )
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
+        side = self._opening.short_side
+        indices = np.asarray(indices, np.int64)
+        require_numbers(indices, self.num_frames, self.name)
+        height, width = self._frames.shape[2:]
+        size = scaled(height, width, side)
+        require_mib(self.name, len(indices), *size, self._opening.limits)
+        chosen = self._frames[indices]
+        if side is not None and len(chosen):
+            pictures = rearrange(chosen, "t c h w -> t h w c")
+            small = np.stack([resized(picture, side) for picture in pictures])
+            chosen = rearrange(small, "t h w c -> t c h w")
+        return torch.from_numpy(np.ascontiguousarray(chosen))
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+        require_numbers(np.asarray(indices), self.num_frames, self.name)
+        return np.asarray(indices, np.float64) / self._rate
+
+
+def live_clip(
+    frames: Iterable[Any], pace: Pace, *, start: float, rate: float | None, opening: Opening
+) -> tuple[np.ndarray, np.ndarray]:
+    """The next clip of frames that arrive one by one; holds no more than the clip and one frame.
+
+    Args:
+        frames: Pictures `h w c`, uint8, with `rate`; or pairs of a time in seconds and a picture.
+        pace: Which of them make the clip. With `fps` or `duration` a frame after the last one of
+            the clip may have been taken: only then is it known which is nearest.
+        start: Seconds after the first frame.
+        rate: Frames per second, where frames come without times.
+        opening: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
+            come before the clip is complete.
+
+    Returns:
+        Pictures `t h w c` and times `t`, seconds after the first frame.
+
+    Raises:
+        VideoError: the frames end before the clip does, one is no picture or has another size
+            than the others, or they are larger than the limits.
+        ConfigError: the rate is missing where it is needed, or no positive number.
+    """
+    name, limits, side = "<live frames>", opening.limits, opening.short_side
+
+    def prepared() -> Iterator[tuple[float, np.ndarray]]:
+        for number, (time, picture) in enumerate(_timed(frames, rate, name)):
+            if number >= limits.frames:
+                raise VideoError(
+                    f"{name}: more than the limit of {limits.frames} frames came before the clip "
+                    f"was complete; begin earlier, or raise limits.frames"
+                )
+            height, width = picture.shape[:2]
+            require_size(name, height, width, limits)
+            size = scaled(height, width, side)
+            require_mib(name, pace.num_frames, *size, limits)
+            if side is not None and size != (height, width):
+                picture = resized(picture, side)
+            else:  # a camera may show the next picture in the same memory
+                picture = picture.copy()
+            yield time, picture
+
+    return take(prepared(), pace, start=start, name=name)
+
+
+def take(
+    frames: Iterable[tuple[float, np.ndarray]], pace: Pace, *, start: float, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of one clip, as they come by: pictures `t h w c` and times `t`."""
+    count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
+
+    def watched() -> Iterator[tuple[float, np.ndarray]]:
+        nonlocal count, begin, last, gap
+        for time, picture in frames:
+            if time < start - HAIR:
+                continue
+            if count == 0:
+                begin = last = time
+            if time - last > gap[1] - gap[0]:
+                gap = last, time
+            count, last = count + 1, time
+            yield time, picture
+
+    chosen: list[tuple[float, np.ndarray]] = []
+    for time, picture in _pick(watched(), pace):
+        if chosen and time <= chosen[-1][0]:  # said at once: it may come a million times
+            rest = last - begin - (gap[1] - gap[0])
+            raise pace.shows_twice(name, rate=(count - 2) / rest if rest > 0 else np.inf, gap=gap)
+        chosen.append((time, picture))
+    if len(chosen) < pace.num_frames:
+        called = f"{name} from {start:g} s on" if start else name
+        raise pace.too_short(called, frames=count, seconds=last - begin)
+    times = np.array([time for time, _ in chosen])
+    for time, picture in chosen:
+        if picture.shape != chosen[0][1].shape:
+            raise VideoError(
+                f"{name}: is of shape {chosen[0][1].shape} at {times[0]:.4g} s and of shape "
+                f"{picture.shape} at {time:.4g} s; give frames of one size"
+            )
+    return np.stack([picture for _, picture in chosen]), times
+
+
+def _pick(frames: Iterator[tuple[float, Picture]], pace: Pace) -> Iterator[tuple[float, Picture]]:
+    """The frames that `Pace.indices` names of a clip that begins with the first, as they come."""
+    begin, found, number = None, 0, 0
+    before: tuple[float, Picture] | None = None
+    for time, frame in frames:
+        begin = time if begin is None else begin
+        if pace.fps is None:
+            if number == found * pace.stride:
+                yield time, frame
+                found += 1
+        else:
+            most = pace.num_frames if before else 1  # with the second frame it is known for others
+            while found < most and begin + found / pace.fps <= time + HAIR:
+                goal = begin + found / pace.fps
+                earlier = before is not None and goal - before[0] <= time - goal + HAIR
+                yield before if before is not None and earlier else (time, frame)
+                found += 1
+        before, number = (time, frame), number + 1
+        if found == pace.num_frames:
+            return
+    if pace.fps is not None and before is not None and begin is not None and number > 1:
+        # A clip may end half a frame after the last one: that is still the nearest.
+        slack = (before[0] - begin) / (number - 1) / 2
+        while found < pace.num_frames and begin + found / pace.fps <= before[0] + slack:
+            yield before
+            found += 1
+
+
+def resized(picture: np.ndarray, short_side: int) -> np.ndarray:
+    """A picture `h w c` with this short side, as `to_rgb` does it."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    return to_rgb(frame, short_side)
+
+
+def _timed(
+    frames: Iterable[Any], rate: float | None, name: str
+) -> Iterator[tuple[float, np.ndarray]]:
+    first, last = None, -np.inf
+    for number, item in enumerate(frames):
+        what = f"{name}: frame {number}"
+        if isinstance(item, tuple) and len(item) != 2:
+            raise VideoError(f"{what} is a tuple of {len(item)}; give pictures, or tuples of "
+                             f"(seconds, picture)")  # fmt: skip
+        paired = isinstance(item, tuple)
+        given, content = item if paired else (number / _positive(rate, name), item)
+        time, picture = real(given), _as_array(content, what)
+        if picture.shape[2:] != (3,) or picture.dtype != np.uint8 or 0 in picture.shape:
+            raise VideoError(
+                f"{what} is {picture.dtype} of shape {picture.shape}; give pictures h w c, uint8, "
+                f"with 3 colours"
+            )
+        if not np.isfinite(time):
+            raise VideoError(f"{what} comes with the time {given!r:.40}; give finite seconds")
+        first = time if first is None else first
+        if not time > last:
+            raise VideoError(f"{name}: the time of frame {number} is not after the one before it; "
+                             f"give increasing seconds")  # fmt: skip
+        last = time
+        yield last - first, picture
+
+
+def _positive(rate: float | None, name: str) -> float:
+    if not 0 < real(rate) < np.inf:
+        raise ConfigError(
+            f"{name}: frames without times need rate=, frames per second; got {shown(rate)}"
+        )
+    return real(rate)
+
+
+def _as_array(frames: Any, what: str) -> np.ndarray:
+    """As numpy, without a copy where that can be; `what` begins the message where it cannot."""
+    try:
+        if isinstance(frames, Tensor):
+            return frames.detach().cpu().numpy()
+        return np.asarray(frames)
+    except Exception as cause:  # tensors without memory, pictures of other libraries, ragged lists
+        reason = " ".join(str(cause).split())[:200]
+        raise VideoError(
+            f"{what} cannot be made an array ({reason}); give uint8 in numpy or torch"
+        ) from cause
+
+
+def _channels_first(frames: np.ndarray | Tensor, name: str) -> np.ndarray:
+    array = _as_array(frames, f"{name}:")
+    shape = array.shape
+    if array.dtype != np.uint8 or array.ndim != 4 or 3 not in (shape[1], shape[3]):
+        raise VideoError(
+            f"{name}: is {array.dtype} of shape {shape}; give t h w c or t c h w, uint8, with 3 "
+            f"colours"
+        )
+    if 0 in shape:
+        raise VideoError(f"{name}: is empty, its shape is {shape}; give at least one frame")
+    # Three columns or three colours: where both could be meant, colours come last.
+    return rearrange(array, "t h w c -> t c h w") if shape[3] == 3 else array

@@ -1,0 +1,230 @@
+"""PyAV: reads everything, on every machine, and is right wherever decoding in order is.
+
+Seeks to an entry of the index, knows each frame by its time or by its packet, and stays open where
+it is, so that clips that are asked for in order cost no seek.
+"""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel.errors import VideoError
+from worldmodel.video.container import (
+    open_container,
+    require_size,
+    said_in_one_line,
+    with_data,
+)
+from worldmodel.video.decoders.base import Decoder, Facts, Mismatch
+from worldmodel.video.index import checksum
+from worldmodel.video.reference import ask_for_marks, mark, marked
+from worldmodel.video.rgb import to_rgb
+
+# Codecs whose frames say that no other is decoded from them; FFmpeg leaves those out exactly.
+_SKIPS_EXACTLY = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
+
+# Those that gain by threads.
+_THREADED = frozenset({"h264", "hevc", "vp9"})
+_MOST_THREADS = 8  # each holds frames of its own
+
+
+class PyAV(Decoder):
+    """See the module."""
+
+    name = "pyav"
+    limits = "reads everything"
+
+    @classmethod
+    def missing(cls) -> str:
+        """Nothing: the package requires it."""
+        return ""
+
+    @classmethod
+    def cannot(cls, facts: Facts) -> str:
+        """Nothing: the frames are those of PyAV by definition."""
+        return ""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._index = facts.index
+        self._limits = facts.opening.limits
+        self._reformatter = VideoReformatter()
+        self._frame_of = np.full(len(facts.index.packets.size), -1)
+        if facts.index.packet is not None:
+            self._frame_of[facts.index.packet] = np.arange(len(facts.index))
+            self._stamps = facts.index.packets.pts[facts.index.packet]
+        self._skips = facts.info.codec in _SKIPS_EXACTLY and not facts.index.counted
+        self._wanted: set[int] = set()
+        self._last = -1  # the last frame of what is wanted
+        self._dropped: set[int] = set()
+        self._next = 0  # the first frame that has not come yet
+        self._sent = -1  # the last packet that went into the decoder
+        self._flow: Iterator[av.VideoFrame] | None = None
+        self._container, self._stream = facts.opened or self._open()
+        self._prepare()
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        with said_in_one_line(self._facts.media.name):
+            container, stream = open_container(
+                self._facts.media, stream=self._facts.opening.stream, limits=self._limits
+            )
+        return container, stream
+
+    def _prepare(self) -> None:
+        """Set the codec before its first packet: as many threads as PyTorch has here, up to a few.
+
+        In a data loader's worker that is one.
+        """
+        if self._index.counted:
+            ask_for_marks(self._stream)
+        elif not self._stream.codec_context.is_open:
+            threaded = self._facts.info.codec in _THREADED
+            threads = min(torch.get_num_threads(), _MOST_THREADS) if threaded else 1
+            self._stream.codec_context.thread_count = threads
+            self._stream.codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._flow = None
+        self._container.close()
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """See `Decoder.read`."""
+        with said_in_one_line(self._facts.media.name):
+            try:
+                return self._read(indices)
+            except BaseException:
+                self._flow = None  # wherever it stood, it stands there no more
+                raise
+
+    def _read(self, indices: np.ndarray) -> Tensor:
+        wanted = np.unique(indices)
+        self._wanted, self._last = set(wanted.tolist()), int(wanted[-1])
+        places = np.searchsorted(wanted, indices)
+        frames: np.ndarray | None = None  # numpy copies in this thread, whatever PyTorch has
+        for rank, number in enumerate(wanted.tolist()):
+            upright = rearrange(self._picture(number), "h w c -> c h w")
+            if frames is None:
+                frames = np.empty((len(indices), *upright.shape), np.uint8)
+            if upright.shape != frames.shape[1:]:
+                raise VideoError(
+                    f"{self._facts.media.name}: changes its frame size at frame {number}; encode "
+                    f"it again at one size, or leave it out"
+                )
+            for place in np.flatnonzero(places == rank):
+                frames[place] = upright
+        assert frames is not None
+        return torch.from_numpy(frames)
+
+    def _picture(self, number: int) -> np.ndarray:
+        frame = self._find(number)
+        if self._index.checksum is not None and checksum(frame) != self._index.checksum[number]:
+            raise Mismatch(f"frame {number} looks different when it is reached by a seek")
+        return to_rgb(frame, self._facts.opening.short_side, self._reformatter)
+
+    def _find(self, number: int) -> av.VideoFrame:
+        """The frame of this number: from where the decoder stands, or from the nearest entry."""
+        entry = int(np.searchsorted(self._index.first, number, side="right")) - 1
+        behind = number < self._next or number in self._dropped
+        if self._flow is None or behind or self._index.entries[entry] > self._sent:
+            self._enter(entry)
+        assert self._flow is not None
+        for frame in self._flow:
+            came = self._number(frame)
+            if came < self._next:  # shown before the entry: not to be had from here
+                continue
+            if any(n not in self._dropped for n in range(self._next, came)):
+                raise Mismatch(f"frame {came} came where frame {self._next} was due")
+            self._next = came + 1
+            if came == number:
+                name = self._facts.media.name
+                require_size(name, frame.height, frame.width, self._limits)
+                return frame
+        raise Mismatch(f"the file ends before frame {number}")
+
+    def _number(self, frame: av.VideoFrame) -> int:
+        """Which frame this is: by its time where times are trusted, else by its packet."""
+        if self._index.packet is None:
+            return self._next
+        if self._index.counted:
+            packet = marked(frame)
+            return -1 if packet < 0 else int(self._frame_of[packet])
+        if frame.pts is None:
+            return -1
+        number = int(np.searchsorted(self._stamps, frame.pts))
+        found = number < len(self._stamps) and self._stamps[number] == frame.pts
+        return number if found else -1
+
+    def _enter(self, entry: int) -> None:
+        """Stand before the first frame of an entry."""
+        self._next = int(self._index.first[entry])
+        self._dropped.clear()
+        packet = int(self._index.entries[entry])
+        self._sent = packet - 1
+        self._flow = self._decode(packet)
+
+    def _decode(self, start: int) -> Iterator[av.VideoFrame]:
+        """Frames from packet `start` on."""
+        # From the top any frame may come first. Where keyframes are hidden by an edit list, the
+        # first frame that is shown need not be one.
+        number, began = start, start == 0 or bool(self._index.packets.discard[start])
+        for packet in self._packets(start):
+            codec = self._stream.codec_context  # of the container as it is open now
+            if not self._index.packets.same(number, packet):
+                raise Mismatch(f"packet {number} is another one when it is read again")
+            if number >= self._index.packets.intact:
+                break  # of a file that was cut: nothing whole comes of it
+            shows = int(self._frame_of[number])
+            skip = self._skips and 0 <= shows < self._last and shows not in self._wanted
+            codec.skip_frame = "NONREF" if skip else "DEFAULT"
+            if skip:
+                self._dropped.add(shows)
+            if self._index.counted:
+                mark(packet, number)
+            self._sent = number
+            for frame in codec.decode(packet):
+                if not began and frame.pict_type in (PictureType.P, PictureType.B):
+                    raise Mismatch(f"packet {start} is no keyframe")
+                began = True
+                self._dropped.discard(self._number(frame))
+                yield frame
+            number += 1
+        codec = self._stream.codec_context
+        codec.skip_frame = "DEFAULT"
+        yield from codec.decode(None)
+
+    def _seek(self, stamp: int) -> bool:
+        """Stand before a time; False where the file has no entry there."""
+        try:
+            self._container.seek(stamp, stream=self._stream)
+        except av.FFmpegError:
+            return False
+        self._stream.codec_context.flush_buffers()
+        return True
+
+    def _packets(self, start: int) -> Iterator[av.Packet]:
+        """Packets from number `start` on: by a seek where the demuxer finds it, or from the top."""
+        stamp = int(self._index.packets.pts[start])
+        if self._index.packet is not None and abs(stamp) < 2**62 and self._seek(stamp):
+            packets = with_data(self._container, self._stream)
+            for packet in packets:
+                if self._index.packets.same(start, packet):
+                    yield packet
+                    yield from packets
+                    return
+                if packet.dts is not None and packet.dts > stamp:
+                    break  # it stands behind
+        self._container.close()
+        self._container, self._stream = self._open()
+        self._prepare()
+        for number, packet in enumerate(with_data(self._container, self._stream)):
+            if number >= start:
+                yield packet

@@ -1,0 +1,144 @@
+"""Clips from whatever holds a video: the door of this room.
+
+Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothing of data sets
+(`folder.py`, `clips.py`).
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel.errors import ConfigError, VideoError
+from worldmodel.types import Clip
+from worldmodel.video.arguments import real, shown
+from worldmodel.video.arrays import ArrayVideo, live_clip
+from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.container import VideoInfo, video_info
+from worldmodel.video.reader import VideoReader, backends, require_backend
+from worldmodel.video.reference import decode
+from worldmodel.video.rgb import to_rgb
+from worldmodel.video.sampling import Pace
+from worldmodel.video.source import Source
+
+__all__ = [
+    "ArrayVideo",
+    "VideoInfo",
+    "VideoReader",
+    "backends",
+    "decode",
+    "open_video",
+    "read_clip",
+    "to_rgb",
+    "video_info",
+]
+
+
+def open_video(
+    source: Source | np.ndarray | Tensor,
+    opening: Opening | None = None,
+    *,
+    name: str | None = None,
+    rate: float | None = None,
+) -> VideoReader | ArrayVideo:
+    """A video from whatever holds a whole one: a file as `VideoReader` takes it, or an array.
+
+    Args:
+        source: A path, bytes, a binary file, a URL, or an array `t h w c` or `t c h w`, uint8.
+        opening: How it is opened.
+        name: What messages call it.
+        rate: Frames per second of an array.
+    """
+    if isinstance(source, np.ndarray | Tensor):
+        return ArrayVideo(source, rate=rate, opening=opening, name=name)
+    return VideoReader(source, opening, name=name)
+
+
+def read_clip(
+    source: Source | np.ndarray | Tensor | Iterable[Any],
+    *,
+    num_frames: int,
+    fps: float | None = None,
+    stride: int | None = None,
+    duration: float | None = None,
+    start: float = 0.0,
+    size: int | None = None,
+    backend: str = "auto",
+    stream: int | None = None,
+    rate: float | None = None,
+    limits: Limits | None = None,
+) -> Clip:
+    """Read one clip.
+
+    A file that was cut off is read as far as it is intact.
+
+    Args:
+        source: A path, bytes, a binary file, a URL that fsspec knows, an array `t h w c` or
+            `t c h w` (uint8), or an iterator of pictures `h w c` or of (seconds, picture).
+        num_frames: Frames of the clip.
+        fps: Frames per second: for each time the nearest frame is taken. Give at most one of
+            `fps`, `stride` and `duration`.
+        stride: Frames from one to the next; 1 by default.
+        duration: Seconds over which the frames are spread evenly.
+        start: Seconds after the first frame; the clip begins at the first frame from there on.
+        size: Resize the short side to this and cut the square in the middle; by default frames
+            stay as they are.
+        backend: The decoder to insist on; `auto` takes the fastest that is right for the file.
+        stream: Number of the video stream among the video streams; by default the one that FFmpeg
+            calls best.
+        rate: Frames per second of an array, or of an iterator without times.
+        limits: What is refused.
+
+    Returns:
+        A clip with b = 1; `times` are seconds after the first frame of the video.
+
+    Raises:
+        VideoError: naming the file, what is wrong with it and what to do.
+        ConfigError: an argument makes no sense.
+    """
+    pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
+    require_backend(backend)
+    opening = Opening(size, backend, stream, Limits() if limits is None else limits)
+    if not math.isfinite(real(start)):
+        raise ConfigError(f"start must be a finite number of seconds, got {shown(start)}")
+    start = real(start)
+    if isinstance(source, Iterable) and not isinstance(
+        source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
+    ) and not hasattr(source, "read"):  # fmt: skip
+        pictures, times = live_clip(source, pace, start=start, rate=rate, opening=opening)
+        frames = rearrange(torch.from_numpy(pictures), "t h w c -> t c h w")
+        name = "<live frames>"
+    else:
+        video: VideoReader | ArrayVideo
+        if isinstance(source, np.ndarray | Tensor):
+            video = ArrayVideo(source, rate=rate, opening=opening)
+        else:
+            video = VideoReader(cast(Source, source), opening, whole=False)
+        try:
+            frames, times = _clip_of(video, pace, start)
+            name = video.name
+        finally:
+            video.close()
+    if size is not None:
+        top, left = ((side - size) // 2 for side in frames.shape[2:])
+        frames = frames[..., top : top + size, left : left + size]
+    return Clip.from_uint8(
+        frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,),
+        origins=(pace.origin(name, times[0]),),
+    )  # fmt: skip
+
+
+def _clip_of(
+    video: VideoReader | ArrayVideo, pace: Pace, start: float
+) -> tuple[Tensor, np.ndarray]:
+    """Frames `t c h w` and their times."""
+    times = video.times(np.arange(video.num_frames))
+    try:
+        indices = pace.clip(times, start, name=video.name)
+    except VideoError as cause:
+        raise VideoError(video.missing or str(cause)) from cause
+    return video.read(indices), times[indices]

@@ -1,0 +1,295 @@
+"""An open video file: its frames by number, from whichever decoder is right for it.
+
+What a source may be is in `media.py`; which frame is which in `packets.py`; who decodes in
+`decoders/`. Knows nothing of clips.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.video.arguments import shown
+from worldmodel.video.catalogue import Opening, VideoSource, require_mib, require_numbers
+from worldmodel.video.container import (
+    REMEDY,
+    VideoInfo,
+    describe,
+    open_container,
+    opened,
+    said_in_one_line,
+)
+from worldmodel.video.decoders import known
+from worldmodel.video.decoders.base import Decoder, Facts, Mismatch
+from worldmodel.video.index import FrameIndex, distrust, index_by_counting, index_by_time, scan
+from worldmodel.video.rgb import scaled
+from worldmodel.video.source import Media, Source
+
+
+def backends() -> tuple[str, ...]:
+    """What `backend` may be."""
+    return ("auto", *known())
+
+
+def require_backend(backend: str) -> None:
+    """Refuse what is not the name of a decoder."""
+    if not isinstance(backend, str):
+        raise ConfigError(
+            f"backend must be a name, got {shown(backend)}; choose from: {', '.join(backends())}"
+        )
+    if backend not in backends():
+        raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")
+
+
+class VideoReader(VideoSource):
+    """An open video: its frames by number, with their times.
+
+    It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
+    that decoding the file in order from its start gives, whichever decoder reads them. Threads may
+    share it, processes may not.
+
+    Args:
+        source: A path, bytes, a binary file or a URL that fsspec knows.
+        opening: How it is opened.
+        name: What messages call it; the path by default.
+        whole: Whether a file that is shorter than its header says is refused; otherwise its
+            intact part is read.
+
+    Attributes:
+        info: What the file says about itself; `frames` is how many there are.
+        backend: The decoder in use.
+
+    Raises:
+        VideoError: naming the video, what is wrong with it and what to do.
+        ConfigError: the backend is unknown or not installed, or there is no such stream.
+    """
+
+    def __init__(
+        self,
+        source: Source | Media,
+        opening: Opening | None = None,
+        *,
+        name: str | None = None,
+        whole: bool = True,
+    ) -> None:
+        self._lock, self._process = threading.RLock(), os.getpid()
+        self._opening = opening or Opening()
+        require_backend(self._opening.backend)
+        self._media = Media.of(source, name)
+        self.name = self._media.name
+        self._decoder: Decoder | None = None
+        self._given_up = ""  # why nothing is read any more
+        try:
+            self._facts = self._look()
+            if whole and self._facts.index.missing:
+                raise VideoError(self._facts.index.missing)
+            self._take_decoder()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file says about itself; `frames` is how many there are."""
+        return self._facts.info
+
+    @property
+    def num_frames(self) -> int:  # type: ignore[override]  # never assigned from outside
+        """How many frames there are."""
+        return len(self._facts.index)
+
+    @property
+    def backend(self) -> str:
+        """The decoder in use."""
+        assert self._decoder is not None
+        return self._decoder.name
+
+    @property
+    def counted(self) -> str:
+        """Why the file's timestamps are not trusted and its frames counted; empty if they are."""
+        return self._facts.index.counted
+
+    @property
+    def missing(self) -> str:
+        """What is missing of a file that is shorter than its header says; empty if nothing is."""
+        return self._facts.index.missing
+
+    def read(self, indices: np.ndarray) -> Tensor:
+        """Frames `t c h w`, uint8, at these numbers: in any order, decoded in theirs.
+
+        Raises:
+            VideoError: a number is not in the video, the frames are more than `limits.mib`, or the
+                file is damaged there. Where that makes the numbers of its frames wrong, nothing
+                is read any more.
+        """
+        indices = np.asarray(indices, np.int64)
+        with self._lock:
+            self._require_room(indices)
+            assert self._decoder is not None
+            with suppress(Mismatch):
+                return self._decoder.read(indices)
+            # Where the last read ended may have been the cause, and must not matter: once more.
+            while True:
+                try:
+                    return self._decoder.read(indices)
+                except Mismatch as cause:
+                    self._recover(cause)
+
+    def read_clips(self, clips: Sequence[np.ndarray]) -> list[Tensor]:
+        """Several clips `t c h w`, uint8, each frame decoded once, however they overlap.
+
+        Args:
+            clips: For each the numbers of its frames, in any order.
+        """
+        frames = self.read(np.concatenate([np.zeros(0, np.int64), *clips]))
+        return list(torch.split(frames, [len(clip) for clip in clips]))
+
+    def times(self, indices: np.ndarray) -> np.ndarray:
+        """Seconds since the first frame, float64, at these numbers."""
+        indices = np.asarray(indices, np.int64)
+        require_numbers(indices, self.num_frames, self.name)
+        return self._facts.index.times[indices]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            if self._decoder is not None:
+                self._decoder.close()
+            self._media.close()
+
+    def __reduce__(self) -> NoReturn:
+        """An open file does not travel.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"{self.name}: an open video cannot be sent to another process; send its path and "
+            f"open it there"
+        )
+
+    def _look(self) -> Facts:
+        """Find out which frames there are."""
+        limits, media = self._opening.limits, self._media
+        with said_in_one_line(media.name):
+            container, stream = open_container(
+                media, stream=self._opening.stream, limits=limits
+            )  # fmt: skip
+            try:
+                packets = scan(media.name, container, stream, limits)
+                codec = stream.codec_context.codec.canonical_name
+                reason = distrust(packets, container.format.name, codec)
+                index = index_by_time(media, container, stream, packets)
+            except BaseException:
+                container.close()
+                raise
+        facts = Facts(
+            media,
+            describe(media.name, container, stream, len(index)),
+            index,
+            self._opening,
+            container.format.name,
+            stream.codec_context.pix_fmt or "",
+            stream.index,
+            container.streams.best("video") is stream,
+            (container, stream),
+        )
+        return self._count(facts, reason) if reason else facts
+
+    def _count(self, facts: Facts, reason: str) -> Facts:
+        """The same facts with an index by decoding, from a container that is opened anew."""
+        if facts.opened is not None:
+            facts.opened[0].close()
+        limits, stream = self._opening.limits, self._opening.stream
+        with opened(self._media, stream=stream, limits=limits) as (container, video):
+            index = index_by_counting(
+                self._media, container, video, facts.index.packets, reason, limits
+            )
+        # What such a container says of its length is often FFmpeg's guess.
+        step = (
+            float(np.median(np.diff(index.times)))
+            if len(index) > 1
+            else 1 / (facts.info.fps or 25.0)
+        )
+        seconds = float(index.times[-1]) + step
+        info = replace(facts.info, frames=len(index), duration=seconds, fps=len(index) / seconds)
+        return replace(facts, info=info, index=index, opened=None)
+
+    def _take_decoder(self) -> None:
+        """Open the decoder that is insisted on; PyAV, which is right for every file, otherwise."""
+        name = "pyav" if self._opening.backend == "auto" else self._opening.backend
+        kind = known()[name]
+        absent = kind.missing()
+        if absent:
+            raise ConfigError(f"backend={name}: {absent}; or use backend=auto")
+        reason = kind.cannot(self._facts)
+        if reason:
+            raise self._refusal(name, reason)
+        try:
+            self._decoder = kind(self._facts)
+        except Mismatch as cause:
+            raise self._refusal(name, str(cause)) from cause
+
+    def _refusal(self, name: str, reason: str) -> VideoError:
+        return VideoError(
+            f"{self.name}: {name} would not give its right frames ({reason}); use backend=auto"
+        )
+
+    def _recover(self, cause: Mismatch) -> None:
+        """After a frame that was not the one it should be: count, or say that it cannot be had.
+
+        The same frames have the same numbers and times afterwards: what is read must not depend on
+        what was read before.
+        """
+        assert self._decoder is not None
+        self._decoder.close()
+        try:
+            self._facts = replace(self._facts, index=self._other_index(cause), opened=None)
+            self._decoder = known()["pyav"](self._facts)
+        except VideoError as error:
+            self._given_up = str(error)
+            raise
+
+    def _other_index(self, cause: Mismatch) -> FrameIndex:
+        index = self._facts.index
+        if self.backend != "pyav":
+            raise self._refusal(self.backend, str(cause)) from cause
+        if not index.counted:
+            counted = self._count(replace(self._facts, opened=None), str(cause)).index
+            if len(counted) != len(index) or not np.allclose(
+                counted.times, index.times, rtol=0, atol=1e-9
+            ):
+                raise VideoError(
+                    f"{self.name}: is damaged: decoding it gives {len(counted)} frames, not "
+                    f"{len(index)} at the times of its packets ({cause}); {REMEDY}"
+                )
+            return replace(counted, times=index.times, missing=index.missing)
+        if len(index.first) == 1 and index.packet is None:
+            raise VideoError(
+                f"{self.name}: gives other frames each time that it is decoded ({cause}); encode "
+                f"it again, or leave it out"
+            )
+        # Keyframes that are none: only the start of the file can be trusted.
+        return replace(index, packet=None, entries=index.entries[:1] * 0, first=index.first[:1])
+
+    def _require_room(self, indices: np.ndarray) -> None:
+        """Refuse a request before anything is allocated for it."""
+        if self._process != os.getpid():  # both would move one file's position
+            raise ConfigError(
+                f"{self.name}: was opened in another process; open it in this one (it was forked)"
+            )
+        if self._given_up:
+            raise VideoError(self._given_up)
+        if len(indices) == 0:
+            raise VideoError(f"{self.name}: was asked for no frame; name at least one")
+        require_numbers(indices, self.num_frames, self.name)
+        info = self._facts.info
+        height, width = scaled(info.height, info.width, self._opening.short_side)
+        require_mib(self.name, len(indices), height, width, self._opening.limits)
