@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.table import Grid
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Opening
 from worldmodel.video.decoders import known
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader, decode, to_rgb, video_info
 
 FRAMES, STRIDE = 16, 4  # of each of three clips: at the start, in the middle, at the end
@@ -91,12 +91,12 @@ def _torchcodec(path: Path, indices: np.ndarray, height: int, width: int) -> np.
 
 def _verdict(frames: np.ndarray, truth: np.ndarray, indices: np.ndarray) -> str:
     wrong = 0
-    for picture, number in zip(frames, indices, strict=True):
+    for image, number in zip(frames, indices, strict=True):
         begin = max(0, number - AROUND)
         some = truth[begin : number + AROUND + 1].astype(np.int16)
-        if some.shape[1:] != picture.shape:
+        if some.shape[1:] != image.shape:
             return "another stream"
-        far = np.abs(some - picture.astype(np.int16)).mean((1, 2, 3))
+        far = np.abs(some - image.astype(np.int16)).mean((1, 2, 3))
         # Frames that look the same cannot be told apart.
         wrong += bool(far[number - begin] > far.min() + 0.25)
     return "ok" if wrong == 0 else f"**{wrong} of {len(indices)} wrong**"

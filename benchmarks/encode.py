@@ -40,7 +40,7 @@ def bench_encode(*, repeats: int, device: str) -> Table:
         "model": encoder.spec,
         "weights": "random, float32",
         "tokens": t * h * w,
-        "measured": "one clip, already in memory; half: the later moments dropped, as where they "
+        "measured": "one clip, already in memory; half: the later time steps dropped, as where they "
         "are to be predicted; memory without weights",
     }
     return Table("speed-encode", "worldmodel bench encode", protocol, rows)

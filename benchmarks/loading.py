@@ -50,8 +50,8 @@ def bench_loading(*, videos: str | None, repeats: int, device: str) -> Table:
 
 def _clips_a_second(manifest: Path, workers: int, seed: int) -> float:
     """Of several batches, after a first one that starts the workers and opens the files."""
-    footage = VideoFiles(str(manifest), preload=False, workers=workers)
-    clips = footage.open(size=SIDE, num_frames=FRAMES, progress=lambda *done: None)
+    clip_source = VideoFiles(str(manifest), preload=False, workers=workers)
+    clips = clip_source.open(size=SIDE, num_frames=FRAMES, progress=lambda *done: None)
     try:
         clips.sample(0, BATCH, seed=seed)
         begin = time.perf_counter()

@@ -1,7 +1,6 @@
 """Tables of speed: rows with their spread and bars, written in the shape of `docs/results`."""
 
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from worldmodel.runs import cpu
-from worldmodel.runs.provenance import git_commit, package_version
+from worldmodel.runs.provenance import git_commit, machine, package_version
 from worldmodel.storage.files import whole_file
 
 
@@ -111,13 +110,6 @@ class Grid:
     def results(self) -> dict[str, float]:
         """How many rows there are."""
         return {"rows": len(self.rows)}
-
-
-def machine(device: str) -> str:
-    """The machine in words, for example "2 cores, no GPU"."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else "no GPU"
-    return f"{cores} cores, {gpu}"
 
 
 def settings() -> dict[str, Any]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.table import Row, Table
 from worldmodel.errors import ConfigError
-from worldmodel.video.catalogue import Opening
 from worldmodel.video.decoders import known
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader, video_info
 from worldmodel.video.rgb import scaled
 
@@ -51,16 +51,16 @@ def by_torchcodec(path: Path, indices: np.ndarray, size: Size) -> Any:
 
 def by_pyav(path: Path, indices: np.ndarray, size: Size) -> Any:
     """Decoding in order from the start, keeping what is asked for."""
-    wanted, pictures = set(indices.tolist()), []
+    wanted, images = set(indices.tolist()), []
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for number, frame in enumerate(container.decode(video=0)):
             if number in wanted:
                 small = frame.reformat(size[1], size[0], format="rgb24")
-                pictures.append(small.to_ndarray())
+                images.append(small.to_ndarray())
             if number == indices[-1]:
                 break
-    return np.stack(pictures)
+    return np.stack(images)
 
 
 def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:

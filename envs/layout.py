@@ -1,6 +1,6 @@
 """Where things are in the two rooms, and what a task in them is. Knows no physics and no pixels.
 
-Positions are metres from the middle of a 2 m x 2 m box, x to the right and y up in the picture.
+Positions are metres from the middle of a 2 m x 2 m box, x to the right and y up in the image.
 The agent is a disc; its position is its centre.
 """
 

@@ -1,4 +1,4 @@
-"""The physics and the picture of the two rooms, without goals and episodes."""
+"""The physics and the image of the two rooms, without goals and episodes."""
 
 import functools
 from pathlib import Path

@@ -80,7 +80,7 @@ def violation_pairs(
     size: int = 64,
     door: float = 0.0,
 ) -> ViolationPairs:
-    """Film `n` pairs of a possible and an impossible clip.
+    """MadeVideo `n` pairs of a possible and an impossible clip.
 
     The first half of a clip is always possible, and the last two frames are always impossible.
 
@@ -124,7 +124,7 @@ def _balanced(
 ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
     """The next pair that leaves neither pixel statistic ahead by more than one pair."""
     for _ in range(_MAX_CANDIDATES):
-        candidate = studio.film_pair(kind, rng)
+        candidate = studio.video_pair(kind, rng)
         if candidate is None:
             continue
         possible, impossible, step = candidate
@@ -136,7 +136,7 @@ def _balanced(
 
 
 class _Studio:
-    """Drives the agent and films it, possible and impossible."""
+    """Drives the agent and videos it, possible and impossible."""
 
     def __init__(self, layout: Layout, num_frames: int, stride: int, size: int) -> None:
         self._layout = layout
@@ -145,7 +145,7 @@ class _Studio:
         self._stride = stride
         self._size = size
 
-    def film_pair(
+    def video_pair(
         self, kind: str, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, int] | None:
         """One candidate: possible and impossible `t h w c` and the step, or None if too slow."""
@@ -159,11 +159,11 @@ class _Studio:
         if not len(steps) or not drive.is_fast[:half].any():
             return None
         step = int(rng.choice(steps))
-        possible = self._film(drive.positions, AGENT)
+        possible = self._video(drive.positions, AGENT)
         positions, groups = drive.positions[step:], NO_AGENT if rolls_out else OTHER_AGENT
         if kind == "teleport":
             positions, groups = self._jump(drive, step, rng), AGENT
-        return possible, np.concatenate([possible[:step], self._film(positions, groups)]), step
+        return possible, np.concatenate([possible[:step], self._video(positions, groups)]), step
 
     def _drive(self, rng: np.random.Generator, stop: int) -> _Drive:
         """Drive from place to place at full speed; without force from frame `stop` on."""
@@ -200,7 +200,7 @@ class _Studio:
             positions.append(self._simulation.position)
         return np.array(positions)
 
-    def _film(self, positions: np.ndarray, groups: tuple[int, ...]) -> np.ndarray:
+    def _video(self, positions: np.ndarray, groups: tuple[int, ...]) -> np.ndarray:
         """Frames `t h w c` of the agent at `positions`, drawing the geom groups named."""
         frames = []
         for position in positions:

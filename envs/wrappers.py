@@ -17,16 +17,16 @@ class PixelWorld(
     gymnasium.Wrapper[np.ndarray, Any, Any, Any],
     RecordConstructorArgs,
 ):
-    """Replaces the observation by the environment's own picture, `size size 3` uint8.
+    """Replaces the observation by the environment's own image, `size size 3` uint8.
 
-    The whole picture is kept, averaged over areas; one that is not square is squeezed. What the
+    The whole image is kept, averaged over areas; one that is not square is squeezed. What the
     environment observed itself is left out. MuJoCo worlds of others draw faster after
     `worldmodel.envs.rendering.strip_effects(env.unwrapped.model)`.
 
     Args:
         env: made with `render_mode="rgb_array"`.
         size: height and width of the observations in pixels.
-        goal: where `info["goal_image"]` of a reset comes from: a picture `h w c` uint8 of any
+        goal: where `info["goal_image"]` of a reset comes from: an image `h w c` uint8 of any
             size, or a function of the wrapped environment, called after each reset, that returns
             one and leaves the environment as it was. Without it, the environment's own
             `goal_image` is used if its info has one.
@@ -59,8 +59,8 @@ class PixelWorld(
         observation = self._observe()
         goal = info.get("goal_image") if self._goal is None else self._goal
         if goal is not None:
-            picture = goal(self.env) if callable(goal) else goal
-            info = info | {"goal_image": self._resize(picture, "the goal")}
+            image = goal(self.env) if callable(goal) else goal
+            info = info | {"goal_image": self._resize(image, "the goal")}
         return observation, info
 
     def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, Info]:
@@ -69,10 +69,10 @@ class PixelWorld(
         return self._observe(), reward, terminated, truncated, info
 
     def _observe(self) -> np.ndarray:
-        return self._resize(self.env.render(), f"the picture of {self.env}")
+        return self._resize(self.env.render(), f"the image of {self.env}")
 
-    def _resize(self, picture: Any, name: str) -> np.ndarray:
-        array = np.asarray(picture)
+    def _resize(self, image: Any, name: str) -> np.ndarray:
+        array = np.asarray(image)
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
             raise ValueError(
                 f"{name} must be h w 3 uint8, got shape {array.shape} and dtype {array.dtype}"

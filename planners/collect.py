@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter, FolderInfo, write_episode
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter, write_episode
 from worldmodel.errors import ConfigError
 
 from .episode import EpisodeRecord, Policy, make_env, run_episode
@@ -59,7 +60,7 @@ def collect(
 
     Args:
         run: Where the episodes go and progress is shown.
-        env: gymnasium id; its observations are pictures.
+        env: gymnasium id; its observations are images.
         episodes: How many.
         steps: Environment steps of each, unless the environment ends it before.
         behaviour: What acts.

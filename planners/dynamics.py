@@ -16,7 +16,7 @@ class Dynamics(Protocol):
 
 
 class ImageDynamics(Dynamics, Protocol):
-    """Also turns pictures into states; what agents and costs made of images need."""
+    """Also turns images into states; what agents and costs made of images need."""
 
     @property
     def action_dim(self) -> int:
@@ -39,5 +39,5 @@ class ImageDynamics(Dynamics, Protocol):
         ...
 
     def states(self, clip: Clip) -> Tensor:
-        """States (b t d) of each moment, seen alone."""
+        """States (b t d) of each time step, seen alone."""
         ...

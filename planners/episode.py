@@ -1,6 +1,6 @@
 """The one loop that runs an environment, for collection and for evaluation alike.
 
-Sees an environment only as a `gymnasium.Env` whose observations are pictures. Knows nothing of
+Sees an environment only as a `gymnasium.Env` whose observations are images. Knows nothing of
 models: whatever acts is a `Policy`.
 """
 
@@ -55,7 +55,7 @@ class EpisodeRecord:
         return bool(self.infos[name].any()) if name in self.infos else False
 
     def without_frames(self) -> "EpisodeRecord":
-        """The same record without its pictures."""
+        """The same record without its images."""
         return replace(self, frames=self.frames[:0], stills={})
 
 
@@ -63,7 +63,7 @@ def make_env(env: str, options: Mapping[str, Any] | None = None) -> gymnasium.En
     """The environment with gymnasium id `env`, made with `options` as keyword arguments.
 
     Raises:
-        EnvError: no such environment, or its observations are not `h w 3` uint8 pictures.
+        EnvError: no such environment, or its observations are not `h w 3` uint8 images.
     """
     try:
         made = gymnasium.make(env, disable_env_checker=True, **dict(options or {}))
@@ -82,7 +82,7 @@ def make_env(env: str, options: Mapping[str, Any] | None = None) -> gymnasium.En
     ):
         made.close()
         raise EnvError(
-            f"environment '{env}' observes {space}, not pictures (h w 3, uint8); "
+            f"environment '{env}' observes {space}, not images (h w 3, uint8); "
             "wrap it in worldmodel.envs.PixelWorld"
         )
     _box_actions(made)

@@ -1,4 +1,4 @@
-"""Pictures of any usual layout, as the states that a model sees in them."""
+"""ImageInput of any usual layout, as the states that a model sees in them."""
 
 from typing import TypeAlias
 
@@ -13,22 +13,22 @@ from worldmodel.types import Clip
 
 from .dynamics import ImageDynamics
 
-Pictures: TypeAlias = Tensor | np.ndarray
+ImageInput: TypeAlias = Tensor | np.ndarray
 
 ENCODED_AT_ONCE = 128
 
 
 @torch.no_grad()
-def encode_pictures(model: ImageDynamics, pictures: Pictures) -> Tensor:
-    """The states (n d) of `n` pictures or short clips.
+def encode_images(model: ImageDynamics, images: ImageInput) -> Tensor:
+    """The states (n d) of `n` images or short clips.
 
     Args:
         model: Sees them.
-        pictures: One picture (h w 3 or 3 h w), several (n h w 3 or n 3 h w), or clips with the
+        images: One image (h w 3 or 3 h w), several (n h w 3 or n 3 h w), or clips with the
             frames of one state (n t h w 3 or n t 3 h w); uint8, or floating point in [0, 1]. A
-            still picture says that nothing moves.
+            still image says that nothing moves.
     """
-    frames = _to_clips(pictures, model.tubelet_frames)
+    frames = _to_clips(images, model.tubelet_frames)
     states = []
     for part in frames.split(ENCODED_AT_ONCE):
         clip = Clip.from_uint8(fit_square(part, model.size))
@@ -40,7 +40,7 @@ def fit_square(frames: Tensor, size: int) -> Tensor:
     """Square frames (b t c h w, uint8) at `size` pixels, averaged over area."""
     height, width = frames.shape[-2:]
     if height != width:
-        raise ShapeError(f"pictures must be square, got height {height} and width {width}")
+        raise ShapeError(f"images must be square, got height {height} and width {width}")
     if height == size:
         return frames
     flat = rearrange(frames, "b t c h w -> (b t) c h w").float()
@@ -48,17 +48,17 @@ def fit_square(frames: Tensor, size: int) -> Tensor:
     return rearrange(small, "(b t) c h w -> b t c h w", b=len(frames))
 
 
-def _to_clips(pictures: Pictures, num_frames: int) -> Tensor:
+def _to_clips(images: ImageInput, num_frames: int) -> Tensor:
     """As b t c h w, uint8, with `num_frames` frames each."""
-    x = torch.as_tensor(pictures)
+    x = torch.as_tensor(images)
     if x.ndim not in (3, 4, 5) or x.numel() == 0 or 3 not in (x.shape[-1], x.shape[-3]):
         raise ShapeError(
-            "pictures must be h w 3, 3 h w, or several of them with leading axes n or n t; "
+            "images must be h w 3, 3 h w, or several of them with leading axes n or n t; "
             f"got shape {tuple(x.shape)}"
         )
     if x.dtype != torch.uint8:
         if not x.is_floating_point() or x.min() < 0 or x.max() > 1:
-            raise ShapeError(f"pictures must be uint8, or floats in [0, 1], got {x.dtype}")
+            raise ShapeError(f"images must be uint8, or floats in [0, 1], got {x.dtype}")
         x = (x * 255).round().to(torch.uint8)
     if x.shape[-3] != 3:
         x = rearrange(x, "... h w c -> ... c h w")

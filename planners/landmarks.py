@@ -1,6 +1,6 @@
 """A map of what the episodes showed: places, and the ways that were taken between them.
 
-Works on sequences of states; knows nothing of models or pictures.
+Works on sequences of states; knows nothing of models or images.
 """
 
 import json

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worldmodel.checkpoint import load
 from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError, EnvError, nearest
+from worldmodel.interop.load import load
 from worldmodel.storage.files import whole_file
 
 from .agent import PlanningPolicy
@@ -114,8 +114,8 @@ def plan(
             KeepOut.from_states(hazards, safe, miss_rate=miss_rate, buffer=buffer, seed=seed)
         )
         results["guardrail_examples"] = float(len(hazards))
-    pace, costs = (replan_every, max_history), GoalCosts(landmarks, tuple(more_costs))
-    make_policy = partial(_make_policy, model, planner, costs, guardrails, pace)
+    sampling, costs = (replan_every, max_history), GoalCosts(landmarks, tuple(more_costs))
+    make_policy = partial(_make_policy, model, planner, costs, guardrails, sampling)
     settings: dict[str, Any] = {"max_steps": max_steps, "env_options": env_options}
     settings["workers"] = workers
     run_all = partial(_run_all, run, env, asked, settings)
@@ -180,9 +180,9 @@ def _make_policy(
     planner: Planner,
     make_costs: GoalCosts,
     guardrails: Sequence[Guardrail],
-    pace: tuple[int, int],
+    sampling: tuple[int, int],
 ) -> Policy:
-    replan_every, max_history = pace
+    replan_every, max_history = sampling
     return PlanningPolicy(
         load(model),
         planner,

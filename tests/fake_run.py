@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from worldmodel.episodes.episode import Episode
-from worldmodel.episodes.folder import EpisodeWriter, FolderInfo
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.runs.run import Run
 
 SIZE = 64

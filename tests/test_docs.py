@@ -65,8 +65,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_video(tmp_path / "clip.mp4", frames=20, size=64)
     put(tmp_path / "clip.mp4", tmp_path / "my/shards/clip.mp4")
     for name in ("a/1.png", "b/2.png"):
-        (tmp_path / "my/pictures" / name).parent.mkdir(parents=True)
-        Image.new("RGB", (80, 72), (90, 120, 30)).save(tmp_path / "my/pictures" / name)
+        (tmp_path / "my/images" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (80, 72), (90, 120, 30)).save(tmp_path / "my/images" / name)
     (tmp_path / "my/robot").mkdir()
     lerobot_v3(tmp_path / "my/robot", tmp_path / "clip.mp4")
     weights = makers.encoder(192, 16, depth=1), makers.predictor(384, 192, depth=1)

@@ -35,15 +35,15 @@ def test_links_lead_to_files(target: str) -> None:
 
 
 def write_video(path: Path, *, frames: int = 60, size: int = 96, fps: int = 30) -> None:
-    """A square that crosses the picture."""
+    """A square that crosses the image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=Fraction(fps))
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
         for index in range(frames):
-            picture = np.full((size, size, 3), 40, np.uint8)
-            picture[30:50, index : index + 20] = (220, 180, 60)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image = np.full((size, size, 3), 40, np.uint8)
+            image[30:50, index : index + 20] = (220, 180, 60)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

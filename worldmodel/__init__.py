@@ -13,10 +13,11 @@ Planners, costs and guardrails are in `worldmodel.planners`, worlds in `worldmod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worldmodel.checkpoint import load, save
+    from worldmodel.checkpoint import save
     from worldmodel.episodes.folder import Episode, Episodes, read_episode
     from worldmodel.errors import WorldModelError
     from worldmodel.evaluation.surprise import surprise
+    from worldmodel.interop.load import load
     from worldmodel.model import WorldModel
     from worldmodel.types import Clip, History, Latents, Surprise
     from worldmodel.video.open import read_clip
@@ -30,7 +31,7 @@ _HOMES = {
     "Surprise": "types",
     "WorldModel": "model",
     "WorldModelError": "errors",
-    "load": "checkpoint",
+    "load": "interop.load",
     "read_clip": "video.open",
     "read_episode": "episodes.folder",
     "save": "checkpoint",

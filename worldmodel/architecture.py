@@ -19,7 +19,7 @@ class Architecture:
         size: side of the square frames in pixels.
         latent_width: numbers in a latent that is predicted from video.
         extra_width: numbers of a latent that are seen and never predicted from video; see `Head`.
-        latent_per_token: predict a latent for each token, rather than one for each moment.
+        latent_per_token: predict a latent for each token, rather than one for each time step.
         predictor_width: of the masked predictor.
         action_width, action_depth, action_window: of the action predictor.
     """
@@ -36,7 +36,7 @@ class Architecture:
 
     @property
     def tokens(self) -> int:
-        """Tokens in a moment."""
+        """Tokens in a time step."""
         _, h, w = self.encoder.grid_of(self.encoder.tubelet_frames, self.size, self.size)
         return h * w
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from worldmodel.errors import CheckpointError, ConfigError, nearest
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.encoder import Encoder
-from worldmodel.storage.files import require_access, whole_file
+from worldmodel.storage.files import whole_file
 from worldmodel.storage.plain_types import check_value
 from worldmodel.storage.tensors import (
     FORMAT_VERSION,
@@ -46,52 +46,31 @@ def save(model: WorldModel, folder: Path | str) -> Path:
     return folder
 
 
-def load(
-    path: Path | str, *, device: torch.device | str = "cpu", family: str | None = None,
-    heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
-) -> WorldModel:  # fmt: skip
-    """Read a model from its folder, from the folder of the run that made it, or its JSON file.
-
-    V-JEPA's `.pt` files and Hugging Face's V-JEPA 2 folders are read too; see docs/weights.md.
+def load_own(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
+    """Read a model of this package from its folder, the folder of its run, or its JSON file.
 
     Args:
         path: for example `runs/quickstart`.
         device: where the weights go.
-        family: of a `.pt` file of others, if it cannot be told: `vjepa`, `vjepa2`, `vjepa2.1` or
-            `vjepa2-ac`.
-        heads: attention heads of its encoder, if its width is not a published one.
-        predictor_heads: attention heads of its predictor, likewise.
-        size: side of its frames in pixels, if not the published one.
 
     Returns:
         The model, ready to use (evaluation mode).
 
     Raises:
-        CheckpointError: there is no model, it is of another version, truncated, foreign, or its
-            keys do not fit; or something is said of a model of ours that it says itself.
+        CheckpointError: there is no model of ours, it is of another version, truncated, or its
+            keys do not fit.
         ConfigError: there is no such device here.
     """
-    from worldmodel import interop  # which is built on this file
-
-    path, hints = Path(path), interop.Hints(family, heads, predictor_heads, size)
-    require_access(path, CheckpointError, "model")
-    found = _own_folder(path)
-    reader = interop.recognise(path) if found is None else None
-    if reader is not None:
-        return _placed(reader(path, hints)[0], device)
-    folder = found or _no_model(path)
-    if hints != interop.Hints():
-        raise CheckpointError(
-            f"{path}: is a model of ours: leave out family, heads and size, it says them itself"
-        )
+    path = Path(path)
+    folder = _own_folder(path) or _no_model(path)
     weights = folder / "model.safetensors"
     tensors = read_tensors(weights)
     model = _build(folder / "model.json", tensors, weights)
     _fit(tensors, model, weights)
-    return _placed(model, device)
+    return placed(model, device)
 
 
-def _placed(model: WorldModel, device: torch.device | str) -> WorldModel:
+def placed(model: WorldModel, device: torch.device | str) -> WorldModel:
     """The model ready to use, where its weights shall be."""
     try:
         return model.to(device).eval()

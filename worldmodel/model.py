@@ -16,12 +16,11 @@ from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.frame_predictor import FrameActionPredictor
-from worldmodel.nn.heads import Head, moment_latents
-from worldmodel.nn.prediction import Foresight, Predictor
+from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.prediction import Prediction, Predictor
 from worldmodel.nn.predictor import ActionPredictor
 from worldmodel.nn.token_predictor import Context, TokenPredictor
-from worldmodel.objectives.masks import Mask
-from worldmodel.types import Clip, History, Latents
+from worldmodel.types import Clip, History, Latents, Mask
 
 
 class WorldModel(nn.Module):
@@ -30,7 +29,7 @@ class WorldModel(nn.Module):
     Args:
         encoder: frames -> tokens.
         size: side of the square frames in pixels.
-        head: one moment's tokens -> its state, or its latents.
+        head: one time step's tokens -> its state, or its latents.
         masked_predictor: latents of what is hidden from what is seen; what surprise needs.
         action_predictor: next state from states and actions; what planning needs.
         classifier: what kind of clip it is, from the encoder's tokens.
@@ -59,12 +58,12 @@ class WorldModel(nn.Module):
 
     @property
     def tubelet_frames(self) -> int:
-        """Frames in a moment."""
+        """Frames in a time step."""
         return self.encoder.tubelet_frames
 
     @property
     def action_block(self) -> int:
-        """Environment steps from one state to the next: as many as a moment has frames."""
+        """Environment steps from one state to the next: as many as a time step has frames."""
         return self.encoder.tubelet_frames
 
     @property
@@ -81,7 +80,7 @@ class WorldModel(nn.Module):
         """All tokens of a clip; every token may know of the whole clip.
 
         Raises:
-            ShapeError: the clip does not divide into moments.
+            ShapeError: the clip does not divide into time steps.
         """
         frames = clip.frames.to(self.device)
         grid = self.encoder.grid(frames)
@@ -90,7 +89,7 @@ class WorldModel(nn.Module):
         return Latents(self.encoder(frames), grid, last)
 
     def states(self, clip: Clip) -> Tensor:
-        """The state of each moment, seen alone: b t d with t = frames / tubelet_frames.
+        """The state of each time step, seen alone: b t d with t = frames / tubelet_frames.
 
         Raises:
             ShapeError: the frames are not of the model's size.
@@ -99,7 +98,7 @@ class WorldModel(nn.Module):
         head = self._part("head")
         if head.per_token:
             raise WorldModelError(
-                "this model makes latents of tokens, not states of moments: pretrain with "
+                "this model makes latents of tokens, not states of time steps: pretrain with "
                 "model.latent_per_token=false"
             )
         frames = clip.frames.to(self.device)
@@ -109,7 +108,7 @@ class WorldModel(nn.Module):
                 f"this model takes clips of {self.size} x {self.size} pixels and a multiple of "
                 f"{self.tubelet_frames} frames, got {t} frames of {h} x {w}"
             )
-        return moment_latents(self.encoder, head, frames)[:, :, 0]
+        return time_step_latents(self.encoder, head, frames)[:, :, 0]
 
     def predict(self, states: Tensor, actions: Tensor) -> Tensor:
         """The state after each of `states` (b t d) and its action block (b t a): b t d.
@@ -156,14 +155,14 @@ class WorldModel(nn.Module):
             raise WorldModelError(f"this model has no {name.replace('_', ' ')}: {_REMEDIES[name]}")
         return part
 
-    def foresee(self, clip: Clip) -> Iterator[Foresight]:
+    def predictions(self, clip: Clip) -> Iterator[Prediction]:
         """What the masked predictor foretells of a clip, in order of time; how, is its own.
 
         Raises:
-            ShapeError: the clip does not divide into moments, or there is nothing to predict.
+            ShapeError: the clip does not divide into time steps, or there is nothing to predict.
         """
         predictor = self._part("masked_predictor")
-        found: Iterator[Foresight] = predictor.foresee(
+        found: Iterator[Prediction] = predictor.predictions(
             self.encoder, self.head, clip.frames.to(self.device)
         )
         return found
@@ -184,7 +183,7 @@ class WorldModel(nn.Module):
         predictor = self._part("masked_predictor")
         if not isinstance(predictor, TokenPredictor):
             raise WorldModelError(
-                "this model's predictor fills in moments, not tokens: load a V-JEPA model"
+                "this model's predictor fills in time steps, not tokens: load a V-JEPA model"
             )
         mask = mask.to(self.device)
         frames = clip.frames.to(self.device)
@@ -225,13 +224,13 @@ class WorldModel(nn.Module):
         return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
 
     def latents(self, clip: Clip) -> Tensor:
-        """What the masked predictor predicts, of each moment seen alone: b t m d.
+        """What the masked predictor predicts, of each time step seen alone: b t m d.
 
         Raises:
-            ShapeError: the clip does not divide into moments.
+            ShapeError: the clip does not divide into time steps.
         """
         head = self._part("head")
-        return moment_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
+        return time_step_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
 
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON; the weights are kept apart."""

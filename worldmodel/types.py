@@ -1,6 +1,6 @@
 """The values that cross rooms: `Clip`, `Latents`, `History`, `Surprise` ... Frozen, self-checking.
 
-A *moment* is one time step of the grid of tokens: `tubelet_frames` frames, all their tokens.
+A *time step* is one time step of the grid of tokens: `tubelet_frames` frames, all their tokens.
 Axes, everywhere in this project: `b` batch, `k` candidate, `t` time, `n` token, `d` width,
 `a` action, `c h w` pixel. Knows nothing of files, networks or environments.
 """
@@ -102,7 +102,7 @@ class Latents:
 
     tokens: Tensor  # b n d with n = t * h * w
     grid: tuple[int, int, int]  # t h w, in tokens
-    times: Tensor  # b t, float64, seconds: the last frame of each moment
+    times: Tensor  # b t, float64, seconds: the last frame of each time step
 
     def __post_init__(self) -> None:
         _require(
@@ -150,3 +150,15 @@ class Surprise:
             f"scores and times must both be b t, got {tuple(self.scores.shape)} "
             f"and {tuple(self.times.shape)}",
         )
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Ids of the tokens that the encoder sees and of those that the predictor must fill in."""
+
+    context: Tensor  # b m, increasing ids on the grid
+    targets: Tensor  # b q, increasing ids on the grid
+
+    def to(self, device: torch.device | str) -> "Mask":
+        """The same mask on `device`."""
+        return Mask(self.context.to(device), self.targets.to(device))

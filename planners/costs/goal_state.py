@@ -6,7 +6,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError
 
-from ..images import Pictures
+from ..images import ImageInput
 from .cost import Cost
 from .from_image import FromImage
 
@@ -35,9 +35,9 @@ class GoalState(Cost):
 
     @staticmethod
     def from_image(
-        image: Pictures, *, weight: float = 1.0, running: float = 1.0, terminal: float = 1.0
+        image: ImageInput, *, weight: float = 1.0, running: float = 1.0, terminal: float = 1.0
     ) -> Cost:
-        """The same for the state that a picture of the goal shows, at rest."""
+        """The same for the state that an image of the goal shows, at rest."""
         return FromImage(
             image, partial(GoalState, weight=weight, running=running, terminal=terminal)
         )

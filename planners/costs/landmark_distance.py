@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..images import Pictures
+from ..images import ImageInput
 from ..landmarks import Landmarks
 from .cost import Cost
 from .from_image import FromImage
@@ -60,14 +60,14 @@ class LandmarkDistance(Cost):
 
     @staticmethod
     def from_image(
-        image: Pictures,
+        image: ImageInput,
         landmarks: Landmarks,
         *,
         weight: float = 1.0,
         running: float = 1.0,
         terminal: float = 1.0,
     ) -> Cost:
-        """The same for the state that a picture of the goal shows, at rest."""
+        """The same for the state that an image of the goal shows, at rest."""
         build = partial(
             LandmarkDistance, landmarks, weight=weight, running=running, terminal=terminal
         )

@@ -1,6 +1,6 @@
 """A line between what must be kept out of and the rest, learned from examples of both.
 
-Works on points of any meaning; knows nothing of models, pictures or plans.
+Works on points of any meaning; knows nothing of models, images or plans.
 """
 
 from dataclasses import dataclass, replace

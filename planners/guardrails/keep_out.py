@@ -5,7 +5,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError
 
 from ..dynamics import ImageDynamics
-from ..images import Pictures, encode_pictures
+from ..images import ImageInput, encode_images
 from .boundary import Boundary, fit_boundary
 from .guardrail import Guardrail
 
@@ -42,16 +42,16 @@ class KeepOut(Guardrail):
 
     @staticmethod
     def from_images(
-        hazards: Pictures,
-        safe: Pictures | None = None,
+        hazards: ImageInput,
+        safe: ImageInput | None = None,
         *,
         miss_rate: float = 0.05,
         buffer: float = 0.0,
         seed: int = 0,
     ) -> Guardrail:
-        """From pictures or short clips of them; see `encode_pictures` for the layouts.
+        """From images or short clips of them; see `encode_images` for the layouts.
 
-        Still pictures show states at rest; clips of moving hazards teach the boundary that the
+        Still images show states at rest; clips of moving hazards teach the boundary that the
         hazard is a place whatever the speed.
         """
         return _FromImages(hazards, safe, miss_rate=miss_rate, buffer=buffer, seed=seed)
@@ -62,12 +62,12 @@ class KeepOut(Guardrail):
 
 
 class _FromImages(Guardrail):
-    """Waits for the model that says which states the pictures show."""
+    """Waits for the model that says which states the images show."""
 
     def __init__(
         self,
-        hazards: Pictures,
-        safe: Pictures | None,
+        hazards: ImageInput,
+        safe: ImageInput | None,
         *,
         miss_rate: float,
         buffer: float,
@@ -77,17 +77,17 @@ class _FromImages(Guardrail):
         self._miss_rate, self._buffer, self._seed = miss_rate, buffer, seed
 
     def bind(self, model: ImageDynamics) -> Guardrail:
-        """Encode the pictures and fit the boundary."""
+        """Encode the images and fit the boundary."""
         return KeepOut.from_states(
-            encode_pictures(model, self._hazards),
-            None if self._safe is None else encode_pictures(model, self._safe),
+            encode_images(model, self._hazards),
+            None if self._safe is None else encode_images(model, self._safe),
             miss_rate=self._miss_rate,
             buffer=self._buffer,
             seed=self._seed,
         )
 
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Refused: nothing is known before a model has seen the pictures."""
+        """Refused: nothing is known before a model has seen the images."""
         raise ConfigError(
             "a guardrail made from images needs guardrail.bind(model) first; Agent does it"
         )

@@ -8,7 +8,7 @@ import torch
 from benchmarks import bench, decoders, encode, loading, render, sigreg, video
 from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
-from tests.worldmodel.video.films import X264, Film
+from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.envs.rendering import FastRenderer, choose_gl
 from worldmodel.errors import ConfigError
 from worldmodel.planners import CEM, GoalState
@@ -160,7 +160,7 @@ def videos(tmp_path):
         stem, _, ending = name.partition(".")
         codec = {"mp4": "libx264", "avi": "msmpeg4"}[ending]
         options = X264 if codec == "libx264" else {}
-        Film(codec, ending, frames=70, size=(160, 128), options=options).write(
+        MadeVideo(codec, ending, frames=70, size=(160, 128), options=options).write(
             tmp_path / "videos", stem
         )
     return tmp_path / "videos"

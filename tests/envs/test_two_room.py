@@ -87,7 +87,7 @@ def test_the_door_is_where_it_was_put():
         positions, _ = push(env, (1, 0), 15)
         assert bool(positions[-1, 0] > 0.5) is passes
     image = env.unwrapped.image_at((-0.5, 0.8))
-    row = round(32 + 0.5 * 64 / 2.12)  # y is up in the picture
+    row = round(32 + 0.5 * 64 / 2.12)  # y is up in the image
     assert image[row, 32].min() > 200 and image[32, 32].max() < 120
 
 

@@ -11,7 +11,7 @@ from worldmodel.envs.wrappers import PixelWorld
 
 
 class Counter(gymnasium.Env):
-    """A world whose picture is its state: black, and one more white row after each step."""
+    """A world whose image is its state: black, and one more white row after each step."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = spaces.Box(-1, 1, (1,), np.float32)
@@ -31,12 +31,12 @@ class Counter(gymnasium.Env):
         return np.zeros(1, np.float32), 0.5, False, False, {"rows": self.rows}
 
     def render(self):
-        picture = np.zeros(self.shape, self.dtype)
-        picture[: self.rows] = 255
-        return picture
+        image = np.zeros(self.shape, self.dtype)
+        image[: self.rows] = 255
+        return image
 
 
-def test_observations_are_area_means_of_the_picture():
+def test_observations_are_area_means_of_the_image():
     env = PixelWorld(Counter("rgb_array"), size=20)
     observation, info = env.reset(seed=0)
     assert not observation.any() and "goal_image" not in info
@@ -49,7 +49,7 @@ def test_observations_are_area_means_of_the_picture():
     assert (observation[0] == 255).all() and not observation[1:].any()
 
 
-def test_a_goal_picture_is_resized_and_given_at_reset_only():
+def test_a_goal_image_is_resized_and_given_at_reset_only():
     goal = np.full((33, 77, 3), 200, np.uint8)
     env = PixelWorld(Counter("rgb_array"), size=16, goal=goal)
     _, info = env.reset()
@@ -109,13 +109,13 @@ def test_a_size_must_be_positive(size):
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((40, 60), np.uint8), ((40, 60, 3), np.float32)])
-def test_a_picture_that_is_none_is_refused(shape, dtype):
+def test_a_image_that_is_none_is_refused(shape, dtype):
     env = PixelWorld(Counter("rgb_array", shape=shape, dtype=dtype))
     with pytest.raises(ValueError, match="must be h w 3 uint8"):
         env.reset()
 
 
-def test_a_goal_that_is_no_picture_is_refused():
+def test_a_goal_that_is_no_image_is_refused():
     env = PixelWorld(Counter("rgb_array"), goal=lambda _: np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match="the goal must be"):
         env.reset()

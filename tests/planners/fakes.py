@@ -112,14 +112,14 @@ SPEED = 0.1
 
 
 def draw(position):
-    """A picture (h w c, uint8) that says exactly where the point is: its colour."""
-    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
-    picture[..., :2] = np.round((np.asarray(position) + 1) / 2 * 255)
-    return picture
+    """An image (h w c, uint8) that says exactly where the point is: its colour."""
+    image = np.zeros((SIZE, SIZE, 3), np.uint8)
+    image[..., :2] = np.round((np.asarray(position) + 1) / 2 * 255)
+    return image
 
 
 class PointWorld(gymnasium.Env):
-    """A point in a box that moves by SPEED * action; goals, a hazard disc, pictures as above."""
+    """A point in a box that moves by SPEED * action; goals, a hazard disc, images as above."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
     hazard, radius = np.array([0.0, 0.0]), 0.25

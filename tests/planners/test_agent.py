@@ -134,7 +134,7 @@ def test_observations_of_another_size_are_fitted():
     "observation",
     [np.zeros((16, 16, 3), np.float32), np.zeros((3, 16, 16), np.uint8), np.zeros(4, np.uint8)],
 )
-def test_observations_that_are_no_picture_are_refused(observation):
+def test_observations_that_are_no_image_are_refused(observation):
     agent, _, _ = scripted()
     with pytest.raises(ShapeError, match="observation must be h w 3"):
         agent.act(observation)

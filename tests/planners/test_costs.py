@@ -7,7 +7,7 @@ import torch
 from tests.planners.fakes import SIZE, PointModel, draw
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.planners import ActionEffort, GoalState
-from worldmodel.planners.images import encode_pictures
+from worldmodel.planners.images import encode_images
 
 STATES = torch.tensor([[[1.0, 0.0], [2.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])  # k t d
 
@@ -40,37 +40,37 @@ def test_goal_from_image_is_the_state_that_it_shows():
     assert bound.weight == 3.0 and bound.bind(PointModel()) is bound
 
 
-def test_a_goal_is_one_picture():
-    with pytest.raises(ConfigError, match="one picture, got 2"):
+def test_a_goal_is_one_image():
+    with pytest.raises(ConfigError, match="one image, got 2"):
         GoalState.from_image(np.stack([draw((0, 0))] * 2)).bind(PointModel())
 
 
-def test_pictures_of_all_layouts_are_the_same_state():
-    picture = draw((0.2, 0.4))
-    as_float = torch.from_numpy(picture).permute(2, 0, 1) / 255
-    large = np.kron(picture, np.ones((3, 3, 1), np.uint8))
+def test_images_of_all_layouts_are_the_same_state():
+    image = draw((0.2, 0.4))
+    as_float = torch.from_numpy(image).permute(2, 0, 1) / 255
+    large = np.kron(image, np.ones((3, 3, 1), np.uint8))
     layouts = [
-        picture,
-        picture[None],
-        np.stack([picture, picture])[None],
-        np.moveaxis(picture, -1, 0),
+        image,
+        image[None],
+        np.stack([image, image])[None],
+        np.moveaxis(image, -1, 0),
         as_float,
         as_float[None].expand(2, -1, -1, -1)[None],
         large,
     ]
-    states = torch.cat([encode_pictures(PointModel(), x) for x in layouts])
+    states = torch.cat([encode_images(PointModel(), x) for x in layouts])
     assert states.shape == (7, 4)
     torch.testing.assert_close(states, states[:1].expand(7, -1))
 
 
-def test_many_pictures_keep_their_order():
+def test_many_images_keep_their_order():
     places = np.linspace(-1, 1, 300)
-    states = encode_pictures(PointModel(), np.stack([draw((p, -p)) for p in places]))
+    states = encode_images(PointModel(), np.stack([draw((p, -p)) for p in places]))
     torch.testing.assert_close(states[:, 0], torch.tensor(places).float(), atol=1 / 255, rtol=0)
 
 
 @pytest.mark.parametrize(
-    ("pictures", "message"),
+    ("images", "message"),
     [
         (np.zeros((SIZE, SIZE), np.uint8), "h w 3"),
         (np.zeros((4, SIZE, SIZE, 1), np.uint8), "h w 3"),
@@ -81,6 +81,6 @@ def test_many_pictures_keep_their_order():
         (np.zeros((SIZE, 2 * SIZE, 3), np.uint8), "square"),
     ],
 )
-def test_what_is_no_picture_is_refused(pictures, message):
+def test_what_is_no_image_is_refused(images, message):
     with pytest.raises(ShapeError, match=message):
-        encode_pictures(PointModel(), pictures)
+        encode_images(PointModel(), images)

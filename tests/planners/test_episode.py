@@ -68,7 +68,7 @@ def test_actions_that_are_none_are_refused(action):
         run_episode(PointWorld(), Towards(action), seed=0)
 
 
-def test_without_frames_only_the_pictures_go():
+def test_without_frames_only_the_images_go():
     record = run_episode(PointWorld(), Towards([0, 0]), seed=0, max_steps=4)
     slim = record.without_frames()
     assert slim.frames.shape == (0, 16, 16, 3) and slim.steps == 4 and len(record.frames) == 5
@@ -83,7 +83,7 @@ def test_make_env_passes_options_and_names_what_is_wrong():
         make_env(POINT_WORLD, {"wings": 2})
     with pytest.raises(EnvError, match=r"does not take \{'size': 4\}: size must be at least 16"):
         make_env(TWO_ROOM, {"size": 4})
-    with pytest.raises(EnvError, match="not pictures.*PixelWorld"):
+    with pytest.raises(EnvError, match="not images.*PixelWorld"):
         make_env("Pendulum-v1")
 
 

@@ -121,8 +121,8 @@ def test_from_images_is_bound_to_a_model():
     generator = torch.Generator().manual_seed(0)
     places = torch.rand(1500, 2, generator=generator) * 2 - 1
     hazard = places.norm(dim=1) < 0.3
-    pictures = torch.stack([torch.from_numpy(draw(p.numpy())) for p in places])
-    waiting = KeepOut.from_images(pictures[hazard], pictures[~hazard])
+    images = torch.stack([torch.from_numpy(draw(p.numpy())) for p in places])
+    waiting = KeepOut.from_images(images[hazard], images[~hazard])
     with pytest.raises(ConfigError, match="bind"):
         waiting.margin(places[None], NO_ACTIONS)
     bound = waiting.bind(PointModel())
@@ -130,7 +130,7 @@ def test_from_images_is_bound_to_a_model():
     margin = bound.margin(torch.tensor([[[0.0] * 4, [0.0, 0.7] * 2]]), NO_ACTIONS)[0]
     assert margin[0] < 0 < margin[1]
     assert (
-        KeepOut.from_images(pictures[hazard])
+        KeepOut.from_images(images[hazard])
         .bind(PointModel())
         .margin(torch.zeros(1, 1, 4), NO_ACTIONS)
         < 0

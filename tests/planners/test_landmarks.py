@@ -187,7 +187,7 @@ def test_save_and_load(rooms, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_foreign_and_truncated_files_are_named(rooms, tmp_path):
+def test_third_party_and_truncated_files_are_named(rooms, tmp_path):
     path = rooms.save(tmp_path / "landmarks.safetensors")
     (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:100])
     from safetensors.torch import save_file

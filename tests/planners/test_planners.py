@@ -98,7 +98,7 @@ def test_warm_start_is_the_rest_of_the_plan_and_is_tried(make):
 
 
 @every_planner
-def test_foreign_warm_start_is_refused(make):
+def test_third_party_warm_start_is_refused(make):
     with pytest.raises(ShapeError, match="warm_start must be t a"):
         run(make(4), point(), at(0.0, 0.0), costs=[ActionEffort()], warm_start=torch.zeros(3, 2))
 

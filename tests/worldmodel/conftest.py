@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from worldmodel.episodes.folder import Episode, EpisodeWriter, FolderInfo
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, EpisodeWriter
 
 
 def level(number: int) -> int:
@@ -35,8 +36,8 @@ def make_video() -> Callable[..., Path]:
             if milliseconds:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for number in range(num_frames):
-                picture = np.full((size[1], size[0], 3), level(number), np.uint8)
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                image = np.full((size[1], size[0], 3), level(number), np.uint8)
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 if milliseconds:
                     frame.pts, frame.time_base = milliseconds[number], Fraction(1, 1000)
                 container.mux(stream.encode(frame))

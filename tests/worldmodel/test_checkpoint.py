@@ -12,14 +12,9 @@ from torch import nn
 
 import worldmodel
 from tests.worldmodel.toys import noise, seeded, small, small_model
-from worldmodel.checkpoint import (
-    load,
-    load_training,
-    rebuild,
-    save,
-    save_training,
-)
+from worldmodel.checkpoint import load_training, rebuild, save, save_training
 from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.frames import FrameEncoder
 from worldmodel.storage.tensors import read_tensors_and_header, save_tensors

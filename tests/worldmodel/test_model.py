@@ -46,7 +46,7 @@ def test_encode_gives_tokens_on_their_grid_with_the_time_of_their_last_frame(mod
         model.encode(clip_of(noise(1, 3, 3, 16, 16)))
 
 
-def test_a_state_knows_its_own_moment_only(model):
+def test_a_state_knows_its_own_time_step_only(model):
     states = model.states(CLIP)
     assert states.shape == (2, 4, 16)
     changed = CLIP.frames.clone()
@@ -122,26 +122,26 @@ def test_actions_are_taken_in_the_units_of_the_world(model):
 
 
 @pytest.mark.parametrize("per_token", [False, True])
-def test_foresight_knows_the_moment_before_and_a_target_its_own(per_token):
+def test_prediction_knows_the_time_step_before_and_a_target_its_own(per_token):
     model = small_model(per_token=per_token)
-    (told,) = model.foresee(CLIP)
-    predicted, came = told.predicted, told.came
+    (told,) = model.predictions(CLIP)
+    predicted, observed = told.predicted, told.observed
     steps = CLIP.frames.shape[1] // 2 - 1
-    assert predicted.shape == came.shape == (2, steps, 4 if per_token else 1, 12)
-    assert torch.allclose(came, model.latents(CLIP)[:, 1:], atol=1e-5)
+    assert predicted.shape == observed.shape == (2, steps, 4 if per_token else 1, 12)
+    assert torch.allclose(observed, model.latents(CLIP)[:, 1:], atol=1e-5)
     frames = CLIP.frames.clone()
-    frames[:, 2] = 0  # in the second moment: what comes first, and what is seen next
-    (told,) = model.foresee(clip_of(frames))
-    again, other = told.predicted, told.came
+    frames[:, 2] = 0  # in the second time step: what comes first, and what is seen next
+    (told,) = model.predictions(clip_of(frames))
+    again, other = told.predicted, told.observed
     assert torch.allclose(predicted[:, 0], again[:, 0], atol=1e-5)
-    assert not torch.allclose(came[:, 0], other[:, 0], atol=1e-3)
+    assert not torch.allclose(observed[:, 0], other[:, 0], atol=1e-3)
     assert not torch.allclose(predicted[:, 1], again[:, 1], atol=1e-3)
-    assert torch.allclose(came[:, 1:], other[:, 1:], atol=1e-5)
+    assert torch.allclose(observed[:, 1:], other[:, 1:], atol=1e-5)
 
 
-def test_foresight_needs_something_to_predict(model):
+def test_prediction_needs_something_to_predict(model):
     with pytest.raises(ShapeError, match="nothing to predict"):
-        model.foresee(clip_of(CLIP.frames[:, :2]))
+        model.predictions(clip_of(CLIP.frames[:, :2]))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_foresight_needs_something_to_predict(model):
         (lambda m: m.states(CLIP), "no head: `worldmodel train encoder=...` learns one"),
         (lambda m: m.state_dim, "no head: `worldmodel train"),
         (
-            lambda m: m.foresee(CLIP),
+            lambda m: m.predictions(CLIP),
             "no masked predictor: none can be added to these weights; take",
         ),
         (
@@ -169,8 +169,8 @@ def test_missing_parts_say_what_has_them(use, words):
         use(WorldModel(small().encoder, size=16))
 
 
-def test_latents_are_those_of_whole_moments(model):
-    with pytest.raises(ShapeError, match="3 frames do not divide into moments of 2 frames"):
+def test_latents_are_those_of_whole_time_steps(model):
+    with pytest.raises(ShapeError, match="3 frames do not divide into time steps of 2 frames"):
         model.latents(clip_of(noise(1, 3, 3, 16, 16)))
 
 

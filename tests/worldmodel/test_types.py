@@ -12,15 +12,15 @@ def frames(*shape):
 
 
 def test_a_clip_from_bytes():
-    pictures = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1, 1)
-    clip = Clip.from_uint8(pictures, fps=4)
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1, 1)
+    clip = Clip.from_uint8(images, fps=4)
     assert clip.frames.flatten().tolist() == pytest.approx([0, 0.2, 1])
     assert clip.times.tolist() == [[0, 0.25, 0.5]]
     times = torch.tensor([[3.0, 4.0, 6.0]])
-    assert Clip.from_uint8(pictures, times).times.tolist() == [[3, 4, 6]]
-    assert Clip.from_uint8(pictures, times, sources=("a.mp4",)).sources == ("a.mp4",)
+    assert Clip.from_uint8(images, times).times.tolist() == [[3, 4, 6]]
+    assert Clip.from_uint8(images, times, sources=("a.mp4",)).sources == ("a.mp4",)
     with pytest.raises(ShapeError, match="expected uint8"):
-        Clip.from_uint8(pictures.float())
+        Clip.from_uint8(images.float())
 
 
 @pytest.mark.parametrize("scale", [1, 255])

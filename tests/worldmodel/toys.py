@@ -7,11 +7,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.architecture import Architecture
-from worldmodel.episodes.folder import Episode, EpisodeWriter, FolderInfo
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, EpisodeWriter
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 
-SIZE = 16  # pixels; 2 x 2 tokens in a moment
+SIZE = 16  # pixels; 2 x 2 tokens in a time step
 STEP = 2.0  # pixels that the dot moves under an action of 1
 
 

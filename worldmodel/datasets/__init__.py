@@ -5,13 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format as Format
 from worldmodel.datasets.format import formats as formats
 from worldmodel.datasets.format import make_format, recognise
 from worldmodel.datasets.listing import shown
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
-from worldmodel.video.catalogue import Catalogue, Decoding
+from worldmodel.video.decoding import Decoding
 
 
 def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) -> Catalogue:

@@ -1,4 +1,4 @@
-"""Frames that lie in an array as a video: still pictures, numpy files, HDF5.
+"""Frames that lie in an array as a video: still images, numpy files, HDF5.
 
 Frames are resized when they are read, so that an array on disk stays there.
 """
@@ -14,7 +14,8 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Opening, VideoSource, require_mib, require_numbers
+from worldmodel.video.decoding import Opening, require_mib
+from worldmodel.video.video import Video, require_numbers
 
 
 def load_array(path: str) -> np.ndarray:
@@ -35,7 +36,7 @@ def load_array(path: str) -> np.ndarray:
     return array
 
 
-class ArrayVideo(VideoSource):
+class ArrayVideo(Video):
     """A video whose frames can be indexed.
 
     Args:
@@ -115,7 +116,7 @@ def frame_size(shape: Sequence[int]) -> tuple[int, int]:
     return (shape[1], shape[2]) if shape[-1] in (1, 3) else (shape[2], shape[3])
 
 
-def pictures(frames: np.ndarray) -> np.ndarray:
+def images(frames: np.ndarray) -> np.ndarray:
     """Frames t h w c or t c h w, in one or three channels, as t h w 3."""
     if frames.shape[-1] not in (1, 3):
         frames = rearrange(frames, "t c h w -> t h w c")

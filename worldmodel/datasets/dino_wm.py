@@ -14,9 +14,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.datasets.array_video import ArrayVideo, frame_size, pictures
+from worldmodel.datasets.array_video import ArrayVideo, frame_size, images
+from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.dino_wm_tables import Tables, frame_files, frame_table
-from worldmodel.datasets.episode_fields import (
+from worldmodel.datasets.episode_source import (
+    EpisodeCatalogue,
+    EpisodeSource,
+    StoredEpisodes,
     bounds,
     check_positive,
     check_room,
@@ -27,12 +31,11 @@ from worldmodel.datasets.episode_fields import (
 )
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import shown
-from worldmodel.episodes.episode import Episode
-from worldmodel.episodes.folder import FolderInfo
-from worldmodel.episodes.store import EpisodeCatalogue, EpisodeSource, StoredEpisodes
+from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
-from worldmodel.video.catalogue import Catalogue, Decoding, Item, Opening, VideoSource
+from worldmodel.video.decoding import Decoding, Opening
 from worldmodel.video.open import VideoReader
+from worldmodel.video.video import Video
 
 DEFAULT_FPS = 10.0
 _SPLITS = ("train", "val")
@@ -118,7 +121,7 @@ class DinoWMVideo(Item):
     length: int
     fps: float
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         """A video, or a tensor that stays on disk until it is asked for."""
         if not self.key.endswith(".pth"):
             return FirstFrames(self.name, self.key, self.length, self.fps, opening)
@@ -127,12 +130,12 @@ class DinoWMVideo(Item):
             raise _too_few(self.name, self.key, len(frames), self.length)
 
         def take(numbers: np.ndarray) -> np.ndarray:
-            return pictures(frames[torch.from_numpy(numbers)].numpy())
+            return images(frames[torch.from_numpy(numbers)].numpy())
 
         shape = (self.length, *frame_size(frames.shape))
         return ArrayVideo(self.name, take, shape, self.fps, opening)
 
-    def check_rows(self, source: VideoSource) -> bool:
+    def check_rows(self, source: Video) -> bool:
         """The numbers of every frame; the action of the last one is not used."""
         actions, info = self.tables.numbers(self.index, self.length)
         times = np.arange(self.length) / self.fps
@@ -140,7 +143,7 @@ class DinoWMVideo(Item):
         return actions is not None
 
 
-class FirstFrames(VideoSource):
+class FirstFrames(Video):
     """The first frames of a video file, at a rate that is known from elsewhere."""
 
     def __init__(self, name: str, path: str, length: int, fps: float, opening: Opening) -> None:

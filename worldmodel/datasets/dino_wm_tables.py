@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.datasets.array_video import looks_like_frames
-from worldmodel.datasets.episode_fields import choose
+from worldmodel.datasets.episode_source import choose
 from worldmodel.datasets.listing import names_in, shown
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.pickles import is_dense, is_held, read_list, read_torch

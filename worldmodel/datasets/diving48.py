@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from glob import escape, glob
 from typing import ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.published import (
@@ -20,7 +21,6 @@ from worldmodel.datasets.published import (
     take,
 )
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Catalogue
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import (
     VIDEOS,
@@ -15,7 +16,6 @@ from worldmodel.datasets.listing import (
     walk,
 )
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Catalogue
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from dataclasses import fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, nearest
-from worldmodel.video.catalogue import Catalogue, Decoding
+from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
     from worldmodel.episodes.store import EpisodeStore

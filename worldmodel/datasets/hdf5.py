@@ -15,8 +15,12 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from worldmodel.datasets.array_video import ArrayVideo, pictures
-from worldmodel.datasets.episode_fields import (
+from worldmodel.datasets.array_video import ArrayVideo, images
+from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.episode_source import (
+    EpisodeCatalogue,
+    EpisodeSource,
+    StoredEpisodes,
     bounds,
     check_positive,
     check_room,
@@ -27,10 +31,9 @@ from worldmodel.datasets.episode_fields import (
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.hdf5_layouts import Rows, Table, opened_h5, read_layout, rows_of
 from worldmodel.datasets.listing import shown
-from worldmodel.episodes.episode import Episode
-from worldmodel.episodes.folder import FolderInfo
-from worldmodel.episodes.store import EpisodeCatalogue, EpisodeSource, StoredEpisodes
-from worldmodel.video.catalogue import Catalogue, Decoding, Item, Limits, Opening, VideoSource
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.video.decoding import Decoding, Limits, Opening
+from worldmodel.video.video import Video
 
 DEFAULT_FPS = 10.0
 _MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -103,16 +106,16 @@ class HDF5Video(Item):
     actions: Rows | None
     infos: tuple[str, ...]  # datasets whose same rows go with the frames
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         """Frames are read from the file when asked for."""
 
         def take(numbers: np.ndarray) -> np.ndarray:
             with opened_h5(self.path) as file:
-                return pictures(rows_of(file, self.path, self.frames, numbers))
+                return images(rows_of(file, self.path, self.frames, numbers))
 
         return ArrayVideo(self.name, take, self.shape, self.fps, opening)
 
-    def check_rows(self, source: VideoSource) -> bool:
+    def check_rows(self, source: Video) -> bool:
         """The numbers of every frame; the action of the last one is not used."""
         with opened_h5(self.path) as file:
             actions = None if self.actions is None else rows_of(file, self.path, self.actions)
@@ -170,7 +173,7 @@ class HDF5Episodes(EpisodeSource):
         length = self.lengths[index]
         check_room(name, length, *table.size, self._limits)
         with opened_h5(self._path) as file:
-            frames = pictures(rows_of(file, self._path, table.frames[index]))
+            frames = images(rows_of(file, self._path, table.frames[index]))
             action, infos = table.actions[index], table.infos[index]
             actions = None if action is None else rows_of(file, self._path, action)
             info = {key: rows_of(file, self._path, rows) for key, rows in infos.items()}

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from worldmodel.datasets.array_video import frame_size, looks_like_frames
-from worldmodel.datasets.episode_fields import choose
+from worldmodel.datasets.episode_source import choose
 from worldmodel.datasets.format import require_extra
 from worldmodel.datasets.listing import shown
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError, nearest
 from worldmodel.storage.files import require_file
-from worldmodel.video.catalogue import Limits
+from worldmodel.video.decoding import Limits
 
 _MOST_BYTES = 2**32  # of one dataset's rows of one episode
 _ENTRY_BYTES = 16  # of an entry in a list of episodes

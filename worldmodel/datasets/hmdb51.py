@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from glob import escape, glob
 from typing import ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.published import Entry, check_split, first_folder, lines_of, stem, take
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Catalogue
 
 _LISTS = (
     "testTrainMulti_7030_splits",

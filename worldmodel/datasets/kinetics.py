@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import (
     VIDEOS,
@@ -25,7 +26,6 @@ from worldmodel.datasets.listing import (
 )
 from worldmodel.datasets.published import check_split, first_folder, lines_of, stem
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Catalogue, LeftOut
 
 _NAME = re.compile(r"[\w-]{11}_\d{6}_\d{6}")
 _SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}

@@ -8,7 +8,11 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.datasets.episode_fields import (
+from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.episode_source import (
+    EpisodeCatalogue,
+    EpisodeSource,
+    StoredEpisodes,
     bounds,
     check_positive,
     check_room,
@@ -17,16 +21,14 @@ from worldmodel.datasets.episode_fields import (
     square,
 )
 from worldmodel.datasets.format import Format
+from worldmodel.datasets.lerobot_images import LeRobotImages
 from worldmodel.datasets.lerobot_meta import EpisodePlace, LeRobotMeta
-from worldmodel.datasets.lerobot_pictures import LeRobotPictures
 from worldmodel.datasets.lerobot_rows import BOOKS, LeRobotVideo, RowReader
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.parquet import read_table
-from worldmodel.episodes.episode import Episode
-from worldmodel.episodes.folder import FolderInfo
-from worldmodel.episodes.store import EpisodeCatalogue, EpisodeSource, StoredEpisodes
+from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.errors import EpisodeError
-from worldmodel.video.catalogue import Catalogue, Decoding, Item
+from worldmodel.video.decoding import Decoding
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,9 @@ class LeRobotEpisodes(EpisodeSource):
     def item(self, index: int) -> Item:
         """The episode as part of a video."""
         place = self.places[index]
-        if self._meta.is_pictures(self._camera):
+        if self._meta.is_images(self._camera):
             name = self._name_of(place)
-            return LeRobotPictures(name, name, self._camera, self._bare(place), self._reader)
+            return LeRobotImages(name, name, self._camera, self._bare(place), self._reader)
         window = None
         if self._meta.version == 3:
             # Half a frame earlier at both ends: the next episode begins where this one ends.

@@ -39,7 +39,7 @@ class EpisodePlace:
     length: int  # frames
     task: str
     data: str  # file of its rows
-    video: str  # file of its frames; empty where they are pictures in the rows
+    video: str  # file of its frames; empty where they are images in the rows
     begin: float  # seconds in that file
     end: float  # seconds; infinite for all of the file
 
@@ -56,11 +56,11 @@ class LeRobotMeta:
 
     @property
     def cameras(self) -> list[str]:
-        """Keys of the features that are frames, in videos or as pictures in the rows."""
+        """Keys of the features that are frames, in videos or as images in the rows."""
         return [key for key, of in self.features.items() if of.get("dtype") in ("video", "image")]
 
-    def is_pictures(self, camera: str) -> bool:
-        """Whether the frames of a camera are pictures in the rows, and not videos."""
+    def is_images(self, camera: str) -> bool:
+        """Whether the frames of a camera are images in the rows, and not videos."""
         return self.features[camera].get("dtype") == "image"
 
     @staticmethod
@@ -148,11 +148,11 @@ class LeRobotMeta:
                 "video_key": camera,
             }
             data = self.path("data_path", **fields)
-            video = "" if self.is_pictures(camera) else self.path("video_path", **fields)
+            video = "" if self.is_images(camera) else self.path("video_path", **fields)
             return EpisodePlace(index, length, task, data, video, 0.0, math.inf)
         at = {k: int(row[f"data/{k}"]) for k in ("chunk_index", "file_index")}
         data = self.path("data_path", **at)
-        if self.is_pictures(camera):
+        if self.is_images(camera):
             return EpisodePlace(index, length, task, data, "", 0.0, math.inf)
         begin, end = (float(row[f"videos/{camera}/{at}_timestamp"]) for at in ("from", "to"))
         if not 0 <= begin < end < math.inf:
@@ -208,7 +208,7 @@ def _rows_v3(meta: LeRobotMeta, camera: str) -> list[dict[str, Any]]:
     if not files:
         raise EpisodeError(f"{shown(str(folder))}: holds no list of episodes; fetch it again")
     columns = ["episode_index", "length", "tasks", "data/chunk_index", "data/file_index"]
-    if not meta.is_pictures(camera):
+    if not meta.is_images(camera):
         columns += [f"videos/{camera}/{key}" for key in
                     ("chunk_index", "file_index", "from_timestamp", "to_timestamp")]  # fmt: skip
     rows: list[dict[str, Any]] = []

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.datasets.episode_fields import make_episode, stand_in
+from worldmodel.datasets.episode_source import make_episode, stand_in
 from worldmodel.datasets.lerobot_meta import EpisodePlace
 from worldmodel.datasets.listing import VideoFile, shown
 from worldmodel.datasets.parquet import read_table, rows_of
 from worldmodel.errors import EpisodeError
-from worldmodel.video.catalogue import VideoSource
 from worldmodel.video.nearest import nearest_frames
+from worldmodel.video.video import Video
 
 BOOKS = frozenset("timestamp frame_index episode_index index task_index".split())
 
@@ -57,7 +57,7 @@ class RowReader:
         return EpisodeRows(times, actions, info)
 
     def frames(
-        self, place: EpisodePlace, times: np.ndarray, source: VideoSource, name: str
+        self, place: EpisodePlace, times: np.ndarray, source: Video, name: str
     ) -> np.ndarray:
         """The numbers of the frames of the opened video that rows at these times belong to.
 
@@ -102,7 +102,7 @@ class LeRobotVideo(VideoFile):
     place: EpisodePlace | None = None  # always there; a default because fields before have some
     rows: RowReader | None = None
 
-    def check_rows(self, source: VideoSource) -> bool:
+    def check_rows(self, source: Video) -> bool:
         """Its rows, and that each of them has a frame."""
         assert self.place is not None and self.rows is not None
         rows = self.rows.read(self.place, self.name)

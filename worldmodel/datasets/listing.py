@@ -1,4 +1,4 @@
-"""Files that are videos or pictures, listed: what most formats come down to.
+"""Files that are videos or images, listed: what most formats come down to.
 
 Items are made when asked for: a path, a label and a line number are all that is kept of each.
 """
@@ -11,9 +11,11 @@ from typing import NoReturn
 
 import numpy as np
 
+from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Catalogue, Item, LeftOut, Opening, VideoSource
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader
+from worldmodel.video.video import Video
 
 # Of the containers that are read: see `_FORMATS` in `container.py`.
 VIDEOS = tuple(
@@ -45,7 +47,7 @@ class VideoFile(Item):
         """The file: parts of it share one reader, whatever their labels."""
         return self.key
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         """Open the file."""
         try:
             return VideoReader(self.key, opening, name=self.name)

@@ -15,11 +15,11 @@ from typing import ClassVar
 import numpy as np
 
 from worldmodel.datasets.array_video import load_array
+from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, LeftOut
 from worldmodel.datasets.format import Format, check_on_bad
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, shown
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import AllLeftOut, Catalogue, LeftOut
 
 TEXTS = (".csv", ".txt")
 _DIGITS = "0123456789"

@@ -7,13 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from worldmodel.datasets.array_video import ArrayVideo, load_array
-from worldmodel.datasets.episode_fields import check_positive
+from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue, shown
 from worldmodel.datasets.published import check_split, first_file
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.video.decoding import Opening
+from worldmodel.video.video import Video
 
 _FILES = ("mnist_test_seq.npy", "MovingMNIST/mnist_test_seq.npy")
 _FIRST = 10  # frames that `train` has, as torchvision cuts it
@@ -73,7 +75,7 @@ class Column(Item):
     end: int
     fps: float
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         """Frames are read from the file when asked for."""
         array = load(self.path)[self.begin : self.end, self.number]
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from worldmodel.datasets.array_video import ArrayVideo
+from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue, shown
 from worldmodel.episodes.folder import Episodes, read_episode
 from worldmodel.errors import EpisodeError
-from worldmodel.video.catalogue import Catalogue, Decoding, Item, Opening, VideoSource
+from worldmodel.video.decoding import Decoding, Opening
+from worldmodel.video.video import Video
 
 _NAME = re.compile(r"\d{6,}\.safetensors")
 
@@ -60,7 +62,7 @@ class EpisodeVideo(Item):
     name: str
     key: str
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         """Read it into memory."""
         episode = read_episode(self.key)
         frames = episode.frames.numpy()

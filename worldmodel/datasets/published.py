@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.datasets.catalogue import LeftOut
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in, shown
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import ConfigError, VideoError, nearest
-from worldmodel.video.catalogue import LeftOut
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, Item, LeftOut
 from worldmodel.datasets.format import Format, check_on_bad
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS, shown
 from worldmodel.datasets.samples import (
@@ -28,8 +29,9 @@ from worldmodel.datasets.shard_list import TARS, is_tar, list_shards
 from worldmodel.datasets.tar_members import Member, member_file, members, opened
 from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest
 from worldmodel.storage.files import require_file
-from worldmodel.video.catalogue import AllLeftOut, Catalogue, Item, LeftOut, Opening, VideoSource
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader
+from worldmodel.video.video import Video
 
 _BESIDE = (".json", ".txt", ".csv", ".parquet", ".md", ".idx", ".index")
 _SMALL = 2**20  # bytes of a member that can be a label
@@ -46,7 +48,7 @@ class ShardVideo(Item):
     size: int  # bytes
     label: int | None = None
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         """Read it where it lies."""
         if self.size == 0:
             raise VideoError(f"{self.name}: is empty (0 bytes); make the shard again")

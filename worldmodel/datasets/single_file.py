@@ -5,11 +5,11 @@ import stat
 from dataclasses import dataclass
 from typing import ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue
 from worldmodel.errors import VideoError
 from worldmodel.storage.files import require_file
-from worldmodel.video.catalogue import Catalogue
 
 
 @dataclass(frozen=True)

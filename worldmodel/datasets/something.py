@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import NO_LABEL, shown
 from worldmodel.datasets.published import (
@@ -15,7 +16,6 @@ from worldmodel.datasets.published import (
     take,
 )
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Catalogue
 
 _SPLITS = ("train", "validation", "test")
 _FOLDERS = ("20bn-something-something-v2", "videos", "video")

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.published import (
@@ -16,7 +17,6 @@ from worldmodel.datasets.published import (
     take,
 )
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Catalogue
 
 _CLASSES = ("ucfTrainTestlist/classInd.txt", "classInd.txt")
 

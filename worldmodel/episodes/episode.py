@@ -33,7 +33,7 @@ class Episode:
     """One episode: what was seen, what was done, and what the world said.
 
     `actions[i]` leads from `frames[i]` to `frames[i + 1]`; `actions=None` is a video only.
-    An info array has one entry per frame, except those named `*_image`: one picture (h w c,
+    An info array has one entry per frame, except those named `*_image`: one image (h w c,
     uint8) for the whole episode.
 
     Raises:
@@ -196,5 +196,18 @@ def open_episode(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as cause:
         raise EpisodeError(
-            f"{path}: not a whole safetensors file ({cause}), truncated or foreign; {REMEDY}"
+            f"{path}: not a whole safetensors file ({cause}), truncated or of another program; {REMEDY}"
         ) from cause
+
+
+@dataclass(frozen=True)
+class FolderInfo:
+    """What `episodes.json` says about all the episodes of a folder."""
+
+    env_id: str  # gymnasium id, or what stands for it
+    fps: float  # environment steps per second of the world's time
+    action_low: tuple[float, ...]  # a; empty where no episode has actions
+    action_high: tuple[float, ...]  # a
+    count: int = 0
+    seeds: tuple[int, ...] = ()  # of the resets, one per episode; empty if unknown
+    format_version: int = FORMAT_VERSION

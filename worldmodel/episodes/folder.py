@@ -15,6 +15,7 @@ from typing import overload
 from worldmodel.episodes.episode import (
     FORMAT_VERSION,
     REMEDY,
+    FolderInfo,
     open_episode,
 )
 from worldmodel.episodes.episode import Episode as Episode
@@ -30,19 +31,6 @@ _NAME = re.compile(r"\d{6,}\.safetensors")
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise EpisodeError(message)
-
-
-@dataclass(frozen=True)
-class FolderInfo:
-    """What `episodes.json` says about all the episodes of a folder."""
-
-    env_id: str  # gymnasium id, or what stands for it
-    fps: float  # environment steps per second of the world's time
-    action_low: tuple[float, ...]  # a; empty where no episode has actions
-    action_high: tuple[float, ...]  # a
-    count: int = 0
-    seeds: tuple[int, ...] = ()  # of the resets, one per episode; empty if unknown
-    format_version: int = FORMAT_VERSION
 
 
 class EpisodeWriter:

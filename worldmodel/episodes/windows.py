@@ -1,6 +1,6 @@
 """Many episodes as stacked arrays in memory, and training segments cut from them by indexing.
 
-Cuts along the world's clock: a segment is moments of consecutive frames and the blocks of
+Cuts along the world's clock: a segment is time steps of consecutive frames and the blocks of
 actions between them. Knows nothing of files (`episodes.py`) or of videos without actions
 (`clips.py`).
 """
@@ -92,14 +92,14 @@ def _stack(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Segments:
-    """A batch of segments along the world's clock, `p` frames to a moment."""
+    """A batch of segments along the world's clock, `p` frames to a time step."""
 
     frames: Tensor  # b (t p) c h w, uint8
-    actions: Tensor  # b t-1 (p a), float32: block i leads from moment i to moment i + 1
+    actions: Tensor  # b t-1 (p a), float32: block i leads from time step i to time step i + 1
     times: Tensor  # b (t p), float64, seconds
     episodes: Tensor  # b, int64: index of the episode
     starts: Tensor  # b, int64: its frame that the segment begins at; below 0: at rest
-    info: Mapping[str, Tensor]  # b t ...: at the last frame of each moment
+    info: Mapping[str, Tensor]  # b t ...: at the last frame of each time step
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -112,14 +112,14 @@ class Segments:
 class EpisodeDataset:
     """Segments of episodes in memory, each batch a function of `(seed, step)` alone.
 
-    With `p = tubelet_frames`, moment `i` of a segment that starts at frame `s` holds the frames
-    `s + p*i ... s + p*i + p-1`, and block `i` the actions taken at the last frame of moment `i`
+    With `p = tubelet_frames`, time step `i` of a segment that starts at frame `s` holds the frames
+    `s + p*i ... s + p*i + p-1`, and block `i` the actions taken at the last frame of time step `i`
     and the `p - 1` frames after it. A segment may start up to `p - 1` frames before its episode:
     frame 0 then stands for those, as an agent sees a world at rest when it is reset.
 
     Args:
         arrays: Labelled episodes, see `load_arrays`; their lengths may differ.
-        tubelet_frames: Frames of a moment, and actions of a block.
+        tubelet_frames: Frames of a time step, and actions of a block.
         rest_fraction: Share of segments that start `p - 1` frames before their episode, on top of
             those that chance puts there: it is where every plan begins.
     """
@@ -139,17 +139,17 @@ class EpisodeDataset:
         self._lengths = arrays.offsets.diff().numpy()
 
     def num_starts(self, length: int) -> np.ndarray:
-        """How many starts each episode has for segments of `length` moments; 0 if too short."""
+        """How many starts each episode has for segments of `length` time steps; 0 if too short."""
         counts = np.maximum(self._lengths - self.tubelet_frames * (length - 1), 0)
         return np.where(self._lengths > 1, counts, 0)
 
     def sample(self, step: int, batch: int, *, seed: int, length: int) -> Segments:
-        """`batch` segments of `length` moments, every start of every episode equally likely."""
+        """`batch` segments of `length` time steps, every start of every episode equally likely."""
         counts = self.num_starts(length)
         ends = np.cumsum(counts)
         if ends[-1] == 0:
             raise EpisodeError(
-                f"segments of {length} moments need {(length - 1) * self.tubelet_frames + 1} "
+                f"segments of {length} time steps need {(length - 1) * self.tubelet_frames + 1} "
                 f"frames, the longest episode has {self._lengths.max()}; ask for shorter segments"
             )
         random = np.random.default_rng((seed, step))
@@ -161,30 +161,30 @@ class EpisodeDataset:
         return self.at(torch.from_numpy(episodes), torch.from_numpy(starts), length=length)
 
     def at(self, episodes: Tensor, starts: Tensor, *, length: int) -> Segments:
-        """The segments of `length` moments at these starts (both `b`, int64)."""
+        """The segments of `length` time steps at these starts (both `b`, int64)."""
         p, arrays = self.tubelet_frames, self.arrays
         assert arrays.actions is not None
         base = arrays.offsets[episodes][:, None]
         within = starts[:, None] + torch.arange(length * p)
         rows = base + within.clamp(min=0)
         if bool((rows >= arrays.offsets[episodes + 1][:, None]).any()):
-            raise EpisodeError(f"a segment of {length} moments ends after its episode")
+            raise EpisodeError(f"a segment of {length} time steps ends after its episode")
         frames = arrays.frames.index_select(0, rows.flatten())
         blocks = arrays.actions[rows[:, p - 1 : -1]]
-        # Frames before the episode are one step apart too, though they show the same picture.
+        # Frames before the episode are one step apart too, though they show the same image.
         first = arrays.times[base[:, 0]][:, None]
-        pace = arrays.times[base[:, 0] + 1][:, None] - first
+        sampling = arrays.times[base[:, 0] + 1][:, None] - first
         return Segments(
             rearrange(frames, "(b t) c h w -> b t c h w", b=len(rows)),
             rearrange(blocks, "b (t p) a -> b t (p a)", p=p),
-            arrays.times[rows] + pace * within.clamp(max=0),
+            arrays.times[rows] + sampling * within.clamp(max=0),
             episodes,
             starts,
             {name: values[rows[:, p - 1 :: p]] for name, values in arrays.info.items()},
         )
 
     def sweep(self, *, length: int, stride: int = 1) -> Segments:
-        """Every segment of `length` moments, one start in `stride`: for read-outs, not training.
+        """Every segment of `length` time steps, one start in `stride`: for read-outs, not training.
 
         Copies its frames: `length * tubelet_frames / stride` times the memory of the arrays.
         """

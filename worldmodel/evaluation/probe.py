@@ -21,13 +21,14 @@ from worldmodel.architecture import check_frames
 from worldmodel.datasets import open_episodes
 from worldmodel.episodes.windows import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.heads import Head, moment_latents
+from worldmodel.nn.heads import Head, time_step_latents
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-Features = Callable[[Tensor], Tensor]  # moments b i c h w in [0, 1] -> b d
+Features = Callable[[Tensor], Tensor]  # time steps b i c h w in [0, 1] -> b d
 PENALTIES = tuple(10.0**e for e in range(-3, 5))
 
 
@@ -38,7 +39,7 @@ class Readout:
     Attributes:
         r2: share of the variance explained on held-out episodes, the mean over its numbers.
         low, high: 95 % interval, resampling held-out episodes.
-        n: held-out moments.
+        n: held-out time steps.
     """
 
     r2: float
@@ -78,39 +79,39 @@ def _r2(sums: np.ndarray) -> float:
 
 
 def state_features(model: WorldModel, head: Head) -> Features:
-    """Features that are the latents which `head` makes of a moment."""
+    """Features that are the latents which `head` makes of a time step."""
 
     @torch.inference_mode()
-    def features(moments: Tensor) -> Tensor:
-        latents = moment_latents(model.encoder, head, moments.to(model.device))
+    def features(time_steps: Tensor) -> Tensor:
+        latents = time_step_latents(model.encoder, head, time_steps.to(model.device))
         return latents.flatten(1).cpu()
 
     return features
 
 
 def token_features(model: WorldModel) -> Features:
-    """Features that are the mean of a moment's tokens: what an encoder without a head has."""
+    """Features that are the mean of a time step's tokens: what an encoder without a head has."""
 
     @torch.inference_mode()
-    def features(moments: Tensor) -> Tensor:
-        pieces = [model.encoder(some.to(model.device)).mean(dim=1) for some in moments.split(32)]
+    def features(time_steps: Tensor) -> Tensor:
+        pieces = [model.encoder(some.to(model.device)).mean(dim=1) for some in time_steps.split(32)]
         return torch.cat(pieces).cpu()
 
     return features
 
 
 def features_of(model: WorldModel) -> Features:
-    """The latents of a moment, or the mean of its tokens where there is no head."""
+    """The latents of a time step, or the mean of its tokens where there is no head."""
     return token_features(model) if model.head is None else state_features(model, model.head)
 
 
-def pixel_features(moments: Tensor) -> Tensor:
+def pixel_features(time_steps: Tensor) -> Tensor:
     """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
-    return nn.functional.adaptive_avg_pool2d(moments.flatten(1, 2), 16).flatten(1)
+    return nn.functional.adaptive_avg_pool2d(time_steps.flatten(1, 2), 16).flatten(1)
 
 
-def moments_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Moments side by side in each episode.
+def time_steps_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Time steps side by side in each episode.
 
     Returns:
         (frames n p c h w uint8, rows n: the last frame of each, episodes n).
@@ -126,7 +127,7 @@ def moments_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def extract(features: Features, frames: Tensor, *, chunk: int = 512) -> np.ndarray:
-    """Features of uint8 moments n p c h w, a chunk at a time: n d."""
+    """Features of uint8 time steps n p c h w, a chunk at a time: n d."""
     pieces = [features(piece.float() / 255).numpy() for piece in frames.split(chunk)]
     return np.concatenate(pieces)
 
@@ -144,7 +145,7 @@ def probe(
         run: where results go.
         model: a trained model, or the run that made it.
         episodes: ours, LeRobot's or HDF5, that were not trained on, with `targets` in their info.
-        targets: names of infos; the state of a moment is compared with its last frame's.
+        targets: names of infos; the state of a time step is compared with its last frame's.
         pretrained: a model before actions were learnt, or None.
         train_share: of the episodes, to fit on; the rest is held out.
         seed: of the untrained model and of the intervals.
@@ -155,7 +156,7 @@ def probe(
         `<target>_r2`, and `pretrained_`, `random_init_` and `pixels_<target>_r2`, each with `.n`,
         `.low` and `.high`.
     """
-    learned = checkpoint.load(model, device=device)
+    learned = load(model, device=device)
     arrays = load_arrays(open_episodes(episodes, **({"fit": learned.size} | dict(reading or {}))))
     unknown = [name for name in targets if name not in arrays.info]
     if unknown:
@@ -166,12 +167,12 @@ def probe(
     _check_size(arrays, episodes, learned)
     candidates = {"": features_of(learned)}
     if pretrained is not None:
-        before = checkpoint.load(pretrained, device=device)
+        before = load(pretrained, device=device)
         _check_size(arrays, episodes, before)
         candidates["pretrained_"] = features_of(before)
     candidates["random_init_"] = untrained_features(learned, seed=seed)
     candidates["pixels_"] = pixel_features
-    frames, rows, groups = moments_of(arrays, learned.tubelet_frames)
+    frames, rows, groups = time_steps_of(arrays, learned.tubelet_frames)
     last_to_fit = int(train_share * len(arrays))
     if not 2 <= last_to_fit <= len(arrays) - 2:
         raise ConfigError(

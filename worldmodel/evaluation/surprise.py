@@ -14,36 +14,36 @@ from worldmodel.types import Clip, Surprise
 def surprise(model: WorldModel, clip: Clip) -> Surprise:
     """Score the steps of a clip by the error of their prediction from what came before them.
 
-    A model of moments (`MaskedPredictor`) predicts every moment but the first from the one before
+    A model of time steps (`MaskedPredictor`) predicts every time step but the first from the one before
     it. As Garrido et al. 2025 (arXiv:2502.11831), with three differences: a prediction looks back
-    on one moment, whose latents hold what is and how it changes; one moment is predicted at a time;
+    on one time step, whose latents hold what is and how it changes; one time step is predicted at a time;
     and the hidden frames never enter the encoder of what is seen. A model of tokens
     (`TokenPredictor`) predicts the end of every window from its beginning, as they do.
 
     Args:
         model: with a masked predictor.
-        clip: b t c h w, square frames of the model's size, at least two moments.
+        clip: b t c h w, square frames of the model's size, at least two time steps.
 
     Returns:
-        One score for each step. Of moments: the mean squared error of their latents, which have
+        One score for each step. Of time steps: the mean squared error of their latents, which have
         variance one over the training data. Of windows: the mean absolute error of their tokens,
         which are normed, at the time of the window's last frame.
 
     Raises:
-        ShapeError: the clip is too short, or does not divide into moments.
+        ShapeError: the clip is too short, or does not divide into time steps.
     """
     return both(model, clip)[0]
 
 
 @torch.inference_mode()
-def copy_surprise(model: WorldModel, clip: Clip) -> Surprise:
+def persistence_surprise(model: WorldModel, clip: Clip) -> Surprise:
     """The baseline that predicts no change: the distance from what came to what was seen last."""
     return both(model, clip)[1]
 
 
 @torch.inference_mode()
 def both(model: WorldModel, clip: Clip) -> tuple[Surprise, Surprise]:
-    """`surprise` and `copy_surprise` for the price of one."""
+    """`surprise` and `persistence_surprise` for the price of one."""
     i = model.tubelet_frames
     frames = clip.frames.shape[1]
     if frames < 2 * i or frames % i:
@@ -51,9 +51,12 @@ def both(model: WorldModel, clip: Clip) -> tuple[Surprise, Surprise]:
             f"surprise takes clips of a multiple of {i} frames, at least {2 * i}, got {frames}"
         )
     # Predictions are let go as soon as their errors are known: there may be many.
-    told = [(x.errors().cpu(), x.copy_errors().cpu(), x.last_frames) for x in model.foresee(clip)]
-    errors, copy_errors, last_frames = zip(*told, strict=True)
+    told = [
+        (x.errors().cpu(), x.persistence_errors().cpu(), x.last_frames)
+        for x in model.predictions(clip)
+    ]
+    errors, persistence_errors, last_frames = zip(*told, strict=True)
     times = clip.times[:, torch.cat(last_frames)]
     return (
-        Surprise(torch.cat(errors, dim=1), times), Surprise(torch.cat(copy_errors, dim=1), times),
+        Surprise(torch.cat(errors, dim=1), times), Surprise(torch.cat(persistence_errors, dim=1), times),
     )  # fmt: skip

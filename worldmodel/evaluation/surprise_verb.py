@@ -9,15 +9,15 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel import checkpoint
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.evaluation.statistics import auroc, rate_results
 from worldmodel.evaluation.surprise import both, surprise
+from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.storage.tensors import save_tensors
 from worldmodel.types import Clip
-from worldmodel.video.catalogue import Decoding
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import read_clip, video_info
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def judge(
         pairs: of each kind.
         num_frames: frames of a clip of the suite.
         fps: frames per second that a video is read at; its own rate if None.
-        window: moments that a predictor of tokens looks at together; its own number if None.
+        window: time steps that a predictor of tokens looks at together; its own number if None.
         seen: how many of them it sees; its own number if None.
         video: how a video is decoded.
         seed: of the suite.
@@ -57,7 +57,7 @@ def judge(
         with intervals; see `_compare`. For a video `steps`, `mean`, `max` and
         `seconds_of_max`.
     """
-    learned = checkpoint.load(model, device=device)
+    learned = load(model, device=device)
     if window is not None or seen is not None:
         _watch(learned, window, seen)
     if clips is not None:
@@ -80,7 +80,7 @@ def judge(
                         (kind, torch.from_numpy(frames[i]), scores["model"][i], int(made.step[i]))
                     )
             bar.advance()
-    _keep(run, shown, moment_frames=learned.tubelet_frames)
+    _keep(run, shown, time_step_frames=learned.tubelet_frames)
     return results
 
 
@@ -89,7 +89,7 @@ def _watch(model: WorldModel, window: int | None, seen: int | None) -> None:
     if not isinstance(predictor, TokenPredictor):
         raise ConfigError(
             "window and seen are for predictors of tokens, such as V-JEPA's; this model predicts "
-            "each moment from the one before it"
+            "each time step from the one before it"
         )
     predictor.watch(
         predictor.window if window is None else window, predictor.seen if seen is None else seen
@@ -163,7 +163,7 @@ def _score_video(
     scores = surprise(model, clip)
     frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
     _keep(run, [("video", frames, scores.scores[0], -1)], clip.times,
-          moment_frames=p)  # fmt: skip
+          time_step_frames=p)  # fmt: skip
     return {
         "steps": scores.scores.shape[1], "mean": float(scores.scores.mean()),
         "max": float(scores.scores.max()),
@@ -173,13 +173,13 @@ def _score_video(
 
 def _keep(
     run: "Run", shown: Sequence[tuple[str, Tensor, Tensor, int]], times: Tensor | None = None, *,
-    moment_frames: int,
+    time_step_frames: int,
 ) -> None:  # fmt: skip
     """What the report shows: possible and impossible clips in turn, with their curves."""
     kinds, frames, scores, steps = zip(*shown, strict=True)
     tensors = {
         "frames": torch.stack(frames),  # n t h w c, uint8
-        "scores": torch.stack(scores).float(),  # n s, of the last s moments of a clip
+        "scores": torch.stack(scores).float(),  # n s, of the last s time steps of a clip
         "step": torch.tensor(steps[::2]),  # pairs, the first frame that differs
     }
     if times is not None:
@@ -188,7 +188,7 @@ def _keep(
         tensors,
         {
             "kinds": json.dumps(list(kinds[::2]) if len(kinds) > 1 else []),
-            "moment_frames": str(moment_frames),
+            "time_step_frames": str(time_step_frames),
         },
         run.folder / "examples.safetensors",
     )

@@ -55,7 +55,7 @@ def build(found: Found, tensors: Mapping[str, Tensor], path: Path) -> tuple[Worl
         ) from cause
     places = model.state_dict()
     weights = {rule.ours: _fitted(rule, tensors, places, path) for rule in found.rules}
-    # Of actions a foreign encoder knows nothing: their statistics are as they are born.
+    # Of actions a third-party encoder knows nothing: their statistics are as they are born.
     for name in places.keys() - weights:
         assert places[name].numel() == 0, f"{name} has no rule"
         weights[name] = torch.zeros(0)

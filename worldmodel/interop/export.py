@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from worldmodel import checkpoint
-from worldmodel import interop as foreign
+from worldmodel import checkpoint, interop
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop import to_huggingface
+from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.storage.files import require_access
 
@@ -23,12 +23,12 @@ def export(
     *, model: str, output: str, format: Format = "worldmodel", family: str | None = None,
     heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
 ) -> int:  # fmt: skip
-    """Write a model as a folder, and print what became of every key of a foreign one.
+    """Write a model as a folder, and print what became of every key of a third-party one.
 
     Args:
         model: a model or run of ours, a `.pt` file of V-JEPA, or a Hugging Face folder.
         output: the folder to make; it must not be there.
-        format: `worldmodel` for this package, with `keys.csv` on a foreign model's keys; `hf` for
+        format: `worldmodel` for this package, with `keys.csv` on a third-party model's keys; `hf` for
             transformers' VJEPA2Model.
         family: of a `.pt` file, if it cannot be told: vjepa, vjepa2, vjepa2.1 or vjepa2-ac.
         heads: attention heads of its encoder, if its width is not a published one.
@@ -40,7 +40,7 @@ def export(
     """
     if format not in ("worldmodel", "hf"):
         raise ConfigError(f"format={format}: say worldmodel or hf")
-    hints = foreign.Hints(family, heads, predictor_heads, size)
+    hints = interop.Hints(family, heads, predictor_heads, size)
     with whole_folder(Path(output)) as folder:
         loaded, report = read(Path(model), hints)
         if report is not None:
@@ -55,13 +55,13 @@ def export(
     return 0
 
 
-def read(path: Path, hints: foreign.Hints) -> tuple[WorldModel, foreign.KeyReport | None]:
+def read(path: Path, hints: interop.Hints) -> tuple[WorldModel, interop.KeyReport | None]:
     """A model, and the report on its keys if others have trained it."""
     require_access(path, CheckpointError, "model")
-    reader = None if checkpoint.is_own(path) else foreign.recognise(path)
+    reader = None if checkpoint.is_own(path) else interop.recognise(path)
     if reader is not None:
         return reader(path, hints)
-    return checkpoint.load(path, **asdict(hints)), None
+    return load(path, **asdict(hints)), None
 
 
 @contextmanager

@@ -182,13 +182,13 @@ def _encoder_spec(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _predictor_spec(config: Mapping[str, Any]) -> dict[str, Any]:
-    moments = min(8, max(2, config["frames_per_clip"] // config["tubelet_size"]))
+    time_steps = min(8, max(2, config["frames_per_clip"] // config["tubelet_size"]))
     return {
         "name": "TokenPredictor", "token_width": config["hidden_size"],
         "width": config["pred_hidden_size"], "depth": config["pred_num_hidden_layers"],
         "heads": config["pred_num_attention_heads"], "norm_eps": config["layer_norm_eps"],
         "mlp_width": int(config["pred_hidden_size"] * config["pred_mlp_ratio"]),
-        "mask_tokens": config["pred_num_mask_tokens"], "window": moments, "seen": moments // 2,
+        "mask_tokens": config["pred_num_mask_tokens"], "window": time_steps, "seen": time_steps // 2,
     }  # fmt: skip
 
 

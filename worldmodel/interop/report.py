@@ -1,4 +1,4 @@
-"""What became of every key of a foreign checkpoint."""
+"""What became of every key of a third-party checkpoint."""
 
 import re
 from collections.abc import Sequence

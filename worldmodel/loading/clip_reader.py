@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.datasets.catalogue import Item
 from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.types import Origin
-from worldmodel.video.catalogue import Damaged, Item, Opening, VideoSource
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Opening
+from worldmodel.video.sampling import Sampling
+from worldmodel.video.video import Damaged, Video
 
 _OPEN_FILES = 4  # that one process keeps open
 
@@ -56,16 +58,16 @@ class ClipReader:
 
     Args:
         frames: The buffer, `row t c h w`, uint8; in shared memory where processes share it.
-        pace: Which frames make a clip.
+        sampling: Which frames make a clip.
         size: Side of the square crop.
         flip: Mirror half of the clips left to right.
         opening: How videos are opened.
     """
 
     def __init__(
-        self, frames: Tensor, *, pace: Pace, size: int, flip: bool, opening: Opening
+        self, frames: Tensor, *, sampling: Sampling, size: int, flip: bool, opening: Opening
     ) -> None:
-        self._frames, self._pace, self._size, self._flip = frames, pace, size, flip
+        self._frames, self._sampling, self._size, self._flip = frames, sampling, size, flip
         self._opened = Opened(opening)
 
     def __call__(self, draw: Draw) -> Taken:
@@ -88,13 +90,13 @@ class ClipReader:
     def _take(self, draw: Draw) -> Taken:
         video = self._opened.get(draw.item)
         first, times = video.part(draw.item)
-        starts = video.starts(draw.item, self._pace)
+        starts = video.starts(draw.item, self._sampling)
         numbers = range(draw.count)
         randoms = [np.random.default_rng((draw.seed, draw.first + number)) for number in numbers]
         # Several clips of one visit are spread over the video, in order: each has its share.
         places = [(number + randoms[number].random()) / draw.count for number in numbers]
         begins = [starts[min(int(place * len(starts)), len(starts) - 1)] for place in places]
-        indices = np.stack([self._pace.indices(times, int(begin)) for begin in begins])
+        indices = np.stack([self._sampling.indices(times, int(begin)) for begin in begins])
         try:
             clips = video.source.read_clips(list(first + indices))
         except VideoError as cause:
@@ -102,7 +104,7 @@ class ClipReader:
         for number, clip in enumerate(clips):
             self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
         seen = times[indices]
-        origins = (self._pace.origin(draw.name, begin) for begin in seen[:, 0])
+        origins = (self._sampling.origin(draw.name, begin) for begin in seen[:, 0])
         return Taken(seen, tuple(origins))
 
     def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:
@@ -114,15 +116,15 @@ class ClipReader:
                 f"size={self._size}; choose a smaller size or leave it out"
             )
         y, x = (random.random(2) * (room + 1)).astype(int)
-        picture = frames[..., y : y + self._size, x : x + self._size]
-        return picture.flip(-1) if self._flip and random.random() < 0.5 else picture
+        image = frames[..., y : y + self._size, x : x + self._size]
+        return image.flip(-1) if self._flip and random.random() < 0.5 else image
 
 
 @dataclass
 class OpenVideo:
     """A video with the times of all its frames."""
 
-    source: VideoSource
+    source: Video
     times: np.ndarray  # t, seconds
     known: dict[tuple[float, float] | None, np.ndarray] = field(default_factory=dict)  # by window
 
@@ -139,10 +141,10 @@ class OpenVideo:
             )
         return int(low), self.times[low:high]
 
-    def starts(self, item: Item, pace: Pace) -> np.ndarray:
+    def starts(self, item: Item, sampling: Sampling) -> np.ndarray:
         """The frames of the item that a clip can begin at."""
         if item.window not in self.known:
-            self.known[item.window] = pace.starts(self.part(item)[1], name=item.name)
+            self.known[item.window] = sampling.starts(self.part(item)[1], name=item.name)
         return self.known[item.window]
 
 

@@ -1,6 +1,6 @@
 """Clips drawn from videos that are kept as uint8: the training data of everything without actions.
 
-Knows `VideoSource`, not where its frames come from: files are in `folder.py`, episodes are views
+Knows `Video`, not where its frames come from: files are in `folder.py`, episodes are views
 of `EpisodeArrays`.
 """
 
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.episodes.windows import EpisodeArrays
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.loading.sampler import Order
 from worldmodel.types import Clip, Origin
-from worldmodel.video.catalogue import Catalogue, VideoSource
-from worldmodel.video.sampling import Pace
+from worldmodel.video.sampling import Sampling
+from worldmodel.video.video import Video
 
 BAD = (VideoError, EpisodeError)  # what says that a video, or an episode as a video, is bad
 
@@ -55,7 +56,7 @@ class Clips(ABC):
         """Let go of files and processes."""
 
 
-class MemoryVideo(VideoSource):
+class MemoryVideo(Video):
     """A video whose frames are in memory; several may be views of one tensor.
 
     Args:
@@ -84,7 +85,7 @@ class MemoryVideo(VideoSource):
         return self._times[indices]
 
 
-def episode_videos(arrays: EpisodeArrays) -> list[VideoSource]:
+def episode_videos(arrays: EpisodeArrays) -> list[Video]:
     """Each episode as a video, actions ignored; shares the memory of `arrays`."""
     names = arrays.sources or tuple(f"episode {i}" for i in range(len(arrays)))
     return [
@@ -118,7 +119,7 @@ class ClipDataset(Clips):
 
     def __init__(
         self,
-        sources: Sequence[VideoSource],
+        sources: Sequence[Video],
         *,
         num_frames: int,
         stride: int | None = None,
@@ -133,7 +134,7 @@ class ClipDataset(Clips):
     ) -> None:
         if len(sources) == 0:
             raise VideoError("no videos to draw clips from; check the folder or the manifest")
-        self.pace = Pace(num_frames, stride=stride, fps=fps)
+        self.sampling = Sampling(num_frames, stride=stride, fps=fps)
         self.sources = list(sources)
         self.num_videos = len(self.sources)
         self.skipped = list(skipped)
@@ -143,7 +144,7 @@ class ClipDataset(Clips):
         self.rank, self.world = rank, world
         self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
         named = zip(self.sources, self._times, strict=True)
-        self._starts = [self.pace.starts(times, name=s.name) for s, times in named]
+        self._starts = [self.sampling.starts(times, name=s.name) for s, times in named]
         self._sizes = np.array([s.read(np.array([0])).shape[-2:] for s in self.sources])
         self.size = int(self._sizes.min()) if size is None else size
         if self.size > self._sizes.min():
@@ -181,20 +182,20 @@ class ClipDataset(Clips):
         videos, starts, corners = videos[mine], starts[mine], corners[mine]
         flips, rests = flips[mine], rests[mine]
         frames = torch.empty(
-            (batch, self.pace.num_frames, 3, self.size, self.size), dtype=torch.uint8
+            (batch, self.sampling.num_frames, 3, self.size, self.size), dtype=torch.uint8
         )
-        times = torch.empty((batch, self.pace.num_frames), dtype=torch.float64)
+        times = torch.empty((batch, self.sampling.num_frames), dtype=torch.float64)
         origins = []
         for b, video in enumerate(videos):
             begin = 0 if rests[b] else int(self._starts[video][starts[b]])
-            indices = self.pace.indices(self._times[video], begin)
+            indices = self.sampling.indices(self._times[video], begin)
             seen = self._times[video][indices]
-            origins.append(self.pace.origin(self.sources[video].name, seen[0]))
+            origins.append(self.sampling.origin(self.sources[video].name, seen[0]))
             if rests[b]:
                 indices = np.concatenate([indices[:1], indices[:-1]])
                 seen = np.concatenate([2 * seen[:1] - seen[1:2], seen[:-1]])
             y, x = corners[b]
-            picture = self.sources[video].read(indices)[..., y : y + self.size, x : x + self.size]
-            frames[b] = picture.flip(-1) if flips[b] else picture
+            image = self.sources[video].read(indices)[..., y : y + self.size, x : x + self.size]
+            frames[b] = image.flip(-1) if flips[b] else image
             times[b] = torch.from_numpy(seen)
         return frames, times, tuple(origins)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.errors import VideoError
 from worldmodel.loading.clip_reader import Opened
 from worldmodel.loading.in_memory import BAD, MemoryVideo, Skipped
 from worldmodel.loading.stream import Streaming
 from worldmodel.loading.workers import WorkerPool
-from worldmodel.video.catalogue import Catalogue, Item, Opening, VideoSource
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Opening
+from worldmodel.video.sampling import Sampling
+from worldmodel.video.video import Video
 
 LONG = 1000  # videos: a longer list is not looked through before it is streamed
 _WEIGHED = 24  # videos whose size tells that of all
@@ -51,12 +53,12 @@ class WholeReader:
     """Reads whole videos.
 
     Args:
-        pace: A video that is too short for it is a bad one.
+        sampling: A video that is too short for it is a bad one.
         opening: How videos are opened.
     """
 
-    def __init__(self, pace: Pace, opening: Opening) -> None:
-        self._pace, self._opening = pace, opening
+    def __init__(self, sampling: Sampling, opening: Opening) -> None:
+        self._sampling, self._opening = sampling, opening
 
     def __call__(self, visit: Visit) -> Whole:
         """Read or weigh a video.
@@ -68,18 +70,18 @@ class WholeReader:
         try:
             video = opened.get(visit.item)
             first, times = video.part(visit.item)
-            self._pace.num_starts(times, name=visit.item.name)
-            picture = video.source.read(np.array([first]))[0]
-            size = picture.numel() * len(times)
+            self._sampling.num_starts(times, name=visit.item.name)
+            image = video.source.read(np.array([first]))[0]
+            size = image.numel() * len(times)
             fits = visit.room is not None and size <= visit.room
-            frames = _read(video.source, first, len(times), picture.numel()) if fits else None
+            frames = _read(video.source, first, len(times), image.numel()) if fits else None
             return Whole(size, times, frames)
         finally:
             opened.forget(visit.item)
 
 
-def _read(source: VideoSource, first: int, count: int, picture_bytes: int) -> np.ndarray:
-    step = max(1, _CHUNK // picture_bytes)
+def _read(source: Video, first: int, count: int, image_bytes: int) -> np.ndarray:
+    step = max(1, _CHUNK // image_bytes)
     parts = [
         source.read(np.arange(at, min(at + step, first + count))).numpy()
         for at in range(first, first + count, step)
@@ -90,17 +92,17 @@ def _read(source: VideoSource, first: int, count: int, picture_bytes: int) -> np
 def preload(
     catalogue: Catalogue,
     *,
-    pace: Pace,
+    sampling: Sampling,
     opening: Opening,
     streaming: Streaming,
     room: int | None,
     progress: Progress | None = None,
-) -> tuple[list[VideoSource], list[Skipped]] | None:
+) -> tuple[list[Video], list[Skipped]] | None:
     """Decode all videos into memory, if they fit.
 
     Args:
         catalogue: The videos.
-        pace: A video that is too short for it is a bad one.
+        sampling: A video that is too short for it is a bad one.
         opening: How they are opened.
         streaming: Its `workers` and `on_bad_video`.
         room: Bytes of memory for all frames as uint8; None: as much as they take.
@@ -114,7 +116,7 @@ def preload(
     """
     if room is not None and len(catalogue) > LONG:
         return None
-    work = WholeReader(pace, opening)
+    work = WholeReader(sampling, opening)
     seconds = opening.limits.seconds
     with WorkerPool(work, workers=streaming.workers, seconds=seconds) as pool:
         if room is not None and len(catalogue) > _WEIGHED and _weight(catalogue, pool) > room:
@@ -137,8 +139,8 @@ def _weight(catalogue: Catalogue, pool: WorkerPool[Visit, Whole]) -> float:
 def _read_all(
     catalogue: Catalogue, pool: WorkerPool[Visit, Whole], streaming: Streaming, *,
     room: int | None, progress: Progress | None,
-) -> tuple[list[VideoSource], list[Skipped]] | None:  # fmt: skip
-    videos: list[VideoSource] = []
+) -> tuple[list[Video], list[Skipped]] | None:  # fmt: skip
+    videos: list[Video] = []
     skipped: list[Skipped] = []
     left = 2**63 if room is None else room
     visits = (Visit(item, left) for item in catalogue)  # what is left when it is handed out

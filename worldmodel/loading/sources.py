@@ -11,13 +11,14 @@ from typing import Any
 import torch.distributed
 
 from worldmodel.datasets import open_catalogue, open_episodes
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.episodes.windows import load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.loading.in_memory import ClipDataset, Clips, Skipped, episode_videos, left_out
 from worldmodel.loading.preload import preload
 from worldmodel.loading.stream import ClipStream, Streaming
-from worldmodel.video.catalogue import Catalogue, Decoding
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Decoding
+from worldmodel.video.sampling import Sampling
 
 Progress = Callable[[int, int], None]
 Tell = Callable[[Skipped], None]
@@ -31,7 +32,7 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-class Footage(ABC):
+class ClipSource(ABC):
     """Where clips for training come from."""
 
     @abstractmethod
@@ -76,9 +77,9 @@ class Reading:
     ahead: int = 2
     clips_per_video: int = 1
 
-    def pace(self, num_frames: int) -> Pace:
+    def sampling(self, num_frames: int) -> Sampling:
         """Which frames make a clip."""
-        return Pace(num_frames, stride=self.stride, fps=self.fps, duration=self.duration)
+        return Sampling(num_frames, stride=self.stride, fps=self.fps, duration=self.duration)
 
     def streaming(self) -> Streaming:
         """How clips are streamed; in a distributed training each rank takes its share."""
@@ -92,13 +93,13 @@ class Reading:
     ) -> ClipStream:  # fmt: skip
         """A stream of clips from data sets."""
         return ClipStream(
-            catalogues, weights=weights, pace=self.pace(num_frames), size=size, flip=self.flip,
+            catalogues, weights=weights, sampling=self.sampling(num_frames), size=size, flip=self.flip,
             opening=video.at(size), streaming=self.streaming(), on_skip=on_skip,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class VideoFiles(Reading, Footage):
+class VideoFiles(Reading, ClipSource):
     """Videos of a folder, a manifest, shards, ...: whatever `open_catalogue` knows.
 
     Attributes:
@@ -124,17 +125,17 @@ class VideoFiles(Reading, Footage):
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
         catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {}))
-        pace, streaming = self.pace(num_frames), self.streaming()
+        sampling, streaming = self.sampling(num_frames), self.streaming()
         if self.preload is not False:
             kept = preload(
-                catalogue, pace=pace, opening=video.at(size), streaming=streaming,
+                catalogue, sampling=sampling, opening=video.at(size), streaming=streaming,
                 room=None if self.preload else int(self.cache_mib * 2**20), progress=progress,
             )  # fmt: skip
             if kept is not None:
                 videos, skipped = kept
                 return ClipDataset(
-                    videos, num_frames=num_frames, stride=None if pace.fps else pace.stride,
-                    fps=pace.fps, size=size, flip=self.flip, epochs=True,
+                    videos, num_frames=num_frames, stride=None if sampling.fps else sampling.stride,
+                    fps=sampling.fps, size=size, flip=self.flip, epochs=True,
                     skipped=[*left_out(catalogue), *skipped],
                     rank=streaming.rank, world=streaming.world,
                 )  # fmt: skip
@@ -162,7 +163,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Mixture(Reading, Footage):
+class Mixture(Reading, ClipSource):
     """Several data sets of videos, each with its share of the clips; always streamed.
 
     Attributes:
@@ -208,7 +209,7 @@ def _part(given: object) -> Part:
 
 
 @dataclass(frozen=True)
-class EpisodeVideos(Footage):
+class EpisodeVideos(ClipSource):
     """All episodes of a data set as videos: their actions, where they have some, are not used.
 
     Attributes:

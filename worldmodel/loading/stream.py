@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, VideoError, nearest
 from worldmodel.loading.clip_reader import ClipReader, Draw, Taken, shared_frames
 from worldmodel.loading.in_memory import BAD, Clips, Skipped, left_out
 from worldmodel.loading.sampler import Order, shares_of_rank
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.types import Clip
-from worldmodel.video.catalogue import Catalogue, Damaged, Opening
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Opening
+from worldmodel.video.sampling import Sampling
+from worldmodel.video.video import Damaged
 
 ON_BAD_VIDEO = ("error", "skip")
 _ATTEMPTS = 256  # videos tried in place of a bad one before the data are called bad
@@ -79,7 +81,7 @@ class ClipStream(Clips):
     Args:
         catalogues: The data sets.
         weights: Their shares; by default every video of all is equally likely.
-        pace: Which frames make a clip; a video that is too short for one is a bad video.
+        sampling: Which frames make a clip; a video that is too short for one is a bad video.
         size: Side of the square crop, in pixels; the short side of frames is resized to it.
         flip: Mirror half of the clips left to right.
         opening: How videos are opened; its `short_side` is `size` here.
@@ -92,7 +94,7 @@ class ClipStream(Clips):
         catalogues: Sequence[Catalogue],
         *,
         weights: Sequence[float] | None = None,
-        pace: Pace,
+        sampling: Sampling,
         size: int,
         flip: bool = False,
         opening: Opening | None = None,
@@ -103,7 +105,7 @@ class ClipStream(Clips):
         self.weights = weights
         self.num_videos = sum(map(len, self.catalogues))
         self.skipped = [bad for catalogue in catalogues for bad in left_out(catalogue)]
-        self.pace, self.size, self.flip = pace, size, flip
+        self.sampling, self.size, self.flip = sampling, size, flip
         self.opening = replace(opening or Opening(), short_side=size)
         self.streaming = streaming or Streaming()
         self.order(0)  # says now what is wrong with the lengths and weights
@@ -160,15 +162,19 @@ class ClipStream(Clips):
         self.close()
         rows = self._ahead * batch
         try:
-            self._frames = shared_frames(rows, self.pace.num_frames, self.size)
+            self._frames = shared_frames(rows, self.sampling.num_frames, self.size)
         except RuntimeError as cause:
-            mib = rows * self.pace.num_frames * 3 * self.size**2 / 2**20
+            mib = rows * self.sampling.num_frames * 3 * self.size**2 / 2**20
             raise ConfigError(
                 f"no {mib:.0f} MiB of shared memory for {self._ahead} batches; give /dev/shm more "
                 f"room (docker: --shm-size), or say a smaller batch, ahead=1 or workers=0"
             ) from cause
         self._reader = ClipReader(
-            self._frames, pace=self.pace, size=self.size, flip=self.flip, opening=self.opening
+            self._frames,
+            sampling=self.sampling,
+            size=self.size,
+            flip=self.flip,
+            opening=self.opening,
         )
         self._pool = WorkerPool(
             self._reader, workers=self.streaming.workers, seconds=self.opening.limits.seconds

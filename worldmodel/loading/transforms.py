@@ -1,7 +1,7 @@
 """What is done to batches of clips before a model sees them, on the device that they are on.
 
 All frames of a clip get the same draw, clips different ones. The draws are a function of
-`(seed, step)`, so an interrupted training goes on with the same pictures.
+`(seed, step)`, so an interrupted training goes on with the same images.
 """
 
 from abc import ABC, abstractmethod

@@ -16,7 +16,7 @@ from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.encoder import Encoder, require_places, take
 from worldmodel.nn.patches import Grid
 
-# What a backbone ends in when its tables or windows do not fit the picture.
+# What a backbone ends in when its tables or windows do not fit the image.
 _DOES_NOT_FIT = (AssertionError, RuntimeError, ValueError)
 
 
@@ -28,14 +28,14 @@ class FrameEncoder(Encoder):
     motion. Side by side, motion would be a small difference of large numbers; apart from the
     mean, a linear map finds it, and the first `c` numbers are features as the backbone makes them.
     Each frame's features are layer-normed without learnt scale first: some backbones end in a norm
-    and some do not. Tokens of different moments do not know of each other.
+    and some do not. Tokens of different time steps do not know of each other.
 
     Backbones cannot leave places out, so what is not in `keep` is blanked: its pixels take the
     mean colour of the backbone's data before the backbone sees them, in all frames of the tubelet,
     and its tokens are dropped afterwards. What is kept cannot know what was there, only that
-    something is missing. Blank areas are no natural pictures: convolutions see their edges, and
-    batch statistics shift (Tian et al. 2023, arXiv:2301.03580). Masks that hide whole moments
-    (`masks=moments`) blank nothing.
+    something is missing. Blank areas are no natural images: convolutions see their edges, and
+    batch statistics shift (Tian et al. 2023, arXiv:2301.03580). Masks that hide whole time steps
+    (`masks=time_steps`) blank nothing.
 
     Args:
         name: of the backbone in timm, such as `resnet18` or `vit_small_patch16_224.dino`.
@@ -97,11 +97,11 @@ class FrameEncoder(Encoder):
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """Frames b t c h w in [0, 1] -> tokens b n d, of the places in `keep` (b m) if given."""
         grid = self.grid(frames)
-        pictures = (rearrange(frames, "b t c h w -> (b t) c h w") - self.mean) / self.std
+        images = (rearrange(frames, "b t c h w -> (b t) c h w") - self.mean) / self.std
         if keep is not None:
             require_places(keep, len(frames), math.prod(grid))
-            pictures = pictures * self._seen(keep, grid, pictures)
-        maps = self._features(pictures)
+            images = images * self._seen(keep, grid, images)
+        maps = self._features(images)
         each = rearrange(
             maps, "(b t i) c h w -> b t i (h w) c", b=len(frames), i=self.tubelet_frames
         )
@@ -110,28 +110,28 @@ class FrameEncoder(Encoder):
         tokens = rearrange(parts, "b t i n c -> b (t n) (i c)")
         return tokens if keep is None else take(tokens, keep)
 
-    def _seen(self, keep: Tensor, grid: Grid, pictures: Tensor) -> Tensor:
+    def _seen(self, keep: Tensor, grid: Grid, images: Tensor) -> Tensor:
         """One where a pixel belongs to a token that is kept, else zero: (b t) 1 h w."""
         t, h, w = grid
-        places = pictures.new_zeros(len(keep), t * h * w).scatter(1, keep, 1.0)
+        places = images.new_zeros(len(keep), t * h * w).scatter(1, keep, 1.0)
         places = rearrange(places, "b (t h w) -> b t h w", t=t, h=h)
-        pixels = F.interpolate(places, size=pictures.shape[-2:], mode="nearest")
+        pixels = F.interpolate(places, size=images.shape[-2:], mode="nearest")
         return repeat(pixels, "b t h w -> (b t i) 1 h w", i=self.tubelet_frames)
 
-    def _features(self, pictures: Tensor) -> Tensor:
-        """The feature map of normalised pictures (b c h w): b c h w."""
+    def _features(self, images: Tensor) -> Tensor:
+        """The feature map of normalised images (b c h w): b c h w."""
         return self.backbone.forward_intermediates(
-            pictures, indices=self._stages, norm=self._norm, output_fmt="NCHW",
+            images, indices=self._stages, norm=self._norm, output_fmt="NCHW",
             intermediates_only=True,
         )[-1]  # fmt: skip
 
     @torch.no_grad()
     def _shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Channels and grid of a picture's feature map, measured on an empty one: c h w."""
+        """Channels and grid of an image's feature map, measured on an empty one: c h w."""
         if (height, width) not in self._shapes:
             self._require_whole_patches(height, width)
             modes = [(module, module.training) for module in self.backbone.modules()]
-            self.backbone.eval()  # batch statistics must not learn from the empty picture
+            self.backbone.eval()  # batch statistics must not learn from the empty image
             try:
                 empty = self.mean.new_zeros(1, 3, height, width)
                 _, c, h, w = self._features(empty).shape
@@ -239,6 +239,6 @@ def _has_final_norm(backbone: Any) -> bool:
 
 
 def _reason(cause: BaseException) -> str:
-    """The first line of a foreign error in brackets, nothing if it has none."""
+    """The first line of a third-party error in brackets, nothing if it has none."""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return f" ({lines[0]})" if lines else ""

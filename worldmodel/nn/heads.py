@@ -1,6 +1,6 @@
 """Heads: tokens -> the latents that are predicted and kept from collapsing.
 
-`StateHead` makes one state of a moment, `TokenHead` leaves one latent per token. Both end in batch
+`StateHead` makes one state of a time step, `TokenHead` leaves one latent per token. Both end in batch
 statistics: SIGReg's gradient vanishes where features have collapsed, and without them a run that
 starts collapsed stays so.
 """
@@ -17,7 +17,7 @@ from worldmodel.nn.encoder import Encoder
 
 
 class Head(nn.Module, ABC):
-    """One moment's tokens (b n d) -> its latents (b m d), m of them.
+    """One time step's tokens (b n d) -> its latents (b m d), m of them.
 
     The first `dim` numbers of a latent are what a masked predictor has to predict. The `extra` ones
     after them are never a target, only seen: they can hold what helps to predict without being
@@ -28,7 +28,7 @@ class Head(nn.Module, ABC):
         spec: the constructor's arguments, as JSON.
         dim: numbers in a latent that are predicted.
         extra: numbers in a latent after those.
-        per_token: whether there is a latent for each token, or one for the moment.
+        per_token: whether there is a latent for each token, or one for the time step.
     """
 
     registry: ClassVar[dict[str, type["Head"]]] = {}
@@ -51,13 +51,13 @@ class Head(nn.Module, ABC):
 
 
 class StateHead(Head):
-    """All tokens of a moment -> one state. The head knows each token's place.
+    """All tokens of a time step -> one state. The head knows each token's place.
 
     Each token is narrowed, all are laid side by side, and a small network reads them. (Mean and
     attentive pooling forget where a token stood; the state then learns places late.)
 
     Args:
-        tokens: number of tokens in a moment.
+        tokens: number of tokens in a time step.
         token_width: numbers in a token.
         dim: numbers in a state that are predicted from video.
         extra: numbers in a state after those.
@@ -87,7 +87,7 @@ class StateHead(Head):
 
 
 class _Reader(nn.Module):
-    """All tokens of a moment, narrowed and side by side, through a small network: b n d -> b d."""
+    """All tokens of a time step, narrowed and side by side, through a small network: b n d -> b d."""
 
     def __init__(
         self, tokens: int, token_width: int, *, narrow: int, hidden: int, dim: int
@@ -132,16 +132,16 @@ def _projector(width: int, hidden: int, dim: int) -> nn.Sequential:
     )
 
 
-def moment_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
-    """The latents of each moment seen alone: frames b (t i) c h w -> b t m d.
+def time_step_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
+    """The latents of each time step seen alone: frames b (t i) c h w -> b t m d.
 
     Alone, because a target or a state must not know what comes after it.
 
     Raises:
-        ShapeError: the frames do not divide into moments.
+        ShapeError: the frames do not divide into time steps.
     """
     i = encoder.tubelet_frames
     if frames.shape[1] % i:
-        raise ShapeError(f"{frames.shape[1]} frames do not divide into moments of {i} frames")
+        raise ShapeError(f"{frames.shape[1]} frames do not divide into time steps of {i} frames")
     tubes = rearrange(frames, "b (t i) c h w -> (b t) i c h w", i=i)
     return rearrange(head(encoder(tubes)), "(b t) m d -> b t m d", b=len(frames))

@@ -1,6 +1,6 @@
 """What a predictor foretells of a clip, beside what then came.
 
-`Predictor` is the role of whatever fills in what is hidden of a clip; how far its foresight was
+`Predictor` is the role of whatever fills in what is hidden of a clip; how far its prediction was
 from what came is what `surprises.py` reports.
 """
 
@@ -16,15 +16,15 @@ from worldmodel.nn.heads import Head
 
 
 @dataclass(frozen=True)
-class Foresight:
+class Prediction:
     """Predictions of `s` steps of a clip, what came, and what would have come without change.
 
     Axes: b clip, s step, m latent of a step, d its numbers.
     """
 
     predicted: Tensor  # b s m d
-    came: Tensor  # b s m d
-    unchanged: Tensor  # b s m d: the last that was seen, as if nothing had changed
+    observed: Tensor  # b s m d
+    persistence: Tensor  # b s m d: the last that was seen, as if nothing had changed
     last_frames: Tensor  # s, whole numbers: the last frame that each step is about
     power: int  # of the error in training: 2 squared, 1 absolute
 
@@ -32,12 +32,12 @@ class Foresight:
         """The mean error of each prediction, b s."""
         return self._mean_error(self.predicted)
 
-    def copy_errors(self) -> Tensor:
+    def persistence_errors(self) -> Tensor:
         """The mean error of saying that nothing changes, b s."""
-        return self._mean_error(self.unchanged)
+        return self._mean_error(self.persistence)
 
     def _mean_error(self, said: Tensor) -> Tensor:
-        return (said - self.came).abs().pow(self.power).mean(dim=(2, 3))
+        return (said - self.observed).abs().pow(self.power).mean(dim=(2, 3))
 
 
 class Predictor(nn.Module, ABC):
@@ -54,7 +54,9 @@ class Predictor(nn.Module, ABC):
         Predictor.registry[cls.__name__] = cls
 
     @abstractmethod
-    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
+    def predictions(
+        self, encoder: Encoder, head: Head | None, frames: Tensor
+    ) -> Iterator[Prediction]:
         """Predict parts of a clip from parts before them, a few steps at a time in their order.
 
         What is wrong is raised at once, before the first of them is asked for.

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.blocks import AdaLNBlock
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, moment_latents
-from worldmodel.nn.prediction import Foresight, Predictor
+from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.prediction import Prediction, Predictor
 
 
 class MaskedPredictor(Predictor):
-    """Fills in the latents of hidden moments from those of visible ones; needs no actions.
+    """Fills in the latents of hidden time steps from those of visible ones; needs no actions.
 
-    A hidden moment is predicted from the nearest one that is seen. With latents (z, c), z being
-    what is predicted and c what is only seen, at `n` moments after it (before it, where n < 0):
+    A hidden time step is predicted from the nearest one that is seen. With latents (z, c), z being
+    what is predicted and c what is only seen, at `n` time steps after it (before it, where n < 0):
 
         z(n) = z + n B c + f(z, |n|),   one f for after, one for before, B a matrix
 
@@ -25,10 +25,10 @@ class MaskedPredictor(Predictor):
     (Were c an input of f, it could hold velocity in a different way at each place. With one
     transformer over time and mask tokens, as V-JEPA's predictor, Bardes et al. 2024,
     arXiv:2404.08471, motion was hardly learnt: it had to multiply by the direction of time.)
-    A moment of which a part is seen is predicted from that part.
+    A time step of which a part is seen is predicted from that part.
 
     Args:
-        latents: number of latents of a moment: one, or one for each token.
+        latents: number of latents of a time step: one, or one for each token.
         seen_width: numbers in a latent that is seen.
         target_width: numbers in a latent that is predicted, the first of those.
         width: of the networks.
@@ -50,18 +50,18 @@ class MaskedPredictor(Predictor):
             nn.init.zeros_(self.velocity.weight)
 
     def forward(self, seen: Tensor, hidden: Tensor, start: Tensor) -> Tensor:
-        """Predict the latents of every moment.
+        """Predict the latents of every time step.
 
         Args:
-            seen: b t m d, latents of what is visible of each moment; any value where nothing is.
-            hidden: b t, bool: nothing of the moment is visible.
+            seen: b t m d, latents of what is visible of each time step; any value where nothing is.
+            hidden: b t, bool: nothing of the time step is visible.
             start: b t m d of `target_width`, what the prediction adds to.
 
         Returns:
             b t m d of `target_width`.
         """
         near = nearest_seen(hidden)  # b t
-        ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in moments
+        ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in time steps
         from_ = seen.gather(1, near[:, :, None, None].expand_as(seen))
         places, motions = (
             rearrange(x, "b t m d -> b t (m d)")
@@ -80,32 +80,34 @@ class MaskedPredictor(Predictor):
             change = change.masked_scatter(place[..., None], change[place] + network(x[place]))
         return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
 
-    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
-        """Every moment but the first from the one before it, each encoded by itself; all at once.
+    def predictions(
+        self, encoder: Encoder, head: Head | None, frames: Tensor
+    ) -> Iterator[Prediction]:
+        """Every time step but the first from the one before it, each encoded by itself; all at once.
 
         Neither does a prediction know of later frames, nor the target of more than its own.
 
         Raises:
-            ShapeError: the frames do not divide into moments, or there is one only.
+            ShapeError: the frames do not divide into time steps, or there is one only.
             WorldModelError: there is no head.
         """
         steps = encoder.grid(frames)[0]
         if steps < 2:
-            raise ShapeError(f"a clip of {steps} moment leaves nothing to predict: take two")
+            raise ShapeError(f"a clip of {steps} time step leaves nothing to predict: take two")
         if head is None:
             raise WorldModelError("this model has no head yet: run `worldmodel pretrain` first")
-        latents = moment_latents(encoder, head, frames)  # b t m d
+        latents = time_step_latents(encoder, head, frames)  # b t m d
         before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
         pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
         hidden = torch.tensor([False, True], device=frames.device).expand(len(pairs), -1)
         predicted = self(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
         i, told = encoder.tubelet_frames, latents[..., : head.dim]
-        foresight = Foresight(
+        prediction = Prediction(
             predicted.unflatten(0, (len(latents), steps - 1)),
-            came=told[:, 1:], unchanged=told[:, :-1],
+            observed=told[:, 1:], persistence=told[:, :-1],
             last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=2,
         )  # fmt: skip
-        return iter([foresight])
+        return iter([prediction])
 
 
 def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
@@ -119,7 +121,7 @@ def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def nearest_seen(hidden: Tensor) -> Tensor:
-    """For each moment, the index of the nearest that is not hidden, the earlier of two: b t.
+    """For each time step, the index of the nearest that is not hidden, the earlier of two: b t.
 
     Itself where it is not hidden; 0 where all are.
     """
@@ -129,14 +131,14 @@ def nearest_seen(hidden: Tensor) -> Tensor:
 
 
 def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
-    """What a prediction adds to: the latents of the nearest moment that is seen whole.
+    """What a prediction adds to: the latents of the nearest time step that is seen whole.
 
     So a predictor that adds nothing says that nothing changes. Zero where something of every
-    moment is hidden.
+    time step is hidden.
 
     Args:
         latents: b t m d.
-        hidden: b t, bool: not all of the moment is seen.
+        hidden: b t, bool: not all of the time step is seen.
 
     Returns:
         b t m d.

@@ -23,7 +23,7 @@ class SinCos3D(nn.Module):
     Args:
         width: numbers in a token.
         trained_grid: the grid (t, h, w) in training.
-        counted: a shorter clip takes the first moments, as V-JEPA 1's predictor does; its encoder
+        counted: a shorter clip takes the first time steps, as V-JEPA 1's predictor does; its encoder
             resamples there too.
     """
 

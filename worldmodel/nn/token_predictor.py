@@ -16,7 +16,7 @@ from worldmodel.nn.blocks import Block
 from worldmodel.nn.encoder import Encoder, grid_from, take
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid, Rotary3D
-from worldmodel.nn.prediction import Foresight, Predictor
+from worldmodel.nn.prediction import Prediction, Predictor
 from worldmodel.nn.sincos import SinCos3D
 
 Context = Literal["dropped", "masked_after"]
@@ -40,7 +40,7 @@ class TokenPredictor(Predictor):
         sincos_grid: where fixed positions are added instead; see `VideoViT` and `SinCos3D`.
         mask_tokens: how many mask tokens there are; training used one for each kind of mask.
         kinds: each token is told whether it is of a video or an image (V-JEPA 2.1).
-        window: moments that are looked at together when a clip is judged.
+        window: time steps that are looked at together when a clip is judged.
         seen: how many of them are seen; the others are predicted.
     """
 
@@ -84,14 +84,14 @@ class TokenPredictor(Predictor):
         self.project = nn.Linear(width, levels * token_width)
 
     def watch(self, window: int, seen: int) -> None:
-        """Judge clips by windows of so many moments, of which the first `seen` are seen.
+        """Judge clips by windows of so many time steps, of which the first `seen` are seen.
 
         Raises:
             ConfigError: nothing would be seen, or nothing predicted.
         """
         if not 0 < seen < window:
             raise ConfigError(
-                f"of a window of {window} moments {seen} cannot be what is seen: see at least one "
+                f"of a window of {window} time steps {seen} cannot be what is seen: see at least one "
                 "and leave at least one to predict"
             )
         self.window, self.seen = window, seen
@@ -172,19 +172,21 @@ class TokenPredictor(Predictor):
         levels = rearrange(features, "b n (l d) -> b n l d", l=self.levels)
         return rearrange(F.layer_norm(levels, levels.shape[-1:]), "b n l d -> b n (l d)")
 
-    def foresee(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Foresight]:
+    def predictions(
+        self, encoder: Encoder, head: Head | None, frames: Tensor
+    ) -> Iterator[Prediction]:
         """The end of every window of the clip from its beginning; a step is a window.
 
-        As Garrido et al. 2025 (arXiv:2502.11831): windows slide by one moment; the encoder sees
-        their first `seen` moments alone, the predictor fills in the rest, and the targets are the
+        As Garrido et al. 2025 (arXiv:2502.11831): windows slide by one time step; the encoder sees
+        their first `seen` time steps alone, the predictor fills in the rest, and the targets are the
         normed tokens of the whole window. A clip shorter than a window is one window.
         """
         t = encoder.grid(frames)[0]
         if t < 2:
-            raise ShapeError(f"a clip of {t} moment leaves nothing to predict: take two")
+            raise ShapeError(f"a clip of {t} time step leaves nothing to predict: take two")
         return self._windows(encoder, frames)
 
-    def _windows(self, encoder: Encoder, frames: Tensor) -> Iterator[Foresight]:
+    def _windows(self, encoder: Encoder, frames: Tensor) -> Iterator[Prediction]:
         """Window by window: at the published widths the tokens of all would fill the memory."""
         i = encoder.tubelet_frames
         t, h, w = encoder.grid(frames)
@@ -194,11 +196,11 @@ class TokenPredictor(Predictor):
         for start in range(t - window + 1):
             part = frames[:, start * i : (start + window) * i]
             whole = self.normed(self.features(encoder, part))
-            # As if nothing changed: each hidden moment is the last of those that are seen.
+            # As if nothing changed: each hidden time step is the last of those that are seen.
             last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
             predicted = self.fill_in(encoder, part, context, targets)
-            came, end = whole[:, seen * h * w :], torch.tensor([(start + window) * i - 1])
-            yield Foresight(predicted[:, None], came[:, None], last[:, None], end, power=1)
+            observed, end = whole[:, seen * h * w :], torch.tensor([(start + window) * i - 1])
+            yield Prediction(predicted[:, None], observed[:, None], last[:, None], end, power=1)
 
 
 def _of_each(ids: Tensor, name: str, batch: int, grid: Grid) -> Tensor:

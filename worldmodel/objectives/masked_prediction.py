@@ -14,11 +14,12 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, moment_latents
+from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.predictor import MaskedPredictor, start_from
-from worldmodel.objectives.masks import Mask, Mixture, TimeMasks
+from worldmodel.objectives.masks import Mixture, TimeMasks
 from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.types import Mask
 
 Targets = Literal["live", "stopgrad", "ema"]
 
@@ -40,9 +41,9 @@ class Losses:
 def context_latents(
     encoder: Encoder, head: Head, frames: Tensor, context: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The latents of what is visible of each moment, and which moments are hidden whole.
+    """The latents of what is visible of each time step, and which time steps are hidden whole.
 
-    The visible tokens are encoded together; each then stands in its place in its moment, and
+    The visible tokens are encoded together; each then stands in its place in its time step, and
     hidden places stay empty.
 
     Args:
@@ -52,17 +53,17 @@ def context_latents(
         context: b m, ids of the visible tokens on the grid.
 
     Returns:
-        (latents b t m d, hidden b t); the latents of a moment that is hidden whole are zero.
+        (latents b t m d, hidden b t); the latents of a time step that is hidden whole are zero.
     """
     t, h, w = encoder.grid(frames)
     visible = encoder(frames, keep=context)
     empty = visible.new_zeros(len(frames), t * h * w, visible.shape[-1])
     placed = empty.scatter(1, context[..., None].expand_as(visible), visible)
-    moments = rearrange(placed, "b (t n) d -> b t n d", t=t)
+    time_steps = rearrange(placed, "b (t n) d -> b t n d", t=t)
     is_seen = torch.zeros(len(frames), t, dtype=torch.bool, device=frames.device)
     is_seen = is_seen.scatter(1, context // (h * w), True)
-    # Empty moments stay out of the head, so that they do not enter its batch statistics.
-    latents = head(moments[is_seen])
+    # Empty time steps stay out of the head, so that they do not enter its batch statistics.
+    latents = head(time_steps[is_seen])
     out = latents.new_zeros(*is_seen.shape, *latents.shape[1:])
     return out.masked_scatter(is_seen[..., None, None], latents), ~is_seen
 
@@ -70,9 +71,9 @@ def context_latents(
 class MaskedPrediction(nn.Module):
     """Masked latent prediction: see part of a clip, predict the latents of what is hidden.
 
-    Where whole moments are hidden, the others are seen each by itself. Where tokens are hidden,
+    Where whole time steps are hidden, the others are seen each by itself. Where tokens are hidden,
     what is left is encoded with them dropped. A narrow predictor fills in the latents of every
-    moment of which something is hidden (or of the hidden tokens, where the head makes a latent
+    time step of which something is hidden (or of the hidden tokens, where the head makes a latent
     for each). The regulariser's sample is the batch at one time step (and place).
 
     Args:
@@ -100,7 +101,7 @@ class MaskedPrediction(nn.Module):
 
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
         """Losses of a batch of frames (b t c h w in [0, 1]); the mask comes from `generator`."""
-        latents = moment_latents(self.encoder, self.head, frames)  # b t m d
+        latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
         kind = self.masks.draw(generator)
         if isinstance(kind, TimeMasks):
             errors = self._time_errors(latents, self._targets(frames, latents), kind)
@@ -117,7 +118,7 @@ class MaskedPrediction(nn.Module):
         )
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
-        """Squared errors of the moments that are hidden, under every pattern."""
+        """Squared errors of the time steps that are hidden, under every pattern."""
         patterns = kind.hidden(latents.shape[1]).to(latents.device)
         hidden = repeat(patterns, "g t -> (b g) t", b=len(latents))
         seen, targets = (
@@ -141,7 +142,7 @@ class MaskedPrediction(nn.Module):
             return latents if self.targets == "live" else latents.detach()
         encoder, head = self.teacher
         with torch.no_grad():
-            return moment_latents(encoder, head, frames)  # type: ignore[arg-type]
+            return time_step_latents(encoder, head, frames)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -159,7 +160,7 @@ class MaskedPrediction(nn.Module):
 def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
     """Which latents have to be predicted: b t m, bool.
 
-    Those of the hidden tokens; where a moment has one latent, that of every moment of which
+    Those of the hidden tokens; where a time step has one latent, that of every time step of which
     something is hidden.
     """
     t, h, w = grid
@@ -169,7 +170,7 @@ def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
 
 
 def seen_whole(mask: Mask, grid: Grid) -> Tensor:
-    """Of which moments every token is visible: b t, bool."""
+    """Of which time steps every token is visible: b t, bool."""
     t, h, w = grid
     places = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
     places = places.scatter(1, mask.context, True)

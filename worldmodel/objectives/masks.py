@@ -14,18 +14,7 @@ from torch import Generator, Tensor
 
 from worldmodel.errors import ConfigError
 from worldmodel.nn.patches import Grid
-
-
-@dataclass(frozen=True)
-class Mask:
-    """Ids of the tokens that the encoder sees and of those that the predictor must fill in."""
-
-    context: Tensor  # b m, increasing ids on the grid
-    targets: Tensor  # b q, increasing ids on the grid
-
-    def to(self, device: torch.device | str) -> "Mask":
-        """The same mask on `device`."""
-        return Mask(self.context.to(device), self.targets.to(device))
+from worldmodel.types import Mask
 
 
 class TokenMasks(ABC):
@@ -37,11 +26,11 @@ class TokenMasks(ABC):
 
 
 class TimeMasks(ABC):
-    """Hides whole moments: the others, each seen alone, are encoded already."""
+    """Hides whole time steps: the others, each seen alone, are encoded already."""
 
     @abstractmethod
     def hidden(self, steps: int) -> Tensor:
-        """True where a moment of a clip of so many must be predicted: g t, bool, g patterns.
+        """True where a time step of a clip of so many must be predicted: g t, bool, g patterns.
 
         Every clip of a batch is predicted under every pattern.
         """
@@ -83,7 +72,7 @@ class Tubes(TokenMasks):
 
 @dataclass(frozen=True)
 class Future(TimeMasks):
-    """The last `steps` moments are hidden: prediction proper, and what surprise needs."""
+    """The last `steps` time steps are hidden: prediction proper, and what surprise needs."""
 
     steps: int = 1
 
@@ -91,24 +80,24 @@ class Future(TimeMasks):
         """One pattern: 1 t."""
         if not 0 < self.steps < steps:
             raise ConfigError(
-                f"Future(steps={self.steps}) leaves nothing to see in {steps} moments: "
+                f"Future(steps={self.steps}) leaves nothing to see in {steps} time steps: "
                 "hide fewer steps or take longer clips"
             )
         return (torch.arange(steps) >= steps - self.steps)[None]
 
 
 @dataclass(frozen=True)
-class Moments(TimeMasks):
-    """All but one moment are hidden, each in turn: predict what came before and after.
+class AllButOne(TimeMasks):
+    """All but one time step are hidden, each in turn: predict what came before and after.
 
-    Where things will be and have been can then be told only from the motion within the moment
+    Where things will be and have been can then be told only from the motion within the time step
     that is seen: this mask is what teaches velocity.
     """
 
     def hidden(self, steps: int) -> Tensor:
-        """As many patterns as moments: t t."""
+        """As many patterns as time steps: t t."""
         if steps < 2:
-            raise ConfigError("Moments hides nothing of a single moment: take longer clips")
+            raise ConfigError("AllButOne hides nothing of a single time step: take longer clips")
         return ~torch.eye(steps, dtype=torch.bool)
 
 

@@ -56,14 +56,14 @@ class Examples:
     step: np.ndarray  # n/2, frames
     kinds: tuple[str, ...]  # n/2, or empty: clips that nobody tampered with
     times: np.ndarray | None  # n t, seconds
-    moment_frames: int | None = None  # None: every moment but the first has a score
+    time_step_frames: int | None = None  # None: every time step but the first has a score
 
     @property
     def score_frames(self) -> np.ndarray:
-        """`s`: the frame that each score is about, the last of its moment."""
+        """`s`: the frame that each score is about, the last of its time step."""
         t, s = self.frames.shape[1], self.scores.shape[1]
-        moment = self.moment_frames or max(t // (s + 1), 1)
-        return np.arange(t - 1 - (s - 1) * moment, t, moment)
+        time_step = self.time_step_frames or max(t // (s + 1), 1)
+        return np.arange(t - 1 - (s - 1) * time_step, t, time_step)
 
 
 def read_stages(folder: Path) -> list[Stage]:
@@ -96,10 +96,12 @@ def read_examples(stage: Stage) -> Examples | None:
             times = file.get_tensor("times") if "times" in names else None
             header = file.metadata() or {}
             kinds = tuple(json.loads(header.get("kinds", "[]")))
-            moment_frames = int(header["moment_frames"]) if "moment_frames" in header else None
+            time_step_frames = (
+                int(header["time_step_frames"]) if "time_step_frames" in header else None
+            )
     except (SafetensorError, ValueError, OSError) as cause:
         raise RunError(f"{path}: cannot be read ({cause}); run `surprise` again") from cause
-    return Examples(frames, scores, step, kinds, times, moment_frames)
+    return Examples(frames, scores, step, kinds, times, time_step_frames)
 
 
 def _configs(folder: Path, depth: int) -> Iterator[Path]:

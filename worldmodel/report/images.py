@@ -1,4 +1,4 @@
-"""Pictures for the page, as base64 text: strips of frames and looping clips of episodes.
+"""Images for the page, as base64 text: strips of frames and looping clips of episodes.
 
 Goals are drawn from the goal image alone: where it differs from what the episodes mostly show.
 Nothing here knows a world's coordinates.
@@ -13,18 +13,18 @@ from PIL import Image, ImageDraw
 
 GOAL, TRAIL, HALO, ALARM = (46, 178, 112), (30, 36, 48), (250, 250, 246), (222, 58, 46)
 _DIFFERS = 30  # grey levels, of the channel that differs most
-_LARGEST_SHARE = 0.15  # a goal that changes more of the picture than this is not one thing in it
+_LARGEST_SHARE = 0.15  # a goal that changes more of the image than this is not one thing in it
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture as the text of an `img`'s `src`."""
+    """An image as the text of an `img`'s `src`."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def looping_uri(images: Sequence[Image.Image], *, frame_ms: int, hold_ms: int = 900) -> str:
-    """Pictures as a looping WebP that rests on the last one."""
+    """Images as a looping WebP that rests on the last one."""
     buffer = io.BytesIO()
     durations = [frame_ms] * (len(images) - 1) + [hold_ms]
     images[0].save(buffer, "WEBP", save_all=True, append_images=list(images[1:]), loop=0,
@@ -47,9 +47,9 @@ def background(episodes: Sequence[np.ndarray]) -> np.ndarray:
     return np.median(frames, axis=0).astype(np.uint8)
 
 
-def difference(picture: np.ndarray, still: np.ndarray) -> np.ndarray | None:
-    """Where `picture` differs from the background: `h w` bool, or None if all over it."""
-    change = np.abs(picture.astype(np.int16) - still.astype(np.int16)).max(axis=-1)
+def difference(image: np.ndarray, still: np.ndarray) -> np.ndarray | None:
+    """Where `image` differs from the background: `h w` bool, or None if all over it."""
+    change = np.abs(image.astype(np.int16) - still.astype(np.int16)).max(axis=-1)
     mask = change > _DIFFERS
     return mask if 0 < mask.mean() <= _LARGEST_SHARE else None
 
@@ -93,7 +93,7 @@ def episode_images(
 
 
 def _ring(mask: np.ndarray | None, scale: float) -> tuple[float, float, float, float] | None:
-    """The box of a circle around what the mask marks, in pixels of the enlarged picture."""
+    """The box of a circle around what the mask marks, in pixels of the enlarged image."""
     centre = _centre(mask, scale)
     if mask is None or centre is None:
         return None

@@ -14,10 +14,10 @@ from typing import Any
 
 from scipy.stats import t
 
-from benchmarks.table import machine
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import wilson
 from worldmodel.report.thresholds import Bar, bar_of, floor_of
+from worldmodel.runs.provenance import machine
 from worldmodel.runs.run import read_metrics
 from worldmodel.storage.files import whole_file
 

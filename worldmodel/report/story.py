@@ -1,4 +1,4 @@
-"""One picture of a run for a document: a planned episode beside the surprise at a violation."""
+"""One image of a run for a document: a planned episode beside the surprise at a violation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ _SHOWN = 10  # frames of the strips: the last ones
 
 
 def draw_story(folder: str | Path, path: str | Path) -> Path:
-    """Draw the picture of a finished story.
+    """Draw the image of a finished story.
 
     Args:
         folder: A run that holds a planning run with episodes, the last of which is drawn from, and
@@ -36,7 +36,7 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
     judged = [read_examples(stage) for stage in stages if stage.verb == "surprise"]
     pairs = [examples for examples in judged if examples is not None and examples.kinds]
     if not planned or not pairs:
-        raise RunError(f"{folder}: a picture needs a planning run that kept episodes and a "
+        raise RunError(f"{folder}: an image needs a planning run that kept episodes and a "
                        "surprise run with pairs, as a quickstart has")  # fmt: skip
     figure = Figure(figsize=(11, 3.6), dpi=130, layout="constrained")
     halves = figure.subfigures(1, 2, width_ratios=(1, 2.35), squeeze=False)
@@ -67,7 +67,7 @@ def _episode(figure: FigureBase, stage: Stage) -> None:
     axes = figure.subplots()
     axes.imshow(images[-1])
     around = ",\naround the hazard" if "guardrail_examples" in stage.results else ""
-    title = f"planned: {len(frames) - 1} steps to a goal picture{around}"
+    title = f"planned: {len(frames) - 1} steps to a goal image{around}"
     axes.set_title(title, fontsize=10, color=_INK)
     axes.axis("off")
 

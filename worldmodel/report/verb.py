@@ -3,20 +3,20 @@
 from worldmodel.report.page import build
 
 
-def report(*, run_folder: str, picture: str | None = None) -> int:
+def report(*, run_folder: str, image: str | None = None) -> int:
     """Write the page of a run again, for example while it is still going on.
 
     Args:
         run_folder: The run's folder.
-        picture: A PNG to draw as well, of a planned episode beside its surprise.
+        image: A PNG to draw as well, of a planned episode beside its surprise.
 
     Returns:
         The exit status, 0.
     """
     print(build(run_folder))
-    if picture is not None:
+    if image is not None:
         # Imported late: matplotlib is slow to import, and pages do without it.
         from worldmodel.report.story import draw_story
 
-        print(draw_story(run_folder, picture))
+        print(draw_story(run_folder, image))
     return 0

@@ -5,6 +5,7 @@ Settings are nested mappings of plain YAML values.
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -49,6 +50,18 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def machine(device: str) -> str:
+    """The machine in words, for example "2 cores, no GPU"."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if device.startswith("cuda"):
+        import torch  # late: the command line asks for versions before torch is there
+
+        gpu = torch.cuda.get_device_name(device)
+    else:
+        gpu = "no GPU"
+    return f"{cores} cores, {gpu}"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

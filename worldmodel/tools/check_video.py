@@ -1,16 +1,18 @@
 """Looking at one video of a catalogue: what it is, whether all of it can be read, a clip of it.
 
-What the verb `data` does in decoder processes. Knows nothing of tables and pictures.
+What the verb `data` does in decoder processes. Knows nothing of tables and images.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from worldmodel.datasets.catalogue import Item
 from worldmodel.episodes.folder import read_episode
 from worldmodel.loading.clip_reader import ClipReader, Draw, Opened, Taken
-from worldmodel.video.catalogue import Item, Opening, VideoSource
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader
+from worldmodel.video.video import Video
 
 WITH_ACTIONS = "with actions"
 _CHUNK = 32 * 2**20  # bytes of frames that are decoded at a time
@@ -91,8 +93,8 @@ def _seconds(times: np.ndarray) -> float:
     return span * len(times) / (len(times) - 1) if len(times) > 1 else 0.0
 
 
-def _read_all(source: VideoSource, first: int, count: int, picture_bytes: int) -> None:
-    step = max(1, _CHUNK // picture_bytes)
+def _read_all(source: Video, first: int, count: int, image_bytes: int) -> None:
+    step = max(1, _CHUNK // image_bytes)
     for at in range(first, first + count, step):
         source.read(np.arange(at, min(at + step, first + count)))
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worldmodel.datasets import find_format, open_catalogue
+from worldmodel.datasets.catalogue import AllLeftOut, Item, LeftOut
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.our_episodes import EpisodeVideo
 from worldmodel.episodes.folder import read_folder_info
@@ -31,8 +32,8 @@ from worldmodel.loading.workers import WorkerPool
 from worldmodel.storage.files import write_table
 from worldmodel.tools.check_video import WITH_ACTIONS, Finding, Look, Looker
 from worldmodel.tools.contact_sheet import Strip, write_sheet
-from worldmodel.video.catalogue import AllLeftOut, Decoding, Item, LeftOut
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Decoding
+from worldmodel.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -86,10 +87,10 @@ def examine(
     transforms = transforms or Plain()
     items, findings = find_items(path, format, reading)
     opening = (video or Decoding()).at(transforms.frame_size(size))
-    pace = Pace(num_frames, stride=stride, fps=fps)
+    sampling = Sampling(num_frames, stride=stride, fps=fps)
     frames = shared_frames(min(rows, max(len(items), 1)), num_frames, transforms.frame_size(size))
     clips = ClipReader(
-        frames, pace=pace, size=transforms.frame_size(size), flip=flip, opening=opening
+        frames, sampling=sampling, size=transforms.frame_size(size), flip=flip, opening=opening
     )
     pool = Pool(Looker(opening, clips), workers=workers, seconds=opening.limits.seconds)
     with pool, closing(clips):
@@ -102,8 +103,8 @@ def examine(
                 raise kind(f"{shown(path)}: nothing in it can be read; the first: {bad[0].problem}")
             chosen = np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int)
             strips = _strips(pool, [good[i] for i in chosen], seed=seed)
-            pictures = transforms(frames.float() / 255, size=size, seed=seed, step=0)
-            sheet = write_sheet(_drawn(strips, pictures), run.folder / "sheet.png")
+            images = transforms(frames.float() / 255, size=size, seed=seed, step=0)
+            sheet = write_sheet(_drawn(strips, images), run.folder / "sheet.png")
             run.say(f"sheet: {sheet}")
     return _count(findings)
 
@@ -198,11 +199,11 @@ def _strips(pool: Pool, chosen: Sequence[tuple[Item, Finding]], *, seed: int) ->
 
 
 def _drawn(strips: Sequence[Strip], frames: torch.Tensor) -> list[Strip]:
-    """The strips with their pictures, from frames `b t c h w` in [0, 1]."""
+    """The strips with their images, from frames `b t c h w` in [0, 1]."""
     pixels = rearrange((frames * 255).round().byte(), "b t c h w -> b t h w c").numpy()
     return [
-        replace(strip, pictures=list(pictures) if strip.times else [])
-        for strip, pictures in zip(strips, pixels, strict=False)
+        replace(strip, images=list(images) if strip.times else [])
+        for strip, images in zip(strips, pixels, strict=False)
     ]
 
 

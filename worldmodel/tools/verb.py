@@ -7,7 +7,7 @@ from worldmodel.errors import ConfigError, nearest
 from worldmodel.loading.transforms import Transforms
 from worldmodel.tools.conversion.convert import TARGETS, convert
 from worldmodel.tools.inspect import examine
-from worldmodel.video.catalogue import Decoding
+from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run

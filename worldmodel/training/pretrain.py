@@ -10,16 +10,16 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.skipped import SkippedTable
-from worldmodel.loading.sources import Footage
+from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.model import WorldModel
-from worldmodel.nn.heads import moment_latents
+from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.masked_prediction import Losses, MaskedPrediction, Targets
 from worldmodel.objectives.masks import Mixture
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, Optimisation, fit
-from worldmodel.video.catalogue import Decoding
+from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -64,7 +64,7 @@ class VideoLearner(Learner):
 
 
 def pretrain(
-    run: "Run", *, data: Footage, model: Architecture, masks: Mixture, regulariser: Regulariser,
+    run: "Run", *, data: ClipSource, model: Architecture, masks: Mixture, regulariser: Regulariser,
     optimisation: Optimisation, video: Decoding | None = None,
     transforms: Transforms | None = None, targets: Targets = "live",
     num_frames: int = 6, batch: int = 96, seed: int = 0, device: str = "cpu",
@@ -135,5 +135,5 @@ def pretrain(
 def health(model: WorldModel, frames: Tensor) -> collapse.Diagnosis:
     """Signs of collapse in the latents of frames `b t c h w` that were not trained on."""
     assert model.head is not None
-    latents = moment_latents(model.encoder, model.head, frames.to(model.device))  # b t m d
+    latents = time_step_latents(model.encoder, model.head, frames.to(model.device))  # b t m d
     return collapse.diagnose(latents.permute(1, 2, 0, 3))

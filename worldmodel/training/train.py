@@ -1,7 +1,7 @@
 """The verb `train`: action predictor (and states that suit it) on the few episodes with actions.
 
 The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for comparison. A state
-is what the head makes of one moment; see `objectives.py` for how it learns from video.
+is what the head makes of one time step; see `objectives.py` for how it learns from video.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,8 +17,9 @@ from worldmodel.architecture import Architecture, check_frames
 from worldmodel.datasets import open_episodes
 from worldmodel.episodes.windows import EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.heads import moment_latents
+from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.masked_prediction import Losses
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training.loop import Learner, Optimisation, fit
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
 Tune = Literal["none", "all"]
-_AT_ONCE = 32  # moments that an encoder without a head sees together
+_AT_ONCE = 32  # time steps that an encoder without a head sees together
 
 
 class ActionLearner(Learner):
@@ -43,7 +44,7 @@ class ActionLearner(Learner):
         frozen: the encoder and its head stay as they are; states are computed once.
         new_head: with `frozen`, only the encoder stays; the head learns from its tokens, which are
             computed once and kept in memory.
-        batch, length: segments in a batch, moments in a segment.
+        batch, length: segments in a batch, time steps in a segment.
         inverse_weight: of the inverse model's error; 0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
     """
@@ -107,7 +108,7 @@ class ActionLearner(Learner):
         assert head is not None
         if self.bank is None:
             frames = segments.clip().frames.to(self.model.device)
-            return moment_latents(self.model.encoder, head, frames)[:, :, 0]
+            return time_step_latents(self.model.encoder, head, frames)[:, :, 0]
         p = self.model.tubelet_frames
         first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
         kept = self.bank[first[:, None] + p * torch.arange(self.length)]
@@ -138,30 +139,33 @@ def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
 
 @torch.no_grad()
 def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
-    """The state of the moment that ends at each frame of all episodes: t d."""
+    """The state of the time step that ends at each frame of all episodes: t d."""
     head = model.head
     assert head is not None
     model.eval()
     return torch.cat(
-        [moment_latents(model.encoder, head, moments)[:, 0, 0] for moments in _moments(model, data)]
+        [
+            time_step_latents(model.encoder, head, time_steps)[:, 0, 0]
+            for time_steps in _time_steps(model, data)
+        ]
     )
 
 
 @torch.no_grad()
 def all_tokens(model: WorldModel, data: EpisodeDataset) -> Tensor:
-    """The tokens of the moment that ends at each frame of all episodes: t n d, in main memory."""
+    """The tokens of the time step that ends at each frame of all episodes: t n d, in main memory."""
     model.eval()
     return torch.cat(
         [
             model.encoder(some).cpu()
-            for moments in _moments(model, data)
-            for some in moments.split(_AT_ONCE)
+            for time_steps in _time_steps(model, data)
+            for some in time_steps.split(_AT_ONCE)
         ]
     )
 
 
-def _moments(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
-    """The moments that end at each frame, episode by episode: t i c h w.
+def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
+    """The time steps that end at each frame, episode by episode: t i c h w.
 
     Before an episode its first frame stands still, as everywhere.
     """
@@ -195,7 +199,7 @@ def train(
             and is dropped from one that is tuned, which it does not fit any more.
         labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
-        length: moments in a segment, at least 2.
+        length: time steps in a segment, at least 2.
         inverse_weight: of the inverse model; see `ActionLearner`.
         noise: on the states that predictions start from.
         seed: of batches.
@@ -208,7 +212,7 @@ def train(
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
     if length < 2:
-        raise ConfigError(f"length={length}: an action leads from one moment to the next; say 2")
+        raise ConfigError(f"length={length}: an action leads from one time step to the next; say 2")
     architecture = model or Architecture()
     pretrained = None if encoder is None else load_pretrained(encoder)
     base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
@@ -241,11 +245,11 @@ def train(
 
 
 def load_pretrained(path: str) -> WorldModel:
-    """A pretrained model whose head makes states of moments, or that has no head."""
-    model = checkpoint.load(path)
+    """A pretrained model whose head makes states of time steps, or that has no head."""
+    model = load(path)
     if model.head is not None and model.head.per_token:
         raise ConfigError(
-            f"{path}: its head makes no state of a moment; pretrain with "
+            f"{path}: its head makes no state of a time step; pretrain with "
             "model.latent_per_token=false"
         )
     return model

@@ -14,16 +14,17 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.arguments import real, shown
-from worldmodel.video.catalogue import Opening, VideoSource, require_mib, require_numbers
 from worldmodel.video.container import require_size
+from worldmodel.video.decoding import Opening, require_mib
 from worldmodel.video.nearest import HAIR
 from worldmodel.video.rgb import scaled, to_rgb
-from worldmodel.video.sampling import Pace
+from worldmodel.video.sampling import Sampling
+from worldmodel.video.video import Video, require_numbers
 
-Picture = TypeVar("Picture")
+Frame = TypeVar("Frame")
 
 
-class ArrayVideo(VideoSource):
+class ArrayVideo(Video):
     """Frames that are in memory.
 
     Args:
@@ -72,8 +73,8 @@ class ArrayVideo(VideoSource):
         require_mib(self.name, len(indices), *size, self._opening.limits)
         chosen = self._frames[indices]
         if side is not None and len(chosen):
-            pictures = rearrange(chosen, "t c h w -> t h w c")
-            small = np.stack([resized(picture, side) for picture in pictures])
+            images = rearrange(chosen, "t c h w -> t h w c")
+            small = np.stack([resized(image, side) for image in images])
             chosen = rearrange(small, "t h w c -> t c h w")
         return torch.from_numpy(np.ascontiguousarray(chosen))
 
@@ -84,13 +85,13 @@ class ArrayVideo(VideoSource):
 
 
 def live_clip(
-    frames: Iterable[Any], pace: Pace, *, start: float, rate: float | None, opening: Opening
+    frames: Iterable[Any], sampling: Sampling, *, start: float, rate: float | None, opening: Opening
 ) -> tuple[np.ndarray, np.ndarray]:
     """The next clip of frames that arrive one by one; holds no more than the clip and one frame.
 
     Args:
-        frames: Pictures `h w c`, uint8, with `rate`; or pairs of a time in seconds and a picture.
-        pace: Which of them make the clip. With `fps` or `duration` a frame after the last one of
+        frames: Images `h w c`, uint8, with `rate`; or pairs of a time in seconds and an image.
+        sampling: Which of them make the clip. With `fps` or `duration` a frame after the last one of
             the clip may have been taken: only then is it known which is nearest.
         start: Seconds after the first frame.
         rate: Frames per second, where frames come without times.
@@ -98,44 +99,44 @@ def live_clip(
             come before the clip is complete.
 
     Returns:
-        Pictures `t h w c` and times `t`, seconds after the first frame.
+        Images `t h w c` and times `t`, seconds after the first frame.
 
     Raises:
-        VideoError: the frames end before the clip does, one is no picture or has another size
+        VideoError: the frames end before the clip does, one is no image or has another size
             than the others, or they are larger than the limits.
         ConfigError: the rate is missing where it is needed, or no positive number.
     """
     name, limits, side = "<live frames>", opening.limits, opening.short_side
 
     def prepared() -> Iterator[tuple[float, np.ndarray]]:
-        for number, (time, picture) in enumerate(_timed(frames, rate, name)):
+        for number, (time, image) in enumerate(_timed(frames, rate, name)):
             if number >= limits.frames:
                 raise VideoError(
                     f"{name}: more than the limit of {limits.frames} frames came before the clip "
                     f"was complete; begin earlier, or raise limits.frames"
                 )
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             require_size(name, height, width, limits)
             size = scaled(height, width, side)
-            require_mib(name, pace.num_frames, *size, limits)
+            require_mib(name, sampling.num_frames, *size, limits)
             if side is not None and size != (height, width):
-                picture = resized(picture, side)
-            else:  # a camera may show the next picture in the same memory
-                picture = picture.copy()
-            yield time, picture
+                image = resized(image, side)
+            else:  # a camera may show the next image in the same memory
+                image = image.copy()
+            yield time, image
 
-    return take(prepared(), pace, start=start, name=name)
+    return take(prepared(), sampling, start=start, name=name)
 
 
 def take(
-    frames: Iterable[tuple[float, np.ndarray]], pace: Pace, *, start: float, name: str
+    frames: Iterable[tuple[float, np.ndarray]], sampling: Sampling, *, start: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of one clip, as they come by: pictures `t h w c` and times `t`."""
+    """The frames of one clip, as they come by: images `t h w c` and times `t`."""
     count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
 
     def watched() -> Iterator[tuple[float, np.ndarray]]:
         nonlocal count, begin, last, gap
-        for time, picture in frames:
+        for time, image in frames:
             if time < start - HAIR:
                 continue
             if count == 0:
@@ -143,58 +144,64 @@ def take(
             if time - last > gap[1] - gap[0]:
                 gap = last, time
             count, last = count + 1, time
-            yield time, picture
+            yield time, image
 
     chosen: list[tuple[float, np.ndarray]] = []
-    for time, picture in _pick(watched(), pace):
+    for time, image in _pick(watched(), sampling):
         if chosen and time <= chosen[-1][0]:  # said at once: it may come a million times
             rest = last - begin - (gap[1] - gap[0])
-            raise pace.shows_twice(name, rate=(count - 2) / rest if rest > 0 else np.inf, gap=gap)
-        chosen.append((time, picture))
-    if len(chosen) < pace.num_frames:
+            raise sampling.shows_twice(
+                name, rate=(count - 2) / rest if rest > 0 else np.inf, gap=gap
+            )
+        chosen.append((time, image))
+    if len(chosen) < sampling.num_frames:
         called = f"{name} from {start:g} s on" if start else name
-        raise pace.too_short(called, frames=count, seconds=last - begin)
+        raise sampling.too_short(called, frames=count, seconds=last - begin)
     times = np.array([time for time, _ in chosen])
-    for time, picture in chosen:
-        if picture.shape != chosen[0][1].shape:
+    for time, image in chosen:
+        if image.shape != chosen[0][1].shape:
             raise VideoError(
                 f"{name}: is of shape {chosen[0][1].shape} at {times[0]:.4g} s and of shape "
-                f"{picture.shape} at {time:.4g} s; give frames of one size"
+                f"{image.shape} at {time:.4g} s; give frames of one size"
             )
-    return np.stack([picture for _, picture in chosen]), times
+    return np.stack([image for _, image in chosen]), times
 
 
-def _pick(frames: Iterator[tuple[float, Picture]], pace: Pace) -> Iterator[tuple[float, Picture]]:
-    """The frames that `Pace.indices` names of a clip that begins with the first, as they come."""
+def _pick(
+    frames: Iterator[tuple[float, Frame]], sampling: Sampling
+) -> Iterator[tuple[float, Frame]]:
+    """The frames that `Sampling.indices` names of a clip that begins with the first, as they come."""
     begin, found, number = None, 0, 0
-    before: tuple[float, Picture] | None = None
+    before: tuple[float, Frame] | None = None
     for time, frame in frames:
         begin = time if begin is None else begin
-        if pace.fps is None:
-            if number == found * pace.stride:
+        if sampling.fps is None:
+            if number == found * sampling.stride:
                 yield time, frame
                 found += 1
         else:
-            most = pace.num_frames if before else 1  # with the second frame it is known for others
-            while found < most and begin + found / pace.fps <= time + HAIR:
-                goal = begin + found / pace.fps
+            most = (
+                sampling.num_frames if before else 1
+            )  # with the second frame it is known for others
+            while found < most and begin + found / sampling.fps <= time + HAIR:
+                goal = begin + found / sampling.fps
                 earlier = before is not None and goal - before[0] <= time - goal + HAIR
                 yield before if before is not None and earlier else (time, frame)
                 found += 1
         before, number = (time, frame), number + 1
-        if found == pace.num_frames:
+        if found == sampling.num_frames:
             return
-    if pace.fps is not None and before is not None and begin is not None and number > 1:
+    if sampling.fps is not None and before is not None and begin is not None and number > 1:
         # A clip may end half a frame after the last one: that is still the nearest.
         slack = (before[0] - begin) / (number - 1) / 2
-        while found < pace.num_frames and begin + found / pace.fps <= before[0] + slack:
+        while found < sampling.num_frames and begin + found / sampling.fps <= before[0] + slack:
             yield before
             found += 1
 
 
-def resized(picture: np.ndarray, short_side: int) -> np.ndarray:
-    """A picture `h w c` with this short side, as `to_rgb` does it."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+def resized(image: np.ndarray, short_side: int) -> np.ndarray:
+    """An image `h w c` with this short side, as `to_rgb` does it."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     return to_rgb(frame, short_side)
 
 
@@ -205,14 +212,14 @@ def _timed(
     for number, item in enumerate(frames):
         what = f"{name}: frame {number}"
         if isinstance(item, tuple) and len(item) != 2:
-            raise VideoError(f"{what} is a tuple of {len(item)}; give pictures, or tuples of "
-                             f"(seconds, picture)")  # fmt: skip
+            raise VideoError(f"{what} is a tuple of {len(item)}; give images, or tuples of "
+                             f"(seconds, image)")  # fmt: skip
         paired = isinstance(item, tuple)
         given, content = item if paired else (number / _positive(rate, name), item)
-        time, picture = real(given), _as_array(content, what)
-        if picture.shape[2:] != (3,) or picture.dtype != np.uint8 or 0 in picture.shape:
+        time, image = real(given), _as_array(content, what)
+        if image.shape[2:] != (3,) or image.dtype != np.uint8 or 0 in image.shape:
             raise VideoError(
-                f"{what} is {picture.dtype} of shape {picture.shape}; give pictures h w c, uint8, "
+                f"{what} is {image.dtype} of shape {image.shape}; give images h w c, uint8, "
                 f"with 3 colours"
             )
         if not np.isfinite(time):
@@ -222,7 +229,7 @@ def _timed(
             raise VideoError(f"{name}: the time of frame {number} is not after the one before it; "
                              f"give increasing seconds")  # fmt: skip
         last = time
-        yield last - first, picture
+        yield last - first, image
 
 
 def _positive(rate: float | None, name: str) -> float:
@@ -239,7 +246,7 @@ def _as_array(frames: Any, what: str) -> np.ndarray:
         if isinstance(frames, Tensor):
             return frames.detach().cpu().numpy()
         return np.asarray(frames)
-    except Exception as cause:  # tensors without memory, pictures of other libraries, ragged lists
+    except Exception as cause:  # tensors without memory, images of other libraries, ragged lists
         reason = " ".join(str(cause).split())[:200]
         raise VideoError(
             f"{what} cannot be made an array ({reason}); give uint8 in numpy or torch"

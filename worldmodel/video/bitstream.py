@@ -1,13 +1,13 @@
 """What the first bytes of a packet say, in codecs of which the container does not say enough.
 
-H.264 and H.265 are made of units, each with its kind; MPEG-4 of pictures. Decodes nothing.
+H.264 and H.265 are made of units, each with its kind; MPEG-4 of images. Decodes nothing.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-VOP = b"\0\0\1\xb6"  # begins a picture of MPEG-4
-_SLICES, _SEQUENCE = (1, 5), 7  # kinds of units of H.264: of pictures, and of what all have alike
+VOP = b"\0\0\1\xb6"  # begins an image of MPEG-4
+_SLICES, _SEQUENCE = (1, 5), 7  # kinds of units of H.264: of images, and of what all have alike
 _PLAIN = frozenset({66, 77, 88})  # profiles whose sequence says nothing of colours
 
 
@@ -38,7 +38,7 @@ def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
 
 @dataclass(frozen=True)
 class Interlacing:
-    """How an H.264 stream that may code a frame as two fields says so in each picture."""
+    """How an H.264 stream that may code a frame as two fields says so in each image."""
 
     number_bits: int  # of the number of a frame
     plane_bits: int  # of the number of a colour plane

@@ -17,9 +17,9 @@ from av.video.stream import VideoStream
 
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.arguments import shown
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Opening
 from worldmodel.video.headers import claimed_samples
-from worldmodel.video.source import Media, Source
+from worldmodel.video.source import Source, SourceFile
 
 REMEDY = "fetch or encode it again, or leave it out"
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,gif"
@@ -53,7 +53,7 @@ def video_info(
     Raises:
         VideoError: naming the file, what is wrong with it and what to do.
     """
-    media, limits = Media.of(source), Limits() if limits is None else limits
+    media, limits = SourceFile.of(source), Limits() if limits is None else limits
     with opened(media, stream=stream, limits=limits) as (container, video):
         frames = sum(not packet.is_discard for packet in with_data(container, video))
         return describe(media.name, container, video, frames)
@@ -77,7 +77,7 @@ def describe(name: str, container: InputContainer, video: VideoStream, frames: i
 
 
 def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """Packets of a stream; the empty ones, which repeat a picture in AVI, give no frame."""
+    """Packets of a stream; the empty ones, which repeat an image in AVI, give no frame."""
     # PyAV's generator leaves its buffers behind unless it is closed or comes to its end.
     packets: Any = container.demux(stream)
     # Where another stream begins late, PyAV (18.1) looks for it behind the last packet in memory
@@ -103,7 +103,7 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 @contextmanager
 def opened(
-    media: Media, *, stream: int | None, limits: Limits
+    media: SourceFile, *, stream: int | None, limits: Limits
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its video stream, closed at the end; what FFmpeg says becomes a `VideoError`."""
     with said_in_one_line(media.name):
@@ -125,7 +125,7 @@ def said_in_one_line(name: str) -> Iterator[None]:
 
 
 def open_container(
-    media: Media, *, stream: int | None, limits: Limits
+    media: SourceFile, *, stream: int | None, limits: Limits
 ) -> tuple[InputContainer, VideoStream]:
     """The same without a context: who calls it closes the container.
 

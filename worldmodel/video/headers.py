@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worldmodel.errors import VideoError
-from worldmodel.video.source import Media
+from worldmodel.video.source import SourceFile
 
 _INSIDE = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
 _CONTENT = frozenset({b"mdat", b"moov", b"moof"})
@@ -22,7 +22,7 @@ _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_LIVE = 1  # a flag: what is said of sizes and times does not hold
 
 
-def claimed_samples(media: Media) -> int:
+def claimed_samples(media: SourceFile) -> int:
     """The samples that all tracks and fragments of an MP4 claim; 0 for what is no MP4.
 
     Raises:
@@ -32,7 +32,7 @@ def claimed_samples(media: Media) -> int:
         return _claimed(file)
 
 
-def overruns(media: Media) -> bool:
+def overruns(media: SourceFile) -> bool:
     """Whether the last box of an MP4 ends after the file does."""
     with _bytes_of(media) as file:
         size = file.seek(0, 2)
@@ -40,13 +40,13 @@ def overruns(media: Media) -> bool:
         return any(end > size and kind in _CONTENT for kind, end in _outermost(file, size))
 
 
-def is_fragmented(media: Media) -> bool:
+def is_fragmented(media: SourceFile) -> bool:
     """Whether an MP4 has its packets listed piece by piece, between their bytes."""
     with _bytes_of(media) as file:
         return any(kind == b"moof" for kind, _ in _outermost(file, file.seek(0, 2)))
 
 
-def segment_end(media: Media) -> tuple[int, int]:
+def segment_end(media: SourceFile) -> tuple[int, int]:
     """Where a Matroska file says that it ends, 0 where it does not; and where it does, in bytes."""
     with _bytes_of(media) as file:
         size = file.seek(0, 2)
@@ -63,7 +63,7 @@ def segment_end(media: Media) -> tuple[int, int]:
         return (start if kind == b"\x18\x53\x80\x67" else 0), size
 
 
-def riff_end(media: Media) -> tuple[int, int]:
+def riff_end(media: SourceFile) -> tuple[int, int]:
     """The same of an AVI: a large one is a chain of RIFF chunks, of which each says its own end."""
     with _bytes_of(media) as file:
         size, start = file.seek(0, 2), 0
@@ -78,7 +78,7 @@ def riff_end(media: Media) -> tuple[int, int]:
         return start, size
 
 
-def asf_end(media: Media) -> tuple[int, int]:
+def asf_end(media: SourceFile) -> tuple[int, int]:
     """The same of an ASF, which says it among its properties unless it is recorded live."""
     with _bytes_of(media) as file:
         size = file.seek(0, 2)
@@ -97,7 +97,7 @@ def asf_end(media: Media) -> tuple[int, int]:
 
 
 @contextmanager
-def _bytes_of(media: Media) -> Iterator[Any]:
+def _bytes_of(media: SourceFile) -> Iterator[Any]:
     if media.file is not None:
         yield media.file
         return

@@ -15,10 +15,10 @@ from av.video.stream import VideoStream
 
 from worldmodel.errors import VideoError
 from worldmodel.video.bitstream import VOP, Interlacing, begins_anew
-from worldmodel.video.catalogue import Limits
 from worldmodel.video.container import REMEDY, too_many, with_data
+from worldmodel.video.decoding import Limits
 from worldmodel.video.reference import in_order, marked
-from worldmodel.video.source import Media
+from worldmodel.video.source import SourceFile
 from worldmodel.video.truncation import Tally, shortfall
 
 # Containers that store a presentation time with every packet. In the others FFmpeg guesses some.
@@ -30,7 +30,7 @@ _ONE_TO_ONE = frozenset(
 )
 # These have no frame that is shown before one that is decoded earlier.
 _NEVER_REORDER = _ONE_TO_ONE - {"h264", "hevc", "av1", "vp9", "mpeg4"}
-_HEAD = 4096  # bytes that what precedes a picture fits in
+_HEAD = 4096  # bytes that what precedes an image fits in
 _SMALLEST_VOP = 8  # bytes; shorter ones say "as before" and give no frame
 
 
@@ -47,7 +47,7 @@ class Packets:
     clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
     tally: Tally
     intact: int  # how many there are, but for the last one of a file that was cut inside it
-    odd: bool  # a packet that does not hold exactly one picture: of MPEG-4, or a field of H.264
+    odd: bool  # a packet that does not hold exactly one image: of MPEG-4, or a field of H.264
 
     def same(self, number: int, packet: Any) -> bool:
         """Whether a packet that was read again is this one."""
@@ -144,7 +144,7 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
     if not names & _STAMPED and not ("avi" in names and codec in _NEVER_REORDER):
         return f"{container_format} does not store every frame's time"
     if packets.odd:
-        return "a packet does not hold exactly one picture"
+        return "a packet does not hold exactly one image"
     if len(shown) == 0 or (shown == _NONE).any():
         return "timestamps are missing"
     if len(np.unique(shown)) < len(shown):
@@ -157,7 +157,7 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
 
 
 def index_by_time(
-    media: Media, container: InputContainer, stream: VideoStream, packets: Packets
+    media: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets
 ) -> FrameIndex:
     """The index of a file whose timestamps can be trusted."""
     shown = np.flatnonzero(~packets.discard)
@@ -185,7 +185,7 @@ def index_by_time(
 
 
 def index_by_counting(
-    media: Media, container: InputContainer, stream: VideoStream, packets: Packets, reason: str,
+    media: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets, reason: str,
     limits: Limits,
 ) -> FrameIndex:  # fmt: skip
     """The index of a file by decoding it in order; the container was just opened.
@@ -227,12 +227,12 @@ def checksum(frame: av.VideoFrame) -> int:
     """Of the first plane: tells a frame from its neighbours unless they look the same."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    width = min(plane.line_size, plane.width)  # what is beside the picture is not the picture
+    width = min(plane.line_size, plane.width)  # what is beside the image is not the image
     return zlib.crc32(np.ascontiguousarray(rows[:, :width]).data)
 
 
 def _missing(
-    media: Media,
+    media: SourceFile,
     container: InputContainer,
     stream: VideoStream,
     times: np.ndarray,

@@ -17,12 +17,12 @@ from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Clip
 from worldmodel.video.arguments import real, shown
 from worldmodel.video.arrays import ArrayVideo, live_clip
-from worldmodel.video.catalogue import Limits, Opening
 from worldmodel.video.container import VideoInfo, video_info
+from worldmodel.video.decoding import Limits, Opening
 from worldmodel.video.reader import VideoReader, backends, require_backend
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import to_rgb
-from worldmodel.video.sampling import Pace
+from worldmodel.video.sampling import Sampling
 from worldmodel.video.source import Source
 
 __all__ = [
@@ -78,7 +78,7 @@ def read_clip(
 
     Args:
         source: A path, bytes, a binary file, a URL that fsspec knows, an array `t h w c` or
-            `t c h w` (uint8), or an iterator of pictures `h w c` or of (seconds, picture).
+            `t c h w` (uint8), or an iterator of images `h w c` or of (seconds, image).
         num_frames: Frames of the clip.
         fps: Frames per second: for each time the nearest frame is taken. Give at most one of
             `fps`, `stride` and `duration`.
@@ -100,7 +100,7 @@ def read_clip(
         VideoError: naming the file, what is wrong with it and what to do.
         ConfigError: an argument makes no sense.
     """
-    pace = Pace(num_frames, stride=stride, fps=fps, duration=duration)
+    sampling = Sampling(num_frames, stride=stride, fps=fps, duration=duration)
     require_backend(backend)
     opening = Opening(size, backend, stream, Limits() if limits is None else limits)
     if not math.isfinite(real(start)):
@@ -109,8 +109,8 @@ def read_clip(
     if isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
     ) and not hasattr(source, "read"):  # fmt: skip
-        pictures, times = live_clip(source, pace, start=start, rate=rate, opening=opening)
-        frames = rearrange(torch.from_numpy(pictures), "t h w c -> t c h w")
+        images, times = live_clip(source, sampling, start=start, rate=rate, opening=opening)
+        frames = rearrange(torch.from_numpy(images), "t h w c -> t c h w")
         name = "<live frames>"
     else:
         video: VideoReader | ArrayVideo
@@ -119,7 +119,7 @@ def read_clip(
         else:
             video = VideoReader(cast(Source, source), opening, whole=False)
         try:
-            frames, times = _clip_of(video, pace, start)
+            frames, times = _clip_of(video, sampling, start)
             name = video.name
         finally:
             video.close()
@@ -128,17 +128,17 @@ def read_clip(
         frames = frames[..., top : top + size, left : left + size]
     return Clip.from_uint8(
         frames[None].contiguous(), torch.from_numpy(times)[None], sources=(name,),
-        origins=(pace.origin(name, times[0]),),
+        origins=(sampling.origin(name, times[0]),),
     )  # fmt: skip
 
 
 def _clip_of(
-    video: VideoReader | ArrayVideo, pace: Pace, start: float
+    video: VideoReader | ArrayVideo, sampling: Sampling, start: float
 ) -> tuple[Tensor, np.ndarray]:
     """Frames `t c h w` and their times."""
     times = video.times(np.arange(video.num_frames))
     try:
-        indices = pace.clip(times, start, name=video.name)
+        indices = sampling.clip(times, start, name=video.name)
     except VideoError as cause:
         raise VideoError(video.missing or str(cause)) from cause
     return video.read(indices), times[indices]

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError, VideoError, nearest
 from worldmodel.video.arguments import shown
-from worldmodel.video.catalogue import Opening, VideoSource, require_mib, require_numbers
 from worldmodel.video.container import (
     REMEDY,
     VideoInfo,
@@ -28,9 +27,11 @@ from worldmodel.video.container import (
 )
 from worldmodel.video.decoders import known
 from worldmodel.video.decoders.base import Decoder, Facts, Mismatch
+from worldmodel.video.decoding import Opening, require_mib
 from worldmodel.video.index import FrameIndex, distrust, index_by_counting, index_by_time, scan
 from worldmodel.video.rgb import scaled
-from worldmodel.video.source import Media, Source
+from worldmodel.video.source import Source, SourceFile
+from worldmodel.video.video import Video, require_numbers
 
 
 def backends() -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def require_backend(backend: str) -> None:
         raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")
 
 
-class VideoReader(VideoSource):
+class VideoReader(Video):
     """An open video: its frames by number, with their times.
 
     It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
@@ -73,7 +74,7 @@ class VideoReader(VideoSource):
 
     def __init__(
         self,
-        source: Source | Media,
+        source: Source | SourceFile,
         opening: Opening | None = None,
         *,
         name: str | None = None,
@@ -82,7 +83,7 @@ class VideoReader(VideoSource):
         self._lock, self._process = threading.RLock(), os.getpid()
         self._opening = opening or Opening()
         require_backend(self._opening.backend)
-        self._media = Media.of(source, name)
+        self._media = SourceFile.of(source, name)
         self.name = self._media.name
         self._decoder: Decoder | None = None
         self._given_up = ""  # why nothing is read any more

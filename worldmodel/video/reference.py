@@ -12,7 +12,6 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Limits
 from worldmodel.video.container import (
     REMEDY,
     opened,
@@ -20,12 +19,13 @@ from worldmodel.video.container import (
     too_many,
     with_data,
 )
-from worldmodel.video.source import Media, Source
+from worldmodel.video.decoding import Limits
+from worldmodel.video.source import Source, SourceFile
 from worldmodel.video.truncation import Tally, shortfall
 
 
 def decode(
-    source: Source | Media, *, stream: int | None = None, limits: Limits | None = None
+    source: Source | SourceFile, *, stream: int | None = None, limits: Limits | None = None
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """All frames in order, each with its time in seconds after the first.
 
@@ -38,14 +38,14 @@ def decode(
         VideoError: at the place where the file is damaged, or at its end when it is shorter than
             its header says.
     """
-    media, limits = Media.of(source), Limits() if limits is None else limits
+    media, limits = SourceFile.of(source), Limits() if limits is None else limits
     with opened(media, stream=stream, limits=limits) as (container, video):
         video.thread_type = "AUTO"
         yield from in_order(media, container, video, limits)
 
 
 def in_order(
-    media: Media,
+    media: SourceFile,
     container: InputContainer,
     stream: VideoStream,
     limits: Limits,

@@ -1,4 +1,4 @@
-"""From a decoded frame to a picture: RGB, upright, at the size that is asked for.
+"""From a decoded frame to an image: RGB, upright, at the size that is asked for.
 
 Knows frames of PyAV and nothing of files.
 """
@@ -23,7 +23,7 @@ def to_rgb(
     short_side: int | None = None,
     reformatter: VideoReformatter | None = None,
 ) -> np.ndarray:
-    """The picture `h w c`, uint8, upright; resized to `short_side`, keeping the proportions.
+    """The image `h w c`, uint8, upright; resized to `short_side`, keeping the proportions.
 
     Args:
         frame: As it was decoded.
@@ -38,22 +38,22 @@ def to_rgb(
         height,
         format="rgb24",
         interpolation="AREA" if shrinks else "BILINEAR",
-        threads=1,  # one picture is small work, and workers share the cores
+        threads=1,  # one image is small work, and workers share the cores
     )
     mirrored, turns = orientation(frame)
-    picture = small.to_ndarray()
-    return np.rot90(picture[:, ::-1] if mirrored else picture, -turns)
+    image = small.to_ndarray()
+    return np.rot90(image[:, ::-1] if mirrored else image, -turns)
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
-    """What puts a stored picture upright: mirror it left to right or not, then turn it.
+    """What puts a stored image upright: mirror it left to right or not, then turn it.
 
     Turns are quarters, clockwise, 0 to 3.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, 0
-    # A phone held upright stores its pictures lying, some cameras mirrored, and how to show them:
+    # A phone held upright stores its images lying, some cameras mirrored, and how to show them:
     # x, to the right, and y, down, become a x + c y and b x + d y.
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     mirrored = a * d < b * c

@@ -11,7 +11,7 @@ from worldmodel.video.arguments import is_count, real, shown
 from worldmodel.video.nearest import HAIR, nearest_frames, show_none_twice, slack
 
 
-class Pace:
+class Sampling:
     """Which frames make a clip of `num_frames`.
 
     Args:
@@ -59,7 +59,7 @@ class Pace:
         return nearest_frames(times, times[start] + np.arange(self.num_frames) / self.fps)
 
     def origin(self, name: str, start: float) -> Origin:
-        """Where a clip of this pace comes from: `start` seconds into the video `name`."""
+        """Where a clip of this sampling comes from: `start` seconds into the video `name`."""
         return Origin(name, float(start), None if self.fps else self.stride, self.fps)
 
     def clip(self, times: np.ndarray, start: float, *, name: str) -> np.ndarray:

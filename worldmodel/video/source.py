@@ -22,7 +22,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 
 @dataclass(frozen=True)
-class Media:
+class SourceFile:
     """Bytes of one video: where they are and what messages call them.
 
     Attributes:
@@ -40,20 +40,22 @@ class Media:
     keep: object = None
 
     @staticmethod
-    def of(source: "Source | Media", name: str | None = None) -> "Media":
+    def of(source: "Source | SourceFile", name: str | None = None) -> "SourceFile":
         """The media that a user's `source` stands for, looked at but not read.
 
         Raises:
             VideoError: there is no such file, or it is a folder, a pipe, a device, empty.
             ConfigError: nothing of this kind can be a video.
         """
-        if isinstance(source, Media):
+        if isinstance(source, SourceFile):
             return source
         if isinstance(source, bytes | bytearray | memoryview):
             content = bytes(source)  # a view may skip bytes; bytes themselves are not copied
             if not content:
                 raise VideoError(f"{name or 'bytes'}: is empty (0 bytes); fetch the video again")
-            return Media(name or f"<{len(content)} bytes>", file=io.BytesIO(content), owned=True)
+            return SourceFile(
+                name or f"<{len(content)} bytes>", file=io.BytesIO(content), owned=True
+            )
         # A file may be called like a URL: cam1::b.mp4.
         if isinstance(source, str) and _URL.match(source) and not os.path.isfile(source):
             return _of_url(source, name)
@@ -121,16 +123,16 @@ def _reason(cause: Exception) -> str:
     return " ".join(str(cause).split())[:200] or type(cause).__name__
 
 
-def _of_path(path: Path, name: str | None) -> Media:
+def _of_path(path: Path, name: str | None) -> SourceFile:
     require_file(path, "video", VideoError)
     try:
         str(path).encode()
     except UnicodeEncodeError:  # only Python opens a name that is not UTF-8
-        return Media(name or str(path), file=path.open("rb"), owned=True)
-    return Media(name or str(path), path=path)
+        return SourceFile(name or str(path), file=path.open("rb"), owned=True)
+    return SourceFile(name or str(path), path=path)
 
 
-def _of_file(file: Any, name: str | None) -> Media:
+def _of_file(file: Any, name: str | None) -> SourceFile:
     # A spooled file has a name, which is None.
     name = name or str(getattr(file, "name", None) or f"<{type(file).__name__}>")
     try:
@@ -149,10 +151,10 @@ def _of_file(file: Any, name: str | None) -> Media:
         raise VideoError(f"{name}: is opened as text; open it in mode 'rb'")
     if not first:
         raise VideoError(f"{name}: is empty (0 bytes); fetch the video again")
-    return Media(name, file=_Guarded(file, name))
+    return SourceFile(name, file=_Guarded(file, name))
 
 
-def _of_url(url: str, name: str | None) -> Media:
+def _of_url(url: str, name: str | None) -> SourceFile:
     """A URL with chains, as fsspec reads them: `zip://a.mp4::folder/x.zip`."""
     try:
         import fsspec
@@ -174,4 +176,4 @@ def _of_url(url: str, name: str | None) -> Media:
             f"{name or url}: cannot be opened ({_reason(cause)}); check the URL and access to it"
         ) from cause
     media = _of_file(file, name or url)
-    return Media(media.name, file=media.file, owned=True, keep=system)
+    return SourceFile(media.name, file=media.file, owned=True, keep=system)

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from worldmodel.video.container import REMEDY, promised_seconds
 from worldmodel.video.headers import asf_end, is_fragmented, overruns, riff_end, segment_end
-from worldmodel.video.source import Media
+from worldmodel.video.source import SourceFile
 
 _TIMED = frozenset({"avi", "flv", "asf"})
 _ENDS = {"matroska": segment_end, "avi": riff_end, "asf": asf_end}
@@ -35,7 +35,7 @@ class Tally:
 
 
 def shortfall(
-    media: Media, container: InputContainer, stream: VideoStream, tally: Tally,
+    media: SourceFile, container: InputContainer, stream: VideoStream, tally: Tally,
     *, frames: int, last: float, gap: float, start: float,
 ) -> str:  # fmt: skip
     """What is said of a file that is shorter than it says; empty for a whole one.

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from worldmodel import checkpoint
 from worldmodel.cli.quickstart import Stage, _fill, gather, quickstart
 from worldmodel.errors import ConfigError, RunError
+from worldmodel.interop.load import load
 from worldmodel.runs.run import Run, read_metrics
 
 FOUND = {"success": 0.9, "success.n": 50, "success.low": 0.8, "success.high": 0.95, "steps": 7.0}
@@ -126,7 +126,7 @@ def test_a_story_without_stages_is_refused(run):
 @pytest.mark.slow
 def test_the_real_story_leaves_its_model_where_it_is_loaded_from(smoke):
     folder = smoke / "runs" / "quickstart"
-    model = checkpoint.load(folder)
+    model = load(folder)
     assert model.action_dim == 2 and model.action_predictor is not None
     trained = (folder / "train" / "actions" / "model" / "model.safetensors").read_bytes()
     assert (folder / "model" / "model.safetensors").read_bytes() == trained

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from worldmodel.episodes.folder import Episode, EpisodeWriter, FolderInfo
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, EpisodeWriter
 
 Build = Callable[[Path, Path], "Made"]  # an empty folder and a video to copy
 LAYOUTS: dict[str, Build] = {}
@@ -86,8 +87,8 @@ def array_manifest(root: Path, video: Path) -> Made:
 def images(root: Path, video: Path) -> Made:
     for number, name in enumerate(("dog/1.png", "cat/x/2.jpg", "dog/3.webp")):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        picture = np.full((20, 30, 3), 50 * number, np.uint8)
-        Image.fromarray(picture).save(root / name)
+        image = np.full((20, 30, 3), 50 * number, np.uint8)
+        Image.fromarray(image).save(root / name)
     return Made(root, "images", 3, labels=[0, 1, 1])
 
 
@@ -161,8 +162,8 @@ def write_mp4(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         stream.bit_rate = 4_000_000
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     return path
 
@@ -245,8 +246,8 @@ def lerobot_v3(root: Path, video: Path) -> Made:
     return Made(root, "lerobot", 3, has_actions=True)
 
 
-def pictures_of(number: int, size: int = 100) -> list[dict]:
-    """Frames as PNG, as a column of LeRobot's pictures has them."""
+def images_of(number: int, size: int = 100) -> list[dict]:
+    """Frames as PNG, as a column of LeRobot's images has them."""
     rows = []
     for frame in frames_of(number, LENGTHS[number])[:, :size, :size]:
         file = io.BytesIO()
@@ -256,20 +257,20 @@ def pictures_of(number: int, size: int = 100) -> list[dict]:
 
 
 @layout
-def lerobot_v21_pictures(root: Path, video: Path) -> Made:
+def lerobot_v21_images(root: Path, video: Path) -> Made:
     lerobot_v21(root, video)
     shutil.rmtree(root / "videos")
     info = lerobot_info("v2.1")
     info["features"][CAMERA]["dtype"] = "image"
     (root / "meta" / "info.json").write_text(json.dumps(info))
     for number in range(3):
-        rows = lerobot_rows(number, 0) | {CAMERA: pictures_of(number)}
+        rows = lerobot_rows(number, 0) | {CAMERA: images_of(number)}
         write_table(root / f"data/chunk-000/episode_{number:06d}.parquet", rows)
     return Made(root, "lerobot", 3, has_actions=True)
 
 
 @layout
-def lerobot_v3_pictures(root: Path, video: Path) -> Made:
+def lerobot_v3_images(root: Path, video: Path) -> Made:
     """With two groups of rows, the second of which begins in the middle of an episode."""
     lerobot_v3(root, video)
     shutil.rmtree(root / "videos")
@@ -280,7 +281,7 @@ def lerobot_v3_pictures(root: Path, video: Path) -> Made:
     episodes = pq.read_table(place)
     kept = [name for name in episodes.column_names if not name.startswith("videos/")]
     pq.write_table(episodes.select(kept), place)
-    rows: dict[str, list] = {CAMERA: [cell for n in range(3) for cell in pictures_of(n)]}
+    rows: dict[str, list] = {CAMERA: [cell for n in range(3) for cell in images_of(n)]}
     for number in range(3):
         for key, values in lerobot_rows(number, sum(LENGTHS[:number])).items():
             rows.setdefault(key, []).extend(values)

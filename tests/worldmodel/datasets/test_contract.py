@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.worldmodel.datasets.layouts import CAMERA, LAYOUTS, pictures_of, write_table
+from tests.worldmodel.datasets.layouts import CAMERA, LAYOUTS, images_of, write_table
 from worldmodel.datasets import find_format, formats, open_catalogue
+from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.loading.clip_reader import Opened
-from worldmodel.video.catalogue import Catalogue, Item, Opening
+from worldmodel.video.decoding import Opening
 
 EACH = pytest.mark.parametrize("name", list(LAYOUTS))
 
@@ -98,13 +99,13 @@ def two_cameras(made_of, name):
                 demo["obs/right"] = demo["obs/agentview_image"][()] + 40
                 del demo["obs/agentview_image"], demo["next_obs"]
         return path
-    path = made_of("lerobot_v21_pictures").path
+    path = made_of("lerobot_v21_images").path
     about = json.loads((path / "meta/info.json").read_text())
     about["features"]["observation.images.side"] = about["features"][CAMERA]
     (path / "meta/info.json").write_text(json.dumps(about))
     for number, file in enumerate(sorted(path.rglob("*.parquet"))):
         rows = pq.read_table(file).to_pydict()
-        lighter = pictures_of((number + 1) % 3)
+        lighter = images_of((number + 1) % 3)
         rows["observation.images.side"] = [lighter[0]] * len(rows["index"])
         write_table(file, rows)
     return path

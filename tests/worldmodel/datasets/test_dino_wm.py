@@ -17,7 +17,7 @@ from tests.worldmodel.datasets.layouts import (
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
 from worldmodel.storage.pickles import read_list
-from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoding import Opening
 
 
 class Payload:

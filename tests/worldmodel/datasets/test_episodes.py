@@ -15,20 +15,20 @@ from tests.worldmodel.datasets.layouts import (
     LENGTHS,
     actions_of,
     frames_of,
-    pictures_of,
+    images_of,
     write_mp4,
 )
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
-from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoding import Opening
 
-FOREIGN = (
+THIRD_PARTY = (
     "lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups", "dino_wm_videos", "dino_wm_tensors",
-    "lerobot_v21_pictures", "lerobot_v3_pictures",
+    "lerobot_v21_images", "lerobot_v3_images",
 )  # fmt: skip
-WITH_ACTIONS = (*FOREIGN, "our_episodes")
+WITH_ACTIONS = (*THIRD_PARTY, "our_episodes")
 
 
 @pytest.mark.parametrize("name", WITH_ACTIONS)
@@ -52,7 +52,7 @@ def test_stores_keep_their_contract(make_layout, name):
     assert segments.frames.shape[:2] == (4, 4)
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", THIRD_PARTY)
 def test_frames_and_actions_are_those_that_were_written(make_layout, name):
     store = open_episodes(make_layout(name).path)
     for number, episode in enumerate(store):
@@ -80,7 +80,7 @@ def test_the_catalogue_shows_the_same_frames(make_layout, name):
         source.close()
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", THIRD_PARTY)
 def test_episodes_come_in_the_size_asked_for(make_layout, name):
     store = open_episodes(make_layout(name).path, size=16)
     assert {tuple(episode.frames.shape[1:]) for episode in store} == {(16, 16, 3)}
@@ -358,8 +358,8 @@ def test_splits_that_are_no_list_or_claim_too_much(make_layout):
         open_episodes(made.path, split="bomb")
 
 
-def test_pictures_that_are_missing_or_damaged(make_layout):
-    made = make_layout("lerobot_v3_pictures")
+def test_images_that_are_missing_or_damaged(make_layout):
+    made = make_layout("lerobot_v3_images")
     place = made.path / "data/chunk-000/file-000.parquet"
     table = pq.read_table(place)
     cells, at = table.column(CAMERA).to_pylist(), table.column_names.index(CAMERA)
@@ -372,14 +372,14 @@ def test_pictures_that_are_missing_or_damaged(make_layout):
         one_line(caught)
         assert len(open_episodes(made.path)[0]) == 5
 
-    spoil({"bytes": None, "path": "a.png"}, "has 7 pictures of it, its description says 8")
-    spoil({"bytes": b"text", "path": None}, "episode 1, frame 2: is no whole picture")
+    spoil({"bytes": None, "path": "a.png"}, "has 7 images of it, its description says 8")
+    spoil({"bytes": b"text", "path": None}, "episode 1, frame 2: is no whole image")
     spoil({"bytes": cells[0]["bytes"][:60], "path": None}, "episode 1, frame 2: is no whole pic")
-    small = pictures_of(0, size=8)[0]
+    small = images_of(0, size=8)[0]
     spoil(small, r"episode 1: frame 2 is \(8, 8\), the first \(20, 24\)")
     numbers = table.set_column(at, CAMERA, [list(range(len(cells)))])
     pq.write_table(numbers, place)
-    with pytest.raises(EpisodeError, match="'observation.images.top' holds no pictures"):
+    with pytest.raises(EpisodeError, match="'observation.images.top' holds no images"):
         open_episodes(made.path)[1]
 
 

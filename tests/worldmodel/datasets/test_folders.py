@@ -1,4 +1,4 @@
-"""Folders of videos and of pictures: what is found, in which order, and what is refused."""
+"""Folders of videos and of images: what is found, in which order, and what is refused."""
 
 import os
 
@@ -11,10 +11,10 @@ from torchvision.datasets import ImageFolder
 from worldmodel.datasets import find_format, open_catalogue
 from worldmodel.datasets.listing import walk
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Opening
 
 
-def picture(path, colour=90, size=(30, 20)):
+def image(path, colour=90, size=(30, 20)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((size[1], size[0], 3), colour, np.uint8)).save(path)
     return path
@@ -57,8 +57,8 @@ def test_a_camera_s_and_a_disc_s_endings_are_found(tmp_path, ending, codec):
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for _ in range(6):
-            picture = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
+            container.mux(stream.encode(image))
         container.mux(stream.encode(None))
     assert open_catalogue(tmp_path)[0].open(Opening()).num_frames == 6
 
@@ -86,9 +86,9 @@ def test_a_video_outside_class_folders_is_named(tmp_path):
         open_catalogue(tmp_path, classes=True)
 
 
-def test_pictures_are_listed_as_torchvision_does(tmp_path):
+def test_images_are_listed_as_torchvision_does(tmp_path):
     for name in ("dog/1.png", "dog/x/0.jpeg", "cat/2.JPG", "cat/10.webp", "emu/y/z/1.bmp"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     (tmp_path / "cat" / "notes.txt").write_text("")
     theirs = ImageFolder(str(tmp_path))
     ours = open_catalogue(tmp_path)
@@ -96,20 +96,20 @@ def test_pictures_are_listed_as_torchvision_does(tmp_path):
     assert sorted((item.key, item.label) for item in ours) == sorted(theirs.samples)
 
 
-def test_pictures_beside_videos_are_no_image_folder(tmp_path):
-    picture(tmp_path / "thumbnail.png")
+def test_images_beside_videos_are_no_image_folder(tmp_path):
+    image(tmp_path / "thumbnail.png")
     (tmp_path / "a.mp4").write_bytes(b"1")
     assert find_format(tmp_path).name == "folder"
 
 
-def test_pictures_in_one_folder_have_no_classes(tmp_path):
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "deeper" / "b.png")
+def test_images_in_one_folder_have_no_classes(tmp_path):
+    image(tmp_path / "a.png")
+    image(tmp_path / "deeper" / "b.png")
     catalogue = open_catalogue(tmp_path)
     assert catalogue.classes == () and catalogue[0].label is None
 
 
-def test_a_picture_is_a_video_of_one_frame_upright(tmp_path):
+def test_a_image_is_a_video_of_one_frame_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # lying: to be turned
     wide = np.zeros((10, 40, 3), np.uint8)
@@ -121,25 +121,25 @@ def test_a_picture_is_a_video_of_one_frame_upright(tmp_path):
     assert frames[0, :, :15].float().mean() > 190 and frames[0, :, 25:].float().mean() < 10
 
 
-def test_deep_and_grey_pictures_keep_their_range(tmp_path):
+def test_deep_and_grey_images_keep_their_range(tmp_path):
     deep = np.array([[0, 128 << 8], [255 << 8, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     frames = open_catalogue(tmp_path)[0].open(Opening()).read(np.array([0]))
     assert frames[0, 1].tolist() == [[0, 128], [255, 255]]
 
 
-def test_large_pictures_are_refused_before_they_are_decoded(tmp_path):
-    picture(tmp_path / "a.png", size=(300, 200))
+def test_large_images_are_refused_before_they_are_decoded(tmp_path):
+    image(tmp_path / "a.png", size=(300, 200))
     item = open_catalogue(tmp_path)[0]
     with pytest.raises(VideoError, match="300 x 200 pixels are more than the limit of 5000"):
         item.open(Opening(limits=Limits(pixels=5000)))
 
 
 @pytest.mark.parametrize("cut", [10, 60, 150])
-def test_truncated_pictures_are_named(tmp_path, cut):
-    path = picture(tmp_path / "a.png")
+def test_truncated_images_are_named(tmp_path, cut):
+    path = image(tmp_path / "a.png")
     noise = np.random.default_rng(0).integers(0, 255, (30, 30, 3)).astype(np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(VideoError, match="a.png: is no whole picture"):
+    with pytest.raises(VideoError, match="a.png: is no whole image"):
         open_catalogue(tmp_path)[0].open(Opening())

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.worldmodel.datasets.layouts import LAYOUTS, Made
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.errors import WorldModelError
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Opening
 
 SHARE = {"mutations": 360, "manifests": 60, "jsons": 40, "tars": 40}  # of 500
 SECONDS = 20  # for one case; it takes milliseconds
@@ -89,8 +89,8 @@ def made(tmp_path_factory):
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
         for number in range(6):
-            picture = np.full((24, 32, 3), 40 * number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.full((24, 32, 3), 40 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     built = {}
     for name, build in LAYOUTS.items():

@@ -7,7 +7,7 @@ import pytest
 
 from worldmodel.datasets import open_catalogue
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoding import Opening
 
 
 def listed(path, text):

@@ -11,7 +11,7 @@ from torchvision.datasets.folder import find_classes, make_dataset
 from worldmodel.datasets import open_catalogue
 from worldmodel.datasets.kinetics import Kinetics
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
-from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoding import Opening
 
 
 def labelled(path, **options):

@@ -16,7 +16,7 @@ from worldmodel.datasets.samples import samples
 from worldmodel.datasets.shard_list import list_shards
 from worldmodel.datasets.tar_members import member_file, members
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
-from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoding import Opening
 
 NAMES = [
     "a.mp4", "a.cls", "b/a.mp4", "b/a.left.mp4", "B.MP4", "B.Cls", "no_dot", "c.d/e.mp4", "c.d/f",
@@ -228,7 +228,7 @@ def test_compressed_shards_are_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_samples(tmp_path, members, options, message):
-    from worldmodel.video.catalogue import Opening
+    from worldmodel.video.decoding import Opening
 
     write_tar(tmp_path / "s.tar", members)
     with pytest.raises(VideoError, match=message) as caught:

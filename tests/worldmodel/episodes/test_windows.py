@@ -28,10 +28,10 @@ def test_arrays_hold_every_frame_in_its_place(folder):
         assert (arrays.frames[place, 1] == number).all()
         assert arrays.info["position"][place, 0].tolist() == list(range(5 + number))
     assert arrays.actions is None  # two of them have none
-    assert set(arrays.info) == {"position"}  # pictures for a whole episode are not per frame
+    assert set(arrays.info) == {"position"}  # images for a whole episode are not per frame
 
 
-def test_the_block_leads_from_a_moment_to_the_next(dataset):
+def test_the_block_leads_from_a_time_step_to_the_next(dataset):
     batch = dataset.sample(0, 200, seed=0, length=2)
     seen = frame_numbers(batch.frames)
     # f[2i], f[2i+1] -> block (a[2i+1], a[2i+2]) -> f[2i+2], f[2i+3], from any start.
@@ -87,7 +87,7 @@ def test_sweep_visits_each_start_once(dataset):
     assert len(dataset.sweep(length=1, stride=3)) == 2 + 3 + 3
 
 
-def test_moments_of_one_frame(folder):
+def test_time_steps_of_one_frame(folder):
     dataset = EpisodeDataset(load_arrays(Episodes(folder).labelled), tubelet_frames=1)
     batch = dataset.at(torch.tensor([0]), torch.tensor([1]), length=3)
     assert frame_numbers(batch.frames).tolist() == [[1, 2, 3]]

@@ -12,10 +12,10 @@ from worldmodel.errors import ConfigError
 from worldmodel.evaluation.probe import (
     extract,
     linear_readout,
-    moments_of,
     pixel_features,
     probe,
     state_features,
+    time_steps_of,
     untrained_features,
 )
 from worldmodel.model import WorldModel
@@ -81,9 +81,9 @@ def test_pixels_are_averaged_over_16_by_16_places():
     assert pixel_features(frames[..., :9, :20]).shape == features.shape  # sizes that do not divide
 
 
-def test_moments_lie_side_by_side_and_know_their_last_frame(tmp_path):
+def test_time_steps_lie_side_by_side_and_know_their_last_frame(tmp_path):
     arrays = load_arrays(Episodes(write_dots(tmp_path / "e", episodes=3, length=7)))
-    frames, rows, episodes = moments_of(arrays, 2)
+    frames, rows, episodes = time_steps_of(arrays, 2)
     assert rows.tolist() == [1, 3, 5, 8, 10, 12, 15, 17, 19]
     assert episodes.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert torch.equal(frames[:, 1], arrays.frames[rows])
@@ -126,7 +126,7 @@ def test_a_place_is_read_out_of_pixels_and_states(run, dots, tmp_path):
     names = ["", "pretrained_", "random_init_", "pixels_"]
     expected = {f"{name}position_r2{end}" for name in names for end in ("", ".n", ".low", ".high")}
     assert set(results) == expected
-    assert results["position_r2.n"] == 4 * 12  # 4 held-out episodes of 12 moments
+    assert results["position_r2.n"] == 4 * 12  # 4 held-out episodes of 12 time steps
     assert results["position_r2"] == results["pretrained_position_r2"]
     assert results["pixels_position_r2"] > 0.9
 

@@ -8,12 +8,12 @@ import torch
 
 from tests.worldmodel.toys import dots, noise, small, small_model
 from worldmodel.errors import ShapeError
-from worldmodel.evaluation.surprise import copy_surprise, surprise
+from worldmodel.evaluation.surprise import persistence_surprise, surprise
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
-from worldmodel.nn.prediction import Foresight
+from worldmodel.nn.prediction import Prediction
 from worldmodel.objectives.masked_prediction import MaskedPrediction
-from worldmodel.objectives.masks import Mixture, Moments
+from worldmodel.objectives.masks import AllButOne, Mixture
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run
 from worldmodel.training.loop import Optimisation, fit
@@ -27,16 +27,16 @@ def clip_of(frames, fps=10):
 
 
 class Stub:
-    """Sees the brightness of each moment's last frame; predicts that it goes on by 0.1."""
+    """Sees the brightness of each time step's last frame; predicts that it goes on by 0.1."""
 
     tubelet_frames = 2
 
-    def foresee(self, clip):
+    def predictions(self, clip):
         level = clip.frames[:, 1::2].mean(dim=(2, 3, 4))[:, :, None, None]
         before, came = level[:, :-1], level[:, 1:]
         ends = torch.arange(3, clip.frames.shape[1], 2)
         for steps in (slice(1), slice(1, None)):  # piece by piece
-            yield Foresight(before[:, steps] + 0.1, came[:, steps], before[:, steps],
+            yield Prediction(before[:, steps] + 0.1, came[:, steps], before[:, steps],
                             last_frames=ends[steps], power=2)  # fmt: skip
 
 
@@ -48,10 +48,10 @@ def brightness(*levels):
 def test_a_score_is_the_error_of_what_was_predicted_at_its_time():
     clip = brightness(0.1, 0.2, 0.3, 0.8, 0.9)
     found = surprise(Stub(), clip)
-    expected = torch.tensor([[0, 0, 0.4**2, 0]])  # what broke the rule is moment 3
+    expected = torch.tensor([[0, 0, 0.4**2, 0]])  # what broke the rule is time step 3
     assert torch.allclose(found.scores, expected, atol=1e-6)
     assert found.times.tolist() == [pytest.approx([0.3, 0.5, 0.7, 0.9])]
-    copied = copy_surprise(Stub(), clip)
+    copied = persistence_surprise(Stub(), clip)
     assert torch.allclose(copied.scores, torch.tensor([[0.01, 0.01, 0.25, 0.01]]), atol=1e-6)
     assert torch.equal(copied.times, found.times)
 
@@ -96,7 +96,7 @@ def learned(tmp_path_factory):
         sizes.encoder,
         sizes.masked_predictor(),
         sizes.head(),
-        masks=Mixture([Moments()], [1]),
+        masks=Mixture([AllButOne()], [1]),
         regulariser=SIGReg(num_slices=64),
     )
     run = Run.open(tmp_path_factory.mktemp("run") / "r", verb="pretrain", config={}, seed=0)
@@ -128,7 +128,7 @@ def test_a_dot_that_jumps_surprises_and_when_it_does(learned):
     assert (scores[1][:, 1] > scores[0][:, 1]).float().mean() > 0.9
     assert (scores[1].argmax(dim=1) == 1).float().mean() > 0.8
     # More than copying would be: it has learnt how the dot goes on.
-    copied = copy_surprise(learned.model, Clip.from_uint8(tensor_of(dots(possible)))).scores
+    copied = persistence_surprise(learned.model, Clip.from_uint8(tensor_of(dots(possible)))).scores
     assert scores[0].mean() < 0.5 * copied.mean()
 
 

@@ -11,8 +11,9 @@ import torch
 from tests.worldmodel.toys import dots, small_model
 from worldmodel import checkpoint
 from worldmodel.errors import ConfigError, ShapeError, VideoError, WorldModelError
-from worldmodel.evaluation.surprise import copy_surprise, surprise
+from worldmodel.evaluation.surprise import persistence_surprise, surprise
 from worldmodel.evaluation.surprise_verb import judge
+from worldmodel.interop.load import load
 from worldmodel.runs.run import Run
 from worldmodel.storage.tensors import read_tensors_and_header
 from worldmodel.types import Clip
@@ -77,7 +78,7 @@ def test_the_rates_are_those_of_the_scores(run, model):
     made = made_pairs("jump", PAIRS, seed=1_000_007, num_frames=8)  # held-out seeds
     scores = [
         surprise(
-            checkpoint.load(model),
+            load(model),
             Clip.from_uint8(torch.from_numpy(frames).movedim(-1, 2)),
         ).scores
         for frames in (made.possible, made.impossible)
@@ -104,7 +105,7 @@ def test_examples_are_kept_in_pairs_with_their_curves(run, model):
     assert torch.equal(possible[:4], impossible[:4])
     assert not torch.equal(possible[4:], impossible[4:])
     clip = Clip.from_uint8(impossible[None].movedim(-1, 2).contiguous())
-    again = surprise(checkpoint.load(model), clip).scores[0]
+    again = surprise(load(model), clip).scores[0]
     assert torch.allclose(tensors["scores"][11], again, rtol=1e-3)
 
 
@@ -120,7 +121,7 @@ def test_settings_that_do_not_go_together(run, model, changed, words):
         judge(run, **suite_settings(model, **changed))
 
 
-def test_clips_of_one_moment_are_refused(run, model):
+def test_clips_of_one_time_step_are_refused(run, model):
     with pytest.raises(ShapeError, match="at least 4, got 2"):
         judge(run, **suite_settings(model, num_frames=2))
 
@@ -138,8 +139,8 @@ def write_video(path, frames, fps=10):
         stream = container.add_stream("mpeg4", rate=fps)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         stream.bit_rate = 2_000_000
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
     return str(path)
 
@@ -160,7 +161,7 @@ def test_a_video_is_scored_from_beginning_to_end(run, model, tmp_path):
     assert results["seconds_of_max"] == pytest.approx(0.3 + 0.2 * int(scores.argmax()))
     # The stirred model predicts nothing sensible; that it looks is told by what copying sees.
     clip = Clip.from_uint8(tensors["frames"].movedim(-1, 2).contiguous())
-    assert copy_surprise(checkpoint.load(model), clip).scores[0].argmax() == 5
+    assert persistence_surprise(load(model), clip).scores[0].argmax() == 5
 
 
 def test_a_video_can_be_read_at_another_rate_but_not_faster_than_its_own(run, model, tmp_path):

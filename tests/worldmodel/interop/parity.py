@@ -18,8 +18,7 @@ from tests.worldmodel.interop import makers, reference
 from tests.worldmodel.interop.makers import DEPTH, HEADS, HINTS, hf_model, normalised
 from tests.worldmodel.toys import noise
 from worldmodel.interop import vjepa
-from worldmodel.objectives.masks import Mask
-from worldmodel.types import Clip
+from worldmodel.types import Clip, Mask
 
 BAR = 1e-4
 SIZES = dict(depth=DEPTH, heads=HEADS)

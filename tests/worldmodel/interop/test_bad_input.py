@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.worldmodel.interop import makers
 from tests.worldmodel.interop.makers import HINTS
-from worldmodel.checkpoint import load, save
+from worldmodel.checkpoint import save
 from worldmodel.errors import CheckpointError, ConfigError, printable
 from worldmodel.interop import vjepa
 from worldmodel.interop.export import export
+from worldmodel.interop.load import load
 
 
 def refused(path, *words, names=None, read=load):

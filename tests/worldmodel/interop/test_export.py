@@ -19,9 +19,8 @@ from worldmodel.cli.app import main
 from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface, vjepa
 from worldmodel.interop.export import export
-from worldmodel.objectives.masks import Mask
 from worldmodel.storage import write_tensors
-from worldmodel.types import Clip
+from worldmodel.types import Clip, Mask
 
 pytest.importorskip("transformers")
 

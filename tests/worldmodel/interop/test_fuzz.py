@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 import worldmodel as wm
 from tests.worldmodel.interop import makers
 from tests.worldmodel.toys import small_model
-from worldmodel.checkpoint import load
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop import vjepa
+from worldmodel.interop.load import load
 
-# PyTorch warns of layers without numbers, which are refused a moment later.
+# PyTorch warns of layers without numbers, which are refused a time step later.
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 
 GROWTH_MIB = 600  # of a process that has read small files thousands of times

@@ -10,8 +10,7 @@ from tests.worldmodel.interop import reference
 from tests.worldmodel.interop.makers import DEPTH, HEADS, NARROW, as_vjepa, hf_model, normalised
 from tests.worldmodel.toys import noise
 from worldmodel.errors import ConfigError, WorldModelError
-from worldmodel.objectives.masks import Mask
-from worldmodel.types import Clip
+from worldmodel.types import Clip, Mask
 
 pytest.importorskip("transformers")
 
@@ -116,11 +115,11 @@ def test_names_of_classes_and_sizes_come_along(ours):
     assert ours.encoder.spec["rope"] == "vjepa2" and ours.encoder.spec["mlp_width"] == 144
 
 
-def test_a_model_of_moments_fills_in_no_tokens(ours):
+def test_a_model_of_time_steps_fills_in_no_tokens(ours):
     from tests.worldmodel.toys import small_model
 
     ids = torch.arange(4)[None]
-    with pytest.raises(WorldModelError, match="fills in moments, not tokens"):
+    with pytest.raises(WorldModelError, match="fills in time steps, not tokens"):
         small_model().fill_in(clip_of(1, 4, 3, 16, 16), Mask(ids, ids))
 
 

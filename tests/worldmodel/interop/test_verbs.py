@@ -50,11 +50,11 @@ def clip_of(frames):
 
 @pytest.mark.parametrize("family", MAKERS)
 @torch.inference_mode()
-def test_windows_slide_by_a_moment_and_are_scored_as_published(tmp_path, family):
+def test_windows_slide_by_a_time_step_and_are_scored_as_published(tmp_path, family):
     torch.save(MAKERS[family](), tmp_path / "c.pt")
     model, _ = vjepa.read(tmp_path / "c.pt", HINTS)
     model.masked_predictor.window, model.masked_predictor.seen = 4, 2
-    clip = clip_of(noise(1, 12, 3, 32, 32))  # six moments: three windows
+    clip = clip_of(noise(1, 12, 3, 32, 32))  # six time steps: three windows
     found, copied = both(model, clip)
     assert found.times.tolist() == [pytest.approx([0.7, 0.9, 1.1])]
     part = clip.frames[:, 2:10]  # the second window
@@ -64,7 +64,7 @@ def test_windows_slide_by_a_moment_and_are_scored_as_published(tmp_path, family)
     came = torch.cat(levels, dim=2)
     said = predictor.fill_in(model.encoder, part, ids[:, :32], ids[:, 32:])
     assert torch.allclose(found.scores[0, 1], (said - came[:, 32:]).abs().mean(), atol=1e-5)
-    still = came[:, 16:32].repeat(1, 2, 1)  # the last moment that is seen
+    still = came[:, 16:32].repeat(1, 2, 1)  # the last time step that is seen
     assert torch.allclose(copied.scores[0, 1], (still - came[:, 32:]).abs().mean(), atol=1e-5)
 
 
@@ -75,11 +75,11 @@ def test_windows_are_predicted_one_at_a_time_and_what_is_wrong_is_said_at_once(t
     model.masked_predictor.watch(4, 2)
     calls = []
     model.masked_predictor.register_forward_hook(lambda *_: calls.append(1))
-    for count, told in enumerate(model.foresee(clip_of(noise(1, 12, 3, 32, 32))), 1):
+    for count, told in enumerate(model.predictions(clip_of(noise(1, 12, 3, 32, 32))), 1):
         assert len(calls) == count and told.predicted.shape == (1, 1, 32, 48)
     assert len(calls) == 3
     with pytest.raises(ShapeError, match="nothing to predict"):
-        model.foresee(clip_of(noise(1, 2, 3, 32, 32)))  # nobody has asked for a window yet
+        model.predictions(clip_of(noise(1, 2, 3, 32, 32)))  # nobody has asked for a window yet
 
 
 @torch.inference_mode()
@@ -99,7 +99,9 @@ def test_a_window_knows_nothing_of_later_ones_and_a_short_clip_is_one(tmp_path):
 def test_surprise_of_a_video_by_a_folder(folder, tmp_path):
     write_video(tmp_path / "clip.mp4", frames=24, size=64)
     results = run("surprise", tmp_path, f"model={folder}", f"clips={tmp_path / 'clip.mp4'}")
-    assert results["steps"] == 5 and 0 < results["mean"] <= results["max"]  # 12 moments, 8 a window
+    assert (
+        results["steps"] == 5 and 0 < results["mean"] <= results["max"]
+    )  # 12 time steps, 8 a window
     page = (tmp_path / "runs" / "surprise" / "default" / "report.html").read_text()
     assert "<svg" in page
 
@@ -108,11 +110,11 @@ def test_the_window_and_what_is_seen_of_it_can_be_said(folder, tmp_path, capsys)
     write_video(tmp_path / "clip.mp4", frames=24, size=64)
     words = [f"model={folder}", f"clips={tmp_path / 'clip.mp4'}"]
     assert run("surprise", tmp_path, *words, "window=3", "seen=2")["steps"] == 10
-    moments = wm.save(small_model(), tmp_path / "moments")
+    time_steps = wm.save(small_model(), tmp_path / "time steps")
     for model, seen, said in (
         (folder, 3, "3 cannot be what is seen"),
         (folder, 0, "0 cannot be what is seen"),
-        (moments, 2, "are for predictors of tokens"),
+        (time_steps, 2, "are for predictors of tokens"),
     ):
         words = f"model={model}", f"clips={tmp_path / 'clip.mp4'}", "window=3", f"seen={seen}"
         assert main(["surprise", *words, "name=b", f"runs_dir={tmp_path / 'runs'}"]) == 2
@@ -138,10 +140,10 @@ def test_a_probe_reads_the_mean_token_where_there_is_no_head(folder, tmp_path):
                   "targets=[position]")  # fmt: skip
     assert {"position_r2", "random_init_position_r2", "pixels_position_r2"} <= results.keys()
     assert results["position_r2"] > -1 and results["position_r2.n"] == 36
-    model, moments = wm.load(folder), noise(40, 2, 3, 16, 16)
+    model, time_steps = wm.load(folder), noise(40, 2, 3, 16, 16)
     with torch.inference_mode():
-        means = model.encoder(moments).mean(dim=1)
-    assert torch.allclose(features_of(model)(moments), means, atol=1e-5)
+        means = model.encoder(time_steps).mean(dim=1)
+    assert torch.allclose(features_of(model)(time_steps), means, atol=1e-5)
 
 
 def test_actions_are_learnt_on_top_of_a_frozen_encoder_with_a_new_head(folder, tmp_path):

@@ -9,13 +9,12 @@ from tests.worldmodel.interop import makers, reference
 from tests.worldmodel.interop.makers import DEPTH, HEADS, HINTS, NARROW, WIDTH, normalised
 from tests.worldmodel.toys import noise
 from worldmodel import interop
-from worldmodel.checkpoint import load
 from worldmodel.errors import CheckpointError, ShapeError
 from worldmodel.interop import Hints, vjepa
+from worldmodel.interop.load import load
 from worldmodel.nn.patches import Rotary3D
 from worldmodel.nn.sincos import SinCos3D
-from worldmodel.objectives.masks import Mask
-from worldmodel.types import Clip
+from worldmodel.types import Clip, Mask
 
 SIZES = dict(depth=DEPTH, heads=HEADS)
 MAKERS = {

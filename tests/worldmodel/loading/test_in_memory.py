@@ -14,7 +14,7 @@ from worldmodel.loading.in_memory import ClipDataset, MemoryVideo, episode_video
 from worldmodel.types import Origin
 from worldmodel.video import nearest
 from worldmodel.video.nearest import nearest_frames
-from worldmodel.video.sampling import Pace
+from worldmodel.video.sampling import Sampling
 
 # Of `test_the_draws_stay_what_they_were`.
 VIDEOS = [2, 0, 1, 0, 0, 1]
@@ -115,9 +115,9 @@ def test_refusals():
     with pytest.raises(ConfigError, match="size=9 is larger than the frames of video 0"):
         ClipDataset([video(0)], num_frames=2, size=9)
     with pytest.raises(ConfigError, match="not both"):
-        Pace(2, stride=1, fps=1)
+        Sampling(2, stride=1, fps=1)
     with pytest.raises(ConfigError, match="at least 1"):
-        Pace(2, stride=0)
+        Sampling(2, stride=0)
 
 
 def test_nearest_frames_on_uneven_times():
@@ -145,14 +145,14 @@ def test_clips_begin_where_no_frame_is_shown_twice(monkeypatch, goals):
     seen = set()
     for seed in range(400):
         times, count, fps = uneven(seed)
-        pace, wanted = Pace(count, fps=fps), []
+        sampling, wanted = Sampling(count, fps=fps), []
         for start in range(len(times)):
             goals_of_it = times[start] + np.arange(count) / fps
             if goals_of_it[-1] <= times[-1] + np.diff(times).mean() / 2:
                 chosen = np.abs(times - goals_of_it[:, None] + 1e-9 * np.arange(61)).argmin(axis=1)
                 wanted += [start] * bool((np.diff(chosen) > 0).all())
         try:
-            got = pace.starts(times, name="some").tolist()
+            got = sampling.starts(times, name="some").tolist()
         except VideoError:
             got = []
         assert got == wanted, (seed, count, fps)
@@ -160,14 +160,14 @@ def test_clips_begin_where_no_frame_is_shown_twice(monkeypatch, goals):
     assert seen == {0, 1, 2}  # none, some, most
 
 
-def test_starts_of_long_clips_of_a_long_video_take_a_moment():
+def test_starts_of_long_clips_of_a_long_video_take_a_time_step():
     times = np.arange(100_000) / 30
     begun = time.monotonic()
-    assert Pace(20_000, fps=10).num_starts(times, name="long") == 40_003
+    assert Sampling(20_000, fps=10).num_starts(times, name="long") == 40_003
     with pytest.raises(VideoError, match="long: has 30 frames/s, too few for fps=30.01"):
-        Pace(20_000, fps=30.01).num_starts(times, name="long")
+        Sampling(20_000, fps=30.01).num_starts(times, name="long")
     times[60_000:] += 0.6
-    starts = Pace(5_000, fps=10).starts(times, name="long")
+    starts = Sampling(5_000, fps=10).starts(times, name="long")
     # Of two that begin before the gap and end in it, the last frame before it is the last one.
     assert starts.tolist() == [*range(45_003 + 2), *range(60_000, 85_003)]
     assert time.monotonic() - begun < 30  # looking at each goal of each clip took minutes
@@ -182,17 +182,20 @@ def test_a_gap_is_passed_by_or_named():
     shown, seen, _ = data.sample_uint8(0, 2000, seed=0)
     assert (red(shown).diff(dim=1) > 0).all() and (seen.diff(dim=1) > 0.04).all()
     starts = red(shown)[:, 0].unique()
-    assert len(starts) == 79 == len(data.pace.starts(times.numpy(), name="gapped"))
+    assert len(starts) == 79 == len(data.sampling.starts(times.numpy(), name="gapped"))
     with pytest.raises(VideoError, match="gapped: has no frame between 1.95 and 2.55 s, too long "
                        "for fps=4 without showing a frame twice; ask for a lower fps"):  # fmt: skip
-        data.pace.clip(times.numpy(), 1.5, name="gapped")
+        data.sampling.clip(times.numpy(), 1.5, name="gapped")
 
 
 def test_what_is_refused_takes_no_memory():
-    times, pace = np.arange(300) / 30, Pace(10**10, duration=1.0)
+    times, sampling = np.arange(300) / 30, Sampling(10**10, duration=1.0)
     tracemalloc.start()
     try:
-        for ask in (lambda: pace.clip(times, 0.0, name="a"), lambda: pace.starts(times, name="a")):
+        for ask in (
+            lambda: sampling.clip(times, 0.0, name="a"),
+            lambda: sampling.starts(times, name="a"),
+        ):
             with pytest.raises(VideoError, match="a: has 30 frames/s, too few for fps=1e.10"):
                 ask()
         assert tracemalloc.get_traced_memory()[1] < 2**20

@@ -11,16 +11,16 @@ from worldmodel.errors import VideoError
 from worldmodel.loading import preload as preload_module
 from worldmodel.loading.preload import Visit, preload
 from worldmodel.loading.stream import Streaming
-from worldmodel.video.catalogue import Limits, Opening
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.sampling import Sampling
 
 BYTES = 20 * 3 * 8 * 12  # of a toy video
 
 
-def load(catalogue, *, room=None, pace=None, size=None, seconds=60.0, **streaming):
+def load(catalogue, *, room=None, sampling=None, size=None, seconds=60.0, **streaming):
     return preload(
         catalogue,
-        pace=pace or Pace(4),
+        sampling=sampling or Sampling(4),
         opening=Opening(size, limits=Limits(seconds=seconds)),
         streaming=Streaming(**{"workers": 0, **streaming}),
         room=room,
@@ -51,7 +51,7 @@ def test_all_frames_of_all_videos_are_there(videos):
 def test_progress_counts_every_video_and_the_order_stays(workers):
     seen = []
     kept, _ = preload(
-        ToyCatalogue(7), pace=Pace(4), opening=Opening(), streaming=Streaming(workers),
+        ToyCatalogue(7), sampling=Sampling(4), opening=Opening(), streaming=Streaming(workers),
         room=None, progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen == [(i, 7) for i in range(1, 8)]
@@ -113,7 +113,9 @@ def test_skipping_everything_is_an_error():
 
 @pytest.mark.slow
 def test_the_real_folder_opens(real_videos):
-    kept, skipped = load(open_catalogue(real_videos), size=32, pace=Pace(4, stride=3), workers=2)
+    kept, skipped = load(
+        open_catalogue(real_videos), size=32, sampling=Sampling(4, stride=3), workers=2
+    )
     assert len(kept) == 11 and not skipped
     assert sum(video.num_frames for video in kept) == 2310
 

@@ -1,4 +1,4 @@
-"""What a training on video reads; both kinds of footage keep the same contract."""
+"""What a training on video reads; both kinds of clip_source keep the same contract."""
 
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from worldmodel.loading.sources import EpisodeVideos, Mixture, Part, VideoFiles
 from worldmodel.loading.stream import ClipStream
 
 
-def open_quietly(footage, **changed):
-    return footage.open(**{"size": 8, "num_frames": 4, "progress": lambda *done: None, **changed})
+def open_quietly(clip_source, **changed):
+    return clip_source.open(
+        **{"size": 8, "num_frames": 4, "progress": lambda *done: None, **changed}
+    )
 
 
 def files(path, **changed):
@@ -35,10 +37,10 @@ def videos(tmp_path, make_video):
 def test_clips_are_of_the_size_asked_for_and_reading_tells_how_far_it_is(kind, request, folder):
     told = []
     if kind == "videos":
-        footage, count = files(request.getfixturevalue("videos"), stride=1), 3
+        clip_source, count = files(request.getfixturevalue("videos"), stride=1), 3
     else:
-        footage, count = EpisodeVideos(str(folder)), 5
-    clips = open_quietly(footage, progress=lambda *done: told.append(done))
+        clip_source, count = EpisodeVideos(str(folder)), 5
+    clips = open_quietly(clip_source, progress=lambda *done: told.append(done))
     assert clips.skipped == []
     assert len(clips.sources) == count
     assert told[-1] == (count, count)
@@ -48,10 +50,10 @@ def test_clips_are_of_the_size_asked_for_and_reading_tells_how_far_it_is(kind, r
     assert not torch.equal(clip.frames, clips.sample(4, 7, seed=1).frames)
 
 
-@pytest.mark.parametrize("footage", [files(None), EpisodeVideos(None)])
-def test_a_path_that_is_not_set_says_how_to_set_it(footage):
+@pytest.mark.parametrize("clip_source", [files(None), EpisodeVideos(None)])
+def test_a_path_that_is_not_set_says_how_to_set_it(clip_source):
     with pytest.raises(ConfigError, match=r"data.path is not set: name a folder of .*data.path="):
-        open_quietly(footage)
+        open_quietly(clip_source)
 
 
 def test_episodes_are_read_whether_or_not_they_have_actions(folder):
@@ -114,7 +116,7 @@ def test_a_long_list_is_streamed_without_opening_any(videos, tmp_path, monkeypat
     assert len(sources) == 3 and [Path(bad.path).name for bad in told] == ["bad.mp4"]
 
 
-def test_streamed_clips_show_the_same_pictures_as_kept_ones(videos):
+def test_streamed_clips_show_the_same_images_as_kept_ones(videos):
     kept, streamed = (open_quietly(files(videos, preload=p, flip=False)) for p in (True, False))
     grey = {}
     for step in range(100):
@@ -166,8 +168,8 @@ def test_a_duration_spreads_the_frames_over_that_time(videos, preload):
 def test_episodes_of_other_formats_are_videos_too(tmp_path, make_video):
     (tmp_path / "robot").mkdir()
     lerobot_v3(tmp_path / "robot", make_video(tmp_path / "a.mp4", 4))
-    footage = EpisodeVideos(str(tmp_path / "robot"), reading={"camera": "top"})
-    clips = open_quietly(footage, num_frames=2)
+    clip_source = EpisodeVideos(str(tmp_path / "robot"), reading={"camera": "top"})
+    clips = open_quietly(clip_source, num_frames=2)
     assert clips.num_videos == 3
     assert clips.sample(0, 2, seed=0).frames.shape == (2, 2, 3, 8, 8)
 

@@ -13,15 +13,15 @@ from worldmodel.errors import ConfigError, VideoError
 from worldmodel.loading import stream as module
 from worldmodel.loading.stream import ClipStream, Streaming
 from worldmodel.loading.workers import WorkerPool
-from worldmodel.video.catalogue import Limits, Opening
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.sampling import Sampling
 
 
-def stream(*catalogues, pace=None, size=6, opening=None, weights=None, flip=True, **streaming):
+def stream(*catalogues, sampling=None, size=6, opening=None, weights=None, flip=True, **streaming):
     return ClipStream(
         catalogues or [ToyCatalogue(10)],
         weights=weights,
-        pace=pace or Pace(3, stride=2),
+        sampling=sampling or Sampling(3, stride=2),
         size=size,
         flip=flip,
         opening=opening,
@@ -46,7 +46,7 @@ def test_an_epoch_shows_every_video_once_in_frames_that_follow_each_other():
 
 
 def test_starts_crops_and_flips_vary_and_are_one_per_clip():
-    clips = stream(ToyCatalogue(4), pace=Pace(2, stride=1))
+    clips = stream(ToyCatalogue(4), sampling=Sampling(2, stride=1))
     frames = torch.cat([clips.sample(step, 100, seed=0).frames for step in range(4)])
     assert set(reds(frames)[:, 0]) == set(range(19))
     columns = (frames[:, :, 2, 0] * 255).round().int()
@@ -148,7 +148,7 @@ def test_a_mixture_draws_from_each_by_its_weight():
 
 def test_several_clips_of_a_visit_are_in_order_and_open_the_video_once():
     toys.opened.clear()
-    clips = stream(ToyCatalogue(10), clips_per_video=4, pace=Pace(2))
+    clips = stream(ToyCatalogue(10), clips_per_video=4, sampling=Sampling(2))
     clip = clips.sample(0, 20, seed=0)
     assert len(toys.opened) == 5
     starts = reds(clip.frames)[:, 0].reshape(5, 4)
@@ -160,12 +160,12 @@ def test_several_clips_of_a_visit_are_in_order_and_open_the_video_once():
 
 def test_windows_of_one_file_share_its_reader_and_stay_inside():
     toys.opened.clear()
-    clips = stream(ToyCatalogue(4, windows=True), pace=Pace(2, stride=2))
+    clips = stream(ToyCatalogue(4, windows=True), sampling=Sampling(2, stride=2))
     frames = torch.cat([clips.sample(step, 8, seed=0).frames for step in range(5)])
     assert len(toys.opened) == 1
     windows = {(row[0] // 5, row[1] // 5) for row in reds(frames)}
     assert windows == {(w, w) for w in range(4)}
-    late = stream(ToyCatalogue(5, windows=True), pace=Pace(2, stride=2))
+    late = stream(ToyCatalogue(5, windows=True), sampling=Sampling(2, stride=2))
     with pytest.raises(VideoError, match="toy/4: has no frame from 2 to 2.5 s, it is 1.9 s long"):
         for step in range(3):
             late.sample(step, 5, seed=0)
@@ -173,11 +173,11 @@ def test_windows_of_one_file_share_its_reader_and_stay_inside():
 
 def test_only_the_last_few_videos_stay_open():
     toys.opened.clear()
-    clips = stream(ToyCatalogue(3), pace=Pace(2))
+    clips = stream(ToyCatalogue(3), sampling=Sampling(2))
     for step in range(9):
         clips.sample(step, 3, seed=0)
     assert len(toys.opened) == 3
-    many = stream(ToyCatalogue(12), pace=Pace(2))
+    many = stream(ToyCatalogue(12), sampling=Sampling(2))
     for step in range(3):
         many.sample(step, 12, seed=0)
     assert len(many._reader._opened._videos) == 4
@@ -201,7 +201,7 @@ def test_skipped_videos_are_counted_told_once_and_replaced_from_their_own_data_s
     told = []
     one = ToyCatalogue(6, name="one", trouble={1: "bad", 4: "bad"})
     clips = ClipStream(
-        [one, ToyCatalogue(6, name="two")], weights=[1, 1], pace=Pace(3), size=6,
+        [one, ToyCatalogue(6, name="two")], weights=[1, 1], sampling=Sampling(3), size=6,
         streaming=Streaming(workers=0, on_bad_video="skip"), on_skip=told.append,
     )  # fmt: skip
     sources = [name for step in range(10) for name in clips.sample(step, 12, seed=0).sources]
@@ -216,7 +216,7 @@ def test_a_damaged_video_is_left_out_where_it_is_damaged_whatever_came_before():
     trouble = {1: "torn", 4: "torn", 5: "bad"}
 
     def run() -> ClipStream:
-        return stream(ToyCatalogue(6, trouble=trouble), pace=Pace(3), on_bad_video="skip")
+        return stream(ToyCatalogue(6, trouble=trouble), sampling=Sampling(3), on_bad_video="skip")
 
     whole = run()
     batches = [whole.sample(step, 4, seed=0).origins for step in range(12)]
@@ -225,16 +225,16 @@ def test_a_damaged_video_is_left_out_where_it_is_damaged_whatever_came_before():
     assert len(torn) > 5 and max(torn) + 0.2 < 1.0
     assert sorted(bad.path for bad in whole.skipped) == ["toy/1", "toy/4", "toy/5"]
     with pytest.raises(VideoError, match="toy/.: is torn"):
-        strict = stream(ToyCatalogue(6, trouble={1: "torn"}), pace=Pace(3))
+        strict = stream(ToyCatalogue(6, trouble={1: "torn"}), sampling=Sampling(3))
         [strict.sample(step, 6, seed=0) for step in range(12)]
-    alone = stream(ToyCatalogue(1, trouble={0: "torn"}), pace=Pace(3), on_bad_video="skip")
+    alone = stream(ToyCatalogue(1, trouble={0: "torn"}), sampling=Sampling(3), on_bad_video="skip")
     with pytest.raises(VideoError, match="1 videos are bad, nothing is left to read.*is torn"):
         [alone.sample(step, 1, seed=0) for step in range(12)]
 
 
 def test_a_video_with_a_gap_gives_the_clips_that_pass_it_by():
     def run() -> ClipStream:
-        return stream(ToyCatalogue(2, trouble={0: "gap", 1: "gap"}), pace=Pace(3, fps=4))
+        return stream(ToyCatalogue(2, trouble={0: "gap", 1: "gap"}), sampling=Sampling(3, fps=4))
 
     whole = run()
     clips = [whole.sample(step, 8, seed=0) for step in range(12)]

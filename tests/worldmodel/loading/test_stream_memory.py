@@ -12,8 +12,8 @@ from worldmodel.runs.memory import resident_bytes
 def test_memory_is_flat_over_ten_thousand_clips_through_two_workers(tmp_path, make_video):
     for number in range(40):
         make_video(tmp_path / f"{number}.mp4", 12, size=(32, 24))
-    footage = VideoFiles(str(tmp_path), preload=False, workers=2)
-    clips = footage.open(size=24, num_frames=4, progress=lambda *done: None)
+    clip_source = VideoFiles(str(tmp_path), preload=False, workers=2)
+    clips = clip_source.open(size=24, num_frames=4, progress=lambda *done: None)
     batch, sizes = 50, {}
     for step in range(10_000 // batch):
         clips.sample(step, batch, seed=0)

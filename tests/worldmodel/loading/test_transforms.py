@@ -13,8 +13,8 @@ SIZE = 16
 def batch(transforms, clips=8, frames=3):
     side = transforms.frame_size(SIZE)
     generator = torch.Generator().manual_seed(0)
-    picture = torch.rand(1, 1, 3, side, side, generator=generator)
-    return picture.expand(clips, frames, -1, -1, -1).clone()  # every frame is the same picture
+    image = torch.rand(1, 1, 3, side, side, generator=generator)
+    return image.expand(clips, frames, -1, -1, -1).clone()  # every frame is the same image
 
 
 @pytest.mark.parametrize("transforms", KINDS)

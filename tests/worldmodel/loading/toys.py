@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.errors import VideoError
 from worldmodel.loading.in_memory import MemoryVideo
-from worldmodel.video.catalogue import Catalogue, Item, Opening, VideoSource
+from worldmodel.video.decoding import Opening
+from worldmodel.video.video import Video
 
 opened: list[str] = []  # what was opened in this process
 
@@ -30,7 +32,7 @@ class ToyItem(Item):
     def opens(self) -> str:
         return self.key
 
-    def open(self, opening: Opening) -> VideoSource:
+    def open(self, opening: Opening) -> Video:
         opened.append(self.name)
         if self.trouble == "hang":
             time.sleep(3600)

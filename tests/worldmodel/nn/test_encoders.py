@@ -137,7 +137,7 @@ def test_three_colours_or_none(encoder, frames, colours):
         encoder(other)
 
 
-def test_half_a_moment_is_refused(encoder, frames):
+def test_half_a_time_step_is_refused(encoder, frames):
     if encoder.tubelet_frames == 1:
         assert encoder.grid(frames[:, :7])[0] == 7
         return

@@ -137,7 +137,7 @@ def test_keeping_all_changes_nothing(encoder):
 def test_where_a_token_stands_matters(encoder):
     frames = noise(1, 4, 3, 16, 16)
     moved = frames.clone()
-    moved[:, 2:, :, 8:, 8:] = frames[:, :2, :, 8:, :8]  # token 2's picture, at place 7
+    moved[:, 2:, :, 8:, 8:] = frames[:, :2, :, 8:, :8]  # token 2's image, at place 7
     near = encoder(frames, keep=torch.tensor([[0, 1, 2]]))
     far = encoder(moved, keep=torch.tensor([[0, 1, 7]]))
     same = take(encoder.tubelets(frames), torch.tensor([[2]]))
@@ -163,10 +163,10 @@ def test_encoders_are_known_by_name_and_rebuilt_from_their_spec(encoder):
 
 @pytest.mark.parametrize("head", [StateHead(4, 24, dim=6, extra=3), TokenHead(24, dim=6)])
 def test_heads_whiten_a_batch_and_keep_rows_apart_in_use(head):
-    per_moment = 4 if head.per_token else 1
+    per_time_step = 4 if head.per_token else 1
     tokens = normal(32, 4, 24)
     latents = stirred(head).train()(tokens)
-    assert latents.shape == (32, per_moment, head.width)
+    assert latents.shape == (32, per_time_step, head.width)
     assert head.width == head.dim + head.extra
     assert torch.allclose(latents.mean((0, 1)), torch.zeros(head.width), atol=1e-4)
     assert torch.allclose(latents.std((0, 1), correction=0), torch.ones(head.width), atol=1e-3)
@@ -208,7 +208,7 @@ def test_a_new_masked_predictor_says_that_nothing_changes(latents):
     assert torch.equal(predictor(normal(2, 3, latents, 7), hidden, start), start)
 
 
-def test_a_masked_prediction_knows_the_nearest_seen_moment_only():
+def test_a_masked_prediction_knows_the_nearest_seen_time_step_only():
     predictor = stirred(MaskedPredictor(1, 7, 5, width=16))
     seen, start = normal(1, 5, 1, 7), torch.zeros(1, 5, 1, 5)
     hidden = torch.tensor([[False, True, True, True, False]])

@@ -4,7 +4,7 @@ from torch import nn
 
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError
-from worldmodel.nn.heads import moment_latents
+from worldmodel.nn.heads import time_step_latents
 from worldmodel.nn.predictor import nearest_seen, start_from
 from worldmodel.objectives.masked_prediction import (
     MaskedPrediction,
@@ -12,11 +12,12 @@ from worldmodel.objectives.masked_prediction import (
     hidden_latents,
     seen_whole,
 )
-from worldmodel.objectives.masks import Future, Mask, Mixture, Moments, Tubes
+from worldmodel.objectives.masks import AllButOne, Future, Mixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
+from worldmodel.types import Mask
 
-FRAMES = noise(6, 6, 3, 16, 16)  # three moments of 2 x 2 tokens
-KINDS = [Future(), Moments(), Tubes(1, 0.25)]
+FRAMES = noise(6, 6, 3, 16, 16)  # three time steps of 2 x 2 tokens
+KINDS = [Future(), AllButOne(), Tubes(1, 0.25)]
 
 
 def objective(*kinds, targets="live", per_token=False, regulariser=None, stir=True, drop=0.0):
@@ -62,8 +63,8 @@ def test_every_kind_of_mask_trains_every_part(kind, per_token):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_predictor_costs_as_much_as_copying_the_nearest_seen(kind):
     learner = objective(kind, stir=False).eval()
-    latents = moment_latents(learner.encoder, learner.head, FRAMES)[..., :12]
-    if isinstance(kind, Tubes):  # each moment hides something: there is nothing to start from
+    latents = time_step_latents(learner.encoder, learner.head, FRAMES)[..., :12]
+    if isinstance(kind, Tubes):  # each time step hides something: there is nothing to start from
         expected = latents.square().mean()
     else:
         hidden = kind.hidden(3)
@@ -85,7 +86,7 @@ def _prediction_of(learner, frames, kind):
     return taken[0]
 
 
-def test_a_prediction_cannot_know_of_hidden_moments():
+def test_a_prediction_cannot_know_of_hidden_time_steps():
     learner = objective(Future(2)).eval()
     changed = FRAMES.clone()
     changed[:, 2:] = noise(6, 4, 3, 16, 16, seed=9)
@@ -125,7 +126,7 @@ def _after_draw(seed):
 def test_what_is_dropped_is_neither_seen_nor_predicted():
     sizes = small()
     encoder, head = stirred(sizes.encoder).eval(), stirred(sizes.head()).eval()
-    context = torch.tensor([[0, 1, 2, 3, 4, 6]] * 6)  # half of moment 1, nothing of moment 2
+    context = torch.tensor([[0, 1, 2, 3, 4, 6]] * 6)  # half of time step 1, nothing of time step 2
     changed = FRAMES.clone()
     changed[:, 2:4, :, :8, 8:] = 0  # token 5
     changed[:, 4:] = 0  # tokens 8 to 11
@@ -147,7 +148,7 @@ def test_stopgrad_leaves_out_the_gradient_through_targets():
             assert torch.allclose(a[name], b[name], atol=1e-5)
 
     # The whole gradient is that through the prediction plus that through the target alone.
-    latents = moment_latents(live.encoder, live.head, FRAMES)
+    latents = time_step_latents(live.encoder, live.head, FRAMES)
     hidden = Future().hidden(3).expand(6, -1)
     start = start_from(latents[..., :12], hidden)
     with torch.no_grad():
@@ -181,7 +182,7 @@ def test_ema_targets_come_from_the_teacher():
     with torch.no_grad():
         learner.teacher[0].tubelets.embed.weight.mul_(0)
     teacher, student = (
-        moment_latents(encoder, head, FRAMES)[:, 2, :, :12]
+        time_step_latents(encoder, head, FRAMES)[:, 2, :, :12]
         for encoder, head in (learner.teacher, (learner.encoder, learner.head))
     )
     predicted = _prediction_of(learner, FRAMES, Future())[:, 2]
@@ -193,7 +194,7 @@ def test_numbers_that_are_only_seen_are_never_a_target():
     learner = objective(Future()).eval()
     latents = {"extra": 0.0}
 
-    class Head(nn.Module):  # the same head, its extra numbers moved in the hidden moments
+    class Head(nn.Module):  # the same head, its extra numbers moved in the hidden time steps
         dim, per_token = 12, False
 
         def forward(self, tokens):
@@ -208,29 +209,29 @@ def test_numbers_that_are_only_seen_are_never_a_target():
 
 
 def test_masks_come_from_the_generator():
-    learner = objective(Tubes(1, 0.25), Future(1), Moments(), drop=0.3).eval()
+    learner = objective(Tubes(1, 0.25), Future(1), AllButOne(), drop=0.3).eval()
     values = [prediction(learner, seed=seed).item() for seed in range(12)]
     assert values == [prediction(learner, seed=seed).item() for seed in range(12)]
     assert len(set(values)) > 3
 
 
-def test_hidden_latents_are_tokens_or_moments():
+def test_hidden_latents_are_tokens_or_time_steps():
     mask = Mask(torch.tensor([[0, 1, 2, 3, 4]]), torch.tensor([[5, 7]]))
     per_token = hidden_latents(mask, (3, 2, 2), per_token=True)
     assert per_token.shape == (1, 3, 4) and per_token.flatten().nonzero().flatten().tolist() == [
         5,
         7,
     ]
-    per_moment = hidden_latents(mask, (3, 2, 2), per_token=False)
-    assert per_moment.tolist() == [[[False], [True], [False]]]
+    per_time_step = hidden_latents(mask, (3, 2, 2), per_token=False)
+    assert per_time_step.tolist() == [[[False], [True], [False]]]
 
 
-def test_a_moment_is_seen_whole_when_all_its_tokens_are():
+def test_a_time_step_is_seen_whole_when_all_its_tokens_are():
     mask = Mask(torch.tensor([[0, 1, 2, 3, 4, 5, 7]]), torch.tensor([[8]]))
     assert seen_whole(mask, (3, 2, 2)).tolist() == [[True, False, False]]
 
 
-def test_a_start_is_the_nearest_whole_moment_or_nothing():
+def test_a_start_is_the_nearest_whole_time_step_or_nothing():
     latents = torch.arange(8.0).view(2, 4, 1, 1)
     hidden = torch.tensor([[True, False, True, True], [True] * 4])
     assert start_from(latents, hidden).flatten(1).tolist() == [[1, 1, 1, 1], [0, 0, 0, 0]]

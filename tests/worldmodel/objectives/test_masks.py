@@ -4,7 +4,8 @@ from einops import rearrange
 
 from tests.worldmodel.toys import seeded
 from worldmodel.errors import ConfigError
-from worldmodel.objectives.masks import Future, Mask, Mixture, Moments, TokenMasks, Tubes
+from worldmodel.objectives.masks import AllButOne, Future, Mixture, TokenMasks, Tubes
+from worldmodel.types import Mask
 
 GRID = (3, 4, 6)
 
@@ -54,16 +55,16 @@ def test_future_hides_the_end():
 
 @pytest.mark.parametrize("steps", [0, 3, 4])
 def test_future_must_leave_something_to_see_and_to_predict(steps):
-    with pytest.raises(ConfigError, match="nothing to see in 3 moments"):
+    with pytest.raises(ConfigError, match="nothing to see in 3 time steps"):
         Future(steps).hidden(3)
 
 
-def test_moments_show_each_moment_alone_once():
-    hidden = Moments().hidden(4)
+def test_time_steps_show_each_time_step_alone_once():
+    hidden = AllButOne().hidden(4)
     assert hidden.shape == (4, 4)
     assert torch.equal(~hidden, torch.eye(4, dtype=torch.bool))
     with pytest.raises(ConfigError, match="longer clips"):
-        Moments().hidden(1)
+        AllButOne().hidden(1)
 
 
 def test_seen_and_hidden_tokens_are_disjoint_and_increase():
@@ -100,7 +101,7 @@ def test_a_sample_with_nothing_left_is_refused(counts, word):
 
 
 def test_kinds_are_drawn_by_their_weights():
-    kinds = [Tubes(), Future(), Moments()]
+    kinds = [Tubes(), Future(), AllButOne()]
     mixture = Mixture(kinds, [3, 1, 0])
     generator = seeded()
     drawn = [mixture.draw(generator) for _ in range(800)]

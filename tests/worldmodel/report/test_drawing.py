@@ -1,4 +1,4 @@
-"""Charts and pictures: what is drawn stands where the numbers say."""
+"""Charts and images: what is drawn stands where the numbers say."""
 
 import re
 
@@ -72,7 +72,7 @@ def test_the_background_has_no_agent_and_the_goal_is_where_it_differs() -> None:
     rows, columns = np.nonzero(mask)
     assert rows.mean() / SIZE * 2 - 1 == pytest.approx(0.5, abs=0.04)
     assert columns.mean() / SIZE * 2 - 1 == pytest.approx(-0.5, abs=0.04)
-    assert difference(255 - still, still) is None  # all over the picture: not one thing
+    assert difference(255 - still, still) is None  # all over the image: not one thing
     assert difference(still, still) is None
 
 

@@ -120,17 +120,17 @@ def test_the_verb_names_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.strip() == str(tmp_path / "r" / "report.html")
 
 
-def test_the_picture_of_a_story(tmp_path: Path) -> None:
+def test_the_image_of_a_story(tmp_path: Path) -> None:
     folder = make_fake_run(tmp_path / "quickstart")
-    assert report(run_folder=str(folder), picture=str(tmp_path / "story.png")) == 0
-    picture = Image.open(tmp_path / "story.png").convert("RGB")
-    assert picture.width > 1000
-    colours = {colour for _, colour in picture.getcolors(2**24) or []}
+    assert report(run_folder=str(folder), image=str(tmp_path / "story.png")) == 0
+    image = Image.open(tmp_path / "story.png").convert("RGB")
+    assert image.width > 1000
+    colours = {colour for _, colour in image.getcolors(2**24) or []}
     assert (46, 178, 112) in colours  # the goal
     assert (200, 85, 61) in colours  # the surprise
     Run.open(tmp_path / "r", verb="toy", config={}, seed=0).finish({})
-    with pytest.raises(RunError, match="a picture needs a planning run"):
-        report(run_folder=str(tmp_path / "r"), picture=str(tmp_path / "no.png"))
+    with pytest.raises(RunError, match="an image needs a planning run"):
+        report(run_folder=str(tmp_path / "r"), image=str(tmp_path / "no.png"))
 
 
 def test_what_is_not_a_run_or_is_damaged_is_named(tmp_path: Path) -> None:

@@ -15,16 +15,17 @@ import torch
 import webdataset
 
 from tests.worldmodel.datasets.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
-from tests.worldmodel.video.films import X264, Film
+from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.datasets import find_format, open_catalogue, open_episodes
-from worldmodel.episodes.folder import Episode, EpisodeWriter, FolderInfo
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, EpisodeWriter
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.runs.run import Run
 from worldmodel.storage import write_tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
-from worldmodel.video.catalogue import Decoding, Opening
+from worldmodel.video.decoding import Decoding, Opening
 from worldmodel.video.open import VideoReader, video_info
 
 
@@ -308,13 +309,13 @@ def test_lerobot_s_statistics_of_frames_are_of_some_pixels(change, tmp_path, mak
         make_video(tmp_path / "in" / f"{number}.mp4", 3, size=(480, 360))
     change(tmp_path / "in", tmp_path / "l", "lerobot")
     stats = json.loads((tmp_path / "l/meta/stats.json").read_text())["observation.images.main"]
-    assert stats["count"] == [2 * 180 * 240]  # every second pixel of a picture of each
+    assert stats["count"] == [2 * 180 * 240]  # every second pixel of an image of each
     assert np.allclose(stats["mean"], 15 / 255, atol=2 / 255) and np.max(stats["std"]) < 2 / 255
 
 
 def test_a_chosen_stream_is_encoded_and_not_copied(change, tmp_path):
     (tmp_path / "in").mkdir()
-    Film(options=X264, more=((64, 40),)).write(tmp_path / "in")
+    MadeVideo(options=X264, more=((64, 40),)).write(tmp_path / "in")
     for to in ("folder", "lerobot"):
         out, video = tmp_path / to, Decoding(stream=1)
         results = change(tmp_path / "in", out, to, video=video)
@@ -328,7 +329,7 @@ def test_a_chosen_stream_is_encoded_and_not_copied(change, tmp_path):
 def test_times_that_lerobot_refuses_are_encoded_anew(change, tmp_path):
     (tmp_path / "in").mkdir()
     times = [round(1000 * n / 30) for n in range(24)]  # as a clock of milliseconds has them
-    path = Film(options=X264, milliseconds=times).write(tmp_path / "in")
+    path = MadeVideo(options=X264, milliseconds=times).write(tmp_path / "in")
     seen = VideoReader(path).times(np.arange(24))
     assert 1e-4 < np.abs(seen - np.arange(24) / 30).max() < 1e-3
     assert change(tmp_path / "in", tmp_path / "out", "lerobot", fps=30)["copied"] == 0

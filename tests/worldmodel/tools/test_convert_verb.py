@@ -8,7 +8,7 @@ from tests.worldmodel.datasets.layouts import lerobot_v3
 from worldmodel.cli import app
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Decoding, Limits
+from worldmodel.video.decoding import Decoding, Limits
 
 
 @pytest.fixture

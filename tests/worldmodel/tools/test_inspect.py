@@ -21,8 +21,8 @@ from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.loading.clip_reader import ClipReader, Draw
 from worldmodel.loading.transforms import VJEPA
 from worldmodel.tools import inspect
-from worldmodel.video.catalogue import Decoding, Limits, Opening
-from worldmodel.video.sampling import Pace
+from worldmodel.video.decoding import Decoding, Limits, Opening
+from worldmodel.video.sampling import Sampling
 
 
 def examine(run, **settings):
@@ -121,7 +121,7 @@ def test_the_sheet_shows_what_the_training_sees(run, videos, monkeypatch):
     ]  # fmt: skip
     frames = torch.empty(2, 4, 3, 24, 24, dtype=torch.uint8)
     reader = ClipReader(
-        frames, pace=Pace(4, fps=5.0), size=24, flip=True, opening=Opening(short_side=24)
+        frames, sampling=Sampling(4, fps=5.0), size=24, flip=True, opening=Opening(short_side=24)
     )
     for row, item in enumerate(open_catalogue(videos)):
         taken = reader(Draw(item, 3, row, 1, row))
@@ -129,8 +129,8 @@ def test_the_sheet_shows_what_the_training_sees(run, videos, monkeypatch):
         assert np.allclose(np.diff(drawn[row].times), 0.2)
     expected = VJEPA(oversize=1.5)(frames.float() / 255, size=16, seed=3, step=0)
     for strip, clip in zip(drawn, expected, strict=True):
-        assert strip.pictures[0].shape == (16, 16, 3)
-        pixels = torch.from_numpy(np.stack(strip.pictures)).movedim(-1, 1)
+        assert strip.images[0].shape == (16, 16, 3)
+        pixels = torch.from_numpy(np.stack(strip.images)).movedim(-1, 1)
         assert torch.equal(pixels, (clip * 255).round().byte())
 
 
@@ -138,8 +138,8 @@ def test_a_video_too_short_for_a_clip_says_so_on_the_sheet(run, videos, monkeypa
     drawn = []
     monkeypatch.setattr(inspect, "write_sheet", lambda strips, path: drawn.extend(strips))
     assert examine(run, path=str(videos), num_frames=25)["problems"] == 0
-    assert "a.mp4: is shorter than the clip" in drawn[0].caption and drawn[0].pictures == []
-    assert len(drawn[1].pictures) == 25
+    assert "a.mp4: is shorter than the clip" in drawn[0].caption and drawn[0].images == []
+    assert len(drawn[1].images) == 25
 
 
 @pytest.mark.parametrize("name", ["a b,c.mp4", "line\nbreak.mp4", b"not-utf8-\xff.mp4", "日本.mp4"])
@@ -234,12 +234,12 @@ def test_refusals(run, videos):
 
 
 @pytest.mark.parametrize("layout", ["lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups"])
-def test_foreign_episodes_are_counted_with_actions(run, layout, make_layout):
+def test_third_party_episodes_are_counted_with_actions(run, layout, make_layout):
     results = examine(run, action="check", path=str(make_layout(layout).path))
     assert results["with_actions"] == 3 and results["problems"] == 0
 
 
-def test_check_reads_the_rows_of_foreign_episodes(run, make_layout):
+def test_check_reads_the_rows_of_third_party_episodes(run, make_layout):
     columns = make_layout("hdf5_columns").path
     with h5py.File(columns, "a") as file:
         file["action"][7] = np.nan

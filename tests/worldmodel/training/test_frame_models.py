@@ -6,9 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from worldmodel import checkpoint
 from worldmodel.cli import app
 from worldmodel.cli.run_verb import run_verb
+from worldmodel.interop.load import load
 
 SMALL = [
     "model=timm", "model.encoder.name=resnet18", "model.predictor_width=32", "num_frames=6",
@@ -24,9 +24,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for number in range(40):
-            picture = np.full((64, 96, 3), 20, np.uint8)
-            picture[20:40, 2 * number : 2 * number + 16] = 220
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image = np.full((64, 96, 3), 20, np.uint8)
+            image[20:40, 2 * number : 2 * number + 16] = 220
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -38,7 +38,7 @@ def test_a_backbone_learns_from_video_and_is_surprised(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert app.main(["pretrain", *SMALL, f"data.path={video.parent}"]) == 0
-    model = checkpoint.load("runs/pretrain/default")
+    model = load("runs/pretrain/default")
     assert model.encoder.spec["name"] == "resnet18" and model.encoder.grid_of(2, 64, 64)[0] == 1
     words = ["surprise", "model=runs/pretrain/default", f"clips={video}", "device=cpu"]
     assert app.main(words) == 0
@@ -82,5 +82,5 @@ def test_actions_are_learnt_on_top(smoke: Path, tmp_path: Path) -> None:
         runs_dir=tmp_path, name="actions",
     )  # fmt: skip
     assert results["steps"] == 3
-    model = checkpoint.load(tmp_path / "train/actions")
+    model = load(tmp_path / "train/actions")
     assert model.action_predictor is not None and model.encoder.spec["name"] == "resnet18"

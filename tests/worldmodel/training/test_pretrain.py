@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from tests.worldmodel.toys import small, write_dots
-from worldmodel import checkpoint
 from worldmodel.errors import ConfigError
+from worldmodel.interop.load import load
 from worldmodel.loading.in_memory import Skipped
 from worldmodel.loading.sources import EpisodeVideos, VideoFiles
 from worldmodel.nn.encoder import VideoViT
-from worldmodel.objectives.masks import Mixture, Moments, Tubes
+from worldmodel.objectives.masks import AllButOne, Mixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
 from worldmodel.runs.run import Run, read_log
 from worldmodel.storage.tensors import read_tensors
@@ -34,7 +34,7 @@ def learn(run, dots, steps=3, **changed):
     settings = {
         "data": EpisodeVideos(dots),
         "model": small(),
-        "masks": Mixture([Moments(), Tubes(1, 0.25)], [1, 1]),
+        "masks": Mixture([AllButOne(), Tubes(1, 0.25)], [1, 1]),
         "regulariser": SIGReg(num_slices=32),
         "batch": 16,
     }
@@ -51,7 +51,7 @@ def test_it_learns_without_actions_and_leaves_a_model(run, dots):
     assert last < 0.8 * first
     assert results["videos"] == 8 and results["skipped"] == 0 and results["steps"] == 60
     assert results["collapsed"] == 0 and results["feature_std"] > 0.3
-    model = checkpoint.load(run.folder)
+    model = load(run.folder)
     assert model.head is not None and model.masked_predictor is not None
     assert model.action_predictor is None and model.action_dim == 0
 
@@ -62,7 +62,7 @@ def test_every_kind_of_target_and_head_leaves_a_model_of_the_students(
     run, dots, targets, per_token
 ):
     learn(run, dots, targets=targets, model=small(per_token=per_token))
-    model = checkpoint.load(run.folder)
+    model = load(run.folder)
     assert model.head.per_token == per_token
     state = read_tensors(run.checkpoints / "training.safetensors")
     student = state["weights.objective.encoder.tubelets.embed.weight"]
@@ -87,7 +87,7 @@ def test_no_path_is_told_before_anything_is_trained(run):
     assert not run.checkpoints.exists()
 
 
-def test_clips_that_do_not_divide_into_moments_are_refused(run, dots):
+def test_clips_that_do_not_divide_into_time_steps_are_refused(run, dots):
     sizes = replace(small(), encoder=VideoViT(24, 1, heads=2, patch=8, tubelet_frames=4))
     with pytest.raises(ConfigError, match="num_frames=6 does not divide into tubelets of 4 frames"):
         learn(run, dots, model=sizes)

@@ -11,6 +11,7 @@ from worldmodel import checkpoint
 from worldmodel.episodes.folder import Episodes
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.frame_predictor import FrameActionPredictor
@@ -86,7 +87,7 @@ def errors(model, folder):
 def test_rollouts_learn_what_actions_do(open_run, folders):
     run = open_run()
     results = learn(run, folders[0], 250)
-    model = checkpoint.load(run.folder)
+    model = load(run.folder)
     found = errors(model, folders[1])
     assert found["copy"] > 0.2  # states tell where the dot is: this is not collapse
     assert found["right"] < 0.35 * found["copy"]
@@ -108,7 +109,7 @@ def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
     checkpoint.save(before, tmp_path / "pretrained")
     run = open_run()
     learn(run, folders[0], 30, encoder=str(tmp_path / "pretrained"), tune="none")
-    after = checkpoint.load(run.folder)
+    after = load(run.folder)
     kept = {"encoder", "head", "masked_predictor", "classifier", "frame_predictor"}
     assert kept <= {name.split(".")[0] for name in before.state_dict()}
     for name, value in before.state_dict().items():
@@ -129,7 +130,7 @@ def test_tuned_parts_change_and_what_was_made_for_the_encoder_is_let_go(
     checkpoint.save(before, tmp_path / "pretrained")
     run = open_run()
     learn(run, folders[0], 5, encoder=str(tmp_path / "pretrained"), tune="all")
-    after = checkpoint.load(run.folder)
+    after = load(run.folder)
     weight = "encoder.tubelets.embed.weight"
     assert not torch.equal(before.state_dict()[weight], after.state_dict()[weight])
     assert torch.allclose(before.state_dict()[weight], after.state_dict()[weight], atol=0.05)
@@ -241,8 +242,10 @@ def test_frames_of_another_size_than_the_model_s_are_refused(open_run, folders, 
         learn(open_run(), folders[0], 2, **chosen)
 
 
-def test_segments_of_one_moment_are_refused(open_run, folders):
-    with pytest.raises(ConfigError, match="length=1: an action leads from one moment to the next"):
+def test_segments_of_one_time_step_are_refused(open_run, folders):
+    with pytest.raises(
+        ConfigError, match="length=1: an action leads from one time step to the next"
+    ):
         learn(open_run(), folders[0], 2, length=1)
 
 
@@ -257,7 +260,7 @@ def test_only_so_many_labelled_episodes_are_used(open_run, folders):
 def test_an_interrupted_training_on_a_pretrained_encoder_goes_on(
     open_run, folders, tmp_path, monkeypatch, tune
 ):
-    """Some of its parameters are in no loss, so the optimiser has no moments of them."""
+    """Some of its parameters are in no loss, so the optimiser has no time steps of them."""
     checkpoint.save(small_model(), tmp_path / "pretrained")
     chosen = {"encoder": str(tmp_path / "pretrained"), "tune": tune, "batch": 8}
     torch.manual_seed(0)
@@ -276,7 +279,7 @@ def test_an_interrupted_training_on_a_pretrained_encoder_goes_on(
         learn(open_run("cut"), folders[0], 6, **chosen)
     torch.manual_seed(0)
     assert learn(open_run("cut"), folders[0], 6, **chosen)["steps"] == 6
-    whole, cut = (checkpoint.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
+    whole, cut = (load(tmp_path / name).state_dict() for name in ("whole", "cut"))
     for name, value in whole.items():
         assert torch.equal(value, cut[name]), name
 
@@ -289,7 +292,7 @@ def test_a_frozen_encoder_raises_no_alarm(open_run, folders, tmp_path, capsys):
     assert "effective_rank" not in read_log(run.folder)[-1]
 
 
-def test_learning_from_foreign_episodes(open_run, tmp_path):
+def test_learning_from_third_party_episodes(open_run, tmp_path):
     """LeRobot's frames are cut to the size of the model; the camera is named where asked."""
     (tmp_path / "arm").mkdir()
     lerobot_v3(tmp_path / "arm", tmp_path)

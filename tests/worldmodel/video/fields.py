@@ -42,7 +42,7 @@ class Bits:
 
 
 def sequence(*, profile: int = 77, interlaced: bool = True, scaling: bool = False) -> bytes:
-    """Pictures of 16 x 32, or 16 x 16 where they are not interlaced."""
+    """Images of 16 x 32, or 16 x 16 where they are not interlaced."""
     bits = Bits().fixed((8, profile), (8, 0), (8, 30)).golomb(0)
     if profile == 100:
         bits.golomb(1, 0, 0).fixed((1, 0), (1, scaling))
@@ -52,7 +52,7 @@ def sequence(*, profile: int = 77, interlaced: bool = True, scaling: bool = Fals
     return bits.fixed(*[(1, 0)] * interlaced, (1, 1), (1, 0), (1, 0)).unit(0x67)
 
 
-def picture_settings() -> bytes:
+def image_settings() -> bytes:
     bits = Bits().golomb(0, 0).fixed((1, 0), (1, 0)).golomb(0, 0, 0).fixed((1, 0), (2, 0))
     return bits.golomb(0, 0, 0).fixed((1, 0), (1, 0), (1, 0)).unit(0x68)
 
@@ -67,11 +67,11 @@ def field(number: int, *, bottom: bool, grey: int) -> bytes:
 
 
 def write_fields(path: Path, frames: int, *, every: int = 8) -> Path:
-    """A film whose packets hold a field each; each `every`th frame begins anew."""
+    """A video whose packets hold a field each; each `every`th frame begins anew."""
     content = b""
     for number in range(frames):
         if number % every == 0:
-            content += sequence() + picture_settings()
+            content += sequence() + image_settings()
         for bottom in (False, True):
             content += field(number % every, bottom=bottom, grey=20 + 7 * number % 200)
     with (

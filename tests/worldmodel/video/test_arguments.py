@@ -8,7 +8,7 @@ import torch
 
 from worldmodel.errors import ConfigError
 from worldmodel.video.arguments import is_count, real
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Opening
 from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 
 FRAMES = np.zeros((20, 8, 8, 3), np.uint8)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.worldmodel.video.films import stripes
+from tests.worldmodel.video.made_videos import stripes
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Opening
 from worldmodel.video.open import ArrayVideo, read_clip
 
 FRAMES = np.stack([stripes(number, 20, 16) for number in range(20)])  # t h w c
@@ -26,8 +26,8 @@ def levels(clip) -> np.ndarray:
 def test_a_camera_that_reuses_its_memory(kind, ask, numbers):
     def camera():
         memory = np.empty_like(FRAMES[0])
-        for picture in FRAMES:
-            memory[:] = picture
+        for image in FRAMES:
+            memory[:] = image
             yield torch.from_numpy(memory) if kind == "torch" else memory
 
     clip = read_clip(camera(), num_frames=3, rate=10, **ask)
@@ -84,20 +84,20 @@ def test_arrays_without_pixels_are_refused(frames, message):
         ArrayVideo(frames, rate=10)
 
 
-PICTURE = FRAMES[0]
+IMAGE = FRAMES[0]
 
 
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([(0.0, PICTURE), (0.1, PICTURE, 1)], "frame 1 is a tuple of 3; give pictures, or tuples"),
-        ([(None, PICTURE)], "frame 0 comes with the time None; give finite seconds"),
-        ([("0.5", PICTURE)], "frame 0 comes with the time '0.5'"),
-        ([(0.0, PICTURE), (float("inf"), PICTURE)], "frame 1 comes with the time inf"),
-        ([PICTURE[:0]], r"frame 0 is uint8 of shape \(0, 20, 3\); give pictures h w c"),
+        ([(0.0, IMAGE), (0.1, IMAGE, 1)], "frame 1 is a tuple of 3; give images, or tuples"),
+        ([(None, IMAGE)], "frame 0 comes with the time None; give finite seconds"),
+        ([("0.5", IMAGE)], "frame 0 comes with the time '0.5'"),
+        ([(0.0, IMAGE), (float("inf"), IMAGE)], "frame 1 comes with the time inf"),
+        ([IMAGE[:0]], r"frame 0 is uint8 of shape \(0, 20, 3\); give images h w c"),
         ([torch.rand(16, 20, 3, requires_grad=True)], "frame 0 is float32 of shape"),
-        ([[0.5, PICTURE]], "frame 0 cannot be made an array"),
-        ([PICTURE, PICTURE[:12]], r"is of shape .* at 0 s and of shape .* at 0.1 s; give frames"),
+        ([[0.5, IMAGE]], "frame 0 cannot be made an array"),
+        ([IMAGE, IMAGE[:12]], r"is of shape .* at 0 s and of shape .* at 0.1 s; give frames"),
     ],
 )
 @pytest.mark.parametrize("size", [None, 8])
@@ -114,11 +114,11 @@ def test_a_frame_that_would_come_twice_is_said_at_once(fps):
         with pytest.raises(VideoError, match=said):
             read_clip(iter(FRAMES), num_frames=count, fps=fps, rate=30, start=0.3333335)
     with pytest.raises(VideoError, match="^<live frames>: has 30 frames/s, too few for fps=31 "):
-        read_clip(iter([PICTURE] * 400), num_frames=300, fps=31, rate=30)
+        read_clip(iter([IMAGE] * 400), num_frames=300, fps=31, rate=30)
 
 
 def test_a_gap_between_live_frames_is_named():
-    pairs = [(0.05 * number + 0.6 * (number > 9), picture) for number, picture in enumerate(FRAMES)]
+    pairs = [(0.05 * number + 0.6 * (number > 9), image) for number, image in enumerate(FRAMES)]
     with pytest.raises(VideoError, match="has no frame between 0.45 and 1.1 s, too long for fps=4"):
         read_clip(iter(pairs), num_frames=4, fps=4)
     assert read_clip(iter(pairs), num_frames=2, fps=4).times[0].tolist() == [0.0, 0.25]
@@ -127,7 +127,7 @@ def test_a_gap_between_live_frames_is_named():
 def test_live_frames_keep_to_the_limits():
     def camera():
         while True:
-            yield PICTURE
+            yield IMAGE
 
     def read(limits: Limits, **ask):
         return read_clip(camera(), num_frames=3, rate=10, limits=limits, **ask)

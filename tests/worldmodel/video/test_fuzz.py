@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worldmodel.video.films import FILMS
+from tests.worldmodel.video.made_videos import MADE_VIDEOS
 
 ROOT = Path(__file__).parents[3]
 SEEDS = ("plain", "mpeg4-b-avi", "variable-mkv", "vp9", "h264-ts", "flv", "gif", "edit-list")
@@ -22,7 +22,7 @@ from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 from worldmodel.errors import VideoError
 
 count, rounds, place = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-films = [Path(name).read_bytes() for name in sys.argv[4:]]
+videos = [Path(name).read_bytes() for name in sys.argv[4:]]
 limits = Limits(pixels=2**20, frames=5000, mib=64, seconds=10)
 reached = {"read": 0, "refused": 0}
 
@@ -38,15 +38,15 @@ def swap(content, a, b, size):
     return bytes(content)
 
 share = st.floats(0, 1, exclude_max=True)
-film = st.sampled_from(films)
+video = st.sampled_from(videos)
 byte = st.tuples(share.map(lambda x: x**3), st.sampled_from([0, 1, 127, 128, 255]))
 mutated = st.one_of(
-    st.builds(cut, film, share),
-    st.builds(flip, film, st.lists(st.tuples(share, st.integers(0, 255)), min_size=1, max_size=40)),
-    st.builds(flip, film, st.lists(byte, min_size=1, max_size=8)),  # mostly in the header
-    st.builds(swap, film, share, share, st.integers(1, 200)),
-    st.builds(lambda a, b: a[: len(a) // 2] + b[len(b) // 2 :], film, film),
-    st.builds(lambda f, tail: f[:200] + tail, film, st.binary(max_size=400)),
+    st.builds(cut, video, share),
+    st.builds(flip, video, st.lists(st.tuples(share, st.integers(0, 255)), min_size=1, max_size=40)),
+    st.builds(flip, video, st.lists(byte, min_size=1, max_size=8)),  # mostly in the header
+    st.builds(swap, video, share, share, st.integers(1, 200)),
+    st.builds(lambda a, b: a[: len(a) // 2] + b[len(b) // 2 :], video, video),
+    st.builds(lambda f, tail: f[:200] + tail, video, st.binary(max_size=400)),
     st.binary(min_size=1, max_size=400),
 )
 
@@ -83,7 +83,7 @@ def check(content):
     faulthandler.cancel_dump_traceback_later()
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-for content in films:
+for content in videos:
     check(content)
 before = peak()
 for number in range(rounds):
@@ -99,9 +99,9 @@ assert grown < 400, f"{grown} MiB more than before"
 
 
 def fuzz(folder: Path, count: int, rounds: int = 1) -> None:
-    films = [str(FILMS[name].write(folder, name)) for name in SEEDS]
+    videos = [str(MADE_VIDEOS[name].write(folder, name)) for name in SEEDS]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(count), str(rounds), str(folder / "bad.mp4"), *films],
+        [sys.executable, "-c", PROGRAM, str(count), str(rounds), str(folder / "bad.mp4"), *videos],
         capture_output=True, text=True, cwd=ROOT, timeout=60 + count * rounds,
     )  # fmt: skip
     said = f"{done.stdout[-500:]} {done.stderr[-4000:]}"

@@ -10,12 +10,12 @@ import av
 import numpy as np
 import pytest
 
-from tests.worldmodel.video.films import X264, Film
+from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Opening
 from worldmodel.video.headers import claimed_samples
 from worldmodel.video.open import ArrayVideo, VideoReader, decode, read_clip, video_info
-from worldmodel.video.source import Media
+from worldmodel.video.source import SourceFile
 
 
 def claim_frames(content: bytearray, count: int = 10**9) -> None:
@@ -29,7 +29,7 @@ def claim_frames(content: bytearray, count: int = 10**9) -> None:
 
 
 def claim_pixels(content: bytearray, side: int = 10**6) -> None:
-    """The headers of an MP4 promise pictures of 65535 x 65535, and tracks of a million."""
+    """The headers of an MP4 promise images of 65535 x 65535, and tracks of a million."""
     place = content.index(b"stsd") + 4
     at = content.index(b"mjpa" if b"mjpa" in content else b"jpeg", place)
     struct.pack_into(">HH", content, at + 28, 65535, 65535)
@@ -38,15 +38,15 @@ def claim_pixels(content: bytearray, side: int = 10**6) -> None:
 
 
 def claim_pixels_avi(content: bytearray) -> None:
-    """The stream format of an AVI promises pictures of a million by a million."""
+    """The stream format of an AVI promises images of a million by a million."""
     place = content.index(b"strf") + 8
     struct.pack_into("<ii", content, place + 4, 10**6, 10**6)
 
 
 def test_too_many_frames(tmp_path):
-    path = Film("mpeg4", damage=claim_frames).write(tmp_path)
+    path = MadeVideo("mpeg4", damage=claim_frames).write(tmp_path)
     for read in (VideoReader, video_info, lambda p: next(decode(p))):
-        with pytest.raises(VideoError, match="film.mp4: claims 1000000000 frames, more than the "
+        with pytest.raises(VideoError, match="video.mp4: claims 1000000000 frames, more than the "
                            "limit of 10000000; raise limits.frames"):  # fmt: skip
             read(path)
 
@@ -81,27 +81,27 @@ def fragment(samples: int) -> bytes:
 )
 def test_claims_of_all_tracks_and_fragments_are_added(boxes, claimed):
     content = box(b"ftyp", b"isom", bytes(4)) + b"".join(boxes)
-    assert claimed_samples(Media.of(content)) == claimed
+    assert claimed_samples(SourceFile.of(content)) == claimed
 
 
-@pytest.mark.parametrize("film", [
-    Film("mjpeg", "mov", "yuvj420p", damage=claim_pixels),
-    Film("mjpeg", "avi", "yuvj420p", damage=claim_pixels_avi),
+@pytest.mark.parametrize("video", [
+    MadeVideo("mjpeg", "mov", "yuvj420p", damage=claim_pixels),
+    MadeVideo("mjpeg", "avi", "yuvj420p", damage=claim_pixels_avi),
 ], ids=["mov", "avi"])  # fmt: skip
-def test_too_many_pixels_claimed(tmp_path, film):
-    path = film.write(tmp_path)
+def test_too_many_pixels_claimed(tmp_path, video):
+    path = video.write(tmp_path)
     try:
         frames = VideoReader(path).read(np.array([0]))
     except VideoError as cause:
         assert "pixels; raise limits.pixels" in str(cause) or "cannot be decoded" in str(cause)
-    else:  # the pictures themselves say otherwise, and are believed
+    else:  # the images themselves say otherwise, and are believed
         assert frames.shape == (1, 3, 32, 48)
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9", "ffv1", "libsvtav1"])
 def test_the_limit_of_pixels_holds_while_decoding_too(tmp_path, codec):
     options = {"preset": "12"} if codec == "libsvtav1" else {}
-    path = Film(codec, "mkv", size=(96, 64), options=options, frames=3).write(tmp_path)
+    path = MadeVideo(codec, "mkv", size=(96, 64), options=options, frames=3).write(tmp_path)
     small = Limits(pixels=96 * 64 - 1)
     assert VideoReader(path, Opening(limits=Limits(pixels=96 * 64))).num_frames == 3
     for read in (
@@ -116,14 +116,16 @@ def test_the_limit_of_pixels_holds_while_decoding_too(tmp_path, codec):
 
 def test_the_limit_of_frames_counts_what_is_there(tmp_path):
     for ending in ("mkv", "avi", "ts"):
-        path = Film("mpeg4" if ending == "avi" else "libx264", ending, frames=12).write(tmp_path)
+        path = MadeVideo("mpeg4" if ending == "avi" else "libx264", ending, frames=12).write(
+            tmp_path
+        )
         with pytest.raises(VideoError, match="more than the limit of 11; raise limits.frames"):
             VideoReader(path, Opening(limits=Limits(frames=11)))
         assert VideoReader(path, Opening(limits=Limits(frames=12))).num_frames == 12
 
 
 def test_a_request_that_is_too_large_is_refused_before_decoding(tmp_path):
-    path = Film(options=X264).write(tmp_path)
+    path = MadeVideo(options=X264).write(tmp_path)
     reader = VideoReader(path, Opening(limits=Limits(mib=0.1)))
     with pytest.raises(
         VideoError, match=r"24 frames of 48x32 take [0-9.]+ MiB, more than the limit of"
@@ -135,7 +137,7 @@ def test_a_request_that_is_too_large_is_refused_before_decoding(tmp_path):
 
 
 def test_numbers_that_are_not_there(tmp_path):
-    reader = VideoReader(Film(options=X264).write(tmp_path))
+    reader = VideoReader(MadeVideo(options=X264).write(tmp_path))
     for wrong in ([24], [-1, 3], [0, 10**12]):
         with pytest.raises(VideoError, match="asked for frames .*; it has 24, numbered from 0"):
             reader.read(np.array(wrong))
@@ -154,7 +156,7 @@ def test_arrays_have_the_limits_too():
 
 
 def test_the_stream_is_stated_and_can_be_chosen(tmp_path):
-    path = Film("libx264", "mkv", more=((64, 64), (96, 64)), options=X264).write(tmp_path)
+    path = MadeVideo("libx264", "mkv", more=((64, 64), (96, 64)), options=X264).write(tmp_path)
     best = VideoReader(path)
     assert best.info.streams == 3
     seen = set()
@@ -177,8 +179,8 @@ def test_the_stream_of_a_real_file(real_videos):
     first = VideoReader(path, Opening(stream=0))
     assert (first.num_frames, first.info.width) == (325, 320)
     frames = [frame for _, frame in decode(path, stream=0)]
-    picture = first.read(np.array([200]))[0].permute(1, 2, 0).numpy()
-    assert np.array_equal(picture, frames[200].to_ndarray(format="rgb24"))
+    image = first.read(np.array([200]))[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(image, frames[200].to_ndarray(format="rgb24"))
 
 
 # Memory, seen from outside: tracemalloc does not see FFmpeg.
@@ -215,13 +217,13 @@ CONSTANT = 64  # MiB beside frames of the video as they are stored, stated in do
 
 @pytest.mark.slow
 def test_a_request_takes_what_it_returns_and_a_constant(tmp_path):
-    warm = Film(options=X264).write(tmp_path, "warm")
-    path = Film("mpeg4", "mkv", frames=100, size=(960, 540)).write(tmp_path, "large")
+    warm = MadeVideo(options=X264).write(tmp_path, "warm")
+    path = MadeVideo("mpeg4", "mkv", frames=100, size=(960, 540)).write(tmp_path, "large")
     stored = 24 * 960 * 540 * 1.5 / 2**20
     for side, numbers in ((None, list(range(100))), (64, list(range(100))), (None, [99])):
         took, returned = memory(path, side=side, numbers=numbers, warm=warm)
         assert took < returned + stored + CONSTANT
-    bomb = Film("mpeg4", damage=claim_frames).write(tmp_path, "bomb")
+    bomb = MadeVideo("mpeg4", damage=claim_frames).write(tmp_path, "bomb")
     assert memory(bomb, side=None, numbers=[0], warm=warm)[0] < CONSTANT
 
 
@@ -234,7 +236,9 @@ def test_a_file_cut_anywhere_is_reported(tmp_path, ending):
     muxer = {"movflags": "faststart"} if ending == "index-first" else {}
     real = "mp4" if ending == "index-first" else ending
     codec = {"avi": "mpeg4", "flv": "flv"}.get(ending, "libx264")
-    path = Film(codec, real, frames=40, muxer=muxer, options=X264 if codec == "libx264" else {})
+    path = MadeVideo(
+        codec, real, frames=40, muxer=muxer, options=X264 if codec == "libx264" else {}
+    )
     content = path.write(tmp_path).read_bytes()
     whole = VideoReader(content)
     for share in (0.02, 0.2, 0.4, 0.5, 0.7, 0.85):
@@ -250,7 +254,7 @@ def test_a_file_cut_anywhere_is_reported(tmp_path, ending):
 
 
 def test_the_intact_part_can_be_asked_for(tmp_path):
-    content = Film("libx264", "mkv", frames=40, options=X264).write(tmp_path).read_bytes()
+    content = MadeVideo("libx264", "mkv", frames=40, options=X264).write(tmp_path).read_bytes()
     cut = content[: len(content) // 2]
     with pytest.raises(VideoError, match="is truncated"):
         VideoReader(cut)
@@ -263,8 +267,8 @@ def test_the_intact_part_can_be_asked_for(tmp_path):
 
 
 def test_a_changed_size_is_said(tmp_path):
-    """Two films in one stream: the second is larger."""
-    parts = [Film("mpeg4", "ts", size=size, frames=6).write(tmp_path, f"{size[0]}")
+    """Two videos in one stream: the second is larger."""
+    parts = [MadeVideo("mpeg4", "ts", size=size, frames=6).write(tmp_path, f"{size[0]}")
              for size in ((48, 32), (96, 64))]  # fmt: skip
     joined = tmp_path / "joined.ts"
     with av.open(str(joined), "w") as container:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.worldmodel.video.films import FILMS, stripes
+from tests.worldmodel.video.made_videos import MADE_VIDEOS, stripes
 from worldmodel.errors import VideoError
-from worldmodel.video.catalogue import Opening
 from worldmodel.video.decoders import known
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader, decode, to_rgb
 
 
@@ -26,16 +26,16 @@ def truth(path: Path, stream: int | None = None) -> tuple[np.ndarray, np.ndarray
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory):
-    """Makes each film once."""
-    folder, made = tmp_path_factory.mktemp("films"), {}
+def videos(tmp_path_factory):
+    """Makes each video once."""
+    folder, made = tmp_path_factory.mktemp("videos"), {}
 
-    def film(name: str) -> Path:
+    def video(name: str) -> Path:
         if name not in made:
-            made[name] = FILMS[name].write(folder, name)
+            made[name] = MADE_VIDEOS[name].write(folder, name)
         return made[name]
 
-    return film
+    return video
 
 
 def draws(count: int, seed: int, times: int = 6) -> list[np.ndarray]:
@@ -44,9 +44,9 @@ def draws(count: int, seed: int, times: int = 6) -> list[np.ndarray]:
     return [np.sort(random.integers(count, size=size)) for size in sizes]
 
 
-@pytest.mark.parametrize("name", FILMS)
-def test_random_access_gives_the_frames_of_a_decode_in_order(films, name):
-    path = films(name)
+@pytest.mark.parametrize("name", MADE_VIDEOS)
+def test_random_access_gives_the_frames_of_a_decode_in_order(videos, name):
+    path = videos(name)
     frames, times = truth(path)
     reader = VideoReader(path)
     assert reader.num_frames == len(frames)
@@ -62,12 +62,12 @@ def test_random_access_gives_the_frames_of_a_decode_in_order(films, name):
 
 
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
-@pytest.mark.parametrize("name", FILMS)
-def test_other_decoders_are_right_or_passed_over(films, name, backend):
+@pytest.mark.parametrize("name", MADE_VIDEOS)
+def test_other_decoders_are_right_or_passed_over(videos, name, backend):
     missing = known()[backend].missing()
     if missing:
         pytest.skip(missing)
-    path = films(name)
+    path = videos(name)
     frames, _ = truth(path)
     try:
         reader = VideoReader(path, Opening(backend=backend))
@@ -82,11 +82,11 @@ def test_other_decoders_are_right_or_passed_over(films, name, backend):
         assert nearest_to(frame.permute(1, 2, 0).numpy(), frames, number) == number
 
 
-def nearest_to(picture: np.ndarray, frames: np.ndarray, number: int, around: int = 8) -> int:
-    """Which of the frames around a number looks most like a picture."""
+def nearest_to(image: np.ndarray, frames: np.ndarray, number: int, around: int = 8) -> int:
+    """Which of the frames around a number looks most like an image."""
     begin = max(0, number - around)
     some = frames[begin : number + around + 1].astype(np.int16)
-    far = np.abs(some - picture.astype(np.int16)).mean((1, 2, 3))
+    far = np.abs(some - image.astype(np.int16)).mean((1, 2, 3))
     # Frames that look the same cannot be told apart, where sizes are reduced in other ways.
     return number if far[number - begin] <= far.min() + 0.25 else begin + int(far.argmin())
 
@@ -115,26 +115,26 @@ def test_real_files_are_right_or_passed_over(real_videos, name, backend):
             VideoReader(path, opening)
         assert VideoReader(path, Opening(short_side=96)).backend != backend
         return
-    times, pictures = zip(*((t, to_rgb(f, 96)) for t, f in decode(path)), strict=True)
-    frames, reader = np.stack(pictures), VideoReader(path, opening)
+    times, images = zip(*((t, to_rgb(f, 96)) for t, f in decode(path)), strict=True)
+    frames, reader = np.stack(images), VideoReader(path, opening)
     np.testing.assert_allclose(reader.times(np.arange(len(frames))), times, atol=1e-9)
     for indices in draws(len(frames), seed=3, times=3):
         for number, frame in zip(indices, reader.read(indices), strict=True):
-            picture = frame.permute(1, 2, 0).numpy()
+            image = frame.permute(1, 2, 0).numpy()
             if backend == "pyav":
-                assert np.array_equal(picture, frames[number])
+                assert np.array_equal(image, frames[number])
             else:
-                assert nearest_to(picture, frames, number) == number
+                assert nearest_to(image, frames, number) == number
 
 
 @given(st.data())
 @settings(max_examples=40, deadline=None, database=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-def test_any_numbers_in_any_order_are_the_same_frames(films, data):
+def test_any_numbers_in_any_order_are_the_same_frames(videos, data):
     """A reader that stays open gives what a decode in order gives, wherever it stands."""
     name = data.draw(st.sampled_from(["plain", "open-gop", "hevc", "mpeg4-b-avi", "edit-list"]))
     if name not in LAW:
-        LAW[name] = (truth(films(name))[0], VideoReader(films(name)))
+        LAW[name] = (truth(videos(name))[0], VideoReader(videos(name)))
     frames, reader = LAW[name]
     numbers = data.draw(st.lists(st.integers(0, len(frames) - 1), min_size=1, max_size=12))
     got = reader.read(np.array(numbers)).permute(0, 2, 3, 1).numpy()
@@ -144,10 +144,10 @@ def test_any_numbers_in_any_order_are_the_same_frames(films, data):
 LAW: dict[str, tuple[np.ndarray, VideoReader]] = {}
 
 
-def test_a_decoder_that_returns_another_frame_is_not_served(films, monkeypatch):
+def test_a_decoder_that_returns_another_frame_is_not_served(videos, monkeypatch):
     """When what comes does not fit the index, frames are counted instead."""
-    frames, _ = truth(films("plain"))
-    reader = VideoReader(films("plain"))
+    frames, _ = truth(videos("plain"))
+    reader = VideoReader(videos("plain"))
     reader._decoder._stamps[9] += 1  # the index is wrong about a frame
     got = reader.read(np.arange(24)).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(got, frames)
@@ -167,7 +167,7 @@ print(reader.num_frames, len(served), sum(1 for _ in decode(path)), video_info(p
 """
 
 
-def test_sound_that_begins_after_the_picture(tmp_path):
+def test_sound_that_begins_after_the_image(tmp_path):
     """PyAV looks at memory that it never wrote; here all of that is made to look like a stream."""
     path = tmp_path / "late.flv"
     with av.open(str(path), "w") as container:
@@ -175,14 +175,14 @@ def test_sound_that_begins_after_the_picture(tmp_path):
         video.width = video.height = 32
         sound = container.add_stream("pcm_s16le", rate=11025)
         for number in range(120):
-            picture = av.VideoFrame.from_ndarray(stripes(number % 100, 32, 32), format="rgb24")
-            container.mux(video.encode(picture))
+            image = av.VideoFrame.from_ndarray(stripes(number % 100, 32, 32), format="rgb24")
+            container.mux(video.encode(image))
         container.mux(video.encode(None))
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
         silence.sample_rate, silence.pts = 11025, 11025 * 12
         container.mux(sound.encode(silence))
     content = bytearray(path.read_bytes())
-    content[4] = 1  # the header names the picture only
+    content[4] = 1  # the header names the image only
     path.write_bytes(content)
     done = subprocess.run(
         [sys.executable, "-c", LATE, str(path)], capture_output=True, text=True, timeout=120,

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.catalogue import Opening
 from worldmodel.video.decoders import known
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import ArrayVideo, VideoReader, decode, open_video, read_clip, to_rgb
 
 ASK = {"num_frames": 4, "fps": 5, "start": 0.3, "size": 16}
@@ -229,7 +229,7 @@ def test_live_frames_come_clip_by_clip(video):
     clip = read_clip(iter(timed), **ASK)
     assert clip.times[0].tolist() == pytest.approx(expected.times[0].tolist())
     assert (clip.frames - expected.frames).abs().max() < 0.03
-    again = read_clip((picture for _, picture in timed), **ASK, rate=10)
+    again = read_clip((image for _, image in timed), **ASK, rate=10)
     assert torch.equal(again.frames, clip.frames)
 
 
@@ -249,13 +249,13 @@ def test_live_frames_that_are_none_are_refused():
         read_clip(iter([np.zeros((8, 8, 3))]), num_frames=1, rate=10)
     with pytest.raises(ConfigError, match="need rate="):
         read_clip(iter([np.zeros((8, 8, 3), np.uint8)]), num_frames=1)
-    picture = np.zeros((8, 8, 3), np.uint8)
+    image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(VideoError, match="time of frame 1 is not after"):
-        read_clip(iter([(0.0, picture), (0.0, picture)]), num_frames=2)
+        read_clip(iter([(0.0, image), (0.0, image)]), num_frames=2)
     with pytest.raises(
         VideoError, match="<live frames>: is shorter than the clip: 2 frames, 0.1 s"
     ):
-        read_clip(iter([picture, picture]), num_frames=3, rate=10)
+        read_clip(iter([image, image]), num_frames=3, rate=10)
 
 
 class Failing(io.BytesIO):

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from tests.worldmodel.video.fields import sequence, write_fields
-from tests.worldmodel.video.films import FILMS, X264, Film, cut_edges, remux, stripes, x265
+from tests.worldmodel.video.made_videos import (
+    MADE_VIDEOS,
+    X264,
+    MadeVideo,
+    cut_edges,
+    remux,
+    stripes,
+    x265,
+)
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.sources import VideoFiles
@@ -22,7 +30,7 @@ from worldmodel.video.bitstream import Interlacing, begins_anew
 from worldmodel.video.headers import _ASF_PROPERTIES, riff_end
 from worldmodel.video.open import VideoReader, decode, read_clip
 from worldmodel.video.rgb import to_rgb
-from worldmodel.video.source import Media
+from worldmodel.video.source import SourceFile
 
 NO_B = X264 | {"bf": "0", "g": "6"}
 
@@ -39,15 +47,15 @@ def served(path: Path) -> np.ndarray:
 
 
 def with_sound(path: Path, frames: int = 60, **options: str) -> Path:
-    """A film with sound all along it."""
+    """A video with sound all along it."""
     with av.open(str(path), "w", options=options) as container:
         video = container.add_stream("libx264", rate=10, options=dict(X264))
         video.width, video.height = 96, 64
         sound = container.add_stream("aac", rate=16000)
         random = np.random.default_rng(0)
         for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(stripes(number, 96, 64), format="rgb24")
-            container.mux(video.encode(picture))
+            image = av.VideoFrame.from_ndarray(stripes(number, 96, 64), format="rgb24")
+            container.mux(video.encode(image))
             noise = random.normal(0, 0.1, (1, 1600)).astype(np.float32)
             heard = av.AudioFrame.from_ndarray(noise, "fltp", "mono")
             heard.sample_rate, heard.pts = 16000, 1600 * number
@@ -61,7 +69,7 @@ def with_sound(path: Path, frames: int = 60, **options: str) -> Path:
 def test_an_edit_list_may_leave_out_whole_groups(tmp_path, codec, options):
     pixels = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     cut = partial(cut_edges, first=14, left_out=18)
-    path = Film(codec, pixels=pixels, options=options, damage=cut).write(tmp_path)
+    path = MadeVideo(codec, pixels=pixels, options=options, damage=cut).write(tmp_path)
     frames = frames_of(path)
     assert 5 <= len(frames) <= 8 and np.array_equal(served(path), frames)
 
@@ -69,7 +77,7 @@ def test_an_edit_list_may_leave_out_whole_groups(tmp_path, codec, options):
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
 def test_the_last_frame_may_stand_long(tmp_path, ending):
     times = [33 * n for n in range(30)]
-    short = Film(options=X264, ending="mkv", frames=30, milliseconds=times).write(tmp_path)
+    short = MadeVideo(options=X264, ending="mkv", frames=30, milliseconds=times).write(tmp_path)
 
     def hold(number, packet):
         packet.duration = 10_000 if number == 29 else 33
@@ -79,7 +87,7 @@ def test_the_last_frame_may_stand_long(tmp_path, ending):
 
 
 def test_times_of_a_transport_stream_may_begin_anew(tmp_path):
-    plain = Film(options=NO_B, ending="mkv", frames=40).write(tmp_path)
+    plain = MadeVideo(options=NO_B, ending="mkv", frames=40).write(tmp_path)
     wrap = 2**33 / 90_000  # seconds that its times count to
 
     def late(number, packet):
@@ -97,7 +105,7 @@ def test_times_of_a_transport_stream_may_begin_anew(tmp_path):
      ("mp4", {"movflags": "faststart"}), ("mov", {}), ("avi", {})],
 )  # fmt: skip
 def test_a_cut_file_with_sound_is_not_whole(tmp_path, ending, options, share):
-    path = with_sound(tmp_path / f"film.{ending}", **options)
+    path = with_sound(tmp_path / f"video.{ending}", **options)
     assert len(served(path)) == 60
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -111,27 +119,27 @@ def test_a_cut_file_with_sound_is_not_whole(tmp_path, ending, options, share):
 @pytest.mark.parametrize("name", ["mjpeg-avi", "mpeg4-b-avi", "wmv"])
 def test_a_file_that_lacks_its_last_bytes_is_not_whole(tmp_path, name):
     """However little of its time that is: the header says how many bytes there are."""
-    content = FILMS[name].write(tmp_path).read_bytes()
+    content = MADE_VIDEOS[name].write(tmp_path).read_bytes()
     assert VideoReader(content).missing == ""
     for lacks in (9, 50, len(content) // 30, len(content) // 2):
         left = len(content) - lacks
-        said = f"film.x: is truncated: {left} of {len(content)} bytes are there; fetch"
+        said = f"video.x: is truncated: {left} of {len(content)} bytes are there; fetch"
         with pytest.raises(VideoError, match=said):
-            VideoReader(content[:left], name="film.x")
+            VideoReader(content[:left], name="video.x")
         assert VideoReader(content[:left], whole=False).num_frames > 5
         with pytest.raises(VideoError, match=r"is truncated: "):
             list(decode(content[:left]))
 
 
 def test_what_was_recorded_live_does_not_say_how_many_bytes_there_are(tmp_path):
-    asf = bytearray(FILMS["wmv"].write(tmp_path).read_bytes())
+    asf = bytearray(MADE_VIDEOS["wmv"].write(tmp_path).read_bytes())
     place = asf.index(_ASF_PROPERTIES)
     asf[place + 40 : place + 48] = bytes([255]) * 8
     with pytest.raises(VideoError, match=f"is truncated: {len(asf)} of {2**64 - 1} bytes"):
         VideoReader(asf)
     asf[place + 88] |= 1
     assert VideoReader(asf).missing == ""
-    avi = bytearray(FILMS["mjpeg-avi"].write(tmp_path).read_bytes())
+    avi = bytearray(MADE_VIDEOS["mjpeg-avi"].write(tmp_path).read_bytes())
     # The last: the size of the whole file, as some writers say it.
     for size in (0, 2**32 - 1, len(avi)):
         avi[4:8] = size.to_bytes(4, "little")
@@ -143,33 +151,33 @@ def test_a_large_avi_ends_with_the_last_of_its_chunks():
         return b"RIFF" + (4 + size).to_bytes(4, "little") + kind + bytes(size + size % 2)
 
     both = chunk(b"AVI ", 101) + chunk(b"AVIX", 60)
-    assert riff_end(Media.of(both)) == (len(both), len(both))
-    assert riff_end(Media.of(both[:-20])) == (len(both), len(both) - 20)
-    assert riff_end(Media.of(both + b"RIFF anything")) == (len(both), len(both) + 13)
-    assert riff_end(Media.of(both[:50])) == (114, 50)
-    assert riff_end(Media.of(b"RIFF" + bytes([255]) * 4 + both[8:]))[0] == 0
+    assert riff_end(SourceFile.of(both)) == (len(both), len(both))
+    assert riff_end(SourceFile.of(both[:-20])) == (len(both), len(both) - 20)
+    assert riff_end(SourceFile.of(both + b"RIFF anything")) == (len(both), len(both) + 13)
+    assert riff_end(SourceFile.of(both[:50])) == (114, 50)
+    assert riff_end(SourceFile.of(b"RIFF" + bytes([255]) * 4 + both[8:]))[0] == 0
 
 
 def test_what_follows_the_last_box_is_nothing(tmp_path):
-    path = Film(options=X264).write(tmp_path)
+    path = MadeVideo(options=X264).write(tmp_path)
     with path.open("ab") as file:
         file.write(b"some words that are no box at all")
     assert len(served(path)) == 24
 
 
 @pytest.mark.parametrize(
-    ("film", "skip", "ending"),
+    ("video", "skip", "ending"),
     [("intra-refresh", 16, "mkv"), ("intra-refresh", 16, "mp4"),
      ("plain-mpeg4", 1, "mkv"), ("plain-mpeg4", 1, "mp4"), ("plain-mpeg4", 1, "avi"),
      ("wmv2", 1, "asf"), ("h263", 1, "mov")],
 )  # fmt: skip
-def test_a_film_may_begin_in_the_middle(tmp_path, film, skip, ending):
+def test_a_video_may_begin_in_the_middle(tmp_path, video, skip, ending):
     made = {
-        "intra-refresh": FILMS["intra-refresh"],
-        "plain-mpeg4": Film("mpeg4", "mkv", options={"g": "50"}),
-        "wmv2": Film("wmv2", "asf", options={"g": "50"}),
-        "h263": Film("h263", "mov", size=(128, 96), options={"g": "50"}),
-    }[film]
+        "intra-refresh": MADE_VIDEOS["intra-refresh"],
+        "plain-mpeg4": MadeVideo("mpeg4", "mkv", options={"g": "50"}),
+        "wmv2": MadeVideo("wmv2", "asf", options={"g": "50"}),
+        "h263": MadeVideo("h263", "mov", size=(128, 96), options={"g": "50"}),
+    }[video]
     path = remux(made.write(tmp_path), tmp_path / f"middle.{ending}", skip=skip)
     frames = frames_of(path)
     assert len(frames) >= 12 and np.array_equal(served(path), frames)
@@ -182,7 +190,7 @@ def test_a_film_may_begin_in_the_middle(tmp_path, film, skip, ending):
 
 def test_frames_that_packets_promise_and_decoding_does_not_give(tmp_path, monkeypatch):
     """Nothing shows it until they are decoded: then the numbers of all that follow are wrong."""
-    path = remux(FILMS["intra-refresh"].write(tmp_path), tmp_path / "middle.mkv", skip=16)
+    path = remux(MADE_VIDEOS["intra-refresh"].write(tmp_path), tmp_path / "middle.mkv", skip=16)
     assert len(frames_of(path)) == 20
     monkeypatch.setattr(packets_module, "begins_anew", lambda *of: True)
     reader = VideoReader(path)
@@ -222,7 +230,7 @@ def test_a_file_that_loses_a_frame_gives_the_same_whatever_was_read_before(tmp_p
     fresh = [outcome(VideoReader(path), numbers) for numbers in asked]
     for numbers, got in zip(asked, fresh, strict=True):
         if numbers in ([21], [12, 23]):
-            assert f"film.mp4: is damaged: decoding it gives {left} frames, not 60" in got
+            assert f"video.mp4: is damaged: decoding it gives {left} frames, not 60" in got
         else:
             assert got == whole[numbers].numpy().tobytes()
     for order in (range(10), reversed(range(10)), (4, 5, 4), (6, 1, 7, 1, 0)):
@@ -238,7 +246,7 @@ def test_a_file_that_loses_a_frame_gives_the_same_whatever_was_read_before(tmp_p
 @pytest.mark.parametrize("on_bad_video", ["error", "skip"])
 def test_streams_of_a_file_that_loses_a_frame_can_be_resumed(tmp_path, workers, on_bad_video):
     lose_a_frame(x265(":keyint=12:bframes=0", frames=60).write(tmp_path, "a"), 20)
-    Film(options=X264, frames=60, size=(64, 64)).write(tmp_path, "b")
+    MadeVideo(options=X264, frames=60, size=(64, 64)).write(tmp_path, "b")
     videos = VideoFiles(
         path=str(tmp_path), preload=False, workers=workers, flip=False, on_bad_video=on_bad_video
     )
@@ -275,9 +283,9 @@ def test_frames_that_are_coded_as_two_fields(tmp_path, ending):
         assert np.array_equal(got, frames[numbers])
 
 
-def test_interlaced_film_is_not_taken_for_fields(tmp_path):
+def test_interlaced_video_is_not_taken_for_fields(tmp_path):
     both = X264 | {"x264-params": "tff=1"}
-    path = Film(options=both, size=(64, 64)).write(tmp_path)
+    path = MadeVideo(options=both, size=(64, 64)).write(tmp_path)
     assert VideoReader(path).counted == ""
     assert Interlacing.of(sequence(), b"") == Interlacing(4, 0)
     for scaling in (False, True):
@@ -290,7 +298,7 @@ def test_interlaced_film_is_not_taken_for_fields(tmp_path):
 @pytest.mark.parametrize("size", [256, 300, 511])
 def test_a_length_is_not_taken_for_a_start_code(size):
     """`00 00 01 2c` is a length of 300 in MP4, and a start code in a transport stream."""
-    unit = bytes([0x65]) + bytes(range(1, 200)) * 3  # an IDR picture
+    unit = bytes([0x65]) + bytes(range(1, 200)) * 3  # an IDR image
     head = size.to_bytes(4, "big") + unit[:size]
     assert begins_anew("h264", head, b"\1\x64\0\x1f\xff")
     assert begins_anew("h264", b"\0\0\1" + unit)
@@ -315,7 +323,7 @@ print(len(wrong), sum(wrong))
 
 
 def test_threads_may_share_a_reader(tmp_path):
-    path = Film(options=X264, frames=60).write(tmp_path)
+    path = MadeVideo(options=X264, frames=60).write(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", SHARED, str(path)], capture_output=True, text=True, timeout=120
     )
@@ -323,7 +331,7 @@ def test_threads_may_share_a_reader(tmp_path):
 
 
 def test_processes_may_not(tmp_path):
-    path = Film(options=X264).write(tmp_path)
+    path = MadeVideo(options=X264).write(tmp_path)
     reader = VideoReader(path)
     with pytest.raises(ConfigError, match="an open video cannot be sent to another process"):
         pickle.dumps(reader)
@@ -341,14 +349,14 @@ def test_processes_may_not(tmp_path):
     process = fork.Process(target=child)
     process.start()
     process.join(30)
-    assert "film.mp4: was opened in another process; open it in this one" in said.get()
+    assert "video.mp4: was opened in another process; open it in this one" in said.get()
     assert len(reader.read(np.array([0]))) == 1
 
 
 def test_threads_of_a_decoder_are_few(tmp_path, monkeypatch):
     import torch
 
-    path = Film(options=X264).write(tmp_path)
+    path = MadeVideo(options=X264).write(tmp_path)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     reader = VideoReader(path)
     assert reader._decoder._stream.codec_context.thread_count == 8
@@ -356,7 +364,7 @@ def test_threads_of_a_decoder_are_few(tmp_path, monkeypatch):
 
 def test_frame_rates_are_those_of_the_frames(tmp_path):
     """A program stream says nothing of its length; FFmpeg guesses."""
-    path = Film("mpeg2video", "mpg", frames=100).write(tmp_path)
+    path = MadeVideo("mpeg2video", "mpg", frames=100).write(tmp_path)
     info = VideoReader(path).info
     assert info.frames == 100 and info.fps == pytest.approx(10, rel=0.02)
     assert info.duration == pytest.approx(10, rel=0.02)

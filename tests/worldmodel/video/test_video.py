@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.worldmodel.video.films import Film
+from tests.worldmodel.video.made_videos import MadeVideo
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
-from worldmodel.video.catalogue import Opening
 from worldmodel.video.decoders import known
+from worldmodel.video.decoding import Opening
 from worldmodel.video.open import VideoReader, decode, read_clip, to_rgb, video_info
 
 
@@ -58,11 +58,11 @@ def test_size_is_a_square_from_the_middle(tmp_path, make_video):
 
 def test_resizing_averages_areas():
     random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    small = to_rgb(av.VideoFrame.from_ndarray(picture, format="rgb24"), 16)
+    image = random.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    small = to_rgb(av.VideoFrame.from_ndarray(image, format="rgb24"), 16)
     assert small.shape == (16, 24, 3)
     expected = torch.nn.functional.avg_pool2d(
-        torch.from_numpy(picture).permute(2, 0, 1).float(), 4
+        torch.from_numpy(image).permute(2, 0, 1).float(), 4
     ).permute(1, 2, 0)
     assert np.abs(small - expected.numpy()).mean() < 2
 
@@ -73,7 +73,7 @@ def test_info(tmp_path, make_video):
     assert info.duration == pytest.approx(2.0) and info.fps == pytest.approx(10.0)
 
 
-def test_a_phones_turned_pictures_are_put_upright(tmp_path, make_video):
+def test_a_phones_turned_images_are_put_upright(tmp_path, make_video):
     path = make_video(tmp_path / "a.mp4", 3)
     content = bytearray(path.read_bytes())
     # The matrix of the track header says: turn by 90 degrees clockwise.
@@ -100,19 +100,19 @@ TURNS = [((1, 0), (0, 1)), ((0, 1), (-1, 0)), ((-1, 0), (0, -1)), ((0, -1), (1, 
 
 
 def shown(stored: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A picture with every pixel where a matrix shows it."""
+    """An image with every pixel where a matrix shows it."""
     y, x = np.mgrid[: stored.shape[0], : stored.shape[1]]
     x, y = np.moveaxis(np.stack([x, y], axis=-1) @ matrix, -1, 0)
     x, y = x - x.min(), y - y.min()
-    picture = np.zeros((y.max() + 1, x.max() + 1, 3), np.uint8)
-    picture[y, x] = stored
-    return picture
+    image = np.zeros((y.max() + 1, x.max() + 1, 3), np.uint8)
+    image[y, x] = stored
+    return image
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("turn", range(4))
-def test_pictures_are_shown_as_their_matrix_says(tmp_path, turn, mirrored):
-    path = Film("mpeg4", frames=3, size=(32, 48)).write(tmp_path)
+def test_images_are_shown_as_their_matrix_says(tmp_path, turn, mirrored):
+    path = MadeVideo("mpeg4", frames=3, size=(32, 48)).write(tmp_path)
     frames = [frame for _, frame in decode(path)]
     matrix = np.array(TURNS[turn]) * ([-1, 1] if mirrored else 1)
     (a, b), (c, d) = matrix.tolist()
@@ -131,7 +131,7 @@ def test_pictures_are_shown_as_their_matrix_says(tmp_path, turn, mirrored):
             try:
                 other = VideoReader(path, Opening(backend=backend)).read(np.array([1]))
             except VideoError as cause:
-                # What decord does with lying pictures depends on their width.
+                # What decord does with lying images depends on their width.
                 assert "stored mirrored" in str(cause) if mirrored else backend == "decord"
             else:
                 assert not mirrored

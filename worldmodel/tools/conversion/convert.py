@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldmodel.datasets import Format, find_format
-from worldmodel.datasets.episode_fields import check_positive
+from worldmodel.datasets.catalogue import Catalogue
+from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.listing import shown
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.lerobot import LeRobotTarget
 from worldmodel.tools.conversion.target import Plan, Target
 from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
-from worldmodel.video.catalogue import Catalogue, Decoding
+from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run

@@ -15,12 +15,14 @@ import numpy as np
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.datasets.catalogue import Item
 from worldmodel.datasets.listing import VIDEOS, VideoFile
 from worldmodel.datasets.shards import ShardVideo
 from worldmodel.datasets.tar_members import member_file, opened
 from worldmodel.errors import VideoError
 from worldmodel.storage.files import require_file, whole_file
-from worldmodel.video.catalogue import Item, Opening, VideoSource
+from worldmodel.video.decoding import Opening
+from worldmodel.video.video import Video
 
 _CLOCK = 90_000  # ticks a second, as MPEG counts
 # With several threads or a macroblock tree x264 now and then writes other bytes for the same
@@ -62,7 +64,7 @@ def copy_video(item: Item, path: Path) -> None:
         raise VideoError(f"{item.name}: cannot be copied to {path} ({cause})") from cause
 
 
-def places(item: Item, source: VideoSource) -> np.ndarray:
+def places(item: Item, source: Video) -> np.ndarray:
     """The numbers of the frames of an opened item that lie in its window.
 
     Raises:
@@ -76,7 +78,7 @@ def places(item: Item, source: VideoSource) -> np.ndarray:
     return numbers
 
 
-def chunks_of(source: VideoSource, numbers: np.ndarray, times: np.ndarray) -> Iterator[Chunk]:
+def chunks_of(source: Video, numbers: np.ndarray, times: np.ndarray) -> Iterator[Chunk]:
     """Frames by number a few at a time, at these times."""
     for first in range(0, len(numbers), _CHUNK):
         part = slice(first, first + _CHUNK)
@@ -116,9 +118,9 @@ def encode(path: Path, chunks: Iterator[Chunk], *, quality: int) -> None:
                 stream.pix_fmt = "yuv420p" if height % 2 == 0 == width % 2 else "yuv444p"
                 stream.options = {"crf": str(quality), "preset": "medium", "g": "30"} | _SAME_BYTES
                 stream.codec_context.time_base = Fraction(1, _CLOCK)
-            pictures = rearrange(frames, "t c h w -> t h w c").contiguous().numpy()
-            for picture, time in zip(pictures, times, strict=True):
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            images = rearrange(frames, "t c h w -> t h w c").contiguous().numpy()
+            for image, time in zip(images, times, strict=True):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame.pts, frame.time_base = round(float(time) * _CLOCK), Fraction(1, _CLOCK)
                 container.mux(stream.encode(frame))
         assert stream is not None

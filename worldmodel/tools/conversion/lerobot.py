@@ -20,7 +20,7 @@ from worldmodel.episodes.episode import Episode
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.encode import chunks_of, copy_video, encode, ending_of
-from worldmodel.tools.conversion.running_stats import Moments
+from worldmodel.tools.conversion.running_stats import RunningStats
 from worldmodel.tools.conversion.target import Plan, Target
 from worldmodel.video.open import VideoReader
 
@@ -29,7 +29,7 @@ _PER_CHUNK = 1000  # files in a folder
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 _TOLERANCE = 5e-5  # seconds that a copied frame may be off; LeRobot refuses 1e-4
-_LOOKS = 100  # pictures that the statistics of the frames are of
+_LOOKS = 100  # images that the statistics of the frames are of
 _PIXELS = 150  # of their short side, at least, where they have more: every second one, or fewer
 
 
@@ -173,9 +173,9 @@ class LeRobotTarget(Target):
                 )
             values = np.concatenate(parts)
             values = values.reshape(len(values), -1)
-            moments = Moments()
-            moments.add(values.astype(np.float64))
-            stats[key] = moments.statistics()
+            running = RunningStats()
+            running.add(values.astype(np.float64))
+            stats[key] = running.statistics()
             about = {"dtype": str(values.dtype), "shape": [values.shape[1]], "names": None}
             features[key] = about
         stats[CAMERA], features[CAMERA] = self._look(count)
@@ -184,7 +184,7 @@ class LeRobotTarget(Target):
     def _look(self, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Statistics of some frames and a description of all."""
         chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).round().astype(int))
-        moments, sizes, codec = Moments(), set(), ""
+        running, sizes, codec = RunningStats(), set(), ""
         for index in range(count) if count <= _LOOKS else chosen:
             reader = VideoReader(str(self._video(int(index))))
             frames = reader.read(np.array([reader.num_frames // 2]))
@@ -192,7 +192,7 @@ class LeRobotTarget(Target):
             sizes.add(tuple(frames.shape[-2:]))
             step = max(1, min(frames.shape[-2:]) // _PIXELS)
             some = frames[..., ::step, ::step]
-            moments.add(rearrange(some, "t c h w -> (t h w) c").double().numpy() / 255)
+            running.add(rearrange(some, "t c h w -> (t h w) c").double().numpy() / 255)
             reader.close()
         if len(sizes) > 1:
             raise EpisodeError(
@@ -200,7 +200,7 @@ class LeRobotTarget(Target):
                 f"takes one; convert with size="
             )
         stats = {key: value if key == "count" else [[[x]] for x in value]
-                 for key, value in moments.statistics().items()}  # fmt: skip
+                 for key, value in running.statistics().items()}  # fmt: skip
         height, width = sizes.pop()
         about = {"video.fps": self.fps, "video.height": height, "video.width": width,
                  "video.channels": 3, "video.codec": codec, "video.is_depth_map": False,

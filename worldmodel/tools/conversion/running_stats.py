@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 
-class Moments:
+class RunningStats:
     """Statistics of rows n k, as LeRobot states them.
 
     Parts are joined by the pairwise update of Chan, Golub and LeVeque (1979), which loses no

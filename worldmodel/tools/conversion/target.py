@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.datasets.episode_fields import check_room, square
+from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.episode_source import check_room, square
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.tools.conversion.encode import places
-from worldmodel.video.catalogue import Catalogue, Decoding, Item, Opening
+from worldmodel.video.decoding import Decoding, Opening
 from worldmodel.video.nearest import nearest_frames
 
 

@@ -10,12 +10,12 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from worldmodel.video.catalogue import Opening
 from worldmodel.video.container import VideoInfo
+from worldmodel.video.decoding import Opening
 from worldmodel.video.index import FrameIndex
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import orientation
-from worldmodel.video.source import Media
+from worldmodel.video.source import SourceFile
 
 
 class Mismatch(Exception):
@@ -38,7 +38,7 @@ class Facts:
         opened: The container that was scanned and its stream; for PyAV alone, others get none.
     """
 
-    media: Media
+    media: SourceFile
     info: VideoInfo
     index: FrameIndex
     opening: Opening
@@ -64,18 +64,18 @@ def why_seeking_fails(facts: Facts) -> str:
 
 
 def why_turning_fails(facts: Facts) -> str:
-    """Why a decoder that puts pictures upright by itself would not; empty where it does.
+    """Why a decoder that puts images upright by itself would not; empty where it does.
 
-    Decodes the first picture.
+    Decodes the first image.
     """
     stream, limits = facts.info.stream, facts.opening.limits
     frames: Any = decode(facts.media, stream=stream, limits=limits)
     with closing(frames):
         mirrored, turns = orientation(next(frames)[1])
     if mirrored:
-        return "it does not mirror pictures that are stored mirrored"
+        return "it does not mirror images that are stored mirrored"
     if turns and facts.opening.short_side is not None:
-        return "it resizes pictures that are stored lying to the wrong shape"
+        return "it resizes images that are stored lying to the wrong shape"
     return ""
 
 

@@ -26,8 +26,8 @@ class Decord(Decoder):
 
     name = "decord"
     limits = (
-        "refused for AV1, H.265, several video streams, edit lists, open groups of pictures, "
-        "times that cannot be trusted, mirrored pictures, and what is not a path"
+        "refused for AV1, H.265, several video streams, edit lists, open groups of images, "
+        "times that cannot be trusted, mirrored images, and what is not a path"
     )
 
     @classmethod

@@ -111,7 +111,7 @@ class PyAV(Decoder):
         places = np.searchsorted(wanted, indices)
         frames: np.ndarray | None = None  # numpy copies in this thread, whatever PyTorch has
         for rank, number in enumerate(wanted.tolist()):
-            upright = rearrange(self._picture(number), "h w c -> c h w")
+            upright = rearrange(self._image(number), "h w c -> c h w")
             if frames is None:
                 frames = np.empty((len(indices), *upright.shape), np.uint8)
             if upright.shape != frames.shape[1:]:
@@ -124,7 +124,7 @@ class PyAV(Decoder):
         assert frames is not None
         return torch.from_numpy(frames)
 
-    def _picture(self, number: int) -> np.ndarray:
+    def _image(self, number: int) -> np.ndarray:
         frame = self._find(number)
         if self._index.checksum is not None and checksum(frame) != self._index.checksum[number]:
             raise Mismatch(f"frame {number} looks different when it is reached by a seek")

@@ -27,8 +27,8 @@ class TorchCodec(Decoder):
 
     name = "torchcodec"
     limits = (
-        "refused for edit lists, open groups of pictures, times that cannot be trusted, mirrored "
-        "pictures"
+        "refused for edit lists, open groups of images, times that cannot be trusted, mirrored "
+        "images"
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""LeRobot's episodes whose frames are pictures in their rows, and not a video."""
+"""LeRobot's episodes whose frames are images in their rows, and not a video."""
 
 import io
 from dataclasses import dataclass
@@ -6,18 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from worldmodel.datasets.array_video import ArrayVideo
-from worldmodel.datasets.episode_fields import make_episode, stand_in
-from worldmodel.datasets.image_file import read_picture
+from worldmodel.datasets.catalogue import Item
+from worldmodel.datasets.episode_source import make_episode, stand_in
+from worldmodel.datasets.image_file import read_image
 from worldmodel.datasets.lerobot_meta import EpisodePlace
 from worldmodel.datasets.lerobot_rows import RowReader
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.parquet import read_table
 from worldmodel.errors import EpisodeError
-from worldmodel.video.catalogue import Item, Limits, Opening, VideoSource
+from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.video import Video
 
 
 @dataclass(frozen=True)
-class LeRobotPictures(Item):
+class LeRobotImages(Item):
     """An episode as a video whose frames are decoded one by one."""
 
     name: str
@@ -26,8 +28,8 @@ class LeRobotPictures(Item):
     place: EpisodePlace
     rows: RowReader
 
-    def open(self, opening: Opening) -> VideoSource:
-        """Read the coded pictures of the episode; they are decoded when asked for."""
+    def open(self, opening: Opening) -> Video:
+        """Read the coded images of the episode; they are decoded when asked for."""
         rows = self.rows.read(self.place, self.name)
         coded = self._coded()
         first = self._decode(coded, 0, opening.limits)
@@ -45,14 +47,14 @@ class LeRobotPictures(Item):
         shape = (len(coded), *first.shape[:2])
         return ArrayVideo(self.name, take, shape, rows.times - rows.times[0], opening)
 
-    def check_rows(self, source: VideoSource) -> bool:
+    def check_rows(self, source: Video) -> bool:
         """The numbers of its rows."""
         rows = self.rows.read(self.place, self.name)
         make_episode(self.name, stand_in(len(rows.times)), rows.times, rows.actions, rows.info, {})
         return rows.actions is not None
 
     def _coded(self) -> list[bytes]:
-        """Its pictures as they are in the file."""
+        """Its images as they are in the file."""
         path, index = self.place.data, self.place.index
         table = read_table(path, ["episode_index", self.camera], episode=index)
         try:
@@ -61,16 +63,16 @@ class LeRobotPictures(Item):
             coded = [cell["bytes"] for cell in cells]
         except (ValueError, TypeError, KeyError, OverflowError) as cause:
             raise EpisodeError(
-                f"{self.name}: '{shown(self.camera)}' holds no pictures "
+                f"{self.name}: '{shown(self.camera)}' holds no images "
                 f"({shown(str(cause))[:100]}); write it again"
             ) from cause
         missing = [number for number, data in enumerate(coded) if not isinstance(data, bytes)]
         if missing or len(coded) != self.place.length:
             raise EpisodeError(
-                f"{self.name}: {shown(path)} has {len(coded) - len(missing)} pictures of it, its "
+                f"{self.name}: {shown(path)} has {len(coded) - len(missing)} images of it, its "
                 f"description says {self.place.length}; fetch or write the data set again"
             )
         return coded
 
     def _decode(self, coded: list[bytes], number: int, limits: Limits) -> np.ndarray:
-        return read_picture(io.BytesIO(coded[number]), f"{self.name}, frame {number}", limits)
+        return read_image(io.BytesIO(coded[number]), f"{self.name}, frame {number}", limits)

@@ -1,4 +1,4 @@
-"""Films of every awkward kind, whose frames say by a picture of stripes which one they are."""
+"""Videos of every awkward kind, whose frames say by an image of stripes which one they are."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -11,15 +11,15 @@ import numpy as np
 
 
 def stripes(number: int, width: int, height: int) -> np.ndarray:
-    """A picture `h w c` that moves with its number: no two of the first hundred are alike."""
+    """An image `h w c` that moves with its number: no two of the first hundred are alike."""
     y, x = np.mgrid[:height, :width]
     waves = [(x * 3 + number * 7) % 61, (y * 5 + number * 11) % 59, (x + y + number * 13) % 53]
     return np.stack([20 + 3 * wave for wave in waves], axis=-1).astype(np.uint8)
 
 
 @dataclass(frozen=True)
-class Film:
-    """How a film is made."""
+class MadeVideo:
+    """How a video is made."""
 
     codec: str = "libx264"
     ending: str = "mp4"
@@ -32,7 +32,7 @@ class Film:
     muxer: dict[str, str] = field(default_factory=dict)
     damage: Callable[[bytearray], None] | None = None
 
-    def write(self, folder: Path, name: str = "film") -> Path:
+    def write(self, folder: Path, name: str = "video") -> Path:
         """Make the file."""
         path = folder / f"{name}.{self.ending}"
         with av.open(str(path), "w", options=self.muxer) as container:
@@ -59,8 +59,8 @@ class Film:
         return stream
 
     def _frame(self, number: int, stream) -> av.VideoFrame:
-        picture = stripes(number, stream.width, stream.height)
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=self.pixels)
+        image = stripes(number, stream.width, stream.height)
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=self.pixels)
         if self.milliseconds is None:
             frame.pts, frame.time_base = number, Fraction(1, 10)
         else:
@@ -69,10 +69,10 @@ class Film:
 
 
 def remux(
-    film: Path, path: Path, *, skip: int = 0, each: Callable[[int, av.Packet], None] | None = None
+    video: Path, path: Path, *, skip: int = 0, each: Callable[[int, av.Packet], None] | None = None
 ) -> Path:
     """The same packets in another file, but for the first `skip`; `each` may change one."""
-    with av.open(str(film)) as source, av.open(
+    with av.open(str(video)) as source, av.open(
         str(path), "w", options={"avoid_negative_ts": "disabled"}
     ) as target:  # fmt: skip
         stream = source.streams.video[0]
@@ -87,7 +87,7 @@ def remux(
 
 
 def cut_edges(content: bytearray, first: int = 5, left_out: int = 9) -> None:
-    """Change the edit list: the film begins in the middle of a group and ends before its end.
+    """Change the edit list: the video begins in the middle of a group and ends before its end.
 
     Args:
         content: Of an MP4 of 24 frames at 10/s.
@@ -133,70 +133,72 @@ REFRESH = {"x264-params": "intra-refresh=1:keyint=8:bframes=0"}
 HIDDEN = {"auto-alt-ref": "1", "lag-in-frames": "16", "g": "20"}  # packets that show nothing
 
 
-def x265(more: str = "", **film) -> Film:
-    """The encoder x265 writes outside its memory where a picture is smaller than 64 x 64."""
-    return Film("libx265", size=(64, 64), options={"x265-params": f"log-level=none{more}"}, **film)
+def x265(more: str = "", **video) -> MadeVideo:
+    """The encoder x265 writes outside its memory where an image is smaller than 64 x 64."""
+    return MadeVideo(
+        "libx265", size=(64, 64), options={"x265-params": f"log-level=none{more}"}, **video
+    )
 
 
-FILMS = {
-    "plain": Film(options=X264),
-    "no-b": Film(options={"bf": "0", "g": "6", "preset": "ultrafast"}),
-    "pyramid": Film(options={**X264, "b-pyramid": "normal", "preset": "medium"}, frames=40),
-    "long-gop": Film(options={**X264, "g": "1000"}, frames=90),
-    "open-gop": Film(options=OPEN, ending="mkv", frames=40),
-    "open-gop-mp4": Film(options=OPEN, frames=40),
-    "intra-refresh": Film(options=REFRESH, ending="mkv", frames=40, size=(96, 64)),
-    "variable": Film(options=X264, milliseconds=GAPS),
-    "variable-mkv": Film(options=X264, milliseconds=GAPS, ending="mkv"),
-    "variable-vp9": Film("libvpx-vp9", "webm", milliseconds=GAPS),
-    "late": Film(options=X264, milliseconds=[5000 + 40 * n for n in range(24)], ending="mkv"),
-    "edit-list": Film(options=X264, damage=cut_edges),
-    "edit-list-mpeg4": Film("mpeg4", options={"g": "8"}, damage=cut_edges),
-    "repeated-times": Film("mpeg4", damage=repeat_times),
-    "turned": Film(options=X264, damage=turn),
-    "two-streams": Film(options=X264, more=((64, 48),)),
-    "two-streams-mkv": Film(options=X264, more=((32, 32), (64, 48)), ending="mkv"),
-    "odd": Film("ffv1", "mkv", "yuv444p", size=(33, 47)),
-    "odd-420": Film("mpeg4", size=(33, 47)),
-    "odd-vp9": Film("libvpx-vp9", "webm", size=(47, 33)),
-    "8x8": Film(options=X264, size=(8, 8)),
-    "one": Film(options=X264, frames=1),
-    "two": Film(options=X264, frames=2),
-    "one-avi": Film("mpeg4", "avi", frames=1),
-    "10-bit": Film("libx264", pixels="yuv420p10le", options=X264),
+MADE_VIDEOS = {
+    "plain": MadeVideo(options=X264),
+    "no-b": MadeVideo(options={"bf": "0", "g": "6", "preset": "ultrafast"}),
+    "pyramid": MadeVideo(options={**X264, "b-pyramid": "normal", "preset": "medium"}, frames=40),
+    "long-gop": MadeVideo(options={**X264, "g": "1000"}, frames=90),
+    "open-gop": MadeVideo(options=OPEN, ending="mkv", frames=40),
+    "open-gop-mp4": MadeVideo(options=OPEN, frames=40),
+    "intra-refresh": MadeVideo(options=REFRESH, ending="mkv", frames=40, size=(96, 64)),
+    "variable": MadeVideo(options=X264, milliseconds=GAPS),
+    "variable-mkv": MadeVideo(options=X264, milliseconds=GAPS, ending="mkv"),
+    "variable-vp9": MadeVideo("libvpx-vp9", "webm", milliseconds=GAPS),
+    "late": MadeVideo(options=X264, milliseconds=[5000 + 40 * n for n in range(24)], ending="mkv"),
+    "edit-list": MadeVideo(options=X264, damage=cut_edges),
+    "edit-list-mpeg4": MadeVideo("mpeg4", options={"g": "8"}, damage=cut_edges),
+    "repeated-times": MadeVideo("mpeg4", damage=repeat_times),
+    "turned": MadeVideo(options=X264, damage=turn),
+    "two-streams": MadeVideo(options=X264, more=((64, 48),)),
+    "two-streams-mkv": MadeVideo(options=X264, more=((32, 32), (64, 48)), ending="mkv"),
+    "odd": MadeVideo("ffv1", "mkv", "yuv444p", size=(33, 47)),
+    "odd-420": MadeVideo("mpeg4", size=(33, 47)),
+    "odd-vp9": MadeVideo("libvpx-vp9", "webm", size=(47, 33)),
+    "8x8": MadeVideo(options=X264, size=(8, 8)),
+    "one": MadeVideo(options=X264, frames=1),
+    "two": MadeVideo(options=X264, frames=2),
+    "one-avi": MadeVideo("mpeg4", "avi", frames=1),
+    "10-bit": MadeVideo("libx264", pixels="yuv420p10le", options=X264),
     "10-bit-hevc": x265(pixels="yuv422p10le"),
-    "444": Film(pixels="yuv444p", options=X264),
-    "422": Film(pixels="yuv422p", options=X264),
-    "full-range": Film("mjpeg", "mov", pixels="yuvj420p"),
-    "grey": Film(pixels="gray", options=X264),
-    "planar-rgb": Film("libvpx-vp9", "mkv", "gbrp"),
+    "444": MadeVideo(pixels="yuv444p", options=X264),
+    "422": MadeVideo(pixels="yuv422p", options=X264),
+    "full-range": MadeVideo("mjpeg", "mov", pixels="yuvj420p"),
+    "grey": MadeVideo(pixels="gray", options=X264),
+    "planar-rgb": MadeVideo("libvpx-vp9", "mkv", "gbrp"),
     "planar-rgb-hevc": x265(pixels="gbrp"),
-    "rgb": Film("libx264rgb", "mkv", "rgb24"),
-    "alpha": Film("png", "mov", "rgba"),
+    "rgb": MadeVideo("libx264rgb", "mkv", "rgb24"),
+    "alpha": MadeVideo("png", "mov", "rgba"),
     "hevc": x265(":keyint=10:bframes=3:open-gop=1", frames=40),
     "hevc-closed": x265(":keyint=8:open-gop=0"),
-    "av1": Film("libsvtav1", options={"preset": "12", "svtav1-params": "keyint=9"}, size=(64, 64)),
-    "vp9": Film("libvpx-vp9", "webm", options={"g": "9", "deadline": "realtime"}, frames=40),
-    "vp8": Film("libvpx", "webm", options=HIDDEN, frames=60),
-    "vp9-mp4": Film("libvpx-vp9", options=HIDDEN, frames=60),
-    "mpeg4-b": Film("mpeg4", options=B),
-    "mpeg4-b-avi": Film("mpeg4", "avi", options=B, frames=40),
-    "h264-avi": Film("libx264", "avi", options=X264, frames=40),
-    "mpeg4-avi": Film("mpeg4", "avi"),
-    "mjpeg-avi": Film("mjpeg", "avi", "yuvj420p"),
-    "msmpeg4": Film("msmpeg4", "avi"),
-    "cinepak": Film("cinepak", "avi", "rgb24"),
-    "huffyuv": Film("huffyuv", "avi", "yuv422p"),
-    "mpeg2-ts": Film("mpeg2video", "ts", options=B, frames=40),
-    "h264-ts": Film("libx264", "ts", options=X264, frames=40),
-    "mpeg2-ps": Film("mpeg2video", "mpg", options=B, frames=40),
-    "mpeg2-mkv": Film("mpeg2video", "mkv", options=B, frames=40),
-    "flv": Film("flv", "flv"),
-    "h264-flv": Film(ending="flv", options=X264),
-    "wmv": Film("wmv2", "asf"),
-    "gif": Film("gif", "gif", "rgb8"),
-    "all-keys": Film(options=X264, damage=claim_all_are_keys),
-    "all-keys-mpeg4": Film("mpeg4", damage=claim_all_are_keys),
-    "fragmented": Film(options=X264, muxer={"movflags": "frag_keyframe+empty_moov"}, frames=40),
-    "index-first": Film(options=X264, muxer={"movflags": "faststart"}, frames=40),
+    "av1": MadeVideo("libsvtav1", options={"preset": "12", "svtav1-params": "keyint=9"}, size=(64, 64)),
+    "vp9": MadeVideo("libvpx-vp9", "webm", options={"g": "9", "deadline": "realtime"}, frames=40),
+    "vp8": MadeVideo("libvpx", "webm", options=HIDDEN, frames=60),
+    "vp9-mp4": MadeVideo("libvpx-vp9", options=HIDDEN, frames=60),
+    "mpeg4-b": MadeVideo("mpeg4", options=B),
+    "mpeg4-b-avi": MadeVideo("mpeg4", "avi", options=B, frames=40),
+    "h264-avi": MadeVideo("libx264", "avi", options=X264, frames=40),
+    "mpeg4-avi": MadeVideo("mpeg4", "avi"),
+    "mjpeg-avi": MadeVideo("mjpeg", "avi", "yuvj420p"),
+    "msmpeg4": MadeVideo("msmpeg4", "avi"),
+    "cinepak": MadeVideo("cinepak", "avi", "rgb24"),
+    "huffyuv": MadeVideo("huffyuv", "avi", "yuv422p"),
+    "mpeg2-ts": MadeVideo("mpeg2video", "ts", options=B, frames=40),
+    "h264-ts": MadeVideo("libx264", "ts", options=X264, frames=40),
+    "mpeg2-ps": MadeVideo("mpeg2video", "mpg", options=B, frames=40),
+    "mpeg2-mkv": MadeVideo("mpeg2video", "mkv", options=B, frames=40),
+    "flv": MadeVideo("flv", "flv"),
+    "h264-flv": MadeVideo(ending="flv", options=X264),
+    "wmv": MadeVideo("wmv2", "asf"),
+    "gif": MadeVideo("gif", "gif", "rgb8"),
+    "all-keys": MadeVideo(options=X264, damage=claim_all_are_keys),
+    "all-keys-mpeg4": MadeVideo("mpeg4", damage=claim_all_are_keys),
+    "fragmented": MadeVideo(options=X264, muxer={"movflags": "frag_keyframe+empty_moov"}, frames=40),
+    "index-first": MadeVideo(options=X264, muxer={"movflags": "faststart"}, frames=40),
 }  # fmt: skip
