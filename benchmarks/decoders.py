@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.table import Grid
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoders import known
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, decode, to_rgb, video_info
 
 FRAMES, STRIDE = 16, 4  # of each of three clips: at the start, in the middle, at the end
@@ -55,7 +55,7 @@ def _clips(count: int) -> np.ndarray:
 def _through(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> str:
     """What `VideoReader` gives when it is told to use this decoder."""
     try:
-        reader = VideoReader(path, Opening(short_side=SIDE, backend=name))
+        reader = VideoReader(path, Decoding(short_side=SIDE, backend=name))
         frames = reader.read(indices).permute(0, 2, 3, 1).numpy()
     except VideoError as cause:
         return f"refused: {str(cause).partition('right frames (')[2].rpartition(')')[0]}"

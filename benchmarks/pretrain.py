@@ -7,7 +7,7 @@ from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
 from worldmodel.architecture import Architecture
 from worldmodel.objectives.masked_prediction import MaskedPrediction
-from worldmodel.objectives.masks import Future, Mixture, Tubes
+from worldmodel.objectives.masks import Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import SIGReg
 
 SIZE = 64  # pixels of a side
@@ -49,6 +49,6 @@ def _objective() -> MaskedPrediction:
         parts.encoder,
         parts.masked_predictor(),
         parts.head(),
-        masks=Mixture([Tubes(), Future()], [1, 1]),
+        masks=MaskMixture([Tubes(), Future()], [1, 1]),
         regulariser=SIGReg(num_slices=256),
     )

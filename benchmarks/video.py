@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.table import Row, Table
 from worldmodel.errors import ConfigError
 from worldmodel.video.decoders import known
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, video_info
 from worldmodel.video.rgb import scaled
 
@@ -29,7 +29,7 @@ Read = Callable[[Path, np.ndarray, Size], Any]
 
 def ours(path: Path, indices: np.ndarray, size: Size) -> Any:
     """A reader for one clip."""
-    reader = VideoReader(path, Opening(short_side=min(size)))
+    reader = VideoReader(path, Decoding(short_side=min(size)))
     frames = reader.read(indices)
     reader.close()
     return frames
@@ -128,7 +128,7 @@ def _rows(path: Path, side: int, readers: Mapping[str, Read], *, repeats: int) -
     ratio = [a / b for a, b in zip(times["ours"], times[fastest], strict=True)]
 
     def shared(path: Path, indices: np.ndarray, size: Size) -> None:
-        reader = VideoReader(path, Opening(short_side=min(size)))
+        reader = VideoReader(path, Decoding(short_side=min(size)))
         reader.read_clips(list(indices))
         reader.close()
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from worldmodel.errors import VideoError
-from worldmodel.video.decoding import Opening, require_mib
+from worldmodel.video.decoding import Decoding, require_mib
 from worldmodel.video.video import Video, require_numbers
 
 
@@ -44,7 +44,7 @@ class ArrayVideo(Video):
         take: From increasing numbers, each once, to frames `t h w c`, uint8.
         shape: (t, h, w) of all of it.
         times: `t`, seconds from the first frame, increasing; or frames per second.
-        opening: Size and limits.
+        decoding: Size and limits.
 
     Raises:
         VideoError: it is larger than the limits.
@@ -56,11 +56,11 @@ class ArrayVideo(Video):
         take: Callable[[np.ndarray], np.ndarray],
         shape: tuple[int, int, int],
         times: np.ndarray | float,
-        opening: Opening,
+        decoding: Decoding,
     ) -> None:
         self.name = name
         self.num_frames, height, width = shape
-        limits = opening.limits
+        limits = decoding.limits
         if self.num_frames < 1 or height < 1 or width < 1:
             raise VideoError(f"{name}: is empty ({shape}); leave it out")
         if height * width > limits.pixels:
@@ -73,16 +73,16 @@ class ArrayVideo(Video):
                 f"{name}: {self.num_frames} frames are more than the limit of {limits.frames}; "
                 f"raise limits.frames if it is right"
             )
-        self._take, self._times, self._opening = take, times, opening
+        self._take, self._times, self._decoding = take, times, decoding
         self._size = height, width
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
         require_numbers(indices, self.num_frames, self.name)
         numbers, back = np.unique(indices, return_inverse=True)
-        require_mib(self.name, len(numbers), *self._size, self._opening.limits)
+        require_mib(self.name, len(numbers), *self._size, self._decoding.limits)
         frames = torch.from_numpy(np.ascontiguousarray(self._take(numbers)))
-        return to_size(frames, self._opening.short_side)[torch.from_numpy(back)]
+        return to_size(frames, self._decoding.short_side)[torch.from_numpy(back)]
 
     def times(self, indices: np.ndarray) -> np.ndarray:
         """Seconds since the first frame, float64, at these numbers."""

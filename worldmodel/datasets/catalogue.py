@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from worldmodel.errors import VideoError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
 
@@ -40,7 +40,7 @@ class Item(ABC):
         return self
 
     @abstractmethod
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Open the whole of what it `opens`; `window` is applied by who draws clips.
 
         Raises:

@@ -33,7 +33,7 @@ from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import shown
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
-from worldmodel.video.decoding import Decoding, Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
@@ -121,10 +121,10 @@ class DinoWMVideo(Item):
     length: int
     fps: float
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """A video, or a tensor that stays on disk until it is asked for."""
         if not self.key.endswith(".pth"):
-            return FirstFrames(self.name, self.key, self.length, self.fps, opening)
+            return FirstFrames(self.name, self.key, self.length, self.fps, decoding)
         frames = frame_table(self.key)
         if len(frames) < self.length:
             raise _too_few(self.name, self.key, len(frames), self.length)
@@ -133,7 +133,7 @@ class DinoWMVideo(Item):
             return images(frames[torch.from_numpy(numbers)].numpy())
 
         shape = (self.length, *frame_size(frames.shape))
-        return ArrayVideo(self.name, take, shape, self.fps, opening)
+        return ArrayVideo(self.name, take, shape, self.fps, decoding)
 
     def check_rows(self, source: Video) -> bool:
         """The numbers of every frame; the action of the last one is not used."""
@@ -146,9 +146,9 @@ class DinoWMVideo(Item):
 class FirstFrames(Video):
     """The first frames of a video file, at a rate that is known from elsewhere."""
 
-    def __init__(self, name: str, path: str, length: int, fps: float, opening: Opening) -> None:
+    def __init__(self, name: str, path: str, length: int, fps: float, decoding: Decoding) -> None:
         self.name, self.num_frames, self._fps = name, length, fps
-        self._reader = VideoReader(path, opening, name=name)
+        self._reader = VideoReader(path, decoding, name=name)
         if self._reader.num_frames < length:
             found = self._reader.num_frames
             self._reader.close()

@@ -32,7 +32,7 @@ from worldmodel.datasets.format import Format
 from worldmodel.datasets.hdf5_layouts import Rows, Table, opened_h5, read_layout, rows_of
 from worldmodel.datasets.listing import shown
 from worldmodel.episodes.episode import Episode, FolderInfo
-from worldmodel.video.decoding import Decoding, Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.video import Video
 
 DEFAULT_FPS = 10.0
@@ -106,14 +106,14 @@ class HDF5Video(Item):
     actions: Rows | None
     infos: tuple[str, ...]  # datasets whose same rows go with the frames
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Frames are read from the file when asked for."""
 
         def take(numbers: np.ndarray) -> np.ndarray:
             with opened_h5(self.path) as file:
                 return images(rows_of(file, self.path, self.frames, numbers))
 
-        return ArrayVideo(self.name, take, self.shape, self.fps, opening)
+        return ArrayVideo(self.name, take, self.shape, self.fps, decoding)
 
     def check_rows(self, source: Video) -> bool:
         """The numbers of every frame; the action of the last one is not used."""

@@ -19,7 +19,7 @@ from worldmodel.datasets.listing import (
 )
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -64,12 +64,12 @@ class ImageItem(Item):
     key: str
     label: int | None = None
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Decode it, upright, as RGB."""
         require_file_named(self.key, "image")
-        pixels = read_image(self.key, self.name, opening.limits)[None]
+        pixels = read_image(self.key, self.name, decoding.limits)[None]
         return ArrayVideo(
-            self.name, lambda numbers: pixels[numbers], pixels.shape[:3], 1.0, opening
+            self.name, lambda numbers: pixels[numbers], pixels.shape[:3], 1.0, decoding
         )
 
 

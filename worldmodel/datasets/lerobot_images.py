@@ -14,7 +14,7 @@ from worldmodel.datasets.lerobot_rows import RowReader
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.parquet import read_table
 from worldmodel.errors import EpisodeError
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.video import Video
 
 
@@ -28,14 +28,14 @@ class LeRobotImages(Item):
     place: EpisodePlace
     rows: RowReader
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Read the coded images of the episode; they are decoded when asked for."""
         rows = self.rows.read(self.place, self.name)
         coded = self._coded()
-        first = self._decode(coded, 0, opening.limits)
+        first = self._decode(coded, 0, decoding.limits)
 
         def take(numbers: np.ndarray) -> np.ndarray:
-            frames = [self._decode(coded, int(number), opening.limits) for number in numbers]
+            frames = [self._decode(coded, int(number), decoding.limits) for number in numbers]
             for number, frame in zip(numbers, frames, strict=True):
                 if frame.shape != first.shape:
                     raise EpisodeError(
@@ -45,7 +45,7 @@ class LeRobotImages(Item):
             return np.stack(frames)
 
         shape = (len(coded), *first.shape[:2])
-        return ArrayVideo(self.name, take, shape, rows.times - rows.times[0], opening)
+        return ArrayVideo(self.name, take, shape, rows.times - rows.times[0], decoding)
 
     def check_rows(self, source: Video) -> bool:
         """The numbers of its rows."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
 from worldmodel.errors import VideoError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
@@ -47,10 +47,10 @@ class VideoFile(Item):
         """The file: parts of it share one reader, whatever their labels."""
         return self.key
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Open the file."""
         try:
-            return VideoReader(self.key, opening, name=self.name)
+            return VideoReader(self.key, decoding, name=self.name)
         except VideoError as cause:
             raise VideoError(f"{cause}{self.origin}") from cause
 

@@ -14,7 +14,7 @@ from worldmodel.datasets.listing import FileCatalogue, shown
 from worldmodel.datasets.published import check_split, first_file
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
 _FILES = ("mnist_test_seq.npy", "MovingMNIST/mnist_test_seq.npy")
@@ -75,14 +75,14 @@ class Column(Item):
     end: int
     fps: float
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Frames are read from the file when asked for."""
         array = load(self.path)[self.begin : self.end, self.number]
 
         def frames(numbers: np.ndarray) -> np.ndarray:
             return np.array(array[numbers])[..., None]
 
-        return ArrayVideo(self.name, frames, array.shape, self.fps, opening)
+        return ArrayVideo(self.name, frames, array.shape, self.fps, decoding)
 
 
 def load(path: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue, shown
 from worldmodel.episodes.folder import Episodes, read_episode
 from worldmodel.errors import EpisodeError
-from worldmodel.video.decoding import Decoding, Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
 _NAME = re.compile(r"\d{6,}\.safetensors")
@@ -62,13 +62,13 @@ class EpisodeVideo(Item):
     name: str
     key: str
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Read it into memory."""
         episode = read_episode(self.key)
         frames = episode.frames.numpy()
         times = (episode.times - episode.times[0]).numpy()
         return ArrayVideo(
-            self.name, lambda numbers: frames[numbers], frames.shape[:3], times, opening
+            self.name, lambda numbers: frames[numbers], frames.shape[:3], times, decoding
         )
 
 

@@ -29,7 +29,7 @@ from worldmodel.datasets.shard_list import TARS, is_tar, list_shards
 from worldmodel.datasets.tar_members import Member, member_file, members, opened
 from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest
 from worldmodel.storage.files import require_file
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
@@ -48,12 +48,12 @@ class ShardVideo(Item):
     size: int  # bytes
     label: int | None = None
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         """Read it where it lies."""
         if self.size == 0:
             raise VideoError(f"{self.name}: is empty (0 bytes); make the shard again")
         file = member_file(self.shard, self.offset, self.size)
-        return VideoReader(file, opening, name=self.name)
+        return VideoReader(file, decoding, name=self.name)
 
 
 @dataclass

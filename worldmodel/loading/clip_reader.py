@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.datasets.catalogue import Item
 from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.types import Origin
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Damaged, Video
 
@@ -23,7 +23,7 @@ _OPEN_FILES = 4  # that one process keeps open
 
 
 @dataclass(frozen=True)
-class Draw:
+class ClipRequest:
     """One visit of a video.
 
     Attributes:
@@ -46,7 +46,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Taken:
+class ClipResult:
     """What was taken, besides the frames in the buffer."""
 
     times: np.ndarray  # clips t, float64, seconds
@@ -54,23 +54,23 @@ class Taken:
 
 
 class ClipReader:
-    """Reads the clips of a `Draw` into a buffer; keeps the last few videos open.
+    """Reads the clips of a `ClipRequest` into a buffer; keeps the last few videos open.
 
     Args:
         frames: The buffer, `row t c h w`, uint8; in shared memory where processes share it.
         sampling: Which frames make a clip.
         size: Side of the square crop.
         flip: Mirror half of the clips left to right.
-        opening: How videos are opened.
+        decoding: How videos are opened.
     """
 
     def __init__(
-        self, frames: Tensor, *, sampling: Sampling, size: int, flip: bool, opening: Opening
+        self, frames: Tensor, *, sampling: Sampling, size: int, flip: bool, decoding: Decoding
     ) -> None:
         self._frames, self._sampling, self._size, self._flip = frames, sampling, size, flip
-        self._opened = Opened(opening)
+        self._opened = Opened(decoding)
 
-    def __call__(self, draw: Draw) -> Taken:
+    def __call__(self, draw: ClipRequest) -> ClipResult:
         """Take the clips.
 
         Raises:
@@ -87,7 +87,7 @@ class ClipReader:
         """Close the videos that this process has open."""
         self._opened.close()
 
-    def _take(self, draw: Draw) -> Taken:
+    def _take(self, draw: ClipRequest) -> ClipResult:
         video = self._opened.get(draw.item)
         first, times = video.part(draw.item)
         starts = video.starts(draw.item, self._sampling)
@@ -105,7 +105,7 @@ class ClipReader:
             self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
         seen = times[indices]
         origins = (self._sampling.origin(draw.name, begin) for begin in seen[:, 0])
-        return Taken(seen, tuple(origins))
+        return ClipResult(seen, tuple(origins))
 
     def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:
         """The same square of all frames, mirrored or not."""
@@ -152,12 +152,12 @@ class Opened:
     """The videos that were used last, still open. Items that open the same share one.
 
     Args:
-        opening: How videos are opened.
+        decoding: How videos are opened.
         most: How many are kept.
     """
 
-    def __init__(self, opening: Opening, most: int = _OPEN_FILES) -> None:
-        self._opening, self._most = opening, most
+    def __init__(self, decoding: Decoding, most: int = _OPEN_FILES) -> None:
+        self._decoding, self._most = decoding, most
         self._videos: OrderedDict[Hashable, OpenVideo] = OrderedDict()
 
     def get(self, item: Item) -> OpenVideo:
@@ -170,7 +170,7 @@ class Opened:
         if wanted not in self._videos:
             while len(self._videos) >= self._most:
                 self._videos.popitem(last=False)[1].source.close()
-            source = item.open(self._opening)
+            source = item.open(self._decoding)
             if source.num_frames < 1:
                 raise VideoError(f"{item.name}: has no frames; leave it out")
             self._videos[wanted] = OpenVideo(source, source.times(np.arange(source.num_frames)))

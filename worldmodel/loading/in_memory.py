@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.episodes.windows import EpisodeArrays
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
-from worldmodel.loading.sampler import Order
+from worldmodel.loading.sampler import Sampler
 from worldmodel.types import Clip, Origin
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Video
@@ -157,7 +157,7 @@ class ClipDataset(Clips):
         """Which videos the clips of a step are of, over all ranks."""
         if not self.epochs:
             return random.integers(len(self.sources), size=count)
-        order = Order([len(self.sources)], seed=seed)
+        order = Sampler([len(self.sources)], seed=seed)
         return np.array([order[index][1] for index in range(step * count, (step + 1) * count)])
 
     def sample(self, step: int, batch: int, *, seed: int) -> Clip:

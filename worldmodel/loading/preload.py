@@ -16,7 +16,7 @@ from worldmodel.loading.clip_reader import Opened
 from worldmodel.loading.in_memory import BAD, MemoryVideo, Skipped
 from worldmodel.loading.stream import Streaming
 from worldmodel.loading.workers import WorkerPool
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Video
 
@@ -54,11 +54,11 @@ class WholeReader:
 
     Args:
         sampling: A video that is too short for it is a bad one.
-        opening: How videos are opened.
+        decoding: How videos are opened.
     """
 
-    def __init__(self, sampling: Sampling, opening: Opening) -> None:
-        self._sampling, self._opening = sampling, opening
+    def __init__(self, sampling: Sampling, decoding: Decoding) -> None:
+        self._sampling, self._decoding = sampling, decoding
 
     def __call__(self, visit: Visit) -> Whole:
         """Read or weigh a video.
@@ -66,7 +66,7 @@ class WholeReader:
         Raises:
             VideoError: it is bad, or shorter than a clip.
         """
-        opened = Opened(self._opening, most=1)
+        opened = Opened(self._decoding, most=1)
         try:
             video = opened.get(visit.item)
             first, times = video.part(visit.item)
@@ -93,7 +93,7 @@ def preload(
     catalogue: Catalogue,
     *,
     sampling: Sampling,
-    opening: Opening,
+    decoding: Decoding,
     streaming: Streaming,
     room: int | None,
     progress: Progress | None = None,
@@ -103,7 +103,7 @@ def preload(
     Args:
         catalogue: The videos.
         sampling: A video that is too short for it is a bad one.
-        opening: How they are opened.
+        decoding: How they are opened.
         streaming: Its `workers` and `on_bad_video`.
         room: Bytes of memory for all frames as uint8; None: as much as they take.
         progress: Called with the number of videos read so far and of all.
@@ -116,8 +116,8 @@ def preload(
     """
     if room is not None and len(catalogue) > LONG:
         return None
-    work = WholeReader(sampling, opening)
-    seconds = opening.limits.seconds
+    work = WholeReader(sampling, decoding)
+    seconds = decoding.limits.seconds
     with WorkerPool(work, workers=streaming.workers, seconds=seconds) as pool:
         if room is not None and len(catalogue) > _WEIGHED and _weight(catalogue, pool) > room:
             return None

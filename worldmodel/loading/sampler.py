@@ -20,7 +20,7 @@ _MASK = 2**64 - 1
 _MIXING, _SHUFFLING, _RESERVE = 1, 2, 3  # keep the streams of one seed apart
 
 
-class Order:
+class Sampler:
     """Which item of which data set each sample is.
 
     A data set is gone through in epochs: each time every item once, shuffled anew. Several are

@@ -54,7 +54,7 @@ class ClipSource(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How videos become clips, wherever they lie; what `VideoFiles` and `Mixture` share.
+    """How videos become clips, wherever they lie; what `VideoFiles` and `VideoMixture` share.
 
     Attributes:
         stride: frames from one frame of a clip to the next. Give one of `stride`, `fps` and
@@ -94,7 +94,7 @@ class Reading:
         """A stream of clips from data sets."""
         return ClipStream(
             catalogues, weights=weights, sampling=self.sampling(num_frames), size=size, flip=self.flip,
-            opening=video.at(size), streaming=self.streaming(), on_skip=on_skip,
+            decoding=video.at(size), streaming=self.streaming(), on_skip=on_skip,
         )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ class VideoFiles(Reading, ClipSource):
         sampling, streaming = self.sampling(num_frames), self.streaming()
         if self.preload is not False:
             kept = preload(
-                catalogue, sampling=sampling, opening=video.at(size), streaming=streaming,
+                catalogue, sampling=sampling, decoding=video.at(size), streaming=streaming,
                 room=None if self.preload else int(self.cache_mib * 2**20), progress=progress,
             )  # fmt: skip
             if kept is not None:
@@ -146,7 +146,7 @@ class VideoFiles(Reading, ClipSource):
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """A data set in a mixture.
 
     Attributes:
@@ -163,14 +163,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Mixture(Reading, ClipSource):
+class VideoMixture(Reading, ClipSource):
     """Several data sets of videos, each with its share of the clips; always streamed.
 
     Attributes:
-        sources: `Part`s, or mappings with their fields.
+        sources: `MixturePart`s, or mappings with their fields.
     """
 
-    sources: Sequence[Part | dict]
+    sources: Sequence[MixturePart | dict]
 
     def open(
         self, *, size: int, num_frames: int, progress: Progress, video: Decoding = AS_IT_IS,
@@ -181,7 +181,9 @@ class Mixture(Reading, ClipSource):
             raise ConfigError(
                 "data.sources names no data set: data.sources=[{path: my/videos, weight: 1}, ...]"
             )
-        parts = [source if isinstance(source, Part) else _part(source) for source in self.sources]
+        parts = [
+            source if isinstance(source, MixturePart) else _part(source) for source in self.sources
+        ]
         catalogues = []
         for number, part in enumerate(parts, start=1):
             options = part.reading or {}
@@ -193,16 +195,18 @@ class Mixture(Reading, ClipSource):
         )
 
 
-def _part(given: object) -> Part:
+def _part(given: object) -> MixturePart:
     """A part as a configuration has it.
 
     Raises:
         ConfigError: it has other fields, or lacks its path.
     """
     rule = "each of data.sources is {path: ..., weight: 1, format: auto, reading: {}}"
-    if not isinstance(given, dict) or not set(given) <= {field.name for field in fields(Part)}:
+    if not isinstance(given, dict) or not set(given) <= {
+        field.name for field in fields(MixturePart)
+    }:
         raise ConfigError(f"{rule}; got {given}")
-    part = Part(**{"path": None, **given})
+    part = MixturePart(**{"path": None, **given})
     if not isinstance(part.path, str) or not isinstance(part.weight, int | float):
         raise ConfigError(f"{rule}; got {given}")
     return part

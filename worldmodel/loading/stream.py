@@ -15,12 +15,12 @@ import torch
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, VideoError, nearest
-from worldmodel.loading.clip_reader import ClipReader, Draw, Taken, shared_frames
+from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, shared_frames
 from worldmodel.loading.in_memory import BAD, Clips, Skipped, left_out
-from worldmodel.loading.sampler import Order, shares_of_rank
+from worldmodel.loading.sampler import Sampler, shares_of_rank
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.types import Clip
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Damaged
 
@@ -68,9 +68,9 @@ class Streaming:
 class _Visit:
     """A draw that is being done; another one stands in when its video is bad."""
 
-    draw: Draw
+    draw: ClipRequest
     place: tuple[int, int]  # data set, item
-    future: "Future[Taken] | None" = None  # None: known to be bad
+    future: "Future[ClipResult] | None" = None  # None: known to be bad
 
 
 class ClipStream(Clips):
@@ -84,7 +84,7 @@ class ClipStream(Clips):
         sampling: Which frames make a clip; a video that is too short for one is a bad video.
         size: Side of the square crop, in pixels; the short side of frames is resized to it.
         flip: Mirror half of the clips left to right.
-        opening: How videos are opened; its `short_side` is `size` here.
+        decoding: How videos are opened; its `short_side` is `size` here.
         streaming: How they are streamed.
         on_skip: Called with each video that is left out, once.
     """
@@ -97,7 +97,7 @@ class ClipStream(Clips):
         sampling: Sampling,
         size: int,
         flip: bool = False,
-        opening: Opening | None = None,
+        decoding: Decoding | None = None,
         streaming: Streaming | None = None,
         on_skip: Callable[[Skipped], None] | None = None,
     ) -> None:
@@ -106,21 +106,21 @@ class ClipStream(Clips):
         self.num_videos = sum(map(len, self.catalogues))
         self.skipped = [bad for catalogue in catalogues for bad in left_out(catalogue)]
         self.sampling, self.size, self.flip = sampling, size, flip
-        self.opening = replace(opening or Opening(), short_side=size)
+        self.decoding = replace(decoding or Decoding(), short_side=size)
         self.streaming = streaming or Streaming()
         self.order(0)  # says now what is wrong with the lengths and weights
         self._on_skip = on_skip
         self._bad: dict[tuple[int, int], Exception] = {}
         self._hopeless = 0  # how many of those no clip can be taken of
         self._begun: dict[int, list[_Visit]] = {}  # by step
-        self._pool: WorkerPool[Draw, Taken] | None = None
+        self._pool: WorkerPool[ClipRequest, ClipResult] | None = None
         self._batch, self._order = 0, self.order(0)
         # Without processes nothing can be done ahead of time.
         self._ahead = self.streaming.ahead if self.streaming.workers else 1
 
-    def order(self, seed: int) -> Order:
+    def order(self, seed: int) -> Sampler:
         """The order of the videos in a run with this seed."""
-        return Order([len(c) for c in self.catalogues], weights=self.weights, seed=seed)
+        return Sampler([len(c) for c in self.catalogues], weights=self.weights, seed=seed)
 
     def sample(self, step: int, batch: int, *, seed: int) -> Clip:
         """`batch` clips, float32 in [0, 1]; begins with those of the next steps.
@@ -174,10 +174,10 @@ class ClipStream(Clips):
             sampling=self.sampling,
             size=self.size,
             flip=self.flip,
-            opening=self.opening,
+            decoding=self.decoding,
         )
         self._pool = WorkerPool(
-            self._reader, workers=self.streaming.workers, seconds=self.opening.limits.seconds
+            self._reader, workers=self.streaming.workers, seconds=self.decoding.limits.seconds
         )
         self._batch = batch
 
@@ -203,7 +203,7 @@ class ClipStream(Clips):
         self, place: tuple[int, int], first: int, row: int, failed: Collection[tuple[int, int]] = ()
     ) -> _Visit:
         data_set, item = place
-        draw = Draw(
+        draw = ClipRequest(
             self.catalogues[data_set][item], self._order.seed, first,
             self.streaming.clips_per_video, row,
         )  # fmt: skip
@@ -213,7 +213,7 @@ class ClipStream(Clips):
         known = not isinstance(self._bad.get(place, Damaged()), Damaged) or place in failed
         return _Visit(draw, place, None if known else self._pool.submit(draw))
 
-    def _finish(self, visit: _Visit) -> Taken:
+    def _finish(self, visit: _Visit) -> ClipResult:
         number = visit.draw.first // self.streaming.clips_per_video
         failed: set[tuple[int, int]] = set()  # which are damaged where these clips are
         for attempt in range(1, _ATTEMPTS + 1):
@@ -246,7 +246,7 @@ class ClipStream(Clips):
         if self._on_skip:
             self._on_skip(self.skipped[-1])
 
-    def _clip(self, step: int, taken: Sequence[Taken]) -> Clip:
+    def _clip(self, step: int, taken: Sequence[ClipResult]) -> Clip:
         base = step % self._ahead * self._batch
         origins = tuple(origin for part in taken for origin in part.origins)
         return Clip.from_uint8(

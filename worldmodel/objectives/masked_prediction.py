@@ -17,7 +17,7 @@ from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.predictor import MaskedPredictor, start_from
-from worldmodel.objectives.masks import Mixture, TimeMasks
+from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.types import Mask
 
@@ -85,7 +85,7 @@ class MaskedPrediction(nn.Module):
     """
 
     def __init__(
-        self, encoder: Encoder, predictor: MaskedPredictor, head: Head, *, masks: Mixture,
+        self, encoder: Encoder, predictor: MaskedPredictor, head: Head, *, masks: MaskMixture,
         regulariser: Regulariser, targets: Targets = "live", momentum: float = 0.996,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -132,7 +132,7 @@ class MaskedPrediction(nn.Module):
         """Squared errors of the latents of which something is hidden."""
         targets = self._targets(frames, latents)[..., : self.head.dim]
         to_predict = hidden_latents(mask, grid, per_token=self.head.per_token)  # b t m, bool
-        # Of what is neither seen nor predicted (see `Mixture`) the start must not know either.
+        # Of what is neither seen nor predicted (see `MaskMixture`) the start must not know either.
         start = start_from(latents[..., : self.head.dim], ~seen_whole(mask, grid))
         seen, unseen = context_latents(self.encoder, self.head, frames, mask.context)
         return (self.predictor(seen, unseen, start) - targets)[to_predict].square()

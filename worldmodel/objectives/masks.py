@@ -102,7 +102,7 @@ class AllButOne(TimeMasks):
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MaskMixture:
     """Each step draws one kind of mask by its weight.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.folder import Episodes
-from worldmodel.report.folder import Stage
+from worldmodel.report.folder import RunRecord
 from worldmodel.report.images import background, episode_images, looping_uri
 
 _MOST = 6  # episodes of one run
@@ -23,7 +23,7 @@ _LEGEND = (
 )
 
 
-def section(stages: Sequence[Stage]) -> str:
+def section(stages: Sequence[RunRecord]) -> str:
     """Clips of every planning run that kept episodes."""
     parts = [_stage(stage) for stage in stages if stage.verb == "plan" and _has_episodes(stage)]
     if not parts:
@@ -31,11 +31,11 @@ def section(stages: Sequence[Stage]) -> str:
     return f"<h2>Acting</h2><p>{_LEGEND}</p>{''.join(parts)}"
 
 
-def _has_episodes(stage: Stage) -> bool:
+def _has_episodes(stage: RunRecord) -> bool:
     return any((stage.folder / "episodes").glob("*.safetensors"))
 
 
-def _stage(stage: Stage) -> str:
+def _stage(stage: RunRecord) -> str:
     kept = Episodes(stage.folder / "episodes")
     episodes = [kept[index] for index in range(min(len(kept), _MOST))]
     outcomes = _outcomes(stage.folder / "outcomes.json")
@@ -83,7 +83,7 @@ def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
     return " · ".join(words)
 
 
-def _summary(stage: Stage) -> str:
+def _summary(stage: RunRecord) -> str:
     results = stage.results
     if "success" not in results:
         return ""

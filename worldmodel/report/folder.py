@@ -17,7 +17,7 @@ _DEPTH = 3  # runs inside runs: quickstart/<verb>/<name>
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunRecord:
     """One run as it lies on disk; `metrics` is None while it is not finished."""
 
     folder: Path
@@ -66,7 +66,7 @@ class Examples:
         return np.arange(t - 1 - (s - 1) * time_step, t, time_step)
 
 
-def read_stages(folder: Path) -> list[Stage]:
+def read_stages(folder: Path) -> list[RunRecord]:
     """The run in `folder`, then the runs inside it in the order in which they were made.
 
     Raises:
@@ -79,7 +79,7 @@ def read_stages(folder: Path) -> list[Stage]:
     return [_read(path, folder) for path in [folder, *inside]]
 
 
-def read_examples(stage: Stage) -> Examples | None:
+def read_examples(stage: RunRecord) -> Examples | None:
     """The scored clips of a surprise run, if it kept some.
 
     Raises:
@@ -112,7 +112,7 @@ def _configs(folder: Path, depth: int) -> Iterator[Path]:
             yield from _configs(child, depth - 1)
 
 
-def _read(folder: Path, top: Path) -> Stage:
+def _read(folder: Path, top: Path) -> RunRecord:
     try:
         settings = yaml.safe_load((folder / "config.yaml").read_text())
         verb = str(settings["verb"])
@@ -121,4 +121,4 @@ def _read(folder: Path, top: Path) -> Stage:
     finished = (folder / "metrics.json").is_file()
     name = verb if folder == top else str(folder.relative_to(top))
     metrics = read_metrics(folder) if finished else None
-    return Stage(folder, name, verb, settings, metrics, read_log(folder))
+    return RunRecord(folder, name, verb, settings, metrics, read_log(folder))

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from worldmodel.report.charts import Curve, Frame, legend, line_chart
-from worldmodel.report.folder import Examples, Stage, read_examples
+from worldmodel.report.folder import Examples, RunRecord, read_examples
 from worldmodel.report.images import data_uri, strip
 
 _POSSIBLE, _IMPOSSIBLE = 1, 2  # colours
@@ -14,7 +14,7 @@ _MOST_FRAMES = 16  # of a strip
 _GAP = 2
 
 
-def section(stages: Sequence[Stage]) -> str:
+def section(stages: Sequence[RunRecord]) -> str:
     """Strips and curves of every surprise run that kept examples."""
     parts = []
     for stage in stages:

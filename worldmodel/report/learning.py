@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from worldmodel.report.charts import NUM_COLOURS, Curve, Frame, legend, line_chart
-from worldmodel.report.folder import Stage
+from worldmodel.report.folder import RunRecord
 from worldmodel.training.collapse import MIN_STD
 
 # What each number says, and the values that its axis includes.
@@ -16,7 +16,7 @@ _DIAGNOSTICS = {
 }
 
 
-def alarms(stages: Sequence[Stage]) -> str:
+def alarms(stages: Sequence[RunRecord]) -> str:
     """A box for each training whose features had collapsed when it ended."""
     boxes = []
     for stage in stages:
@@ -30,7 +30,7 @@ def alarms(stages: Sequence[Stage]) -> str:
     return "".join(boxes)
 
 
-def section(stages: Sequence[Stage]) -> str:
+def section(stages: Sequence[RunRecord]) -> str:
     """Curves of every run that logged a loss."""
     cards = [_cards(stage) for stage in stages if "loss" in stage.columns()]
     if not cards:
@@ -40,7 +40,7 @@ def section(stages: Sequence[Stage]) -> str:
             f"well and knows nothing.</p>{''.join(cards)}")  # fmt: skip
 
 
-def _cards(stage: Stage) -> str:
+def _cards(stage: RunRecord) -> str:
     columns = stage.columns()
     losses = {name: xy for name, xy in columns.items() if name.split(".")[0] == "loss"}
     curves = {

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from html import escape
 
 from worldmodel.report.charts import interval, shares
-from worldmodel.report.folder import Stage
+from worldmodel.report.folder import RunRecord
 from worldmodel.report.thresholds import bar_of, floor_of
 
 _PARTS = ("n", "low", "high")
 _MOST_TILES = 12
 
 
-def tiles(stage: Stage) -> str:
+def tiles(stage: RunRecord) -> str:
     """The numbers that have a bar, large."""
     drawn: list[str] = []
     for name, value in stage.results.items():
@@ -26,7 +26,7 @@ def tiles(stage: Stage) -> str:
     return f'<div class="tiles">{"".join(drawn)}</div>' if drawn else ""
 
 
-def section(stage: Stage) -> str:
+def section(stage: RunRecord) -> str:
     """All results of a run in one table, grouped by the first word of their names."""
     results = stage.results
     if not results:
@@ -48,7 +48,7 @@ def section(stage: Stage) -> str:
             f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>')  # fmt: skip
 
 
-def seconds(stage: Stage, inside: list[Stage]) -> str:
+def seconds(stage: RunRecord, inside: list[RunRecord]) -> str:
     """Where the time went."""
     own = {
         name.removeprefix("seconds."): value

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from worldmodel.report import acting, judging, learning, numbers
-from worldmodel.report.folder import Stage, read_stages
+from worldmodel.report.folder import RunRecord, read_stages
 from worldmodel.storage.files import whole_file
 
 PAGE = "report.html"
@@ -35,7 +35,7 @@ def build(folder: str | Path) -> Path:
     return folder / PAGE
 
 
-def render(stages: list[Stage]) -> str:
+def render(stages: list[RunRecord]) -> str:
     """The page of the first of `stages`, with the others as its parts."""
     top, *inside = stages
     style = files("worldmodel.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def render(stages: list[Stage]) -> str:
     )
 
 
-def _head(top: Stage) -> str:
+def _head(top: RunRecord) -> str:
     made = f"{top.verb} · {top.folder.name}" if top.folder.name != top.verb else top.verb
     facts = ["not finished"]
     if top.metrics:
@@ -73,7 +73,7 @@ def _head(top: Stage) -> str:
     return f'<header><h1>{escape(made)}</h1><p class="facts">{spans}</p></header>'
 
 
-def _settings(stages: list[Stage]) -> str:
+def _settings(stages: list[RunRecord]) -> str:
     blocks = [
         f"<details><summary>{escape(stage.name)}</summary>"
         f"<pre>{escape(yaml.safe_dump(stage.settings, sort_keys=False))}</pre></details>"

@@ -16,7 +16,7 @@ from scipy.stats import t
 
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import wilson
-from worldmodel.report.thresholds import Bar, bar_of, floor_of
+from worldmodel.report.thresholds import Threshold, bar_of, floor_of
 from worldmodel.runs.provenance import machine
 from worldmodel.runs.run import read_metrics
 from worldmodel.storage.files import whole_file
@@ -202,7 +202,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     """The bar, and in words if it is missed: by the value, or by one seed of several."""
     if "bar" not in row:
         return ""
-    bar = Bar(row["bar"], row.get("at_least", True))
+    bar = Threshold(row["bar"], row.get("at_least", True))
     values = [row["value"], *row.get("per_seed", ())]
     missed = [value for value in values if value is None or not bar.met_by(value)]
     return f"{bar}{', missed' if missed else ''}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import RunError
-from worldmodel.report.folder import Examples, Stage, read_examples, read_stages
+from worldmodel.report.folder import Examples, RunRecord, read_examples, read_stages
 from worldmodel.report.images import background, episode_images, strip
 from worldmodel.report.judging import median_pair
 from worldmodel.storage.files import whole_file
@@ -49,7 +49,7 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
     return Path(path)
 
 
-def _episode(figure: FigureBase, stage: Stage) -> None:
+def _episode(figure: FigureBase, stage: RunRecord) -> None:
     """The last frame of the kept episode that went the longest way to its goal, with the way."""
     kept = list(Episodes(stage.folder / "episodes"))
     still = background([episode.frames.numpy() for episode in kept])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Bar:
+class Threshold:
     """A number has to be at least, or at most, `value`."""
 
     value: float
@@ -23,18 +23,18 @@ class Bar:
 
 
 BARS = {
-    "probe.position_r2": Bar(0.98),
-    "probe.velocity_r2": Bar(0.80),
-    "plan.success": Bar(0.95),
-    "plan.success_other_room": Bar(0.90),
-    "plan.already_solved": Bar(0, at_least=False),
-    "guardrail.violation_rate": Bar(0.05, at_least=False),
-    "guardrail.violation_rate_off": Bar(0.30),
-    "guardrail.success": Bar(0.80),
-    "surprise.teleport.pair_accuracy": Bar(0.95),
-    "surprise.vanish.pair_accuracy": Bar(0.95),
-    "seconds.total": Bar(900, at_least=False),
-    "memory.peak_gib": Bar(4, at_least=False),
+    "probe.position_r2": Threshold(0.98),
+    "probe.velocity_r2": Threshold(0.80),
+    "plan.success": Threshold(0.95),
+    "plan.success_other_room": Threshold(0.90),
+    "plan.already_solved": Threshold(0, at_least=False),
+    "guardrail.violation_rate": Threshold(0.05, at_least=False),
+    "guardrail.violation_rate_off": Threshold(0.30),
+    "guardrail.success": Threshold(0.80),
+    "surprise.teleport.pair_accuracy": Threshold(0.95),
+    "surprise.vanish.pair_accuracy": Threshold(0.95),
+    "seconds.total": Threshold(900, at_least=False),
+    "memory.peak_gib": Threshold(4, at_least=False),
 }
 
 # The number that shows what knowing nothing gives; a name of another result.
@@ -53,7 +53,7 @@ FLOORS = {
 }
 
 
-def bar_of(name: str, *, verb: str = "quickstart") -> Bar | None:
+def bar_of(name: str, *, verb: str = "quickstart") -> Threshold | None:
     """The bar of a result of a run of `verb`, if it has one."""
     return BARS.get(name if verb == "quickstart" else f"{verb}.{name}")
 

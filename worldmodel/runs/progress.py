@@ -23,7 +23,7 @@ from rich.progress import (
 LINE_EVERY_SECONDS = 10.0
 
 
-class Bar(ABC):
+class ProgressBar(ABC):
     """Counts up to `total` and tells a person how far it is."""
 
     def __init__(self, total: float, description: str) -> None:
@@ -70,7 +70,7 @@ class Bar(ABC):
         return "  ".join([*words, self.numbers] if self.numbers else words)
 
 
-class _LineBar(Bar):
+class _LineBar(ProgressBar):
     """For a log file: a line every `LINE_EVERY_SECONDS`."""
 
     def __init__(self, total: float, description: str) -> None:
@@ -86,7 +86,7 @@ class _LineBar(Bar):
         say(self.line())
 
 
-class _TerminalBar(Bar):
+class _TerminalBar(ProgressBar):
     """A row of the terminal's shared display."""
 
     def __init__(self, total: float, description: str, display: Progress) -> None:
@@ -117,7 +117,7 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def bar(total: float, description: str) -> Iterator[Bar]:
+def bar(total: float, description: str) -> Iterator[ProgressBar]:
     """A bar that is there while the block runs; blocks nest."""
     shown = _open(total, description)
     try:
@@ -126,7 +126,7 @@ def bar(total: float, description: str) -> Iterator[Bar]:
         shown.close()
 
 
-def _open(total: float, description: str) -> Bar:
+def _open(total: float, description: str) -> ProgressBar:
     console = Console(stderr=True)
     if not console.is_terminal:
         return _LineBar(total, description)

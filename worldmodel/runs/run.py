@@ -154,7 +154,9 @@ class Run:
         with whole_file(self.folder / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
-    def progress(self, total: float, description: str) -> AbstractContextManager[progress.Bar]:
+    def progress(
+        self, total: float, description: str
+    ) -> AbstractContextManager[progress.ProgressBar]:
         """`with run.progress(100, "train") as bar: ... bar.advance(1, loss=0.3)`."""
         return progress.bar(total, description)
 

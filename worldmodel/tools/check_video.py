@@ -9,8 +9,8 @@ import numpy as np
 
 from worldmodel.datasets.catalogue import Item
 from worldmodel.episodes.folder import read_episode
-from worldmodel.loading.clip_reader import ClipReader, Draw, Opened, Taken
-from worldmodel.video.decoding import Opening
+from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, Opened
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
@@ -48,14 +48,14 @@ class Looker:
     """Looks at videos, and takes clips of them as a training does.
 
     Args:
-        opening: How videos are opened; they are looked at in their own size.
+        decoding: How videos are opened; they are looked at in their own size.
         clips: Takes the clips.
     """
 
-    def __init__(self, opening: Opening, clips: ClipReader) -> None:
-        self._opening, self._clips = replace(opening, short_side=None), clips
+    def __init__(self, decoding: Decoding, clips: ClipReader) -> None:
+        self._decoding, self._clips = replace(decoding, short_side=None), clips
 
-    def __call__(self, task: Look | Draw) -> Finding | Taken:
+    def __call__(self, task: Look | ClipRequest) -> Finding | ClipResult:
         """Do one or the other.
 
         Raises:
@@ -66,7 +66,7 @@ class Looker:
     def _look(self, task: Look) -> Finding:
         if task.item.key.endswith(".safetensors"):
             return _look_at_episode(task.item)
-        opened = Opened(self._opening, most=1)
+        opened = Opened(self._decoding, most=1)
         try:
             video = opened.get(task.item)
             first, times = video.part(task.item)

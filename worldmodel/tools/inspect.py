@@ -26,7 +26,7 @@ from worldmodel.datasets.listing import shown
 from worldmodel.datasets.our_episodes import EpisodeVideo
 from worldmodel.episodes.folder import read_folder_info
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError, nearest
-from worldmodel.loading.clip_reader import ClipReader, Draw, Taken, shared_frames
+from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, shared_frames
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.storage.files import write_table
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ACTIONS = ("check", "inspect")
 _TABLE_ROWS = 40
 _BAD_ROWS = 100
-Pool = WorkerPool[Look | Draw, Finding | Taken]
+Pool = WorkerPool[Look | ClipRequest, Finding | ClipResult]
 
 
 def examine(
@@ -86,13 +86,13 @@ def examine(
         raise ConfigError(f"rows must be at least 1, got {rows}")
     transforms = transforms or Plain()
     items, findings = find_items(path, format, reading)
-    opening = (video or Decoding()).at(transforms.frame_size(size))
+    decoding = (video or Decoding()).at(transforms.frame_size(size))
     sampling = Sampling(num_frames, stride=stride, fps=fps)
     frames = shared_frames(min(rows, max(len(items), 1)), num_frames, transforms.frame_size(size))
     clips = ClipReader(
-        frames, sampling=sampling, size=transforms.frame_size(size), flip=flip, opening=opening
+        frames, sampling=sampling, size=transforms.frame_size(size), flip=flip, decoding=decoding
     )
-    pool = Pool(Looker(opening, clips), workers=workers, seconds=opening.limits.seconds)
+    pool = Pool(Looker(decoding, clips), workers=workers, seconds=decoding.limits.seconds)
     with pool, closing(clips):
         findings += _look_at_all(run, pool, items, action)
         bad = _report(run, findings)
@@ -181,7 +181,7 @@ def _strips(pool: Pool, chosen: Sequence[tuple[Item, Finding]], *, seed: int) ->
 
     A video that no clip can be taken of has no times, and the reason as its caption.
     """
-    draws = (Draw(item, seed, row, 1, row) for row, (item, _) in enumerate(chosen))
+    draws = (ClipRequest(item, seed, row, 1, row) for row, (item, _) in enumerate(chosen))
     strips = []
     for (_, found), (_, future) in zip(chosen, pool.each(draws), strict=True):
         error = future.exception()
@@ -189,7 +189,7 @@ def _strips(pool: Pool, chosen: Sequence[tuple[Item, Finding]], *, seed: int) ->
             strips.append(Strip(str(error), [], []))
             continue
         taken = future.result()
-        assert isinstance(taken, Taken)
+        assert isinstance(taken, ClipResult)
         caption = (
             f"{taken.origins[0].name}   {found.codec} {found.width}x{found.height}, "
             f"{found.frames} frames, {found.seconds:.1f} s"

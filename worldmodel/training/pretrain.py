@@ -15,7 +15,7 @@ from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.masked_prediction import Losses, MaskedPrediction, Targets
-from worldmodel.objectives.masks import Mixture
+from worldmodel.objectives.masks import MaskMixture
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, Optimisation, fit
@@ -64,7 +64,7 @@ class VideoLearner(Learner):
 
 
 def pretrain(
-    run: "Run", *, data: ClipSource, model: Architecture, masks: Mixture, regulariser: Regulariser,
+    run: "Run", *, data: ClipSource, model: Architecture, masks: MaskMixture, regulariser: Regulariser,
     optimisation: Optimisation, video: Decoding | None = None,
     transforms: Transforms | None = None, targets: Targets = "live",
     num_frames: int = 6, batch: int = 96, seed: int = 0, device: str = "cpu",

@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.arguments import real, shown
 from worldmodel.video.container import require_size
-from worldmodel.video.decoding import Opening, require_mib
+from worldmodel.video.decoding import Decoding, require_mib
 from worldmodel.video.nearest import HAIR
 from worldmodel.video.rgb import scaled, to_rgb
 from worldmodel.video.sampling import Sampling
@@ -30,7 +30,7 @@ class ArrayVideo(Video):
     Args:
         frames: `t h w c` or `t c h w`, uint8, with 3 colours; numpy or torch.
         rate: Frames per second.
-        opening: Its `short_side` and limits are kept.
+        decoding: Its `short_side` and limits are kept.
         name: What messages call it.
 
     Raises:
@@ -46,15 +46,15 @@ class ArrayVideo(Video):
         frames: np.ndarray | Tensor,
         *,
         rate: float | None,
-        opening: Opening | None = None,
+        decoding: Decoding | None = None,
         name: str | None = None,
     ) -> None:
         self.name = name or f"<array {'x'.join(map(str, frames.shape))}>"
-        self._opening = opening or Opening()
+        self._decoding = decoding or Decoding()
         self._frames = _channels_first(frames, self.name)  # t c h w
         self._rate = _positive(rate, self.name)
         self.num_frames = len(self._frames)
-        limits = self._opening.limits
+        limits = self._decoding.limits
         height, width = self._frames.shape[2:]
         require_size(self.name, height, width, limits)
         if self.num_frames > limits.frames:
@@ -65,12 +65,12 @@ class ArrayVideo(Video):
 
     def read(self, indices: np.ndarray) -> Tensor:
         """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
-        side = self._opening.short_side
+        side = self._decoding.short_side
         indices = np.asarray(indices, np.int64)
         require_numbers(indices, self.num_frames, self.name)
         height, width = self._frames.shape[2:]
         size = scaled(height, width, side)
-        require_mib(self.name, len(indices), *size, self._opening.limits)
+        require_mib(self.name, len(indices), *size, self._decoding.limits)
         chosen = self._frames[indices]
         if side is not None and len(chosen):
             images = rearrange(chosen, "t c h w -> t h w c")
@@ -85,7 +85,12 @@ class ArrayVideo(Video):
 
 
 def live_clip(
-    frames: Iterable[Any], sampling: Sampling, *, start: float, rate: float | None, opening: Opening
+    frames: Iterable[Any],
+    sampling: Sampling,
+    *,
+    start: float,
+    rate: float | None,
+    decoding: Decoding,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The next clip of frames that arrive one by one; holds no more than the clip and one frame.
 
@@ -95,7 +100,7 @@ def live_clip(
             the clip may have been taken: only then is it known which is nearest.
         start: Seconds after the first frame.
         rate: Frames per second, where frames come without times.
-        opening: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
+        decoding: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
             come before the clip is complete.
 
     Returns:
@@ -106,7 +111,7 @@ def live_clip(
             than the others, or they are larger than the limits.
         ConfigError: the rate is missing where it is needed, or no positive number.
     """
-    name, limits, side = "<live frames>", opening.limits, opening.short_side
+    name, limits, side = "<live frames>", decoding.limits, decoding.short_side
 
     def prepared() -> Iterator[tuple[float, np.ndarray]]:
         for number, (time, image) in enumerate(_timed(frames, rate, name)):

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.arguments import shown
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.headers import claimed_samples
 from worldmodel.video.source import Source, SourceFile
 
@@ -134,7 +134,7 @@ def open_container(
         ConfigError: it has no such video stream.
         av.FFmpegError: it is not a video.
     """
-    Opening(stream=stream, limits=limits)  # refuses what is no number of a stream, and no limits
+    Decoding(stream=stream, limits=limits)  # refuses what is no number of a stream, and no limits
     claimed = claimed_samples(media)
     if claimed > limits.frames:
         raise too_many(media.name, claimed, limits)

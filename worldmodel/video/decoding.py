@@ -1,6 +1,6 @@
 """How videos are decoded, and what a file may claim before it is refused."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 
 from worldmodel.errors import ConfigError, VideoError
@@ -50,12 +50,12 @@ def require_mib(name: str, count: int, height: int, width: int, limits: Limits) 
 
 
 @dataclass(frozen=True)
-class Opening:
-    """How videos are opened.
+class Decoding:
+    """How video files are decoded: `video.` in settings.
 
     Attributes:
         short_side: Frames are resized to it, proportions kept; None leaves them as they are.
-        backend: `auto`, or the decoder to insist on.
+        backend: `auto` takes the fastest decoder that is right for a file; or one to insist on.
         stream: Number of the video stream among the video streams; None takes the one that FFmpeg
             calls best.
         limits: What is refused.
@@ -86,22 +86,15 @@ class Opening:
                 f"{shown(self.limits)}"
             )
 
+    def at(self, short_side: int | None) -> "Decoding":
+        """The same, with frames resized to a short side in pixels; None leaves them as they are.
 
-@dataclass(frozen=True)
-class Decoding:
-    """How video files are decoded, whatever is then made of their frames: `video.` in settings.
-
-    Attributes:
-        backend: `auto` takes the fastest decoder that is right for a file; or one to insist on.
-        stream: Number of the video stream among the video streams; None takes the one that FFmpeg
-            calls best.
-        limits: What a file may claim before it is refused.
-    """
-
-    backend: str = "auto"
-    stream: int | None = None
-    limits: Limits = field(default_factory=Limits)
-
-    def at(self, short_side: int | None) -> Opening:
-        """The same, with frames resized to a short side in pixels; None leaves them as they are."""
-        return Opening(short_side, self.backend, self.stream, self.limits)
+        Raises:
+            ConfigError: another short side was set already.
+        """
+        if self.short_side not in (None, short_side):
+            raise ConfigError(
+                f"video.short_side={self.short_side}, but frames of {short_side} pixels are needed "
+                "here; leave it out"
+            )
+        return replace(self, short_side=short_side)

@@ -18,7 +18,7 @@ from worldmodel.types import Clip
 from worldmodel.video.arguments import real, shown
 from worldmodel.video.arrays import ArrayVideo, live_clip
 from worldmodel.video.container import VideoInfo, video_info
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.reader import VideoReader, backends, require_backend
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import to_rgb
@@ -40,7 +40,7 @@ __all__ = [
 
 def open_video(
     source: Source | np.ndarray | Tensor,
-    opening: Opening | None = None,
+    decoding: Decoding | None = None,
     *,
     name: str | None = None,
     rate: float | None = None,
@@ -49,13 +49,13 @@ def open_video(
 
     Args:
         source: A path, bytes, a binary file, a URL, or an array `t h w c` or `t c h w`, uint8.
-        opening: How it is opened.
+        decoding: How it is opened.
         name: What messages call it.
         rate: Frames per second of an array.
     """
     if isinstance(source, np.ndarray | Tensor):
-        return ArrayVideo(source, rate=rate, opening=opening, name=name)
-    return VideoReader(source, opening, name=name)
+        return ArrayVideo(source, rate=rate, decoding=decoding, name=name)
+    return VideoReader(source, decoding, name=name)
 
 
 def read_clip(
@@ -102,22 +102,22 @@ def read_clip(
     """
     sampling = Sampling(num_frames, stride=stride, fps=fps, duration=duration)
     require_backend(backend)
-    opening = Opening(size, backend, stream, Limits() if limits is None else limits)
+    decoding = Decoding(size, backend, stream, Limits() if limits is None else limits)
     if not math.isfinite(real(start)):
         raise ConfigError(f"start must be a finite number of seconds, got {shown(start)}")
     start = real(start)
     if isinstance(source, Iterable) and not isinstance(
         source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
     ) and not hasattr(source, "read"):  # fmt: skip
-        images, times = live_clip(source, sampling, start=start, rate=rate, opening=opening)
+        images, times = live_clip(source, sampling, start=start, rate=rate, decoding=decoding)
         frames = rearrange(torch.from_numpy(images), "t h w c -> t c h w")
         name = "<live frames>"
     else:
         video: VideoReader | ArrayVideo
         if isinstance(source, np.ndarray | Tensor):
-            video = ArrayVideo(source, rate=rate, opening=opening)
+            video = ArrayVideo(source, rate=rate, decoding=decoding)
         else:
-            video = VideoReader(cast(Source, source), opening, whole=False)
+            video = VideoReader(cast(Source, source), decoding, whole=False)
         try:
             frames, times = _clip_of(video, sampling, start)
             name = video.name

@@ -27,7 +27,7 @@ from worldmodel.video.container import (
 )
 from worldmodel.video.decoders import known
 from worldmodel.video.decoders.base import Decoder, Facts, Mismatch
-from worldmodel.video.decoding import Opening, require_mib
+from worldmodel.video.decoding import Decoding, require_mib
 from worldmodel.video.index import FrameIndex, distrust, index_by_counting, index_by_time, scan
 from worldmodel.video.rgb import scaled
 from worldmodel.video.source import Source, SourceFile
@@ -58,7 +58,7 @@ class VideoReader(Video):
 
     Args:
         source: A path, bytes, a binary file or a URL that fsspec knows.
-        opening: How it is opened.
+        decoding: How it is opened.
         name: What messages call it; the path by default.
         whole: Whether a file that is shorter than its header says is refused; otherwise its
             intact part is read.
@@ -75,14 +75,14 @@ class VideoReader(Video):
     def __init__(
         self,
         source: Source | SourceFile,
-        opening: Opening | None = None,
+        decoding: Decoding | None = None,
         *,
         name: str | None = None,
         whole: bool = True,
     ) -> None:
         self._lock, self._process = threading.RLock(), os.getpid()
-        self._opening = opening or Opening()
-        require_backend(self._opening.backend)
+        self._decoding = decoding or Decoding()
+        require_backend(self._decoding.backend)
         self._media = SourceFile.of(source, name)
         self.name = self._media.name
         self._decoder: Decoder | None = None
@@ -178,10 +178,10 @@ class VideoReader(Video):
 
     def _look(self) -> Facts:
         """Find out which frames there are."""
-        limits, media = self._opening.limits, self._media
+        limits, media = self._decoding.limits, self._media
         with said_in_one_line(media.name):
             container, stream = open_container(
-                media, stream=self._opening.stream, limits=limits
+                media, stream=self._decoding.stream, limits=limits
             )  # fmt: skip
             try:
                 packets = scan(media.name, container, stream, limits)
@@ -195,7 +195,7 @@ class VideoReader(Video):
             media,
             describe(media.name, container, stream, len(index)),
             index,
-            self._opening,
+            self._decoding,
             container.format.name,
             stream.codec_context.pix_fmt or "",
             stream.index,
@@ -208,7 +208,7 @@ class VideoReader(Video):
         """The same facts with an index by decoding, from a container that is opened anew."""
         if facts.opened is not None:
             facts.opened[0].close()
-        limits, stream = self._opening.limits, self._opening.stream
+        limits, stream = self._decoding.limits, self._decoding.stream
         with opened(self._media, stream=stream, limits=limits) as (container, video):
             index = index_by_counting(
                 self._media, container, video, facts.index.packets, reason, limits
@@ -225,7 +225,7 @@ class VideoReader(Video):
 
     def _take_decoder(self) -> None:
         """Open the decoder that is insisted on; PyAV, which is right for every file, otherwise."""
-        name = "pyav" if self._opening.backend == "auto" else self._opening.backend
+        name = "pyav" if self._decoding.backend == "auto" else self._decoding.backend
         kind = known()[name]
         absent = kind.missing()
         if absent:
@@ -292,5 +292,5 @@ class VideoReader(Video):
             raise VideoError(f"{self.name}: was asked for no frame; name at least one")
         require_numbers(indices, self.num_frames, self.name)
         info = self._facts.info
-        height, width = scaled(info.height, info.width, self._opening.short_side)
-        require_mib(self.name, len(indices), height, width, self._opening.limits)
+        height, width = scaled(info.height, info.width, self._decoding.short_side)
+        require_mib(self.name, len(indices), height, width, self._decoding.limits)

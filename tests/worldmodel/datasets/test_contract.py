@@ -14,7 +14,7 @@ from worldmodel.datasets import find_format, formats, open_catalogue
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.loading.clip_reader import Opened
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 
 EACH = pytest.mark.parametrize("name", list(LAYOUTS))
 
@@ -63,7 +63,7 @@ def test_items_travel_and_open(make_layout, name):
             item.name, item.key, item.label, item.window,
         )  # fmt: skip
         assert len(pickle.dumps(item)) < 1000
-        source = copy.open(Opening(short_side=16))
+        source = copy.open(Decoding(short_side=16))
         numbers = np.array([0, source.num_frames - 1])
         frames = source.read(numbers)
         assert frames.dtype == torch.uint8 and min(frames.shape[2:]) == 16
@@ -119,10 +119,10 @@ def test_what_shares_a_reader_is_the_same_frames_at_the_same_times(make_layout, 
         path, ways = made.path, WAYS.get(name, [made.options])
     else:
         path, ways = two_cameras(make_layout, name), WAYS[name]
-    opened = Opened(Opening(), most=1000)
+    opened = Opened(Decoding(), most=1000)
     for options in ways:
         for item in open_catalogue(path, **options):
-            shared, own = opened.get(item), item.open(Opening())
+            shared, own = opened.get(item), item.open(Decoding())
             assert np.array_equal(shared.times, own.times(np.arange(own.num_frames)))
             ends = np.array([0, own.num_frames - 1])
             assert torch.equal(shared.source.read(ends), own.read(ends))
@@ -155,7 +155,7 @@ def test_what_it_is_not_is_one_line_with_its_name(tmp_path, format, what):
         place.write_bytes({"empty": b"", "text": b"words\n" * 50, "zeros": bytes(5000)}[what])
     with pytest.raises(WorldModelError, match="place.bin") as caught:
         catalogue = open_catalogue(place, format=format)
-        catalogue[0].open(Opening())
+        catalogue[0].open(Decoding())
     assert "\n" not in str(caught.value)
 
 

@@ -17,7 +17,7 @@ from tests.worldmodel.datasets.layouts import (
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
 from worldmodel.storage.pickles import read_list
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 
 
 class Payload:
@@ -160,7 +160,7 @@ def test_frames_that_are_missing_or_too_few(make_layout):
 def test_longer_files_are_cut_at_the_end_of_the_episode(make_layout):
     path = make_layout("dino_wm_videos").path / "train"
     write_mp4(path / "obses" / "episode_000.mp4", frames_of(0, 12))
-    source = open_catalogue(path)[0].open(Opening())
+    source = open_catalogue(path)[0].open(Decoding())
     assert source.num_frames == len(open_episodes(path)[0]) == LENGTHS[0]
     source.close()
 

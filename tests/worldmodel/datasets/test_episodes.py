@@ -22,7 +22,7 @@ from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 
 THIRD_PARTY = (
     "lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups", "dino_wm_videos", "dino_wm_tensors",
@@ -71,7 +71,7 @@ def test_frames_and_actions_are_those_that_were_written(make_layout, name):
 def test_the_catalogue_shows_the_same_frames(make_layout, name):
     made = make_layout(name)
     for item, episode in zip(open_catalogue(made.path), open_episodes(made.path), strict=True):
-        source = item.open(Opening())
+        source = item.open(Decoding())
         times = source.times(np.arange(source.num_frames))
         begin, end = item.window or (0.0, np.inf)
         inside = np.flatnonzero((times >= begin) & (times <= end))
@@ -286,7 +286,7 @@ def test_a_file_that_claims_too_much_is_refused_at_once(tmp_path):
     with pytest.raises(EpisodeError, match="claims 1000000000 frames of 64 x 64"):
         open_episodes(tmp_path / "e.h5")[0]
     with pytest.raises(WorldModelError, match="raise limits.frames"):
-        open_catalogue(tmp_path / "e.h5")[0].open(Opening())
+        open_catalogue(tmp_path / "e.h5")[0].open(Decoding())
 
 
 @pytest.mark.parametrize("cut", [8, 100, 2000, 20_000])

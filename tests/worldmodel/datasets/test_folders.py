@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 from worldmodel.datasets import find_format, open_catalogue
 from worldmodel.datasets.listing import walk
 from worldmodel.errors import VideoError
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 
 
 def image(path, colour=90, size=(30, 20)):
@@ -60,7 +60,7 @@ def test_a_camera_s_and_a_disc_s_endings_are_found(tmp_path, ending, codec):
             image = av.VideoFrame.from_ndarray(np.full((32, 48, 3), 90, np.uint8), "rgb24")
             container.mux(stream.encode(image))
         container.mux(stream.encode(None))
-    assert open_catalogue(tmp_path)[0].open(Opening()).num_frames == 6
+    assert open_catalogue(tmp_path)[0].open(Decoding()).num_frames == 6
 
 
 def test_strange_names_are_shown_in_one_line(tmp_path, video):
@@ -115,7 +115,7 @@ def test_a_image_is_a_video_of_one_frame_upright(tmp_path):
     wide = np.zeros((10, 40, 3), np.uint8)
     wide[:, :20] = 200
     Image.fromarray(wide).save(tmp_path / "a.jpg", exif=exif, quality=95)
-    source = open_catalogue(tmp_path)[0].open(Opening())
+    source = open_catalogue(tmp_path)[0].open(Decoding())
     frames = source.read(np.array([0, 0]))
     assert source.num_frames == 1 and frames.shape == (2, 3, 40, 10)
     assert frames[0, :, :15].float().mean() > 190 and frames[0, :, 25:].float().mean() < 10
@@ -124,7 +124,7 @@ def test_a_image_is_a_video_of_one_frame_upright(tmp_path):
 def test_deep_and_grey_images_keep_their_range(tmp_path):
     deep = np.array([[0, 128 << 8], [255 << 8, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    frames = open_catalogue(tmp_path)[0].open(Opening()).read(np.array([0]))
+    frames = open_catalogue(tmp_path)[0].open(Decoding()).read(np.array([0]))
     assert frames[0, 1].tolist() == [[0, 128], [255, 255]]
 
 
@@ -132,7 +132,7 @@ def test_large_images_are_refused_before_they_are_decoded(tmp_path):
     image(tmp_path / "a.png", size=(300, 200))
     item = open_catalogue(tmp_path)[0]
     with pytest.raises(VideoError, match="300 x 200 pixels are more than the limit of 5000"):
-        item.open(Opening(limits=Limits(pixels=5000)))
+        item.open(Decoding(limits=Limits(pixels=5000)))
 
 
 @pytest.mark.parametrize("cut", [10, 60, 150])
@@ -142,4 +142,4 @@ def test_truncated_images_are_named(tmp_path, cut):
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(VideoError, match="a.png: is no whole image"):
-        open_catalogue(tmp_path)[0].open(Opening())
+        open_catalogue(tmp_path)[0].open(Decoding())

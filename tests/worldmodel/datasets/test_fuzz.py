@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.worldmodel.datasets.layouts import LAYOUTS, Made
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.errors import WorldModelError
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 
 SHARE = {"mutations": 360, "manifests": 60, "jsons": 40, "tars": 40}  # of 500
 SECONDS = 20  # for one case; it takes milliseconds
@@ -61,14 +61,14 @@ def in_time_and_memory():
 
 def read_all(path, options, *, episodes: bool) -> None:
     """Open everything there; only our errors come out, in one line."""
-    opening = Opening(short_side=8, limits=Limits(pixels=2**20, frames=10_000, mib=64))
+    decoding = Decoding(short_side=8, limits=Limits(pixels=2**20, frames=10_000, mib=64))
     with in_time_and_memory(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             catalogue = open_catalogue(path, **options)
             for item in catalogue[:4]:
                 try:
-                    source = item.open(opening)
+                    source = item.open(decoding)
                     source.read(np.array([0, min(2, source.num_frames - 1)]))
                     source.close()
                 except WorldModelError as error:

@@ -7,7 +7,7 @@ import pytest
 
 from worldmodel.datasets import open_catalogue
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 
 
 def listed(path, text):
@@ -108,7 +108,7 @@ def test_a_missing_file_is_named_with_its_line(tmp_path):
     (tmp_path / "m.csv").write_text("\n\nnowhere.mp4 1\n")
     (item,) = open_catalogue(tmp_path / "m.csv")
     with pytest.raises(VideoError, match=r"nowhere.mp4: no such video.*\(.*m.csv, line 3\)"):
-        item.open(Opening())
+        item.open(Decoding())
 
 
 def test_arrays_of_objects_are_refused_without_running_them(tmp_path):

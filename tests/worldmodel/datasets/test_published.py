@@ -11,7 +11,7 @@ from torchvision.datasets.folder import find_classes, make_dataset
 from worldmodel.datasets import open_catalogue
 from worldmodel.datasets.kinetics import Kinetics
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 
 
 def labelled(path, **options):
@@ -129,7 +129,7 @@ def test_moving_mnist_is_torchvision_s(make_layout, tmp_path, split):
     (made.path / "mnist_test_seq.npy").rename(place / "mnist_test_seq.npy")
     theirs = MovingMNIST(tmp_path, split=split)
     for number, item in enumerate(open_catalogue(tmp_path, split=split)):
-        source = item.open(Opening())
+        source = item.open(Decoding())
         frames = source.read(np.arange(source.num_frames))
         assert np.array_equal(frames[:, :1], theirs[number])
 

@@ -16,7 +16,7 @@ from worldmodel.datasets.samples import samples
 from worldmodel.datasets.shard_list import list_shards
 from worldmodel.datasets.tar_members import member_file, members
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 
 NAMES = [
     "a.mp4", "a.cls", "b/a.mp4", "b/a.left.mp4", "B.MP4", "B.Cls", "no_dot", "c.d/e.mp4", "c.d/f",
@@ -139,7 +139,7 @@ def test_shards_inside_an_archive_by_a_chained_url(tmp_path, video):
         archive.write(tmp_path / "s.tar", "in/s.tar")
     catalogue = open_catalogue(f"zip://in/s.tar::{tmp_path}/z.zip")
     assert [item.label for item in catalogue] == [1, 2]
-    source = catalogue[1].open(Opening())
+    source = catalogue[1].open(Decoding())
     assert len(source.read(np.array([0, 1]))) == 2
     source.close()
 
@@ -155,7 +155,7 @@ def test_patterns_of_shards_inside_an_archive(tmp_path, video, pattern):
     assert [item.name for item in catalogue] == [
         f"zip://shard-{number:06d}.tar::{tmp_path}/s.zip::{number}.mp4" for number in range(2)
     ]
-    source = catalogue[1].open(Opening())
+    source = catalogue[1].open(Decoding())
     assert len(source.read(np.array([0, 1]))) == 2
     source.close()
 
@@ -228,11 +228,11 @@ def test_compressed_shards_are_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_bad_samples(tmp_path, members, options, message):
-    from worldmodel.video.decoding import Opening
+    from worldmodel.video.decoding import Decoding
 
     write_tar(tmp_path / "s.tar", members)
     with pytest.raises(VideoError, match=message) as caught:
-        open_catalogue(tmp_path / "s.tar", **options)[0].open(Opening())
+        open_catalogue(tmp_path / "s.tar", **options)[0].open(Decoding())
     assert "\n" not in str(caught.value)
 
 

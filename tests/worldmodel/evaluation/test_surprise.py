@@ -13,7 +13,7 @@ from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
 from worldmodel.nn.prediction import Prediction
 from worldmodel.objectives.masked_prediction import MaskedPrediction
-from worldmodel.objectives.masks import AllButOne, Mixture
+from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run
 from worldmodel.training.loop import Optimisation, fit
@@ -96,7 +96,7 @@ def learned(tmp_path_factory):
         sizes.encoder,
         sizes.masked_predictor(),
         sizes.head(),
-        masks=Mixture([AllButOne()], [1]),
+        masks=MaskMixture([AllButOne()], [1]),
         regulariser=SIGReg(num_slices=64),
     )
     run = Run.open(tmp_path_factory.mktemp("run") / "r", verb="pretrain", config={}, seed=0)

@@ -11,7 +11,7 @@ from worldmodel.errors import VideoError
 from worldmodel.loading import preload as preload_module
 from worldmodel.loading.preload import Visit, preload
 from worldmodel.loading.stream import Streaming
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
 
 BYTES = 20 * 3 * 8 * 12  # of a toy video
@@ -21,7 +21,7 @@ def load(catalogue, *, room=None, sampling=None, size=None, seconds=60.0, **stre
     return preload(
         catalogue,
         sampling=sampling or Sampling(4),
-        opening=Opening(size, limits=Limits(seconds=seconds)),
+        decoding=Decoding(size, limits=Limits(seconds=seconds)),
         streaming=Streaming(**{"workers": 0, **streaming}),
         room=room,
     )
@@ -51,7 +51,7 @@ def test_all_frames_of_all_videos_are_there(videos):
 def test_progress_counts_every_video_and_the_order_stays(workers):
     seen = []
     kept, _ = preload(
-        ToyCatalogue(7), sampling=Sampling(4), opening=Opening(), streaming=Streaming(workers),
+        ToyCatalogue(7), sampling=Sampling(4), decoding=Decoding(), streaming=Streaming(workers),
         room=None, progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen == [(i, 7) for i in range(1, 8)]

@@ -13,7 +13,7 @@ from tests.worldmodel.loading.test_workers import closing_group, hear_interrupts
 from tests.worldmodel.toys import small
 from worldmodel.loading.sources import VideoFiles
 from worldmodel.loading.stream import ClipStream
-from worldmodel.objectives.masks import AllButOne, Mixture
+from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training.loop import Optimisation
@@ -40,7 +40,7 @@ def learn(folder: str, videos: str, seen: str, workers: int, stop: int = -1) -> 
             Run.open(folder, verb="pretrain", config={}, seed=3),
             data=VideoFiles(videos, preload=False, on_bad_video="skip", workers=workers),
             model=small(),
-            masks=Mixture([AllButOne()], [1]),
+            masks=MaskMixture([AllButOne()], [1]),
             regulariser=SIGReg(num_slices=8),
             optimisation=Optimisation(STEPS, log_every=1, save_seconds=-1),
             batch=BATCH,

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from worldmodel.errors import ConfigError
 from worldmodel.loading import sampler as module
-from worldmodel.loading.sampler import BLOCK, Order, shares_of_rank, shuffled
+from worldmodel.loading.sampler import BLOCK, Sampler, shares_of_rank, shuffled
 
 seeds = st.integers(0, 2**31 - 1)
 
 
 @given(st.integers(1, 400), seeds)
 def test_each_item_comes_once_in_every_epoch(length, seed):
-    order = Order([length], seed=seed)
+    order = Sampler([length], seed=seed)
     for epoch in (0, 1, 7):
         first = epoch * length
         seen = [order[first + i] for i in range(length)]
@@ -50,7 +50,7 @@ def test_a_long_permutation_mixes_and_differs_between_epochs():
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 100)), min_size=2, max_size=5), seeds)
 def test_a_mixture_keeps_its_weights_and_its_epochs(parts, seed):
     lengths, weights = zip(*parts, strict=True)
-    order = Order(lengths, weights=weights, seed=seed)
+    order = Sampler(lengths, weights=weights, seed=seed)
     shares = np.array(weights) / sum(weights)
     first = BLOCK - 600
     places = [order[i] for i in range(first, first + 1200)]
@@ -71,7 +71,7 @@ def test_a_mixture_keeps_its_weights_and_its_epochs(parts, seed):
 
 
 def test_epochs_go_on_across_blocks():
-    order = Order([BLOCK - 5, 3], weights=[2, 1], seed=4)
+    order = Sampler([BLOCK - 5, 3], weights=[2, 1], seed=4)
     seen = [order[i] for i in range(2 * BLOCK)]
     mine = [item for which, item in seen if which == 0]
     assert len(set(mine[: BLOCK - 5])) == BLOCK - 5
@@ -87,19 +87,19 @@ def test_ranks_share_a_step_without_overlap_and_steps_follow_each_other(batch, w
 
 
 def test_a_sample_does_not_depend_on_what_was_drawn_before():
-    straight = [Order([50, 7], weights=[3, 1], seed=9)[i] for i in range(200)]
-    order = Order([50, 7], weights=[3, 1], seed=9)
+    straight = [Sampler([50, 7], weights=[3, 1], seed=9)[i] for i in range(200)]
+    order = Sampler([50, 7], weights=[3, 1], seed=9)
     assert [order[i] for i in reversed(range(200))] == straight[::-1]
-    assert [Order([50, 7], weights=[3, 1], seed=8)[i] for i in range(200)] != straight
+    assert [Sampler([50, 7], weights=[3, 1], seed=8)[i] for i in range(200)] != straight
 
 
 def test_without_weights_every_item_is_equally_likely():
-    counts = Counter(which for which, _ in (Order([300, 100], seed=0)[i] for i in range(BLOCK)))
+    counts = Counter(which for which, _ in (Sampler([300, 100], seed=0)[i] for i in range(BLOCK)))
     assert counts[0] == 3 * counts[1]
 
 
 def test_the_reserve_is_of_the_same_data_set_and_new_at_each_attempt():
-    order = Order([1000, 1000], weights=[1, 1], seed=3)
+    order = Sampler([1000, 1000], weights=[1, 1], seed=3)
     for index in range(20):
         drawn = [order.reserve(index, attempt) for attempt in range(1, 9)]
         assert {which for which, _ in drawn} == {order[index][0]}
@@ -109,7 +109,7 @@ def test_the_reserve_is_of_the_same_data_set_and_new_at_each_attempt():
 
 def test_a_billion_videos_cost_no_memory():
     tracemalloc.start()
-    order = Order([10**9, 10**6], weights=[0.5, 0.5], seed=0)
+    order = Sampler([10**9, 10**6], weights=[0.5, 0.5], seed=0)
     drawn = {order[i] for i in range(0, 10**12, 10**12 // 50)}
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -130,4 +130,4 @@ def test_a_billion_videos_cost_no_memory():
 )
 def test_refusals(lengths, weights, message):
     with pytest.raises(ConfigError, match=message):
-        Order(lengths, weights=weights, seed=0)
+        Sampler(lengths, weights=weights, seed=0)

@@ -10,7 +10,7 @@ import torch
 from tests.worldmodel.datasets.layouts import lerobot_v3, ucf101
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.loading.in_memory import ClipDataset
-from worldmodel.loading.sources import EpisodeVideos, Mixture, Part, VideoFiles
+from worldmodel.loading.sources import EpisodeVideos, MixturePart, VideoFiles, VideoMixture
 from worldmodel.loading.stream import ClipStream
 
 
@@ -134,8 +134,8 @@ def test_a_mixture_draws_from_its_parts(videos, tmp_path, make_video):
     other = tmp_path / "other"
     other.mkdir()
     make_video(other / "x.mp4", 20)
-    sources = [{"path": videos, "weight": 3}, Part(str(other))]
-    clips = open_quietly(Mixture(sources, workers=0, on_bad_video="skip"))
+    sources = [{"path": videos, "weight": 3}, MixturePart(str(other))]
+    clips = open_quietly(VideoMixture(sources, workers=0, on_bad_video="skip"))
     names = [name for step in range(20) for name in clips.sample(step, 8, seed=0).sources]
     share = sum(name.startswith(str(other)) for name in names) / len(names)
     assert 0.12 < share < 0.4 and clips.num_videos == 4
@@ -153,7 +153,7 @@ def test_a_mixture_draws_from_its_parts(videos, tmp_path, make_video):
 )
 def test_mixtures_that_cannot_be(sources, message):
     with pytest.raises((ConfigError, VideoError), match=message):
-        open_quietly(Mixture(sources))
+        open_quietly(VideoMixture(sources))
 
 
 @pytest.mark.parametrize("preload", [True, False])
@@ -193,7 +193,7 @@ def test_a_mixture_of_two_cameras_shows_each_where_it_is_drawn(tmp_path):
             file[f"data/demo_{number}/actions"] = np.zeros((9, 2), np.float32)
     path = str(tmp_path / "two.h5")
     sources = [{"path": path, "reading": {"camera": camera}} for camera in levels]
-    clips = open_quietly(Mixture(sources, workers=0))
+    clips = open_quietly(VideoMixture(sources, workers=0))
     drawn = [clips.order(0)[number][0] for number in range(24)]
     frames = torch.cat([clips.sample(step, 8, seed=0).frames for step in range(3)])
     shown = (frames.mean(dim=(1, 2, 3, 4)) * 255).round().int().tolist()

@@ -13,18 +13,18 @@ from worldmodel.errors import ConfigError, VideoError
 from worldmodel.loading import stream as module
 from worldmodel.loading.stream import ClipStream, Streaming
 from worldmodel.loading.workers import WorkerPool
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
 
 
-def stream(*catalogues, sampling=None, size=6, opening=None, weights=None, flip=True, **streaming):
+def stream(*catalogues, sampling=None, size=6, decoding=None, weights=None, flip=True, **streaming):
     return ClipStream(
         catalogues or [ToyCatalogue(10)],
         weights=weights,
         sampling=sampling or Sampling(3, stride=2),
         size=size,
         flip=flip,
-        opening=opening,
+        decoding=decoding,
         streaming=Streaming(**{"workers": 0, **streaming}),
     )
 
@@ -59,12 +59,15 @@ def test_starts_crops_and_flips_vary_and_are_one_per_clip():
 @pytest.mark.slow
 def test_batches_are_the_same_for_any_number_of_processes_and_whatever_came_before():
     trouble = {3: "bad", 7: "crash", 11: "bad"}
-    opening = Opening(limits=Limits(seconds=60))
+    decoding = Decoding(limits=Limits(seconds=60))
     alone = stream(ToyCatalogue(20, trouble=trouble | {7: "bad"}), on_bad_video="skip")
     straight = [alone.sample(step, 6, seed=2) for step in range(8)]
     for workers in (1, 3):
         clips = stream(
-            ToyCatalogue(20, trouble=trouble), on_bad_video="skip", workers=workers, opening=opening
+            ToyCatalogue(20, trouble=trouble),
+            on_bad_video="skip",
+            workers=workers,
+            decoding=decoding,
         )
         order = [0, 1, 2, 5, 6, 7, 3] if workers == 3 else [0, 2, 1, *range(2, 8)]
         for step in order:
@@ -260,9 +263,9 @@ def test_nothing_but_bad_videos_ends():
 @pytest.mark.slow
 def test_a_hang_and_a_crash_are_told_of_their_files():
     trouble = {1: "hang", 2: "crash"}
-    opening = Opening(limits=Limits(seconds=1.5))
+    decoding = Decoding(limits=Limits(seconds=1.5))
     clips = stream(
-        ToyCatalogue(8, trouble=trouble), workers=2, on_bad_video="skip", opening=opening
+        ToyCatalogue(8, trouble=trouble), workers=2, on_bad_video="skip", decoding=decoding
     )
     seen = {n for step in range(3) for n in numbers(clips.sample(step, 8, seed=0).frames)}
     clips.close()

@@ -11,7 +11,7 @@ import torch
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.errors import VideoError
 from worldmodel.loading.in_memory import MemoryVideo
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
 opened: list[str] = []  # what was opened in this process
@@ -32,7 +32,7 @@ class ToyItem(Item):
     def opens(self) -> str:
         return self.key
 
-    def open(self, opening: Opening) -> Video:
+    def open(self, decoding: Decoding) -> Video:
         opened.append(self.name)
         if self.trouble == "hang":
             time.sleep(3600)

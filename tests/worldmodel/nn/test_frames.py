@@ -20,7 +20,7 @@ from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.frames import FrameEncoder
 from worldmodel.objectives.masked_prediction import MaskedPrediction
-from worldmodel.objectives.masks import AllButOne, Mixture
+from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
 
 SIZE = 64
@@ -249,7 +249,7 @@ def take_a_step(name: str) -> None:
     size = encoder.spec["size"] or encoder.own_size
     sizes = Architecture(encoder=encoder, size=size, latent_width=16, extra_width=16)
     objective = MaskedPrediction(
-        encoder, sizes.masked_predictor(), sizes.head(), masks=Mixture([AllButOne()], [1]),
+        encoder, sizes.masked_predictor(), sizes.head(), masks=MaskMixture([AllButOne()], [1]),
         regulariser=SIGReg(num_slices=16),
     ).train()  # fmt: skip
     before = {key: p.detach().clone() for key, p in encoder.named_parameters()}

@@ -12,7 +12,7 @@ from worldmodel.objectives.masked_prediction import (
     hidden_latents,
     seen_whole,
 )
-from worldmodel.objectives.masks import AllButOne, Future, Mixture, Tubes
+from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
 from worldmodel.types import Mask
 
@@ -27,7 +27,7 @@ def objective(*kinds, targets="live", per_token=False, regulariser=None, stir=Tr
         parts = [stirred(part) for part in parts]
     return MaskedPrediction(
         *parts,
-        masks=Mixture(kinds, [1.0] * len(kinds), drop=drop),
+        masks=MaskMixture(kinds, [1.0] * len(kinds), drop=drop),
         regulariser=regulariser or NoRegulariser(),
         targets=targets,
     )
@@ -119,7 +119,7 @@ def test_a_prediction_cannot_know_of_tokens_that_are_not_seen(kind, drop, per_to
 def _after_draw(seed):
     """The generator as it is once the objective has drawn the kind of its mask."""
     generator = seeded(seed)
-    Mixture([Tubes()], [1]).draw(generator)
+    MaskMixture([Tubes()], [1]).draw(generator)
     return generator
 
 

@@ -4,7 +4,7 @@ from einops import rearrange
 
 from tests.worldmodel.toys import seeded
 from worldmodel.errors import ConfigError
-from worldmodel.objectives.masks import AllButOne, Future, Mixture, TokenMasks, Tubes
+from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, TokenMasks, Tubes
 from worldmodel.types import Mask
 
 GRID = (3, 4, 6)
@@ -46,7 +46,7 @@ def test_masks_come_from_the_generator_alone():
 
 def test_a_frame_of_one_token_cannot_be_masked_by_tubes():
     with pytest.raises(ConfigError, match="nothing to predict: change its scale"):
-        Mixture([Tubes()], [1]).tokens(Tubes(), 2, (4, 1, 1), seeded())
+        MaskMixture([Tubes()], [1]).tokens(Tubes(), 2, (4, 1, 1), seeded())
 
 
 def test_future_hides_the_end():
@@ -69,7 +69,7 @@ def test_time_steps_show_each_time_step_alone_once():
 
 def test_seen_and_hidden_tokens_are_disjoint_and_increase():
     kind, grid = Tubes(), (3, 8, 8)
-    mask = Mixture([kind], [1]).tokens(kind, 32, grid, seeded(5))
+    mask = MaskMixture([kind], [1]).tokens(kind, 32, grid, seeded(5))
     hidden = rearrange(kind.hidden(32, grid, seeded(5)), "b t h w -> b (t h w)")
     assert not hidden.gather(1, mask.context).any()
     assert hidden.gather(1, mask.targets).all()
@@ -80,14 +80,14 @@ def test_seen_and_hidden_tokens_are_disjoint_and_increase():
 
 
 def test_samples_that_hide_different_numbers_still_form_a_tensor():
-    mask = Mixture([Corner(5, 9)], [1]).tokens(Corner(5, 9), 2, (2, 3, 4), seeded())
+    mask = MaskMixture([Corner(5, 9)], [1]).tokens(Corner(5, 9), 2, (2, 3, 4), seeded())
     assert mask.context.shape == (2, 24 - 9) and mask.targets.shape == (2, 5)
     assert (mask.targets[0] < 5).all() and (mask.targets[1] < 9).all()
     assert (mask.context[0] >= 5).all() and (mask.context[1] >= 9).all()
 
 
 def test_drop_leaves_out_visible_tokens_everywhere_in_time():
-    mixture = Mixture([Corner(*[6] * 400)], [1], drop=0.5)
+    mixture = MaskMixture([Corner(*[6] * 400)], [1], drop=0.5)
     mask = mixture.tokens(mixture.kinds[0], 400, (4, 3, 2), seeded())
     assert mask.context.shape[1] == 9 and mask.targets.shape[1] == 6
     kept = torch.bincount(mask.context.flatten(), minlength=24)[6:] / 400
@@ -97,12 +97,12 @@ def test_drop_leaves_out_visible_tokens_everywhere_in_time():
 @pytest.mark.parametrize("counts, word", [((24, 3), "see"), ((0, 3), "predict")])
 def test_a_sample_with_nothing_left_is_refused(counts, word):
     with pytest.raises(ConfigError, match=f"nothing to {word}"):
-        Mixture([Tubes()], [1]).tokens(Corner(*counts), 2, (2, 3, 4), seeded())
+        MaskMixture([Tubes()], [1]).tokens(Corner(*counts), 2, (2, 3, 4), seeded())
 
 
 def test_kinds_are_drawn_by_their_weights():
     kinds = [Tubes(), Future(), AllButOne()]
-    mixture = Mixture(kinds, [3, 1, 0])
+    mixture = MaskMixture(kinds, [3, 1, 0])
     generator = seeded()
     drawn = [mixture.draw(generator) for _ in range(800)]
     assert drawn.count(kinds[0]) / 800 == pytest.approx(0.75, abs=0.06)
@@ -121,7 +121,7 @@ def test_kinds_are_drawn_by_their_weights():
 )
 def test_impossible_mixtures_are_refused(kinds, weights, drop, words):
     with pytest.raises(ConfigError, match=words):
-        Mixture(kinds, weights, drop=drop)
+        MaskMixture(kinds, weights, drop=drop)
 
 
 def test_a_mask_moves_whole():

@@ -8,7 +8,7 @@ import pytest
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import rate_results, wilson
 from worldmodel.report.results import collect, fill, markdown, write
-from worldmodel.report.thresholds import Bar, bar_of, floor_of
+from worldmodel.report.thresholds import Threshold, bar_of, floor_of
 from worldmodel.runs.run import Run
 
 
@@ -95,9 +95,9 @@ def test_seeds_must_differ_and_verbs_must_not(tmp_path: Path) -> None:
 
 
 def test_bars_and_floors_are_found_for_single_verbs_too() -> None:
-    assert bar_of("plan.success") == bar_of("success", verb="plan") == Bar(0.95)
+    assert bar_of("plan.success") == bar_of("success", verb="plan") == Threshold(0.95)
     assert bar_of("success", verb="probe") is None
     assert floor_of("success", {"random_success": 0.1}, verb="plan") == 0.1
     assert floor_of("plan.success", {}) is None
-    assert Bar(0.05, at_least=False).met_by(0.05) and not Bar(0.05).met_by(float("nan"))
-    assert str(Bar(0.05, at_least=False)) == "≤ 0.05"
+    assert Threshold(0.05, at_least=False).met_by(0.05) and not Threshold(0.05).met_by(float("nan"))
+    assert str(Threshold(0.05, at_least=False)) == "≤ 0.05"

@@ -25,7 +25,7 @@ from worldmodel.storage import write_tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
-from worldmodel.video.decoding import Decoding, Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, video_info
 
 
@@ -117,7 +117,7 @@ def test_everything_becomes_everything(made, change, tmp_path, name, to):
 
 def middle(item):
     """The grey in the middle of the first frame."""
-    source = item.open(Opening(short_side=16))
+    source = item.open(Decoding(short_side=16))
     times = source.times(np.arange(source.num_frames))
     first = int(np.flatnonzero(times >= (item.window or (0, 0))[0])[0])
     value = float(source.read(np.array([first])).float()[0, :, 6:10, 6:10].mean())

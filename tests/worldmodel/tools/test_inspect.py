@@ -18,10 +18,10 @@ from tests.worldmodel.datasets.layouts import LAYOUTS
 from tests.worldmodel.loading.toys import ToyCatalogue
 from worldmodel.datasets import open_catalogue
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
-from worldmodel.loading.clip_reader import ClipReader, Draw
+from worldmodel.loading.clip_reader import ClipReader, ClipRequest
 from worldmodel.loading.transforms import VJEPA
 from worldmodel.tools import inspect
-from worldmodel.video.decoding import Decoding, Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
 
 
@@ -121,10 +121,10 @@ def test_the_sheet_shows_what_the_training_sees(run, videos, monkeypatch):
     ]  # fmt: skip
     frames = torch.empty(2, 4, 3, 24, 24, dtype=torch.uint8)
     reader = ClipReader(
-        frames, sampling=Sampling(4, fps=5.0), size=24, flip=True, opening=Opening(short_side=24)
+        frames, sampling=Sampling(4, fps=5.0), size=24, flip=True, decoding=Decoding(short_side=24)
     )
     for row, item in enumerate(open_catalogue(videos)):
-        taken = reader(Draw(item, 3, row, 1, row))
+        taken = reader(ClipRequest(item, 3, row, 1, row))
         assert drawn[row].times == taken.times[0].tolist()
         assert np.allclose(np.diff(drawn[row].times), 0.2)
     expected = VJEPA(oversize=1.5)(frames.float() / 255, size=16, seed=3, step=0)

@@ -10,7 +10,7 @@ from worldmodel.interop.load import load
 from worldmodel.loading.in_memory import Skipped
 from worldmodel.loading.sources import EpisodeVideos, VideoFiles
 from worldmodel.nn.encoder import VideoViT
-from worldmodel.objectives.masks import AllButOne, Mixture, Tubes
+from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
 from worldmodel.runs.run import Run, read_log
 from worldmodel.storage.tensors import read_tensors
@@ -34,7 +34,7 @@ def learn(run, dots, steps=3, **changed):
     settings = {
         "data": EpisodeVideos(dots),
         "model": small(),
-        "masks": Mixture([AllButOne(), Tubes(1, 0.25)], [1, 1]),
+        "masks": MaskMixture([AllButOne(), Tubes(1, 0.25)], [1, 1]),
         "regulariser": SIGReg(num_slices=32),
         "batch": 16,
     }

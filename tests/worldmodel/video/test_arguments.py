@@ -8,7 +8,7 @@ import torch
 
 from worldmodel.errors import ConfigError
 from worldmodel.video.arguments import is_count, real
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 
 FRAMES = np.zeros((20, 8, 8, 3), np.uint8)
@@ -78,12 +78,12 @@ def test_limits_are_positive(name):
         for wrong in (1.5, float("inf")):
             with pytest.raises(ConfigError, match="pixels and frames whole ones"):
                 Limits(**{name: wrong})
-    assert Opening(limits=Limits(pixels=1e6, mib=0.5, seconds=float("inf"))).limits.pixels == 10**6
+    assert Decoding(limits=Limits(pixels=1e6, mib=0.5, seconds=float("inf"))).limits.pixels == 10**6
 
 
 def test_limits_may_be_larger_than_what_ffmpeg_counts(tmp_path, make_video):
     path, large = make_video(tmp_path / "a.mp4"), Limits(pixels=2**40)
-    assert len(VideoReader(path, Opening(limits=large)).read(np.array([0]))) == 1
+    assert len(VideoReader(path, Decoding(limits=large)).read(np.array([0]))) == 1
     with pytest.raises(ConfigError, match="stream must be a whole number"):
         video_info(path, stream="0")
     with pytest.raises(ConfigError, match="stream must be a whole number"):

@@ -8,7 +8,7 @@ import torch
 
 from tests.worldmodel.video.made_videos import stripes
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.open import ArrayVideo, read_clip
 
 FRAMES = np.stack([stripes(number, 20, 16) for number in range(20)])  # t h w c
@@ -145,7 +145,7 @@ def test_live_frames_keep_to_the_limits():
 
 def test_arrays_keep_to_the_limits():
     def array(limits: Limits, side: int | None = None) -> ArrayVideo:
-        return ArrayVideo(FRAMES, rate=10, opening=Opening(side, limits=limits))
+        return ArrayVideo(FRAMES, rate=10, decoding=Decoding(side, limits=limits))
 
     with pytest.raises(VideoError, match="has frames of 20x16, more than the limit of 319 pixels"):
         array(Limits(pixels=16 * 20 - 1))

@@ -17,7 +17,7 @@ import faulthandler, os, resource, sys, traceback
 from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
-from worldmodel.video.catalogue import Limits, Opening
+from worldmodel.video.decoding import Limits, Decoding
 from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 from worldmodel.errors import VideoError
 
@@ -51,7 +51,7 @@ mutated = st.one_of(
 )
 
 def use(source):
-    reader = VideoReader(source, Opening(short_side=8, limits=limits), whole=False)
+    reader = VideoReader(source, Decoding(short_side=8, limits=limits), whole=False)
     last = reader.num_frames - 1
     try:
         reader.read(np.array([last // 2, 0]))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.decoding import Limits, Opening
+from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.headers import claimed_samples
 from worldmodel.video.open import ArrayVideo, VideoReader, decode, read_clip, video_info
 from worldmodel.video.source import SourceFile
@@ -103,9 +103,9 @@ def test_the_limit_of_pixels_holds_while_decoding_too(tmp_path, codec):
     options = {"preset": "12"} if codec == "libsvtav1" else {}
     path = MadeVideo(codec, "mkv", size=(96, 64), options=options, frames=3).write(tmp_path)
     small = Limits(pixels=96 * 64 - 1)
-    assert VideoReader(path, Opening(limits=Limits(pixels=96 * 64))).num_frames == 3
+    assert VideoReader(path, Decoding(limits=Limits(pixels=96 * 64))).num_frames == 3
     for read in (
-        lambda: VideoReader(path, Opening(limits=small)),
+        lambda: VideoReader(path, Decoding(limits=small)),
         lambda: video_info(path, limits=small),
         lambda: list(decode(path, limits=small)),
         lambda: read_clip(path, num_frames=1, limits=small),
@@ -120,20 +120,20 @@ def test_the_limit_of_frames_counts_what_is_there(tmp_path):
             tmp_path
         )
         with pytest.raises(VideoError, match="more than the limit of 11; raise limits.frames"):
-            VideoReader(path, Opening(limits=Limits(frames=11)))
-        assert VideoReader(path, Opening(limits=Limits(frames=12))).num_frames == 12
+            VideoReader(path, Decoding(limits=Limits(frames=11)))
+        assert VideoReader(path, Decoding(limits=Limits(frames=12))).num_frames == 12
 
 
 def test_a_request_that_is_too_large_is_refused_before_decoding(tmp_path):
     path = MadeVideo(options=X264).write(tmp_path)
-    reader = VideoReader(path, Opening(limits=Limits(mib=0.1)))
+    reader = VideoReader(path, Decoding(limits=Limits(mib=0.1)))
     with pytest.raises(
         VideoError, match=r"24 frames of 48x32 take [0-9.]+ MiB, more than the limit of"
     ):
         reader.read(np.arange(24))
     assert reader.read(np.arange(4)).shape == (4, 3, 32, 48)
     with pytest.raises(VideoError, match="limit of 4096; ask for fewer or smaller frames"):
-        VideoReader(path, Opening(short_side=20_000)).read(np.array([0, 1, 2]))
+        VideoReader(path, Decoding(short_side=20_000)).read(np.array([0, 1, 2]))
 
 
 def test_numbers_that_are_not_there(tmp_path):
@@ -148,7 +148,7 @@ def test_numbers_that_are_not_there(tmp_path):
 def test_arrays_have_the_limits_too():
     with pytest.raises(VideoError, match="has 4 frames, more than the limit of 3"):
         ArrayVideo(
-            np.zeros((4, 8, 8, 3), np.uint8), rate=1, opening=Opening(limits=Limits(frames=3))
+            np.zeros((4, 8, 8, 3), np.uint8), rate=1, decoding=Decoding(limits=Limits(frames=3))
         )
 
 
@@ -163,20 +163,20 @@ def test_the_stream_is_stated_and_can_be_chosen(tmp_path):
     for stream, width in enumerate((48, 64, 96)):
         info = video_info(path, stream=stream)
         assert (info.width, info.stream) == (width, stream)
-        reader = VideoReader(path, Opening(stream=stream))
+        reader = VideoReader(path, Decoding(stream=stream))
         assert reader.read(np.array([7])).shape[-1] == width
         assert read_clip(path, num_frames=1, stream=stream).frames.shape[-1] == width
         seen.add(reader.info.stream)
     assert seen == {0, 1, 2} and best.info.stream in seen
     for wrong in (3, -1):
         with pytest.raises(ConfigError, match="has no video stream .*; it has 3, numbered from 0"):
-            VideoReader(path, Opening(stream=wrong))
+            VideoReader(path, Decoding(stream=wrong))
 
 
 def test_the_stream_of_a_real_file(real_videos):
     path = real_videos / "nasa_13013.mp4"
     assert (video_info(path).stream, video_info(path).width) == (1, 480)
-    first = VideoReader(path, Opening(stream=0))
+    first = VideoReader(path, Decoding(stream=0))
     assert (first.num_frames, first.info.width) == (325, 320)
     frames = [frame for _, frame in decode(path, stream=0)]
     image = first.read(np.array([200]))[0].permute(1, 2, 0).numpy()
@@ -187,7 +187,7 @@ def test_the_stream_of_a_real_file(real_videos):
 
 PROGRAM = """
 import resource, sys, numpy as np
-from worldmodel.video.catalogue import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.errors import VideoError
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -195,7 +195,7 @@ path, side, numbers = sys.argv[1], eval(sys.argv[2]), eval(sys.argv[3])
 VideoReader(sys.argv[4]).read(np.array([0]))
 before = peak()
 try:
-    reader = VideoReader(path, Opening(short_side=side))
+    reader = VideoReader(path, Decoding(short_side=side))
     frames = reader.read(np.array(numbers))
     print(peak() - before, frames.numel() / 2**20)
 except VideoError as error:
@@ -288,4 +288,4 @@ def test_a_changed_size_is_said(tmp_path):
     if reader.num_frames > 8:
         with pytest.raises(VideoError, match="changes its frame size at frame"):
             reader.read(np.arange(reader.num_frames))
-        assert VideoReader(joined, Opening(short_side=16)).read(np.array([0, 9])).shape[-1] == 24
+        assert VideoReader(joined, Decoding(short_side=16)).read(np.array([0, 9])).shape[-1] == 24

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.worldmodel.video.made_videos import MADE_VIDEOS, stripes
 from worldmodel.errors import VideoError
 from worldmodel.video.decoders import known
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, decode, to_rgb
 
 
@@ -70,7 +70,7 @@ def test_other_decoders_are_right_or_passed_over(videos, name, backend):
     path = videos(name)
     frames, _ = truth(path)
     try:
-        reader = VideoReader(path, Opening(backend=backend))
+        reader = VideoReader(path, Decoding(backend=backend))
         got = {}
         for indices in draws(len(frames), seed=1):
             got |= dict(zip(indices.tolist(), reader.read(indices), strict=True))
@@ -109,14 +109,14 @@ def test_real_files_are_right_or_passed_over(real_videos, name, backend):
     missing = known()[backend].missing()
     if missing:
         pytest.skip(missing)
-    path, opening = real_videos / name, Opening(short_side=96, backend=backend)
+    path, decoding = real_videos / name, Decoding(short_side=96, backend=backend)
     if name in PASSED_OVER[backend]:
         with pytest.raises(VideoError, match=f"{name}: {backend} would not give its right"):
-            VideoReader(path, opening)
-        assert VideoReader(path, Opening(short_side=96)).backend != backend
+            VideoReader(path, decoding)
+        assert VideoReader(path, Decoding(short_side=96)).backend != backend
         return
     times, images = zip(*((t, to_rgb(f, 96)) for t, f in decode(path)), strict=True)
-    frames, reader = np.stack(images), VideoReader(path, opening)
+    frames, reader = np.stack(images), VideoReader(path, decoding)
     np.testing.assert_allclose(reader.times(np.arange(len(frames))), times, atol=1e-9)
     for indices in draws(len(frames), seed=3, times=3):
         for number, frame in zip(indices, reader.read(indices), strict=True):

@@ -14,7 +14,7 @@ import torch
 
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoders import known
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import ArrayVideo, VideoReader, decode, open_video, read_clip, to_rgb
 
 ASK = {"num_frames": 4, "fps": 5, "start": 0.3, "size": 16}
@@ -74,11 +74,11 @@ def test_every_source_gives_the_same_clip(video, kind):
     expected, clip = read_clip(video, **ASK), read_clip(source, **ASK)
     assert torch.equal(clip.frames, expected.frames)
     assert torch.equal(clip.times, expected.times)
-    reader = VideoReader(source, Opening(short_side=16))
+    reader = VideoReader(source, Decoding(short_side=16))
     assert reader.info.codec == "mpeg4" and reader.num_frames == 20
     for indices in ([7, 8], [2, 2, 19]):
         got = reader.read(np.array(indices))
-        assert torch.equal(got, VideoReader(video, Opening(short_side=16)).read(np.array(indices)))
+        assert torch.equal(got, VideoReader(video, Decoding(short_side=16)).read(np.array(indices)))
     reader.close()
     if kind in ("BytesIO", "file", "mmap", "spool"):
         assert not source.closed  # it is the user's

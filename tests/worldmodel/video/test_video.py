@@ -14,7 +14,7 @@ from tests.worldmodel.video.made_videos import MadeVideo
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
 from worldmodel.video.decoders import known
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, decode, read_clip, to_rgb, video_info
 
 
@@ -123,13 +123,13 @@ def test_images_are_shown_as_their_matrix_says(tmp_path, turn, mirrored):
     path.write_bytes(content)
     for side in (None, 16):
         expected = shown(to_rgb(frames[1], side), matrix)
-        got = VideoReader(path, Opening(side)).read(np.array([1]))[0].permute(1, 2, 0).numpy()
+        got = VideoReader(path, Decoding(side)).read(np.array([1]))[0].permute(1, 2, 0).numpy()
         assert np.array_equal(got, expected)
     expected = shown(to_rgb(frames[1]), matrix).astype(int)
     for backend in ("decord", "torchcodec"):
         if not known()[backend].missing():
             try:
-                other = VideoReader(path, Opening(backend=backend)).read(np.array([1]))
+                other = VideoReader(path, Decoding(backend=backend)).read(np.array([1]))
             except VideoError as cause:
                 # What decord does with lying images depends on their width.
                 assert "stored mirrored" in str(cause) if mirrored else backend == "decord"

@@ -21,7 +21,7 @@ from worldmodel.datasets.listing import shown
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.lerobot import LeRobotTarget
-from worldmodel.tools.conversion.target import Plan, Target
+from worldmodel.tools.conversion.target import Conversion, Target
 from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
 from worldmodel.video.decoding import Decoding
 
@@ -96,7 +96,7 @@ def convert(
     folder = Path(output)
     if _overlaps(Path(source), folder):
         raise ConfigError(f"output={output}: lies in the source or holds it; name another folder")
-    plan = Plan(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard,
+    plan = Conversion(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard,
                 video=video)  # fmt: skip
     options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard,
                "stream": video.stream}  # fmt: skip

@@ -21,7 +21,7 @@ from worldmodel.datasets.shards import ShardVideo
 from worldmodel.datasets.tar_members import member_file, opened
 from worldmodel.errors import VideoError
 from worldmodel.storage.files import require_file, whole_file
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
 _CLOCK = 90_000  # ticks a second, as MPEG counts
@@ -85,9 +85,9 @@ def chunks_of(source: Video, numbers: np.ndarray, times: np.ndarray) -> Iterator
         yield source.read(numbers[part]), times[part]
 
 
-def encode_item(item: Item, path: Path, *, opening: Opening, quality: int) -> None:
+def encode_item(item: Item, path: Path, *, decoding: Decoding, quality: int) -> None:
     """Write the frames of an item at their own times."""
-    source = item.open(opening)
+    source = item.open(decoding)
     try:
         numbers = places(item, source)
         times = source.times(numbers)

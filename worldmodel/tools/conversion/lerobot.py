@@ -21,7 +21,7 @@ from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.encode import chunks_of, copy_video, encode, ending_of
 from worldmodel.tools.conversion.running_stats import RunningStats
-from worldmodel.tools.conversion.target import Plan, Target
+from worldmodel.tools.conversion.target import Conversion, Target
 from worldmodel.video.open import VideoReader
 
 CAMERA = "observation.images.main"
@@ -39,7 +39,7 @@ class LeRobotTarget(Target):
     The action of the last frame, which leads nowhere, repeats the one before it.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Conversion) -> None:
         super().__init__(plan)
         self._arrow: Any = require_extra("pyarrow", "lerobot", "to=lerobot")
         self._parquet: Any = require_extra("pyarrow.parquet", "lerobot", "to=lerobot")
@@ -112,7 +112,7 @@ class LeRobotTarget(Target):
         """Copied if it is an MP4 with exactly these frames at exactly this rate."""
         item, plan = self.plan.catalogue[index], self.plan
         if plan.copies() and ending_of(item) == ".mp4":
-            source = item.open(plan.opening())
+            source = item.open(plan.decoding())
             times = source.times(np.arange(source.num_frames))
             source.close()
             goals = np.arange(len(episode)) / self.fps
@@ -122,7 +122,7 @@ class LeRobotTarget(Target):
                 return
         frames = episode.frames.numpy()
         video = ArrayVideo(
-            episode.source, lambda n: frames[n], frames.shape[:3], self.fps, plan.opening()
+            episode.source, lambda n: frames[n], frames.shape[:3], self.fps, plan.decoding()
         )
         numbers = np.arange(len(frames))
         encode(path, chunks_of(video, numbers, numbers / self.fps), quality=plan.quality)

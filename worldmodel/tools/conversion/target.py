@@ -14,12 +14,12 @@ from worldmodel.datasets.episode_source import check_room, square
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.tools.conversion.encode import places
-from worldmodel.video.decoding import Decoding, Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.nearest import nearest_frames
 
 
 @dataclass(frozen=True)
-class Plan:
+class Conversion:
     """What to write, where, and how.
 
     Attributes:
@@ -46,7 +46,7 @@ class Plan:
         """Whether files may be copied as they are: a copy has every size and stream of its file."""
         return self.size is None and self.video.stream is None
 
-    def opening(self) -> Opening:
+    def decoding(self) -> Decoding:
         """How videos are opened."""
         return self.video.at(self.size)
 
@@ -56,7 +56,7 @@ class Plan:
             return self.fps
         if self.store is not None:
             return self.store.info.fps
-        source = self.catalogue[0].open(self.opening())
+        source = self.catalogue[0].open(self.decoding())
         try:
             times = source.times(np.arange(source.num_frames))
             return round(float((len(times) - 1) / times[-1]), 3) if len(times) > 1 else 10.0
@@ -72,7 +72,7 @@ class Plan:
                            {k: v for k, v in episode.info.items() if not k.endswith("_image")},
                            episode.metadata, episode.source)  # fmt: skip
         item = self.catalogue[index]
-        source = item.open(self.opening())
+        source = item.open(self.decoding())
         try:
             numbers, times = at_rate(item, source.times(places(item, source)), fps)
             numbers = places(item, source)[numbers]
@@ -103,7 +103,7 @@ class Target(ABC):
         copied: Those of them that were copied byte for byte.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Conversion) -> None:
         self.plan = plan
         self.written = 0
         self.copied = 0

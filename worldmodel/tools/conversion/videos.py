@@ -12,7 +12,7 @@ from worldmodel.episodes.episode import FolderInfo
 from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.encode import copy_video, encode_item, ending_of
-from worldmodel.tools.conversion.target import Plan, Target
+from worldmodel.tools.conversion.target import Conversion, Target
 
 _ODD = re.compile(r'[\x00-\x1f\x7f"\\:*?<>|]')
 
@@ -28,7 +28,7 @@ def write_video(target: Target, item: Item, path: Path) -> None:
         copy_video(item, path)
         target.copied += 1
     else:
-        encode_item(item, path, opening=target.plan.opening(), quality=target.plan.quality)
+        encode_item(item, path, decoding=target.plan.decoding(), quality=target.plan.quality)
 
 
 class FolderTarget(Target):
@@ -132,7 +132,7 @@ class ShardsTarget(Target):
 class EpisodesTarget(Target):
     """Our own episodes; videos without actions become episodes without actions."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Conversion) -> None:
         super().__init__(plan)
         self.fps = plan.rate()
         info = FolderInfo("videos", self.fps, (), ()) if plan.store is None else plan.store.info

@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from worldmodel.video.container import VideoInfo
-from worldmodel.video.decoding import Opening
+from worldmodel.video.decoding import Decoding
 from worldmodel.video.index import FrameIndex
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import orientation
@@ -30,7 +30,7 @@ class Facts:
         media: Its bytes.
         info: What it says about itself.
         index: Its frames.
-        opening: How it is to be opened.
+        decoding: How it is to be opened.
         container: FFmpeg's name of the format.
         pixels: FFmpeg's name of the pixel format.
         stream: Number of the stream among all streams.
@@ -41,7 +41,7 @@ class Facts:
     media: SourceFile
     info: VideoInfo
     index: FrameIndex
-    opening: Opening
+    decoding: Decoding
     container: str
     pixels: str
     stream: int
@@ -68,13 +68,13 @@ def why_turning_fails(facts: Facts) -> str:
 
     Decodes the first image.
     """
-    stream, limits = facts.info.stream, facts.opening.limits
+    stream, limits = facts.info.stream, facts.decoding.limits
     frames: Any = decode(facts.media, stream=stream, limits=limits)
     with closing(frames):
         mirrored, turns = orientation(next(frames)[1])
     if mirrored:
         return "it does not mirror images that are stored mirrored"
-    if turns and facts.opening.short_side is not None:
+    if turns and facts.decoding.short_side is not None:
         return "it resizes images that are stored lying to the wrong shape"
     return ""
 

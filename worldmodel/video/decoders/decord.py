@@ -58,7 +58,7 @@ class Decord(Decoder):
     def __init__(self, facts: Facts) -> None:
         self._decord: Any = importlib.import_module("decord")
         self._decord.logging.set_level(self._decord.logging.QUIET)
-        info, side = facts.info, facts.opening.short_side
+        info, side = facts.info, facts.decoding.short_side
         height, width = (-1, -1) if side is None else scaled(info.height, info.width, side)
         try:
             self._reader = self._decord.VideoReader(

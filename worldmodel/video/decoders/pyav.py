@@ -55,7 +55,7 @@ class PyAV(Decoder):
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._index = facts.index
-        self._limits = facts.opening.limits
+        self._limits = facts.decoding.limits
         self._reformatter = VideoReformatter()
         self._frame_of = np.full(len(facts.index.packets.size), -1)
         if facts.index.packet is not None:
@@ -74,7 +74,7 @@ class PyAV(Decoder):
     def _open(self) -> tuple[InputContainer, VideoStream]:
         with said_in_one_line(self._facts.media.name):
             container, stream = open_container(
-                self._facts.media, stream=self._facts.opening.stream, limits=self._limits
+                self._facts.media, stream=self._facts.decoding.stream, limits=self._limits
             )
         return container, stream
 
@@ -128,7 +128,7 @@ class PyAV(Decoder):
         frame = self._find(number)
         if self._index.checksum is not None and checksum(frame) != self._index.checksum[number]:
             raise Mismatch(f"frame {number} looks different when it is reached by a seek")
-        return to_rgb(frame, self._facts.opening.short_side, self._reformatter)
+        return to_rgb(frame, self._facts.decoding.short_side, self._reformatter)
 
     def _find(self, number: int) -> av.VideoFrame:
         """The frame of this number: from where the decoder stands, or from the nearest entry."""

@@ -51,7 +51,7 @@ class TorchCodec(Decoder):
     def __init__(self, facts: Facts) -> None:
         decoders: Any = importlib.import_module("torchcodec.decoders")
         transforms: Any = importlib.import_module("torchcodec.transforms")
-        info, side = facts.info, facts.opening.short_side
+        info, side = facts.info, facts.decoding.short_side
         self._times = facts.index.times
         source = facts.media.argument() if facts.media.path is None else str(facts.media.path)
         steps = None
