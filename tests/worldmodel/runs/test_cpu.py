@@ -11,7 +11,7 @@ from worldmodel.runs import cpu
 
 _LOOK = """
 import json, sys
-from worldmodel import cpu
+from worldmodel.runs import cpu
 tuned = cpu.tune()
 print(json.dumps([tuned, "torch" in sys.modules, "numpy" in sys.modules, cpu.state()]))
 """
@@ -54,7 +54,7 @@ def test_what_the_user_set_stands() -> None:
 def test_large_blocks_stay_with_the_process() -> None:
     """Freed blocks of a tuned process are used again without new page faults."""
     program = (
-        "import resource; from worldmodel import cpu\n"
+        "import resource; from worldmodel.runs import cpu\n"
         "cpu.tune()\n"
         "block = bytearray(2**26); del block\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
