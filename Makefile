@@ -1,4 +1,6 @@
-# Every target does all of its own set-up: it makes .venv and installs the package if need be.
+# Every target does all of its own set-up: it makes .venv and installs the package if need be. Those
+# that render look for off-screen OpenGL before anything is downloaded; see system.py for what is
+# installed into the operating system, and when.
 #   make quickstart ARGS="seed=1"    make test ARGS="-m 'not slow'"    make PYTHON=python3.12 test
 PYTHON ?= python3
 VENV := .venv
@@ -8,18 +10,19 @@ TYPED := build/typed
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check lint types bench docs clean
+.NOTPARALLEL: # nothing is downloaded before `system` has looked
+.PHONY: help python system ffmpeg install quickstart test check lint types bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-quickstart: $(READY) ## the whole story in minutes; ends by naming the report page
+quickstart: system $(READY) ## the whole story in minutes; ends by naming the report page
 	$(BIN)/worldmodel quickstart $(ARGS)
 
-test: $(READY) ## the test suite
+test: system $(READY) ## the test suite
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types ## what has to be green: style, types, documents, tests with their coverage
+check: system ffmpeg lint types ## what has to be green: style, types, documents, tests with their coverage
 	$(BIN)/python docs/results/render.py --check
 	$(SITE) -d build/site
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
@@ -35,8 +38,8 @@ types: $(READY)
 	cd $(TYPED) && ../../$(BIN)/python -m zipfile -e worldmodel-*.whl . \
 	  && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p worldmodel
 
-bench: $(READY) ## speed of the parts on this machine -> docs/results/speed-*.json
-	for part in sigreg pretrain plan render encode; do $(BIN)/worldmodel bench $$part || exit 1; done
+bench: system $(READY) ## speed of the parts on this machine -> docs/results/speed-*.json
+	for part in sigreg pretrain plan render encode; do $(BIN)/python -m benchmarks $$part || exit 1; done
 
 docs: $(READY) ## write the tables of docs/results into the documents, build the site in site/
 	$(BIN)/python docs/results/render.py
@@ -44,13 +47,19 @@ docs: $(READY) ## write the tables of docs/results into the documents, build the
 
 install: $(READY) ## only the set-up
 
-$(READY): pyproject.toml
+python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "worldmodel needs Python 3.11 or newer as $(PYTHON); say which: make PYTHON=python3.12" >&2; \
 	  exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; \
-	  exit 2; }
+
+system: python
+	@$(PYTHON) system.py venv opengl
+
+ffmpeg: python # its tests are skipped without
+	@$(PYTHON) system.py --optional ffmpeg
+
+$(READY): pyproject.toml | python
+	@$(PYTHON) system.py venv
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about 6 GB, most of it PyTorch; minutes on a good line"
 	$(BIN)/python -m pip install -e '.[dev]'
