@@ -1,4 +1,4 @@
-"""Which frames the decoders return: called as their users call them, and through `VideoReader`."""
+"""Check the frames that decoders return, called as their users do and through `VideoReader`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +17,17 @@ AROUND = 200  # neighbours that a wrong frame is looked for among
 SIDE = 64  # short side at which frames are compared, pixels
 
 
-def bench_decoders(*, videos: str | None) -> Grid:
+def bench(*, videos: Path) -> Grid:
     """For each file of a folder and each decoder: ok, so many wrong, or why it is refused."""
-    if videos is None or not Path(videos).is_dir():
-        raise ConfigError(f"bench decoders needs videos=FOLDER, a folder of videos; got {videos}")
-    names = [name for name in known() if name != "pyav" and why_not(name) is None]
+    if not videos.is_dir():
+        raise ConfigError(f"--videos {videos}: is not a folder")
+    problems = {name: why for name in known() if (why := why_not(name))}
+    names = [name for name in known() if name != "pyav" and name not in problems]
     columns = ["file", "codec", "frames", "pyav"]
     for name in names:
         columns += [f"{name} alone", f"{name} here"]
     rows = []
-    for path in sorted(Path(videos).iterdir()):
+    for path in sorted(videos.iterdir()):
         try:
             info = video_info(path)
         except VideoError:
@@ -37,12 +38,13 @@ def bench_decoders(*, videos: str | None) -> Grid:
         for name in names:
             row += [_alone(path, name, truth, indices), _through(path, name, truth, indices)]
         rows.append(row)
+    rows += [[why, *[""] * (len(columns) - 1)] for why in problems.values()]
     protocol = {
         "frames": f"{FRAMES} at stride {STRIDE} at the start, in the middle and at the end",
         "truth": "the file decoded in order from its start with PyAV",
         "wrong": f"another frame within {AROUND} looks more like it, at short side {SIDE}",
     }
-    command = f"worldmodel bench decoders videos={Path(videos).name}"
+    command = f"python -m benchmarks decoders --videos {videos.resolve().name}"
     return Grid("decoders", command, protocol, columns, rows)
 
 
@@ -53,7 +55,7 @@ def _clips(count: int) -> np.ndarray:
 
 
 def _through(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> str:
-    """What `VideoReader` gives when it is told to use this decoder."""
+    """The verdict on `VideoReader` where it is told to use this decoder."""
     try:
         reader = VideoReader(path, Decoding(short_side=SIDE, backend=name))
         frames = reader.read(indices).permute(0, 2, 3, 1).numpy()

@@ -11,10 +11,10 @@ from worldmodel.nn.encoder import VideoViT
 
 FRAMES, SIZE = 16, 256
 SHAPE: dict[str, Any] = {"width": 1024, "depth": 24, "heads": 16}  # of a ViT-L
-ROUNDS = 3  # at most: a clip takes seconds
+ROUNDS = 3  # a clip takes seconds
 
 
-def bench_encode(*, repeats: int, device: str) -> Table:
+def bench(*, repeats: int = ROUNDS, device: str = "cpu") -> Table:
     """Time and memory of one clip, whole and with its second half dropped before the encoder."""
     torch.manual_seed(0)
     encoder = VideoViT(**SHAPE, patch=16, pixels="imagenet", rope="vjepa2", norm_eps=1e-6)
@@ -26,7 +26,7 @@ def bench_encode(*, repeats: int, device: str) -> Table:
     with torch.inference_mode():
         seconds = time_alternately(
             {"whole": lambda: encoder(frames), "half": lambda: encoder(frames, keep=first_half)},
-            repeats=min(repeats, ROUNDS),
+            repeats=repeats,
             device=device,
         )
         memory = peak_tensor_bytes(lambda: encoder(frames)) / 2**20
@@ -40,7 +40,7 @@ def bench_encode(*, repeats: int, device: str) -> Table:
         "model": encoder.spec,
         "weights": "random, float32",
         "tokens": t * h * w,
-        "measured": "one clip, already in memory; half: the later time steps dropped, as where they "
-        "are to be predicted; memory without weights",
+        "measured": "one clip, already in memory; half: the later time steps dropped, as where "
+        "they are to be predicted; memory without weights",
     }
-    return Table("speed-encode", "worldmodel bench encode", protocol, rows)
+    return Table("speed-encode", "python -m benchmarks encode", protocol, rows)

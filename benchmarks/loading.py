@@ -1,12 +1,11 @@
-"""Clips that reach a training from files that do not fit in memory, by the number of workers."""
+"""How fast clips are streamed from files into a training, by the number of workers."""
 
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.table import Row, Table
-from benchmarks.video import FILES, folder_of, shown_folder
-from worldmodel.errors import ConfigError
+from benchmarks.video import FILES, require_files
 from worldmodel.loading.sources import VideoFiles
 
 WORKERS = (0, 1, 2)
@@ -14,22 +13,19 @@ SIDE, FRAMES, BATCH = 112, 16, 16
 STEPS = 6  # timed, after one that is not
 
 
-def bench_loading(*, videos: str | None, repeats: int, device: str) -> Table:
+def bench(*, videos: Path, repeats: int = 5) -> Table:
     """Clips a second, with nothing else to do than to load them.
 
     Args:
         videos: The folder that the files are in.
-        repeats: A fifth of it are rounds; in each, all numbers of workers take their turn.
-        device: Where frames are decoded; only `cpu`.
+        repeats: Rounds; in each, all numbers of workers take their turn.
     """
-    folder = folder_of("loading", videos)
-    if device != "cpu":
-        raise ConfigError(f"bench loading measures decoding on the cpu, got device={device}")
+    require_files(videos)
     rates: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     with tempfile.TemporaryDirectory() as place:
         manifest = Path(place) / "videos.csv"
-        manifest.write_text("".join(f"{(folder / file).resolve()}\n" for file in FILES))
-        for seed in range(max(repeats // 5, 2)):
+        manifest.write_text("".join(f"{(videos / file).resolve()}\n" for file in FILES))
+        for seed in range(repeats):
             for workers in WORKERS:
                 rates[workers].append(_clips_a_second(manifest, workers, seed))
     rows = [Row.median(f"workers_{n}.clips_per_s", values) for n, values in rates.items()]
@@ -44,7 +40,7 @@ def bench_loading(*, videos: str | None, repeats: int, device: str) -> Table:
         "batches": STEPS,
         "clips_per_video": 1,
     }
-    command = f"worldmodel bench loading videos={shown_folder(folder)}"
+    command = f"python -m benchmarks loading --videos {videos.resolve().name}"
     return Table("speed-loading", command, protocol, rows)
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of functions on this machine, in ways that a busy machine disturbs least."""
+"""Measure time and memory of functions so that a busy machine disturbs it least."""
 
 import time
 import weakref
@@ -19,7 +19,7 @@ def time_alternately(
     Args:
         functions: what to call, by name; each is called once before to warm up.
         repeats: rounds.
-        device: where they work; an accelerator is waited for.
+        device: where they work; a GPU is waited for.
 
     Returns:
         For each name `repeats` times in seconds, round by round.
@@ -38,7 +38,7 @@ def time_alternately(
 
 
 def synchronize(device: str) -> None:
-    """Wait until an accelerator has done what it was told."""
+    """Wait until a GPU has done what it was told."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 

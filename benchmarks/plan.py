@@ -1,6 +1,5 @@
 """One decision of a planner over a model of the quickstart's size, weights untrained."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,21 +10,16 @@ from benchmarks.table import Row, Table
 from worldmodel.architecture import Architecture
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import StateHead
+from worldmodel.planners import CEM, GoalState
 from worldmodel.types import Clip, History
 
 SIZE = 64  # pixels of a side
 ACTION_DIM = 2
 
 
-def bench_plan(planner: Any, make_cost: Callable[..., Any], *, repeats: int, device: str) -> Table:
-    """Time of seeing a frame and of planning from it.
-
-    Args:
-        planner: has `plan(model, history, ...)`, as all of ours.
-        make_cost: a cost from a goal state (d).
-        repeats: decisions.
-        device: where the model is.
-    """
+def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
+    """Time of seeing a frame and of planning from it by CEM, `repeats` times."""
+    planner = CEM()
     model = _model().to(device).eval()
     state = torch.zeros(model.state_dim, device=device)
     block = model.action_dim * model.action_block
@@ -39,7 +33,7 @@ def bench_plan(planner: Any, make_cost: Callable[..., Any], *, repeats: int, dev
 
     def decide() -> None:
         generator = Generator(device).manual_seed(0)
-        costs = [make_cost(state + 1)]
+        costs = [GoalState(state + 1)]
         plans.append(
             planner.plan(model, history, costs=costs, action_dim=block, generator=generator)
         )
@@ -56,7 +50,7 @@ def bench_plan(planner: Any, make_cost: Callable[..., Any], *, repeats: int, dev
         "model": {"state_dim": model.state_dim, **_numbers(Architecture()), "trained": False},
         "measured": "one decision; steps are action blocks imagined, summed over candidates",
     }
-    return Table("speed-plan", "worldmodel bench plan", protocol, rows)
+    return Table("speed-plan", "python -m benchmarks plan", protocol, rows)
 
 
 def _model() -> WorldModel:

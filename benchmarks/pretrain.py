@@ -12,13 +12,14 @@ from worldmodel.objectives.regularisers import SIGReg
 
 SIZE = 64  # pixels of a side
 FRAMES = 4
+BATCH = 64
 
 
-def bench_pretrain(*, repeats: int, device: str, batch: int = 64) -> Table:
+def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
     """Time and memory of forward, backward and AdamW; reading video is not in it."""
     objective = _objective().to(device)
     optimiser = torch.optim.AdamW(objective.parameters())
-    frames = torch.rand(batch, FRAMES, 3, SIZE, SIZE, generator=Generator().manual_seed(0))
+    frames = torch.rand(BATCH, FRAMES, 3, SIZE, SIZE, generator=Generator().manual_seed(0))
     frames = frames.to(device)
     generator = Generator().manual_seed(0)
 
@@ -30,17 +31,17 @@ def bench_pretrain(*, repeats: int, device: str, batch: int = 64) -> Table:
     seconds = time_alternately({"step": step}, repeats=repeats, device=device)["step"]
     rows = [
         Row.median("pretrain.step_ms", [1e3 * s for s in seconds]),
-        Row.median("pretrain.clips_per_second", [batch / s for s in seconds]),
+        Row.median("pretrain.clips_per_second", [BATCH / s for s in seconds]),
         Row.exact("pretrain.step_mib", peak_tensor_bytes(step) / 2**20),
     ]
     protocol = {
         "model": objective.encoder.spec,
-        "batch": batch,
+        "batch": BATCH,
         "frames": FRAMES,
         "size": SIZE,
         "measured": "forward + backward + AdamW on random frames; memory without weights",
     }
-    return Table("speed-pretrain", "worldmodel bench pretrain", protocol, rows)
+    return Table("speed-pretrain", "python -m benchmarks pretrain", protocol, rows)
 
 
 def _objective() -> MaskedPrediction:

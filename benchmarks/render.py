@@ -8,9 +8,11 @@ from typing import Any
 import gymnasium
 
 from benchmarks.table import Row, Table
+from worldmodel.envs.rendering import FastRenderer, choose_gl
 
 WORLD = "worldmodel.envs:worldmodel/TwoRoom-v0"
 SIZE = 64  # pixels of a side
+FRAMES = 30  # of each process, after one that does not count
 SCENE = """
 <mujoco>
   <asset><material name="floor" reflectance="0.3" rgba="0.6 0.7 0.8 1"/></asset>
@@ -26,38 +28,34 @@ SCENE = """
 """
 
 
-def bench_render(make_renderer: Callable[..., Any], *, repeats: int, frames: int = 30) -> Table:
+def bench(*, repeats: int = 25) -> Table:
     """Frames per second, each number in a process of its own.
 
     Renderers of different settings in one process disturb each other.
-
-    Args:
-        make_renderer: from a MuJoCo model and a size, something that renders data from a camera.
-        repeats: processes for each number.
-        frames: rendered in each, after one that does not count.
     """
-    cases: dict[str, tuple[Callable[..., float], tuple[Any, ...]]] = {
-        "tworoom.frames_per_second": (_world, ()),
-        "scene.default_frames_per_second": (_scene_by_default, ()),
-        "scene.frames_per_second": (_scene, (make_renderer,)),
+    choose_gl()
+    cases: dict[str, Callable[[int], float]] = {
+        "tworoom.frames_per_second": _world,
+        "scene.default_frames_per_second": _scene_by_default,
+        "scene.frames_per_second": _scene,
     }
     speeds: dict[str, list[float]] = {name: [] for name in cases}
     context = multiprocessing.get_context("spawn")  # OpenGL does not survive a fork
     for _ in range(repeats):
-        for name, (measure, arguments) in cases.items():
+        for name, measure in cases.items():
             with context.Pool(1) as pool:
-                speeds[name].append(pool.apply(measure, (frames, *arguments)))
+                speeds[name].append(pool.apply(measure, (FRAMES,)))
     _, default, ours = speeds.values()
     ratios = [fast / slow for fast, slow in zip(ours, default, strict=True)]
     rows = [Row.median(name, values) for name, values in speeds.items()]
     rows.append(Row.median("scene.speedup", ratios))
     protocol = {
         "size": SIZE,
-        "frames": frames,
+        "frames": FRAMES,
         "measured": "one process each; tworoom: step + frame; scene: frame only, by "
         "mujoco.Renderer as it comes and by the renderer of these environments",
     }
-    return Table("speed-render", "worldmodel bench render", protocol, rows)
+    return Table("speed-render", "python -m benchmarks render", protocol, rows)
 
 
 def _per_second(act: Callable[[], object], times: int) -> float:
@@ -90,9 +88,9 @@ def _scene_by_default(frames: int) -> float:
         return _per_second(act, frames)
 
 
-def _scene(frames: int, make_renderer: Callable[..., Any]) -> float:
+def _scene(frames: int) -> float:
     model, data = _open_scene()
-    renderer = make_renderer(model, SIZE)
+    renderer = FastRenderer(model, SIZE)
     return _per_second(lambda: renderer.render(data, "top"), frames)
 
 

@@ -31,7 +31,7 @@ def by_autograd(features: Tensor, *, step: int, num_slices: int) -> Tensor:
     return len(features) * (error @ (weights * gaussian)).mean()
 
 
-def bench_sigreg(*, repeats: int, device: str) -> Table:
+def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
     """Forward and backward of both forms, directions included, at three sizes."""
     rows: list[Row] = []
     for batch, width in SIZES:
@@ -43,7 +43,7 @@ def bench_sigreg(*, repeats: int, device: str) -> Table:
         "speedup": "median over rounds of autograd's seconds / these; quartiles of the ratio",
         "memory": "most bytes that tensors held at once",
     }
-    return Table("speed-sigreg", "worldmodel bench sigreg", protocol, rows)
+    return Table("speed-sigreg", "python -m benchmarks sigreg", protocol, rows)
 
 
 def _rows(batch: int, width: int, *, repeats: int, device: str) -> list[Row]:

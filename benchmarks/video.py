@@ -1,4 +1,4 @@
-"""Reading clips from video files, against the libraries as their users call them."""
+"""How fast clips are read from files, beside the libraries as their documentation calls them."""
 
 import importlib
 import time
@@ -63,26 +63,26 @@ def by_pyav(path: Path, indices: np.ndarray, size: Size) -> Any:
     return np.stack(images)
 
 
-def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:
+READERS: dict[str, Read] = {"pyav": by_pyav, "decord": by_decord, "torchcodec": by_torchcodec}
+
+
+def bench(*, videos: Path, repeats: int = 25) -> Table:
     """One clip from a file that is opened for it, and several clips from one file.
 
     Args:
         videos: The folder that the files are in.
         repeats: Rounds; in each, all libraries read the same clip, in turn.
-        device: Where frames are decoded; only `cpu`.
     """
-    folder = folder_of("video", videos)
-    if device != "cpu":
-        raise ConfigError(f"bench video measures decoding on the cpu, got device={device}")
-    readers: dict[str, Read] = {"pyav": by_pyav}
-    for name, read in (("decord", by_decord), ("torchcodec", by_torchcodec)):
-        if why_not(name) is None:
-            readers[name] = read
-    rows: list[Row] = []
-    for file in FILES:
-        path = folder / file
-        for side in SIZES:
-            rows += _rows(path, side, readers, repeats=repeats)
+    require_files(videos)
+    problems = {name: why for name in READERS if (why := why_not(name))}
+    readers = {name: read for name, read in READERS.items() if name not in problems}
+    rows = [
+        row
+        for file in FILES
+        for side in SIZES
+        for row in _rows(videos / file, side, readers, repeats=repeats)
+    ]
+    rows += [Row.unmeasured(name, why) for name, why in problems.items()]
     protocol = {
         "frames": FRAMES,
         "stride": STRIDE,
@@ -93,26 +93,21 @@ def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:
         "shared": "several clips from one reader, each frame decoded once, against that library "
         "opening the file for each",
     }
-    return Table(
-        "speed-video", f"worldmodel bench video videos={shown_folder(folder)}", protocol, rows
-    )
+    # Documents show no machine's paths.
+    command = f"python -m benchmarks video --videos {videos.resolve().name}"
+    return Table("speed-video", command, protocol, rows)
 
 
-def folder_of(part: str, videos: str | None) -> Path:
-    """The folder of the files.
+def require_files(videos: Path) -> None:
+    """Ask for the files that are measured.
 
     Raises:
-        ConfigError: none is named, or one of them is not in it.
+        ConfigError: one of them is not in the folder.
     """
-    missing = [f for f in FILES if videos is None or not (Path(videos) / f).is_file()]
-    if videos is None or missing:
-        raise ConfigError(f"bench {part} needs videos=FOLDER with {', '.join(FILES)}; got {videos}")
-    return Path(videos)
-
-
-def shown_folder(folder: Path) -> str:
-    """No machine's paths in documents."""
-    return folder.name
+    missing = [file for file in FILES if not (videos / file).is_file()]
+    if missing:
+        raise ConfigError(f"--videos {videos}: the folder has to hold {', '.join(FILES)}; "
+                          f"missing: {', '.join(missing)}")  # fmt: skip
 
 
 def _rows(path: Path, side: int, readers: Mapping[str, Read], *, repeats: int) -> list[Row]:

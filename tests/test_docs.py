@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.__main__ import command_line
 from tests.test_readme import write_video
 from tests.worldmodel.datasets.layouts import lerobot_v3, put
 from tests.worldmodel.interop import makers
@@ -23,6 +24,7 @@ from worldmodel.cli.verbs import VERBS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md")]
+PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
 # What a training of minutes is cut down to; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
 
@@ -37,7 +39,7 @@ def commands(page: Path) -> list[str]:
     """The lines of a page's fenced blocks that a reader would type, without their comments."""
     lines = "\n".join(blocks(page, "", "sh", "bash", "console")).replace("\\\n", " ").splitlines()
     words = [line.split(" #")[0].removeprefix("$ ").strip() for line in lines]
-    return [" ".join(line.split()) for line in words if line.startswith(("make ", "worldmodel "))]
+    return [" ".join(line.split()) for line in words if line.startswith(PROGRAMS)]
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
@@ -47,6 +49,9 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in commands(page)}))
 def test_every_command_is_one_that_exists(line: str) -> None:
     program, *words = line.split()
+    if program == "python":
+        command_line().parse_args(words[2:])
+        return
     if program == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert words[0] in targets
@@ -80,8 +85,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path) -> None:
-    lines = [line.split()[1:] for line in commands(page)]
-    lines = [words for words in lines if words[0] != "bench"]  # small in test_bench.py
+    lines = [line.split()[1:] for line in commands(page) if line.startswith("worldmodel ")]
     assert len(lines) >= 3
     for words in lines:
         short = SHORT if words[0] in ("pretrain", "train") else []

@@ -1,19 +1,21 @@
-import functools
+import importlib
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import bench, decoders, encode, loading, render, sigreg, video
+import benchmarks
+from benchmarks import decoders, encode, loading, plan, render, sigreg, video
+from benchmarks.__main__ import PARTS, main
 from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
 from tests.worldmodel.video.made_videos import X264, MadeVideo
-from worldmodel.envs.rendering import FastRenderer, choose_gl
-from worldmodel.errors import ConfigError
-from worldmodel.planners import CEM, GoalState
-from worldmodel.report.results import markdown
-from worldmodel.runs.run import Run
+from worldmodel.envs.rendering import choose_gl
+from worldmodel.planners import CEM
+from worldmodel.report.results import write
+from worldmodel.video.decoders import why_not
 
 # Measuring
 
@@ -64,7 +66,7 @@ def test_table_is_written_in_the_shape_of_results(tmp_path):
         Row.exact("z", 5, at_most=6),
     ]
     path = tmp_path / "speed-x.json"
-    Table("speed-x", "worldmodel bench x", {"size": 1}, rows).write(path, device="cpu")
+    write(Table("speed-x", "python -m benchmarks x", {"size": 1}, rows).to_json(device="cpu"), path)
     table = json.loads(path.read_text())
     assert {"name", "command", "git_commit", "machine", "protocol", "rows"} <= set(table)
     assert table["rows"] == [
@@ -95,30 +97,25 @@ def test_the_form_that_sigreg_is_compared_with_computes_the_same():
 
 @pytest.fixture
 def measure(tmp_path, monkeypatch):
-    def measure(what):
-        run = Run.open(tmp_path / "run", verb="bench", config={}, seed=0)
-        try:
-            return bench(
-                run,
-                what=what,
-                repeats=2,
-                results_dir=str(tmp_path / "results"),
-                planner=CEM(horizon=2, candidates=8, iterations=2, elites=3),
-                make_cost=GoalState,
-                prepare_rendering=choose_gl,
-                make_renderer=functools.partial(FastRenderer),
-            )
-        finally:
-            run.close()
+    """Runs a part as the command line does, at small sizes; returns its table's rows by key."""
+
+    def measure(part, *words):
+        main([part, *words, "--output", str(tmp_path)])
+        name = "decoders" if part == "decoders" else f"speed-{part}"
+        return json.loads((tmp_path / f"{name}.json").read_text())
 
     monkeypatch.setattr(sigreg, "SIZES", ((32, 16),))
     monkeypatch.setattr(sigreg, "SLICES", 64)
     monkeypatch.setattr(encode, "SHAPE", {"width": 24, "depth": 1, "heads": 2})
+    monkeypatch.setattr(plan, "CEM", lambda: CEM(horizon=2, candidates=8, iterations=2, elites=3))
+    monkeypatch.setattr(video, "SIZES", (64,))
+    monkeypatch.setattr(loading, "WORKERS", (0, 1))
+    monkeypatch.setattr(loading, "SIDE", 32)
     return measure
 
 
 @pytest.mark.parametrize(
-    ("what", "key"),
+    ("part", "key"),
     [
         ("sigreg", "n32.d16.m64.speedup"),
         ("pretrain", "pretrain.clips_per_second"),
@@ -127,26 +124,47 @@ def measure(tmp_path, monkeypatch):
         pytest.param("render", "scene.speedup", marks=pytest.mark.slow),
     ],
 )
-def test_each_part_gives_positive_rows_with_quartiles(measure, tmp_path, what, key):
-    results = measure(what)
-    assert results[f"{key}.n"] == 2
-    assert all(math.isfinite(value) and value > 0 for value in results.values())
-    assert results[f"{key}.low"] <= results[key] <= results[f"{key}.high"]
-    table = json.loads((tmp_path / "run" / f"speed-{what}.json").read_text())
-    assert key in {row["key"] for row in table["rows"]}
-    assert not (tmp_path / "results").exists()
+def test_each_part_gives_positive_rows_with_quartiles(measure, capsys, part, key):
+    table = measure(part, "--repeats", "2")
+    rows = {row["key"]: row for row in table["rows"]}
+    assert rows[key]["n"] == 2
+    assert all(0 < row["low"] <= row["value"] <= row["high"] < math.inf for row in table["rows"])
+    assert table["command"] == f"python -m benchmarks {part}"
+    assert f"`{key}`" in capsys.readouterr().out
 
 
-def test_the_documented_table_is_written_where_there_is_one(measure, tmp_path):
-    (tmp_path / "results").mkdir()
-    measure("sigreg")
-    assert (tmp_path / "results" / "speed-sigreg.json").is_file()
+def test_every_part_is_listed():
+    found = {
+        path.stem
+        for path in Path(benchmarks.__file__).parent.glob("*.py")
+        if hasattr(importlib.import_module(f"benchmarks.{path.stem}"), "bench")
+    }
+    assert found == set(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sigrag"], "invalid choice"),
+        (["sigreg", "--videos", "."], "sigreg takes no --videos, only --repeats, --device"),
+        (["render", "--device", "cuda"], "render takes no --device"),
+        (["sigreg", "--repeats", "0"], "at least 1"),
+        (["video"], "video needs --videos FOLDER"),
+        (["loading", "--videos", "tests"], "missing: bigbuckbunny.mp4"),
+        (["decoders", "--videos", "nowhere"], "nowhere: is not a folder"),
+    ],
+)
+def test_wrong_words_are_one_line(words, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_worlds_are_benched_by_their_frames():
     choose_gl()
     assert render._world(3) > 0
-    assert render._scene(3, FastRenderer) > 0
+    assert render._scene(3) > 0
 
 
 # Video
@@ -154,7 +172,7 @@ def test_worlds_are_benched_by_their_frames():
 
 @pytest.fixture
 def videos(tmp_path):
-    """The files that `bench video` asks for, small."""
+    """The files that `video` asks for, small."""
     (tmp_path / "videos").mkdir()
     for name in ("bigbuckbunny.mp4", "bikes.mp4", "vtest.avi"):
         stem, _, ending = name.partition(".")
@@ -166,44 +184,49 @@ def videos(tmp_path):
     return tmp_path / "videos"
 
 
-def test_reading_video_is_measured(videos, monkeypatch):
-    monkeypatch.setattr(video, "SIZES", (64,))
-    table = video.bench_video(videos=str(videos), repeats=2, device="cpu")
-    rows = {row.key: row for row in table.rows}
-    assert rows["bikes.64.fresh.ratio"].bar == 1.15
-    assert rows["bikes.64.fresh.ratio"].at_least is False
-    assert rows["vtest.64.shared.speedup"].at_least is True
-    assert all(row.value > 0 for row in table.rows)
-    assert str(videos.parent) not in table.command
+@pytest.fixture
+def without_torchcodec(monkeypatch):
+    """As on a machine without FFmpeg's libraries."""
+    answers = {"torchcodec": "torchcodec does not work here (no libavutil); install FFmpeg"}
+    for module in (video, decoders):
+        monkeypatch.setattr(module, "why_not", lambda name: answers.get(name) or why_not(name))
 
 
-def test_loading_is_measured_by_the_number_of_workers(videos, monkeypatch):
-    monkeypatch.setattr(loading, "WORKERS", (0, 1))
-    monkeypatch.setattr(loading, "SIDE", 32)
-    table = loading.bench_loading(videos=str(videos), repeats=1, device="cpu")
-    rows = {row.key: row for row in table.rows}
-    assert list(rows) == ["workers_0.clips_per_s", "workers_1.clips_per_s", "workers_1.speedup"]
-    assert all(row.value > 0 and row.n == 2 for row in table.rows)
-    assert str(videos.parent) not in table.command
+def test_reading_video_is_measured(measure, videos):
+    table = measure("video", "--videos", str(videos), "--repeats", "2")
+    rows = {row["key"]: row for row in table["rows"]}
+    assert rows["bikes.64.fresh.ratio"]["bar"] == 1.15
+    assert rows["bikes.64.fresh.ratio"]["at_least"] is False
+    assert rows["vtest.64.shared.speedup"]["at_least"] is True
+    assert all(row["value"] > 0 for row in table["rows"] if row["n"])
+    assert table["command"] == "python -m benchmarks video --videos videos"
 
 
-def test_decoders_are_compared_with_the_truth(videos, tmp_path):
-    grid = decoders.bench_decoders(videos=str(videos))
-    assert [row[0] for row in grid.rows] == ["bigbuckbunny.mp4", "bikes.mp4", "vtest.avi"]
-    here = [i for i, name in enumerate(grid.columns) if name == "pyav" or name.endswith("here")]
-    for row in grid.rows:
-        assert row[grid.columns.index("pyav")] == "ok"
+def test_a_decoder_that_does_not_work_is_a_row(measure, videos, without_torchcodec, capsys):
+    *rows, last = measure("video", "--videos", str(videos), "--repeats", "2")["rows"]
+    assert last["key"] == "torchcodec" and last["value"] is None and "no libavutil" in last["why"]
+    assert not [row for row in rows if "torchcodec" in row["key"]]
+    assert "| `torchcodec` | **–** |  | 0 | torchcodec does not work" in capsys.readouterr().out
+    grid = measure("decoders", "--videos", str(videos))
+    assert "no libavutil" in grid["rows"][-1][0]
+    assert all(len(row) == len(grid["columns"]) for row in grid["rows"])
+
+
+def test_loading_is_measured_by_the_number_of_workers(measure, videos):
+    table = measure("loading", "--videos", str(videos), "--repeats", "2")
+    keys = [row["key"] for row in table["rows"]]
+    assert keys == ["workers_0.clips_per_s", "workers_1.clips_per_s", "workers_1.speedup"]
+    assert all(row["value"] > 0 and row["n"] == 2 for row in table["rows"])
+    assert table["command"] == "python -m benchmarks loading --videos videos"
+
+
+def test_decoders_are_compared_with_the_truth(measure, videos, capsys):
+    grid = measure("decoders", "--videos", str(videos))
+    rows, columns = grid["rows"][:3], grid["columns"]
+    assert [row[0] for row in rows] == ["bigbuckbunny.mp4", "bikes.mp4", "vtest.avi"]
+    here = [i for i, name in enumerate(columns) if name == "pyav" or name.endswith("here")]
+    for row in rows:
+        assert row[columns.index("pyav")] == "ok"
         assert all(row[i] == "ok" or row[i].startswith("refused: ") for i in here)
-    grid.write(tmp_path / "decoders.json", device="cpu")
-    text = markdown(json.loads((tmp_path / "decoders.json").read_text()))
-    assert text.count("\n| ") == 3 and "worldmodel bench decoders" in text
-
-
-def test_video_benches_ask_for_a_folder():
-    for part in (
-        lambda: video.bench_video(videos=None, repeats=1, device="cpu"),
-        lambda: loading.bench_loading(videos=".", repeats=1, device="cpu"),
-        lambda: decoders.bench_decoders(videos="nowhere"),
-    ):
-        with pytest.raises(ConfigError, match="needs videos=FOLDER"):
-            part()
+    text = capsys.readouterr().out
+    assert text.count("\n| ") == len(grid["rows"]) and "benchmarks decoders" in text

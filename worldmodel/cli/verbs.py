@@ -55,11 +55,6 @@ VERBS = {
         "worldmodel report runs/quickstart",
         words=("run_folder",),
     ),
-    "bench": Verb(
-        "speed of the parts on this machine",
-        "worldmodel bench sigreg",
-        words=("what",),
-    ),
     "doctor": Verb(
         "what is installed, what works here, what to do about what does not",
         "worldmodel doctor",

@@ -32,7 +32,7 @@ from worldmodel.objectives.epps_pulley import (
 
 # Values that are turned into powers at a time. On a CPU half a million complex numbers stay close
 # to the cores and are still enough to be worth waking a second thread for; an accelerator wants
-# few large launches. Measured with `worldmodel bench sigreg`.
+# few large launches. Measured with `python -m benchmarks sigreg`.
 _CPU_BLOCK = 2**19
 _ACCELERATOR_BLOCK = 2**24
 

@@ -194,7 +194,7 @@ def _line(row: Mapping[str, Any]) -> str:
 def _speed_line(row: Mapping[str, Any]) -> str:
     between = f"{_shown(row['low'])} to {_shown(row['high'])}" if row["n"] > 1 else ""
     cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row["n"]),
-             _verdict(row)]  # fmt: skip
+             row.get("why") or _verdict(row)]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
