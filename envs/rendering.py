@@ -26,7 +26,16 @@ INSTALL_HINT = (
 )
 PROBE_SECONDS = 60  # a driver that hangs must not hang the program
 SUPERSAMPLE = 2  # rendered pixels per pixel and axis: half the price of 4x multisampling
-_PROBE = "import mujoco; m = mujoco.MjModel.from_xml_string('<mujoco/>'); mujoco.Renderer(m, 8, 8)"
+_PROBE = """
+import mujoco
+ball = '<mujoco><worldbody><geom size="1" rgba="1 1 1 1"/></worldbody></mujoco>'
+model = mujoco.MjModel.from_xml_string(ball)
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+with mujoco.Renderer(model, 8, 8) as renderer:
+    renderer.update_scene(data)
+    assert renderer.render().any(), "it draws nothing"
+"""
 
 
 class RenderingError(Error, RuntimeError):
@@ -35,7 +44,7 @@ class RenderingError(Error, RuntimeError):
 
 @functools.cache
 def probe_gl(backend: str) -> str | None:
-    """Try to make a renderer with `backend` in a process of its own.
+    """Try to draw a frame with `backend` in a process of its own.
 
     Args:
         backend: a value of `MUJOCO_GL`, such as one of `BACKENDS`.

@@ -1,9 +1,10 @@
-"""What is installed, what works on this machine, and what to do about what does not.
+"""Examine this machine: decode, render and train a step, and say what to do about what fails.
 
-Every check says one of: works, does not work but is optional, does not work and is needed.
+A part is said to work only where it has just been used: some load their libraries with the first
+frame, so an import proves little. Every line is one of: works (ok), does not work but is optional
+(-), does not work and is needed (!!).
 """
 
-import importlib
 import os
 import platform
 import shutil
@@ -12,11 +13,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import torch
+from av import codecs_available
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worldmodel.architecture import Architecture
+from worldmodel.objectives.masked_prediction import MaskedPrediction
+from worldmodel.objectives.masks import Future, MaskMixture, Tubes
+from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs import cpu
 from worldmodel.runs.memory import resident_bytes
 from worldmodel.runs.provenance import git_commit, package_version
@@ -87,26 +93,18 @@ def _version(requirement: Requirement) -> Finding:
 
 
 def decoders() -> Iterator[Finding]:
-    """What reads video files."""
-    try:
-        av = importlib.import_module("av")
-    except ImportError as cause:
-        yield Finding("decoders", "PyAV", str(cause), works=False, remedy="pip install av")
-    else:
-        missing = [name for name in _NEEDED_CODECS if name not in av.codecs_available]
-        state = f"works; without {', '.join(missing)}" if missing else "works; reads everything"
-        yield Finding("decoders", "PyAV", state)
+    """Decode a small video with each; only PyAV is needed."""
     for name, kind in known().items():
-        if name == "pyav":
-            continue
+        needed = name == "pyav"
         problem, _, remedy = (why_not(name) or "").partition("; ")
-        state = problem or f"works; {kind.limits}"
-        yield Finding("decoders", name, state, works=not problem, needed=False,
-                      remedy=remedy if problem else "")  # fmt: skip
+        missing = [codec for codec in _NEEDED_CODECS if needed and codec not in codecs_available]
+        limits = f"without {', '.join(missing)}" if missing else kind.limits
+        state = problem or f"works; {limits}"
+        yield Finding("decoders", name, state, works=not problem, needed=needed, remedy=remedy)
 
 
 def renderers(probe_gl: Callable[[str], str | None], backends: Sequence[str]) -> Iterator[Finding]:
-    """What draws MuJoCo worlds without a screen; one that works is enough."""
+    """Draw a MuJoCo world without a screen; one backend that works is enough."""
     problems = {backend: probe_gl(backend) for backend in backends}
     first = next((backend for backend in backends if problems[backend] is None), None)
     asked = os.environ.get("MUJOCO_GL")
@@ -121,16 +119,47 @@ def renderers(probe_gl: Callable[[str], str | None], backends: Sequence[str]) ->
 
 
 def devices() -> Iterator[Finding]:
-    """Where tensors can live."""
+    """Train a step on the CPU and on every GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("devices", "cpu", f"{cores} cores, {torch.get_num_threads()} PyTorch threads")
+    yield _device("cpu", f"{cores} cores, {torch.get_num_threads()} PyTorch threads")
     if not torch.cuda.is_available():
         yield Finding("devices", "cuda", "none", works=False, needed=False, remedy="not needed")
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
-        yield Finding("devices", f"cuda:{index}", f"{properties.name}, {memory}", needed=False)
+        yield _device(f"cuda:{index}", f"{properties.name}, {memory}")
+
+
+def _device(name: str, state: str) -> Finding:
+    try:
+        train_a_step(name)
+    except Exception as cause:  # a driver that does not fit PyTorch raises anything
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
+        state = f"{state}; a step of training fails: {reason}"
+        remedy = "install the PyTorch for this machine, see https://pytorch.org"
+        return Finding("devices", name, state, works=False, needed=name == "cpu", remedy=remedy)
+    return Finding("devices", name, f"works; {state}", needed=name == "cpu")
+
+
+def train_a_step(device: str) -> None:
+    """Take one step of the default pretraining, at a small size.
+
+    Raises:
+        ArithmeticError: the loss or a weight is not a finite number.
+    """
+    parts = Architecture(size=16)
+    masks = MaskMixture([Tubes(), Future()], [1, 1])
+    objective = MaskedPrediction(
+        parts.encoder, parts.masked_predictor(), parts.head(), masks=masks, regulariser=SIGReg()
+    ).to(device)
+    optimiser = torch.optim.AdamW(objective.parameters())
+    frames = torch.rand(4, 4, 3, 16, 16, device=device)
+    loss = objective(frames, step=0, generator=torch.Generator().manual_seed(0)).total
+    loss.backward()
+    optimiser.step()
+    if not all(x.isfinite().all() for x in (loss, *objective.parameters())):
+        raise ArithmeticError("its loss or a weight is not a finite number")
 
 
 def process() -> Iterator[Finding]:

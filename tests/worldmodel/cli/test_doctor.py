@@ -15,7 +15,7 @@ def test_here_everything_that_is_needed_works(capsys: pytest.CaptureFixture[str]
     text = capsys.readouterr().out
     assert status == 0, text
     assert "everything that is needed works" in text
-    for name in ("torch", "PyAV", "egl", "cpu", "OMP_WAIT_POLICY", "disk"):
+    for name in ("torch", "pyav", "egl", "cpu", "OMP_WAIT_POLICY", "disk"):
         assert name in text
 
 
@@ -49,15 +49,36 @@ def test_versions_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert "pytest" not in found
 
 
-def test_decord_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor.importlib.import_module
-
-    def refuse(name: str) -> object:
-        if name in ("decord", "av"):
-            raise ImportError(f"no {name}")
-        return real(name)
-
-    monkeypatch.setattr(doctor.importlib, "import_module", refuse)
+def test_a_decoder_works_where_it_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"torchcodec": "torchcodec does not work here (no libavutil); install FFmpeg"}
+    monkeypatch.setattr(doctor, "why_not", answers.get)
     found = by_name(list(doctor.decoders()))
-    assert found["PyAV"].needed and not found["PyAV"].works
-    assert not found["decord"].needed and not found["decord"].works
+    assert found["decord"].works and found["decord"].state.startswith("works")
+    assert not found["torchcodec"].works and not found["torchcodec"].needed
+    assert found["torchcodec"].state == "torchcodec does not work here (no libavutil)"
+    assert found["torchcodec"].remedy == "install FFmpeg"
+
+
+def test_only_pyav_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "why_not", lambda name: f"{name} is broken; mend it")
+    found = doctor.decoders()
+    assert {finding.name for finding in found if finding.needed} == {"pyav"}
+
+
+def test_a_device_works_where_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert by_name(list(doctor.devices()))["cpu"].state.startswith("works; ")
+
+    def fail(device: str) -> None:
+        raise RuntimeError("no kernel image is available\nfor execution")
+
+    monkeypatch.setattr(doctor, "train_a_step", fail)
+    cpu = by_name(list(doctor.devices()))["cpu"]
+    assert cpu.needed and not cpu.works
+    assert cpu.state.endswith("a step of training fails: no kernel image is available")
+
+
+def test_a_step_that_gives_no_numbers_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = doctor.torch.rand
+    monkeypatch.setattr(doctor.torch, "rand", lambda *a, **k: real(*a, **k) * float("nan"))
+    with pytest.raises(ArithmeticError, match="finite"):
+        doctor.train_a_step("cpu")
