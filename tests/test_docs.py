@@ -61,6 +61,16 @@ def test_every_command_is_one_that_exists(line: str) -> None:
         settle(words[0], _sort(words[0], words[1:])[1], checked=False)
 
 
+def test_the_files_that_answer_a_newcomer_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where things are")[2]
+    rows = [row.split("|")[1:3] for row in text.splitlines() if "?" in row]
+    assert len(rows) == 20
+    for question, answer in rows:
+        files = re.findall(r"`([\w/]+\.py)`", answer)
+        assert files, question
+        assert all((ROOT / file).is_file() for file in files), question
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with small files of the names that the guides use."""
