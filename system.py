@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 PROBE_SECONDS = 60  # a driver that hangs must not hang the set-up
 # Arguments of libEGL's functions (EGL/eglext.h).
 PLATFORM_DEVICE, MOST_DEVICES = 0x313F, 16
-
-
 MANAGERS = ("apt-get", "dnf")
 
 
@@ -42,8 +40,6 @@ class Need:
     purpose: str
     problem: Callable[[], str | None]
     packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-
 def why_no_venv() -> str | None:
     """Debian splits what makes virtual environments from Python."""
     try:
@@ -146,7 +142,7 @@ NEEDS = {
 
 
 def allowed() -> list[str] | None:
-    """What to put before a command that installs; None where this user may not install."""
+    """The words before a command that installs; None where this user may not install."""
     if os.geteuid() == 0:
         return []
     try:
@@ -194,7 +190,7 @@ def provide(names: Sequence[str], *, optional: bool = False) -> bool:
 
 
 def remedy(needs: Sequence[Need], manager: str) -> str:
-    """What to type; for systems whose package manager is not known, what to look for."""
+    """The line to type; for an unknown package manager, the names of the packages elsewhere."""
     if not manager:
         names = [" ".join(p for need in needs for p in need.packages.get(m, ())) for m in MANAGERS]
         each = "; ".join(f"{m} install {found}" for m, found in zip(MANAGERS, names, strict=True))

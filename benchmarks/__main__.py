@@ -23,7 +23,7 @@ PARTS = {  # the files of this folder that have a function `bench`
 
 
 def command_line() -> argparse.ArgumentParser:
-    """What can be asked for."""
+    """The parts and options that can be asked for."""
     lines = [f"  {name:<10}{does}" for name, does in PARTS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",

@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """What one part measured."""
+    """The measurements of one part."""
 
     name: str  # speed-...
     command: str
@@ -98,5 +98,5 @@ def _origin(table: Table | Grid, device: str) -> dict[str, Any]:
 
 
 def settings() -> dict[str, Any]:
-    """What else decides how fast this process is."""
+    """Settings that decide how fast this process is."""
     return {"torch": torch.__version__, "threads": torch.get_num_threads(), **cpu.state()}

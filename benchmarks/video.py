@@ -36,13 +36,13 @@ def ours(path: Path, indices: np.ndarray, size: Size) -> Any:
 
 
 def by_decord(path: Path, indices: np.ndarray, size: Size) -> Any:
-    """What decord's documentation shows, resized by the reader."""
+    """As decord's documentation shows, resized by the reader."""
     decord = importlib.import_module("decord")
     return decord.VideoReader(str(path), width=size[1], height=size[0]).get_batch(indices).asnumpy()
 
 
 def by_torchcodec(path: Path, indices: np.ndarray, size: Size) -> Any:
-    """What torchcodec's documentation shows, resized by the decoder."""
+    """As torchcodec's documentation shows, resized by the decoder."""
     decoders: Any = importlib.import_module("torchcodec.decoders")
     transforms: Any = importlib.import_module("torchcodec.transforms")
     decoder = decoders.VideoDecoder(str(path), transforms=[transforms.Resize(size)])

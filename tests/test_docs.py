@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md")]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
-# What a training of minutes is cut down to; all else is as it is written.
+# A training of minutes is cut down to this; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
 
 

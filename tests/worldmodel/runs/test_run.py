@@ -3,6 +3,7 @@
 import json
 import math
 import mmap
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,7 +192,7 @@ def test_memory_counts_workers_too() -> None:
 def test_the_commit_is_that_of_this_checkout() -> None:
     commit = git_commit()
     root = Path(__file__).resolve().parents[3]
-    if not (root / ".git").exists():
+    if not (root / ".git").exists() or shutil.which("git") is None:
         assert commit is None
         return
     words = ["git", "-C", str(root), "rev-parse", "HEAD"]
