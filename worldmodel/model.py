@@ -13,12 +13,12 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.prediction import Prediction, Predictor
-from worldmodel.nn.predictor import ActionPredictor
+from worldmodel.nn.predictor import Prediction, Predictor
 from worldmodel.nn.token_predictor import Context, TokenPredictor
 from worldmodel.types import Clip, History, Latents, Mask
 

@@ -16,7 +16,7 @@ from worldmodel.checkpoint import load_training, rebuild, save, save_training
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.storage.tensors import read_tensors_and_header, save_tensors
 from worldmodel.types import Clip, History
 

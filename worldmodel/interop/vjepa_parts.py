@@ -11,7 +11,7 @@ from torch import Tensor
 from worldmodel.errors import CheckpointError
 from worldmodel.interop.keys import Names, count
 from worldmodel.interop.pickles import weights_of
-from worldmodel.nn.sincos import sincos
+from worldmodel.nn.positions import sincos
 
 FAMILIES = ("vjepa", "vjepa2", "vjepa2.1", "vjepa2-ac")
 SIZES = {"vjepa": 224, "vjepa2": 256, "vjepa2.1": 384, "vjepa2-ac": 256}  # pixels

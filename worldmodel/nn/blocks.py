@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.nn.patches import rotate
+from worldmodel.nn.positions import rotate
 
 
 class Attention(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import Block
-from worldmodel.nn.patches import Grid, Pixels, Rotary3D, Tubelets
-from worldmodel.nn.sincos import SinCos3D
+from worldmodel.nn.patches import Grid, Pixels, Tubelets
+from worldmodel.nn.positions import Rotary3D, SinCos3D
 
 
 class Encoder(nn.Module, ABC):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import Block
-from worldmodel.nn.patches import Grid, Rotary3D
+from worldmodel.nn.patches import Grid
+from worldmodel.nn.positions import Rotary3D
 
 
 class FrameActionPredictor(nn.Module):

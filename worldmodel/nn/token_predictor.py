@@ -15,9 +15,9 @@ from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.blocks import Block
 from worldmodel.nn.encoder import Encoder, grid_from, take
 from worldmodel.nn.heads import Head
-from worldmodel.nn.patches import Grid, Rotary3D
-from worldmodel.nn.prediction import Prediction, Predictor
-from worldmodel.nn.sincos import SinCos3D
+from worldmodel.nn.patches import Grid
+from worldmodel.nn.positions import Rotary3D, SinCos3D
+from worldmodel.nn.predictor import Prediction, Predictor
 
 Context = Literal["dropped", "masked_after"]
 Kind = Literal["video", "image"]

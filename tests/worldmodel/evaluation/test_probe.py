@@ -20,7 +20,7 @@ from worldmodel.evaluation.probe import (
 )
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.runs.run import Run
 
 GROUPS = np.repeat(np.arange(20), 10)

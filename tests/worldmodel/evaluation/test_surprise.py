@@ -11,7 +11,7 @@ from worldmodel.errors import ShapeError
 from worldmodel.evaluation.surprise import persistence_surprise, surprise
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
-from worldmodel.nn.prediction import Prediction
+from worldmodel.nn.predictor import Prediction
 from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg

@@ -12,8 +12,7 @@ from worldmodel import interop
 from worldmodel.errors import CheckpointError, ShapeError
 from worldmodel.interop import Hints, vjepa
 from worldmodel.interop.load import load
-from worldmodel.nn.patches import Rotary3D
-from worldmodel.nn.sincos import SinCos3D
+from worldmodel.nn.positions import Rotary3D, SinCos3D
 from worldmodel.types import Clip, Mask
 
 SIZES = dict(depth=DEPTH, heads=HEADS)

@@ -8,7 +8,7 @@ import torch
 from tests.worldmodel.toys import noise, stirred
 from worldmodel.errors import ShapeError
 from worldmodel.nn.encoder import Encoder, VideoViT, take
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 
 SIDE = 64
 KINDS = {

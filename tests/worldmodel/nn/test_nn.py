@@ -5,11 +5,13 @@ import torch
 
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.blocks import AdaLNBlock, Attention
 from worldmodel.nn.encoder import Encoder, VideoViT, take
 from worldmodel.nn.heads import Head, StateHead, TokenHead
-from worldmodel.nn.patches import Rotary3D, Tubelets, rotate
-from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor, nearest_seen
+from worldmodel.nn.masked_predictor import MaskedPredictor, nearest_seen
+from worldmodel.nn.patches import Tubelets
+from worldmodel.nn.positions import Rotary3D, rotate
 
 
 def normal(*shape, seed=0):

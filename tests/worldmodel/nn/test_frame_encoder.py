@@ -18,7 +18,7 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import CheckpointError, ConfigError, ShapeError, WorldModelError
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
