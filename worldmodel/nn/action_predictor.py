@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from worldmodel.nn.blocks import AdaLNBlock
+from worldmodel.nn.blocks import AdaLNBlock, check_heads
 
 
 class ActionPredictor(nn.Module):
@@ -24,6 +24,7 @@ class ActionPredictor(nn.Module):
         window: int = 2,
     ) -> None:  # fmt: skip
         super().__init__()
+        check_heads("an action predictor", width, heads)
         self.spec = dict(
             state_dim=state_dim, action_dim=action_dim, width=width, depth=depth, heads=heads,
             window=window,

@@ -4,7 +4,21 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from worldmodel.errors import ConfigError
 from worldmodel.nn.positions import rotate
+
+
+def check_heads(part: str, width: int, heads: int, *, rotary: bool = False) -> None:
+    """Refuse a width that cannot be shared out among attention heads.
+
+    Raises:
+        ConfigError: names the part, its width and its heads.
+    """
+    share = 2 if rotary else 1  # channels are rotated in pairs
+    if heads < 1 or width < 1 or width % (share * heads):
+        raise ConfigError(
+            f"{part}'s width must be a multiple of {'2 * ' * rotary}heads, got {width} and {heads}"
+        )
 
 
 class Attention(nn.Module):

@@ -6,7 +6,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
-from worldmodel.nn.blocks import Block, mlp
+from worldmodel.nn.blocks import Block, check_heads, mlp
 
 
 class AttentiveClassifier(nn.Module):
@@ -30,11 +30,9 @@ class AttentiveClassifier(nn.Module):
         labels: list[str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % heads or classes < 1:
-            raise ConfigError(
-                "a classifier has at least one class, and its width is a multiple of its heads, "
-                f"got {classes}, {width} and {heads}"
-            )
+        check_heads("a classifier", width, heads)
+        if classes < 1:
+            raise ConfigError(f"a classifier has at least one class, got {classes}")
         if labels is not None and len(labels) != classes:
             raise ConfigError(f"{len(labels)} labels do not name {classes} classes")
         self.spec = dict(

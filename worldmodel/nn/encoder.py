@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.nn.blocks import Block
+from worldmodel.nn.blocks import Block, check_heads
 from worldmodel.nn.patches import Grid, Pixels, Tubelets
 from worldmodel.nn.positions import Rotary3D, SinCos3D
 
@@ -102,10 +102,7 @@ class VideoViT(Encoder):
         images: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % (2 * heads):
-            raise ConfigError(
-                f"an encoder's width must be a multiple of 2 * heads, got {width} and {heads}"
-            )
+        check_heads("an encoder", width, heads, rotary=True)
         if levels and (list(levels) != sorted(set(levels)) or levels[-1] != depth - 1):
             raise ConfigError(
                 f"an encoder's levels must increase up to its last block, {depth - 1}, got {levels}"

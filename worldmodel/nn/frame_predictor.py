@@ -7,8 +7,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.nn.blocks import Block
+from worldmodel.errors import ShapeError
+from worldmodel.nn.blocks import Block, check_heads
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.positions import Rotary3D
 
@@ -37,10 +37,7 @@ class FrameActionPredictor(nn.Module):
         rope: str = "vjepa2-ac",
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % (2 * heads):
-            raise ConfigError(
-                f"a frame predictor's width must be a multiple of 2 * heads, got {width}, {heads}"
-            )
+        check_heads("a frame predictor", width, heads, rotary=True)
         self.spec = dict(
             token_width=token_width, action_dim=action_dim, state_dim=state_dim, width=width,
             depth=depth, heads=heads, mlp_width=mlp_width, norm_eps=norm_eps, rope=rope,

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
-from worldmodel.nn.blocks import Block
+from worldmodel.nn.blocks import Block, check_heads
 from worldmodel.nn.encoder import Encoder, grid_from, take
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
@@ -51,10 +51,11 @@ class TokenPredictor(Predictor):
         kinds: bool = False, window: int = 8, seen: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % (2 * heads) or mask_tokens < 1 or levels < 1:
+        check_heads("a token predictor", width, heads, rotary=True)
+        if mask_tokens < 1 or levels < 1:
             raise ConfigError(
-                "a token predictor's width must be a multiple of 2 * heads, with at least one "
-                f"level and mask token, got {width}, {heads}, {levels} and {mask_tokens}"
+                "a token predictor has at least one level and one mask token, got "
+                f"{levels} and {mask_tokens}"
             )
         self.spec = dict(
             token_width=token_width, width=width, depth=depth, heads=heads, levels=levels,
