@@ -9,7 +9,7 @@ import json
 import math
 import os
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -179,7 +179,8 @@ def _check_memory(key: str, value: Any, numbers: int, *, share: float = 1.0) -> 
     """Refuse a size that no weight has, where this machine cannot hold what it asks for.
 
     Args:
-        key, value: for the message.
+        key: of the size, for the message.
+        value: of the size, for the message.
         numbers: of 32 bits, that the size asks for.
         share: of this machine's memory that they may take.
     """

@@ -9,14 +9,14 @@ from worldmodel.nn.blocks import AdaLNBlock, check_heads
 class ActionPredictor(nn.Module):
     """Next state from past states and actions: a causal transformer, actions set its norms.
 
-    `window` states are looked at, the present one among them; the output is the present state plus
-    a learnt change, so an untrained predictor says that nothing moves.
+    It looks at `window` states, the present one among them. The output is the present state plus a
+    learned change, so an untrained predictor says that nothing changes.
 
     Args:
-        state_dim: numbers in a state.
-        action_dim: numbers in an action block.
+        state_dim: dimension of a state.
+        action_dim: dimension of an action block.
         width, depth, heads: of the transformer.
-        window: states that a prediction may look at.
+        window: states that a prediction looks at, at most.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ActionPredictor(nn.Module):
         )  # fmt: skip
         self.window = window
         self.embed = nn.Linear(state_dim, width)
-        self.place = nn.Parameter(torch.randn(window, width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(window, width) * 0.02)
         self.embed_action = nn.Sequential(
             nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
@@ -43,8 +43,8 @@ class ActionPredictor(nn.Module):
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """For each of at most `window` states (b t d) and its action (b t a), the next: b t d."""
-        # Places count back from the present, so that a short history looks like the end of a long.
-        x = self.embed(states) + self.place[-states.shape[1] :]
+        # Positions count back from the present: a short history looks like the end of a long one.
+        x = self.embed(states) + self.positions[-states.shape[1] :]
         condition = self.embed_action(actions)
         for block in self.blocks:
             x = block(x, condition)

@@ -1,4 +1,4 @@
-"""Predictors: latents of what is hidden from what is visible; next states from actions."""
+"""The masked predictor: latents of hidden time steps from those of visible ones."""
 
 from collections.abc import Iterator
 
@@ -15,21 +15,21 @@ from worldmodel.nn.predictor import Prediction, Predictor
 class MaskedPredictor(Predictor):
     """Fills in the latents of hidden time steps from those of visible ones; needs no actions.
 
-    A hidden time step is predicted from the nearest one that is seen. With latents (z, c), z being
-    what is predicted and c what is only seen, at `n` time steps after it (before it, where n < 0):
+    A hidden time step is predicted from the nearest visible one. Its latents are (z, c): z is
+    predicted, c is only seen. For the time step `n` after it (before it, where n < 0):
 
         z(n) = z + n B c + f(z, |n|),   one f for after, one for before, B a matrix
 
-    so c is how z changes: what is linear in z, such as a place, has a velocity that is linear in c.
-    (Were c an input of f, it could hold velocity in a different way at each place. With one
+    so c is how z changes: what is linear in z, such as a position, has a velocity linear in c.
+    (If c were an input of f, it could hold velocity in a different way at each position. One
     transformer over time and mask tokens, as V-JEPA's predictor, Bardes et al. 2024,
-    arXiv:2404.08471, motion was hardly learnt: it had to multiply by the direction of time.)
-    A time step of which a part is seen is predicted from that part.
+    arXiv:2404.08471, hardly learned motion: it had to multiply by the direction of time.)
+    A time step that is partly visible is predicted from its visible part.
 
     Args:
         latents: number of latents of a time step: one, or one for each token.
-        seen_width: numbers in a latent that is seen.
-        target_width: numbers in a latent that is predicted, the first of those.
+        seen_width: dimension of a visible latent.
+        target_width: how many of those dimensions, from the first, are predicted.
         width: of the networks.
     """
 
@@ -52,29 +52,29 @@ class MaskedPredictor(Predictor):
         """Predict the latents of every time step.
 
         Args:
-            seen: b t m d, latents of what is visible of each time step; any value where nothing is.
+            seen: b t m d, latents of the visible part of each time step, any value if none.
             hidden: b t, bool: nothing of the time step is visible.
-            start: b t m d of `target_width`, what the prediction adds to.
+            start: b t m `target_width`, to which the predicted change is added.
 
         Returns:
-            b t m d of `target_width`.
+            b t m `target_width`.
         """
         near = nearest_seen(hidden)  # b t
         ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in time steps
         from_ = seen.gather(1, near[:, :, None, None].expand_as(seen))
-        places, motions = (
+        positions, motions = (
             rearrange(x, "b t m d -> b t (m d)")
             for x in from_.split([self.target_width, seen.shape[-1] - self.target_width], dim=-1)
         )
-        steps = ahead[..., None].to(places.dtype)
-        timed = torch.cat([places, steps.abs()], dim=-1)
-        change = torch.zeros_like(places)
+        steps = ahead[..., None].to(positions.dtype)
+        timed = torch.cat([positions, steps.abs()], dim=-1)
+        change = torch.zeros_like(positions)
         if self.velocity is not None:
             change = change + steps * self.velocity(motions)
         for network, x, place in (
             (self.after, timed, ahead > 0),
             (self.before, timed, ahead < 0),
-            (self.within, torch.cat([places, motions], dim=-1), ahead == 0),
+            (self.within, torch.cat([positions, motions], dim=-1), ahead == 0),
         ):
             change = change.masked_scatter(place[..., None], change[place] + network(x[place]))
         return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
@@ -82,9 +82,9 @@ class MaskedPredictor(Predictor):
     def predictions(
         self, encoder: Encoder, head: Head | None, frames: Tensor
     ) -> Iterator[Prediction]:
-        """Every time step but the first from the one before it, each encoded by itself; all at once.
+        """Predict every time step but the first from the one before it, all at once.
 
-        Neither does a prediction know of later frames, nor the target of more than its own.
+        Each time step is encoded by itself: no prediction and no target knows later frames.
 
         Raises:
             ShapeError: the frames do not divide into time steps, or there is one only.
@@ -100,17 +100,17 @@ class MaskedPredictor(Predictor):
         pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
         hidden = torch.tensor([False, True], device=frames.device).expand(len(pairs), -1)
         predicted = self(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
-        i, told = encoder.tubelet_frames, latents[..., : head.dim]
+        i, target = encoder.tubelet_frames, latents[..., : head.dim]
         prediction = Prediction(
             predicted.unflatten(0, (len(latents), steps - 1)),
-            observed=told[:, 1:], persistence=told[:, :-1],
+            observed=target[:, 1:], persistence=target[:, :-1],
             last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=2,
         )  # fmt: skip
         return iter([prediction])
 
 
 def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """A network that says zero until it has learnt something."""
+    """A network whose output is zero until it has learned something."""
     last = nn.Linear(width, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -120,9 +120,9 @@ def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
 
 
 def nearest_seen(hidden: Tensor) -> Tensor:
-    """For each time step, the index of the nearest that is not hidden, the earlier of two: b t.
+    """For each time step, the index of the nearest visible one, the earlier of two: b t.
 
-    Itself where it is not hidden; 0 where all are.
+    Its own index where it is visible; 0 where none is.
     """
     steps = torch.arange(hidden.shape[1], device=hidden.device)
     distance = (steps[:, None] - steps).abs().float().expand(len(hidden), -1, -1)
@@ -130,14 +130,14 @@ def nearest_seen(hidden: Tensor) -> Tensor:
 
 
 def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
-    """What a prediction adds to: the latents of the nearest time step that is seen whole.
+    """The latents that a prediction adds to: those of the nearest wholly visible time step.
 
-    So a predictor that adds nothing says that nothing changes. Zero where something of every
-    time step is hidden.
+    So a predictor that adds nothing predicts persistence. Zero where every time step is hidden in
+    part.
 
     Args:
         latents: b t m d.
-        hidden: b t, bool: not all of the time step is seen.
+        hidden: b t, bool: some of the time step is hidden.
 
     Returns:
         b t m d.

@@ -1,6 +1,6 @@
-"""Tubelets and their places in space-time: pixels -> tokens, and 3-D rotary positions.
+"""Tubelets: pixels -> tokens, each of a few frames of one patch.
 
-Knows nothing about masks: whoever drops tokens passes the ids of those that stay.
+Knows nothing about masks; `positions.py` tells the transformer where each token is.
 """
 
 from typing import Literal
@@ -21,7 +21,7 @@ class Tubelets(nn.Module):
     """Cuts frames into tubelets of `tubelet_frames` x `patch` x `patch` pixels, one token each.
 
     Args:
-        width: numbers in a token.
+        width: dimension of a token.
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet; two real frames let velocity be seen.
         motion_gain: how much the changes between them are enlarged.
@@ -46,10 +46,10 @@ class Tubelets(nn.Module):
         self.embed = nn.Linear(tubelet_frames * patch * patch * 3, width)
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
-        """The grid of tokens (t, h, w) that so many frames of so many pixels are cut into.
+        """The grid of tokens (t, h, w) of a clip of this size.
 
         Raises:
-            ShapeError: they cannot be cut without a rest.
+            ShapeError: they do not divide into tubelets.
         """
         if frames % self.tubelet_frames or height % self.patch or width % self.patch:
             raise ShapeError(

@@ -1,7 +1,7 @@
-"""What a predictor foretells of a clip, beside what then came.
+"""`Predictor`, the role of networks that fill in hidden parts of a clip, and their `Prediction`.
 
-`Predictor` is the role of whatever fills in what is hidden of a clip; how far its prediction was
-from what came is what `surprises.py` reports.
+Implementations: `masked_predictor.py` (latents of time steps) and `token_predictor.py` (tokens).
+`evaluation/surprise.py` scores predictions of clips.
 """
 
 from abc import ABC, abstractmethod
@@ -17,31 +17,31 @@ from worldmodel.nn.heads import Head
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions of `s` steps of a clip, what came, and what would have come without change.
+    """Predictions for `s` steps of a clip, paired with what was observed and with persistence.
 
-    Axes: b clip, s step, m latent of a step, d its numbers.
+    Axes: b clip, s step, m latent of a step, d its dimensions.
     """
 
     predicted: Tensor  # b s m d
     observed: Tensor  # b s m d
-    persistence: Tensor  # b s m d: the last that was seen, as if nothing had changed
-    last_frames: Tensor  # s, whole numbers: the last frame that each step is about
-    power: int  # of the error in training: 2 squared, 1 absolute
+    persistence: Tensor  # b s m d: the baseline, the last latents seen
+    last_frames: Tensor  # s, int64: the last frame of each step
+    power: int  # of the error: 2 squared, 1 absolute
 
     def errors(self) -> Tensor:
-        """The mean error of each prediction, b s."""
+        """The mean error of each prediction: b s."""
         return self._mean_error(self.predicted)
 
     def persistence_errors(self) -> Tensor:
-        """The mean error of saying that nothing changes, b s."""
+        """The mean error of predicting that nothing changes: b s."""
         return self._mean_error(self.persistence)
 
-    def _mean_error(self, said: Tensor) -> Tensor:
-        return (said - self.observed).abs().pow(self.power).mean(dim=(2, 3))
+    def _mean_error(self, predicted: Tensor) -> Tensor:
+        return (predicted - self.observed).abs().pow(self.power).mean(dim=(2, 3))
 
 
 class Predictor(nn.Module, ABC):
-    """Fills in what is hidden of a clip. A subclass is known by its name.
+    """Fills in hidden parts of a clip. A subclass is registered by its name.
 
     Attributes:
         spec: the constructor's arguments, as JSON.
@@ -57,9 +57,9 @@ class Predictor(nn.Module, ABC):
     def predictions(
         self, encoder: Encoder, head: Head | None, frames: Tensor
     ) -> Iterator[Prediction]:
-        """Predict parts of a clip from parts before them, a few steps at a time in their order.
+        """Predict parts of a clip from earlier parts, a few steps at a time, in order.
 
-        What is wrong is raised at once, before the first of them is asked for.
+        Errors are raised by the call, before the first prediction is asked for.
 
         Args:
             encoder: of the model.
@@ -67,5 +67,5 @@ class Predictor(nn.Module, ABC):
             frames: b t c h w in [0, 1].
 
         Raises:
-            ShapeError: the frames cannot be cut without a rest, or are too few.
+            ShapeError: the frames do not divide into tubelets, or are too few.
         """

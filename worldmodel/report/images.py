@@ -81,7 +81,7 @@ def episode_images(
         path += [centre] if centre else []
         draw = ImageDraw.Draw(image)
         if len(path) > 1:
-            # Light around dark: seen on any floor.
+            # Light around dark: visible on any background.
             draw.line(path, fill=HALO, width=size // 50, joint="curve")
             draw.line(path, fill=TRAIL, width=size // 110, joint="curve")
         if ring is not None:

@@ -8,7 +8,8 @@ import torch
 
 from tests.worldmodel.toys import dots, noise, small, small_model
 from worldmodel.errors import ShapeError
-from worldmodel.evaluation.surprise import persistence_surprise, surprise
+from worldmodel.evaluation.baselines import persistence_surprise
+from worldmodel.evaluation.surprise import surprise
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
 from worldmodel.nn.predictor import Prediction
