@@ -1,4 +1,4 @@
-"""Saving and loading, without ever executing what a file says: safetensors and JSON.
+"""Saving and loading models and training states as safetensors and JSON; no file is executed.
 
 A model is a folder: `model.json` says how to build it, `model.safetensors` holds the weights. A
 training state is one safetensors file. Keys are matched strictly; every error names the file.
@@ -86,7 +86,7 @@ def load_own(path: Path | str, *, device: torch.device | str = "cpu") -> WorldMo
 
 
 def placed(model: WorldModel, device: torch.device | str) -> WorldModel:
-    """The model ready to use, where its weights shall be."""
+    """The model ready to use, with its weights on `device`."""
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as cause:  # PyTorch has several ways of saying so
@@ -97,7 +97,7 @@ def placed(model: WorldModel, device: torch.device | str) -> WorldModel:
 
 
 def is_own(path: Path) -> bool:
-    """Whether `path` names a model that this package has written."""
+    """True if `path` names a model that this package has written."""
     return _own_folder(path) is not None
 
 
@@ -111,7 +111,7 @@ def _own_folder(path: Path) -> Path | None:
 def _no_model(path: Path) -> NoReturn:
     if path.is_file():
         raise CheckpointError(
-            f"{path}: is a file of no kind that is read here; a model is a folder with "
+            f"{path}: is not a kind of file that is read here; a model is a folder with "
             "model.safetensors and model.json (ours) or config.json (Hugging Face's); a V-JEPA "
             "file ends in .pt, .pth or .tar"
         )
@@ -139,7 +139,7 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
         with torch.device("meta"):
             outline = rebuild(description, path)
         _check_without_weights(outline)
-        _check_places(tensors, outline.state_dict(), weights)
+        _check_keys_and_shapes(tensors, outline.state_dict(), weights)
         model = rebuild(description, path)
         _check_frame_size(model)
         return model
@@ -251,7 +251,7 @@ def _part(
     built = classes[_known(spec[name], classes, path)]
     accepted = inspect.signature(built).parameters
     for word, value in arguments.items():
-        if word in accepted:  # what is not is refused by the call
+        if word in accepted:  # others are refused by the call
             least = _LEAST.get(f"{spec[name]}.{word}", _LEAST.get(word, 1))
             _check_argument(f"{key}.{word}", value, accepted[word].annotation, least=least)
     if arguments.get("pretrained"):
@@ -291,29 +291,32 @@ def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
 
 
 def _fit(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
-    """Put the tensors into the module; each key must have its place and each place its key."""
-    born = module.state_dict()
-    _check_places(tensors, born, path)
+    """Copy the tensors into the module; every key must fit and every weight must have one."""
+    fresh = module.state_dict()
+    _check_keys_and_shapes(tensors, fresh, path)
     for name, tensor in tensors.items():
-        place = born[name]
-        placed = tensor.to(place)  # what is finite as float64 need not be so as float32
-        # Limits of a clamp are infinite in a new model already, and stay so.
+        place = fresh[name]
+        placed = tensor.to(place)  # finite float64 may be infinite as float32
+        # The limits of a clamp are infinite in a new model too, and stay so.
         if placed.is_floating_point() and not (placed.isfinite() | (placed == place)).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
     module.load_state_dict(tensors, strict=True)
 
 
-def _check_places(
-    tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
+def _check_keys_and_shapes(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path
 ) -> None:  # fmt: skip
-    """Refuse tensors that are not those of the places, by name and shape."""
-    missing, extra = sorted(places.keys() - tensors.keys()), sorted(tensors.keys() - places.keys())
+    """Refuse tensors whose names, types or shapes differ from those in `expected`."""
+    missing, extra = (
+        sorted(expected.keys() - tensors.keys()),
+        sorted(tensors.keys() - expected.keys()),
+    )
     if missing or extra:
         raise CheckpointError(
             f"{path}: does not fit its model: {len(missing)} keys missing {missing[:3]}, "
             f"{len(extra)} left over {extra[:3]}; the two files are not of one model"
         )
-    for name, place in places.items():
+    for name, place in expected.items():
         kinds = [t.dtype if not t.is_floating_point() else float for t in (tensors[name], place)]
         if kinds[0] != kinds[1]:
             raise CheckpointError(
@@ -330,7 +333,7 @@ def _check_places(
 def save_training(
     path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer, step: int, elapsed: float
 ) -> None:
-    """Write what a training needs to go on: weights, the optimiser's moments, the step."""
+    """Write what a training needs to resume: weights, the optimiser's moments, the step."""
     tensors = {f"weights.{name}": value for name, value in modules.state_dict().items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
@@ -340,7 +343,7 @@ def save_training(
 def load_training(
     path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[int, float]:
-    """Put a training state back; returns the step to go on with and the seconds spent so far.
+    """Restore a training state; returns the next step and the seconds spent so far.
 
     Raises:
         CheckpointError: the file is truncated or belongs to another model.
@@ -373,16 +376,16 @@ def load_training(
 def _check_moments(
     state: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer, path: Path
 ) -> None:
-    """Moments are those of parameters that there are; what is not used in a loss has none."""
+    """Refuse moments of other parameters; a parameter that no loss uses has none."""
     shapes = [p.shape for group in optimiser.param_groups for p in group["params"]]
     names = set().union(*state.values())
-    whole = all(
+    valid = all(
         index < len(shapes)
         and set(moments) == names
         and all(value.shape == shapes[index] for k, value in moments.items() if k != "step")
         for index, moments in state.items()
     )
-    if not whole:
+    if not valid:
         raise CheckpointError(
             f"{path}: the optimiser's state is not that of this model; remove it to train from "
             "the start"

@@ -1,4 +1,4 @@
-"""Reading a model from whatever holds one: our folders, V-JEPA's files, Hugging Face's folders."""
+"""`load`: read a model from our folders, V-JEPA's files or Hugging Face's folders."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def load(
     Args:
         path: for example `runs/quickstart`.
         device: where the weights go.
-        family: of a `.pt` file of others, if it cannot be told: `vjepa`, `vjepa2`, `vjepa2.1` or
-            `vjepa2-ac`.
+        family: of a third-party `.pt` file, if its keys leave it open: `vjepa`, `vjepa2`,
+            `vjepa2.1` or `vjepa2-ac`.
         heads: attention heads of its encoder, if its width is not a published one.
         predictor_heads: attention heads of its predictor, likewise.
         size: side of its frames in pixels, if not the published one.
@@ -33,7 +33,7 @@ def load(
 
     Raises:
         CheckpointError: there is no model, it is of another version, truncated, third-party, or its
-            keys do not fit; or something is said of a model of ours that it says itself.
+            keys do not fit; or a hint is given for a model of ours, which needs none.
         ConfigError: there is no such device here.
     """
     path, hints = Path(path), Hints(family, heads, predictor_heads, size)

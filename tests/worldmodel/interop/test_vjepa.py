@@ -196,7 +196,7 @@ def test_v_jepa_2_ac(tmp_path, grid):
             unwrapped(held, "predictor"), tokens[row], states[row], actions[row], grid, **SIZES
         )
         assert torch.allclose(found[row], expected, atol=1e-4)
-    left = [use.theirs for use in report.uses if "not told of the camera" in use.note]
+    left = [use.theirs for use in report.uses if "does not use the camera" in use.note]
     assert sorted(left) == [f"predictor.extrinsics_encoder.{w}" for w in ("bias", "weight")]
 
 
@@ -346,7 +346,7 @@ def test_the_predictor_of_v_jepa_1_has_as_many_heads_as_its_encoder(tmp_path):
     held = makers.checkpoint_1(2, 2, width=1024, narrow=384)
     model, report = read(held, tmp_path, Hints())
     assert model.encoder.spec["heads"] == model.masked_predictor.spec["heads"] == 16
-    assert "predictor: 2 blocks of 384 numbers, 16 heads (as the encoder)" in report.facts
+    assert "predictor: 2 blocks of width 384, 16 heads (as the encoder)" in report.facts
     said = Hints(family="vjepa2")
     assert read(held, tmp_path, said)[0].masked_predictor.spec["heads"] == 12
 
