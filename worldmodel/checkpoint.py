@@ -61,20 +61,12 @@ def save(model: WorldModel, folder: Path | str) -> Path:
     return folder
 
 
-def load_own(path: Path | str, *, device: torch.device | str = "cpu") -> WorldModel:
+def load_own(path: Path | str) -> WorldModel:
     """Read a model of this package from its folder, the folder of its run, or its JSON file.
-
-    Args:
-        path: for example `runs/quickstart`.
-        device: where the weights go.
-
-    Returns:
-        The model, ready to use (evaluation mode).
 
     Raises:
         CheckpointError: there is no model of ours, it is of another version, truncated, or its
-            keys do not fit.
-        ConfigError: there is no such device here.
+            sizes or keys do not fit.
     """
     path = Path(path)
     folder = _own_folder(path) or _no_model(path)
@@ -82,7 +74,7 @@ def load_own(path: Path | str, *, device: torch.device | str = "cpu") -> WorldMo
     tensors = read_tensors(weights)
     model = _build(folder / "model.json", tensors, weights)
     _fit(tensors, model, weights)
-    return placed(model, device)
+    return model
 
 
 def placed(model: WorldModel, device: torch.device | str) -> WorldModel:
@@ -128,7 +120,7 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
     Built without memory first: a damaged number must not ask for more than the weights have.
     """
     try:
-        description = json.loads(path.read_text(), parse_constant=_no_number)
+        description = json.loads(path.read_text())
         version = description["format_version"]
         if type(version) is not int or version != FORMAT_VERSION:
             raise CheckpointError(
@@ -147,10 +139,6 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
         raise CheckpointError(
             f"{path}: is not the description of a model ({_brief(cause)}); train the model again"
         ) from cause
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
 
 
 def _check_upper_limits(description: Any, tensors: Mapping[str, Tensor], key: str = "") -> None:

@@ -141,7 +141,7 @@ def probe(
         model: a trained model, or the run that made it.
         episodes: ours, LeRobot's or HDF5, that were not trained on, with `targets` in their info.
         targets: names of infos; the state of a time step is compared with its last frame's.
-        pretrained: a model before actions were learnt, or None.
+        pretrained: a model before it learned actions, or None.
         train_share: of the episodes, to fit on; the rest is held out.
         seed: of the untrained model and of the intervals.
         device: where to compute.
@@ -172,7 +172,7 @@ def probe(
     if not 2 <= last_to_fit <= len(arrays) - 2:
         raise ConfigError(
             f"{episodes}: {len(arrays)} episodes leave {last_to_fit} to fit on with "
-            f"train_share={train_share} and the others to judge on; take at least two of each"
+            f"train_share={train_share} and the others to test on; take at least two of each"
         )
     fit, held_out = groups < last_to_fit, groups >= last_to_fit
     results: dict[str, float] = {}

@@ -48,10 +48,10 @@ class ViolationSuite:
 
 @dataclass(frozen=True)
 class Window:
-    """What a predictor of tokens looks at together; None leaves the model's own number.
+    """The time steps that a predictor of tokens looks at together; None leaves its own number.
 
     Attributes:
-        length: in time steps.
+        length: how many there are.
         seen: how many of them it sees; it predicts the others.
     """
 

@@ -2,7 +2,7 @@
 
 One file for each format: `vjepa.py` for V-JEPA's `.pt` files, `huggingface.py` and
 `to_huggingface.py` for `VJEPA2Model` folders. `key_rules.py` maps their weights to ours,
-`conversion.py` makes the model and refuses weights that do not fit, `key_report.py` lists what
+`convert_weights.py` makes the model and refuses weights that do not fit, `key_report.py` lists what
 became of every key. `load.py` reads any model, ours too; `export.py` is the verb. Nothing in a file
 is ever executed.
 """

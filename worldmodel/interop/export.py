@@ -5,15 +5,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from worldmodel import checkpoint, interop
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface
-from worldmodel.interop.load import load
-from worldmodel.model import WorldModel
+from worldmodel.interop.load import load_with_report
 from worldmodel.storage.files import require_access
 
 Format = Literal["worldmodel", "hf"]
@@ -42,7 +40,7 @@ def export(
         raise ConfigError(f"format={format}: say worldmodel or hf")
     hints = interop.Hints(family, heads, predictor_heads, size)
     with whole_folder(Path(output)) as folder:
-        loaded, report = read(Path(model), hints)
+        loaded, report = load_with_report(Path(model), hints)
         if report is not None:
             print(report.text(), file=sys.stderr)
         if format == "hf":
@@ -53,15 +51,6 @@ def export(
                 report.write(folder / "keys.csv")
     print(output)
     return 0
-
-
-def read(path: Path, hints: interop.Hints) -> tuple[WorldModel, interop.KeyReport | None]:
-    """A model, and the report on its keys if others have trained it."""
-    require_access(path, CheckpointError, "model")
-    reader = None if checkpoint.is_own(path) else interop.recognise(path)
-    if reader is not None:
-        return reader(path, hints)
-    return load(path, **asdict(hints)), None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from worldmodel.errors import CheckpointError
-from worldmodel.interop.conversion import Conversion, convert, frames_size
+from worldmodel.interop.convert_weights import WeightConversion, convert_weights, frames_size
 from worldmodel.interop.hints import Hints
 from worldmodel.interop.key_report import KeyReport
 from worldmodel.interop.key_rules import KeyRule, Names, block, blocks, count, layer, patches
@@ -88,7 +88,9 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
             f"{folder}: has a config.json but no model.safetensors; save the model again with "
             "save_pretrained(folder): pickles are not read"
         )
-    return convert(describe(config, tensors, hints, folder / "config.json"), tensors, weights)
+    return convert_weights(
+        describe(config, tensors, hints, folder / "config.json"), tensors, weights
+    )
 
 
 def _read_shards(folder: Path) -> dict[str, Tensor]:
@@ -99,8 +101,8 @@ def _read_shards(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / INDEX
     try:
-        places = json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"]
-        names = sorted(set(places.values()))
+        files = json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"]
+        names = sorted(set(files.values()))
         for name in names:
             if Path(name).name != name or not name.endswith(".safetensors"):
                 raise CheckpointError(
@@ -114,7 +116,7 @@ def _read_shards(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name in names:
         found = read_tensors(folder / name, remedy=_FETCH_ALL)
-        promised = {key for key, place in places.items() if place == name}
+        promised = {key for key, file in files.items() if file == name}
         if found.keys() != promised:
             other = sorted(found.keys() ^ promised)
             raise CheckpointError(
@@ -169,7 +171,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def describe(
     config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, path: Path
-) -> Conversion:
+) -> WeightConversion:
     """The model that the configuration describes, with a classifier if the tensors have one."""
     classified = "classifier.weight" in tensors
     prefix = "vjepa2." if classified else ""
@@ -208,7 +210,9 @@ def describe(
         ("of training only", [name for name in unused if name in TRAINING]),
     ):
         facts += [f"{what}: {', '.join(names)}"] if names else []
-    return Conversion("Hugging Face vjepa2", description, list(rules(description)), facts=facts)
+    return WeightConversion(
+        "Hugging Face vjepa2", description, list(rules(description)), facts=facts
+    )
 
 
 def _encoder_spec(config: Mapping[str, Any]) -> dict[str, Any]:

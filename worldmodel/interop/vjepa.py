@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.errors import CheckpointError, nearest
-from worldmodel.interop.conversion import Conversion, convert, frames_size
+from worldmodel.interop.convert_weights import WeightConversion, convert_weights, frames_size
 from worldmodel.interop.hints import Hints
 from worldmodel.interop.key_report import KeyReport
 from worldmodel.interop.key_rules import KeyRule, Names, blocks, count, layer, patches
@@ -27,7 +27,7 @@ FAMILIES = ("vjepa", "vjepa2", "vjepa2.1", "vjepa2-ac")
 SIZES = {"vjepa": 224, "vjepa2": 256, "vjepa2.1": 384, "vjepa2-ac": 256}  # pixels
 ROPES = {"vjepa": "default", "vjepa2": "vjepa2", "vjepa2.1": "vjepa2.1", "vjepa2-ac": "vjepa2"}
 
-# Attention heads cannot be told from weights; these are the published ones, by width.
+# Weights do not show attention heads; these are the published ones, by width.
 ENCODER_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}
 # V-JEPA 1's predictor has as many as its encoder instead.
 PREDICTOR_HEADS = {384: 12, 1024: 16}
@@ -70,10 +70,10 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
     conversion = describe(family, parts, hints, path)
     tensors = {f"{parts.encoder_name}.{key}": value for key, value in parts.encoder.items()}
     tensors |= {f"predictor.{key}": value for key, value in parts.predictor.items()}
-    return convert(conversion, tensors, path)
+    return convert_weights(conversion, tensors, path)
 
 
-def describe(family: str, parts: _Parts, hints: Hints, path: Path) -> Conversion:
+def describe(family: str, parts: _Parts, hints: Hints, path: Path) -> WeightConversion:
     """The model that the weights describe, and the rules for their keys."""
     tensors, name = parts.encoder, parts.encoder_name
     weight = _tensor(tensors, "patch_embed.proj.weight", 5, path)
@@ -126,7 +126,7 @@ def describe(family: str, parts: _Parts, hints: Hints, path: Path) -> Conversion
         if role:
             made[role] = dict(predictor.description)
     description = {"size": size, "action_dim": 0, "encoder": spec, "parts": made}
-    return Conversion(
+    return WeightConversion(
         f"V-JEPA {family.removeprefix('vjepa') or '1'}", description, rules, left, facts
     )
 
@@ -158,14 +158,14 @@ def _levels(depth: int, norms: int, path: Path) -> list[int]:
     if found is None or len(found) != norms:
         raise CheckpointError(
             f"{path}: V-JEPA 2.1 with {depth} blocks and {norms} norms was not published; which "
-            "blocks the norms belong to cannot be told"
+            "blocks the norms belong to is unknown"
         )
     return found
 
 
 def _predictor(
     family: str, parts: _Parts, encoder: Mapping[str, Any], hints: Hints, path: Path
-) -> tuple[str | None, Conversion]:
+) -> tuple[str | None, WeightConversion]:
     """The part of our model that a predictor becomes (None if it is left out), and how."""
     tensors = parts.predictor
     deep = family == "vjepa2.1" and "predictor_embed.0.weight" in tensors  # of several levels
@@ -175,7 +175,9 @@ def _predictor(
         if not deep and taught != encoder["width"]:
             reason = f"predicts {taught} dimensions of a teacher that is not in the file"
             unused = {f"predictor.{key}": reason for key in tensors}
-            return None, Conversion(family, {}, [], unused, [f"predictor: left out, it {reason}"])
+            return None, WeightConversion(
+                family, {}, [], unused, [f"predictor: left out, it {reason}"]
+            )
     width = len(_tensor(tensors, narrowed, 2, path))
     depth = count(tensors, "predictor_blocks")
     heads, why = hints.predictor_heads, "as said"
@@ -212,7 +214,7 @@ def _predictor(
     for key in ("predictor_proj_context.weight", "predictor_proj_context.bias"):
         if key in tensors:
             left[f"predictor.{key}"] = "predicts the visible tokens: a loss of the training only"
-    return "masked_predictor", Conversion(family, spec, list(_token_rules(spec)), left, facts)
+    return "masked_predictor", WeightConversion(family, spec, list(_token_rules(spec)), left, facts)
 
 
 def _token_rules(spec: Mapping[str, Any]) -> Iterator[KeyRule]:
@@ -236,7 +238,9 @@ def _shared_rules(ours: str, depth: int) -> Iterator[KeyRule]:
     yield from layer(f"{ours}.project", "predictor.predictor_proj")
 
 
-def _of_frames(spec: dict[str, Any], parts: _Parts, facts: list[str], path: Path) -> Conversion:
+def _of_frames(
+    spec: dict[str, Any], parts: _Parts, facts: list[str], path: Path
+) -> WeightConversion:
     """The predictor of V-JEPA 2-AC: next frame from frames, states and actions."""
     tensors = parts.predictor
     spec |= {
@@ -256,7 +260,7 @@ def _of_frames(spec: dict[str, Any], parts: _Parts, facts: list[str], path: Path
         for key in ("weight", "bias")
         if f"extrinsics_encoder.{key}" in tensors
     }
-    return Conversion("vjepa2-ac", spec, rules, left, facts)
+    return WeightConversion("vjepa2-ac", spec, rules, left, facts)
 
 
 def _split(held: Mapping[str, Any], path: Path) -> _Parts:
@@ -357,7 +361,7 @@ def _published(heads: Mapping[int, int], width: int, setting: str, path: Path) -
     """
     if width not in heads:
         raise CheckpointError(
-            f"{path}: how many heads a width of {width} has cannot be told from weights, and none "
+            f"{path}: how many heads a width of {width} has is not in the weights, and none "
             f"is published; say {setting}=... to worldmodel export or wm.load"
         )
     return heads[width]

@@ -42,7 +42,7 @@ def strip(frames: np.ndarray, *, gap: int = 2) -> Image.Image:
 
 
 def background(episodes: Sequence[np.ndarray]) -> np.ndarray:
-    """What most frames `t h w c` of the episodes show at each pixel: `h w c`, uint8."""
+    """The median of the frames `t h w c` of the episodes at each pixel: `h w c`, uint8."""
     frames = np.concatenate([episode[:: max(len(episode) // 16, 1)] for episode in episodes])
     return np.median(frames, axis=0).astype(np.uint8)
 

@@ -33,8 +33,8 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
     runs = read_runs(Path(folder))
     planned = [s for s in runs if any((s.folder / "episodes").glob("*.safetensors"))]
     planned = [run for run in planned if run.verb == "plan"]
-    judged = [read_examples(run) for run in runs if run.verb == "surprise"]
-    pairs = [examples for examples in judged if examples is not None and examples.kinds]
+    scored = [read_examples(run) for run in runs if run.verb == "surprise"]
+    pairs = [examples for examples in scored if examples is not None and examples.kinds]
     if not planned or not pairs:
         raise RunError(f"{folder}: an image needs a planning run that kept episodes and a "
                        "surprise run with pairs, as a quickstart has")  # fmt: skip

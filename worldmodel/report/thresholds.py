@@ -15,7 +15,7 @@ class Threshold:
     at_least: bool = True
 
     def met_by(self, number: float) -> bool:
-        """Whether `number` reaches the threshold; NaN never does."""
+        """True if `number` reaches the threshold; NaN never does."""
         return number >= self.value if self.at_least else number <= self.value
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from worldmodel.evaluation.baselines import pixel_features, untrained
 from worldmodel.evaluation.probe import features_of, state_features
 
 
-def test_pixels_are_averaged_over_16_by_16_places():
+def test_pixels_are_averaged_over_16_by_16_areas():
     frames = torch.rand(3, 2, 3, 64, 32)
     features = pixel_features(frames)
     assert features.shape == (3, 2 * 3 * 16 * 16)

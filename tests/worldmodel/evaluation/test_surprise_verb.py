@@ -151,7 +151,7 @@ def test_a_video_is_scored_from_beginning_to_end(run, model, tmp_path):
     assert results["max"] == pytest.approx(scores.max().item())
     assert results["mean"] == pytest.approx(scores.mean().item())
     assert results["seconds_of_max"] == pytest.approx(0.3 + 0.2 * int(scores.argmax()))
-    # The stirred model predicts nothing sensible; that it looks is told by what copying sees.
+    # The stirred model predicts nothing sensible; persistence shows that it looks.
     clip = Clip.from_uint8(tensors["frames"].movedim(-1, 2).contiguous())
     assert persistence_surprise(load(model), clip).scores[0].argmax() == 5
 

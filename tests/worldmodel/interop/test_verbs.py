@@ -1,4 +1,4 @@
-"""What others have trained is a model here: judged, probed, built upon."""
+"""Third-party weights are models here: scored, probed, built upon."""
 
 import json
 
@@ -61,11 +61,11 @@ def test_windows_slide_by_a_time_step_and_are_scored_as_published(tmp_path, fami
     predictor, ids = model.masked_predictor, torch.arange(64)[None]
     whole = predictor.features(model.encoder, part)
     levels = [torch.nn.functional.layer_norm(x, (48,)) for x in whole.split(48, dim=2)]
-    came = torch.cat(levels, dim=2)
+    observed = torch.cat(levels, dim=2)
     said = predictor.fill_in(model.encoder, part, ids[:, :32], ids[:, 32:])
-    assert torch.allclose(found.scores[0, 1], (said - came[:, 32:]).abs().mean(), atol=1e-5)
-    still = came[:, 16:32].repeat(1, 2, 1)  # the last time step that is seen
-    assert torch.allclose(copied.scores[0, 1], (still - came[:, 32:]).abs().mean(), atol=1e-5)
+    assert torch.allclose(found.scores[0, 1], (said - observed[:, 32:]).abs().mean(), atol=1e-5)
+    still = observed[:, 16:32].repeat(1, 2, 1)  # the last time step that is seen
+    assert torch.allclose(copied.scores[0, 1], (still - observed[:, 32:]).abs().mean(), atol=1e-5)
 
 
 @torch.inference_mode()
@@ -75,8 +75,8 @@ def test_windows_are_predicted_one_at_a_time_and_what_is_wrong_is_said_at_once(t
     model.masked_predictor.set_window(4, 2)
     calls = []
     model.masked_predictor.register_forward_hook(lambda *_: calls.append(1))
-    for count, told in enumerate(model.predictions(clip_of(noise(1, 12, 3, 32, 32))), 1):
-        assert len(calls) == count and told.predicted.shape == (1, 1, 32, 48)
+    for count, prediction in enumerate(model.predictions(clip_of(noise(1, 12, 3, 32, 32))), 1):
+        assert len(calls) == count and prediction.predicted.shape == (1, 1, 32, 48)
     assert len(calls) == 3
     with pytest.raises(ShapeError, match="nothing to predict"):
         model.predictions(clip_of(noise(1, 2, 3, 32, 32)))  # nobody has asked for a window yet

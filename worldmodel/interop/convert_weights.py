@@ -1,6 +1,6 @@
 """Make a model from third-party weights, strictly: every key is used, or left out for a reason.
 
-Knows nothing of formats: the reader of each describes its checkpoint as a `Conversion`.
+Knows nothing of formats: the reader of each describes its checkpoint as a `WeightConversion`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from worldmodel.model import WorldModel
 
 
 @dataclass(frozen=True)
-class Conversion:
+class WeightConversion:
     """How a checkpoint becomes one of our models.
 
     Attributes:
@@ -38,8 +38,8 @@ class Conversion:
     facts: Sequence[str] = ()
 
 
-def convert(
-    conversion: Conversion, tensors: Mapping[str, Tensor], path: Path
+def convert_weights(
+    conversion: WeightConversion, tensors: Mapping[str, Tensor], path: Path
 ) -> tuple[WorldModel, KeyReport]:
     """The model with these weights in float32, and the report on every key.
 
@@ -55,11 +55,11 @@ def convert(
         raise CheckpointError(
             f"{path}: no {conversion.family} model has its sizes ({' '.join(str(cause).split())})"
         ) from cause
-    places = model.state_dict()
-    weights = {rule.ours: _fitted(rule, tensors, places, path) for rule in conversion.rules}
+    expected = model.state_dict()
+    weights = {rule.ours: _fitted(rule, tensors, expected, path) for rule in conversion.rules}
     # A third-party encoder has no statistics of actions: theirs stay empty.
-    for name in places.keys() - weights:
-        assert places[name].numel() == 0, f"{name} has no rule"
+    for name in expected.keys() - weights:
+        assert expected[name].numel() == 0, f"{name} has no rule"
         weights[name] = torch.zeros(0)
     model.load_state_dict(weights, strict=True, assign=True)
     uses = [KeyUse(theirs, rule.ours) for rule in conversion.rules for theirs in rule.theirs]
@@ -67,7 +67,7 @@ def convert(
     return model.eval(), KeyReport(str(path), conversion.family, conversion.facts, uses)
 
 
-def _check_keys(conversion: Conversion, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_keys(conversion: WeightConversion, tensors: Mapping[str, Tensor], path: Path) -> None:
     needed = [key for rule in conversion.rules for key in rule.theirs]
     missing = [key for key in needed if key not in tensors]
     known = {*needed, *conversion.left_out}
@@ -85,12 +85,12 @@ def _check_keys(conversion: Conversion, tensors: Mapping[str, Tensor], path: Pat
 
 
 def _fitted(
-    rule: KeyRule, tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
+    rule: KeyRule, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path
 ) -> Tensor:
-    """Our tensor of a rule, of the shape of its place, in float32 and finite."""
+    """Our tensor of a rule, of the shape that the model expects, in float32 and finite."""
     name, theirs = shown(rule.theirs), [tensors[key] for key in rule.theirs]
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in theirs[:3])
-    wanted = tuple(places[rule.ours].shape)
+    wanted = tuple(expected[rule.ours].shape)
     try:
         tensor = rule.to_ours(tensors)
     except (EinopsError, RuntimeError, ValueError) as cause:
@@ -106,7 +106,7 @@ def _fitted(
     if not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not weights; fetch it again")
     tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-    if not tensor.isfinite().all():  # of float64 some numbers become infinite as float32
+    if not tensor.isfinite().all():  # large float64 becomes infinite as float32
         raise CheckpointError(
             f"{path}: {name} holds NaN or infinite weights; fetch the file again or take another"
         )
