@@ -127,10 +127,10 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
                 f"{path}: model format {version}, this version reads {FORMAT_VERSION}; "
                 "load it with the version that wrote it, or train the model again"
             )
-        _check_upper_limits(description, tensors)
+        check_sizes(description, tensors)
         with torch.device("meta"):
             outline = rebuild(description, path)
-        _check_without_weights(outline)
+        check_windows(outline)
         _check_keys_and_shapes(tensors, outline.state_dict(), weights)
         model = rebuild(description, path)
         _check_frame_size(model)
@@ -141,15 +141,19 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
         ) from cause
 
 
-def _check_upper_limits(description: Any, tensors: Mapping[str, Tensor], key: str = "") -> None:
-    """Refuse whole numbers in a description that are larger than its weights allow."""
+def check_sizes(description: Any, tensors: Mapping[str, Tensor], key: str = "") -> None:
+    """Refuse whole numbers in a description that its weights or this machine's memory rule out.
+
+    Raises:
+        ConfigError: names the key, the value and the rule.
+    """
     inside: Iterable[tuple[Any, Any]] = ()
     if isinstance(description, dict):
         inside = ((f"{key}.{name}".removeprefix("."), x) for name, x in description.items())
     elif isinstance(description, list):
         inside = ((key, x) for x in description)
     for name, value in inside:
-        _check_upper_limits(value, tensors, name)
+        check_sizes(value, tensors, name)
     if type(description) is not int:
         return
     if key in ("size", "encoder.size"):
@@ -180,8 +184,8 @@ def _check_memory(key: str, value: Any, numbers: int, *, share: float = 1.0) -> 
         )
 
 
-def _check_without_weights(model: WorldModel) -> None:
-    """Refuse windows and grids of positions that this machine cannot hold."""
+def check_windows(model: WorldModel) -> None:
+    """Refuse windows and grids of positions that this machine cannot hold; see `check_sizes`."""
     encoder, predictor = model.encoder, model.masked_predictor
     for key, part in (("encoder", encoder), ("parts.masked_predictor", predictor)):
         if part is not None and (grid := part.spec.get("sincos_grid")):

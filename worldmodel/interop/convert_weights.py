@@ -12,7 +12,7 @@ import torch
 from einops import EinopsError
 from torch import Tensor
 
-from worldmodel.checkpoint import rebuild
+from worldmodel.checkpoint import check_sizes, check_windows, rebuild
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop.key_report import KeyReport, KeyUse
 from worldmodel.interop.key_rules import KeyRule, shown
@@ -49,8 +49,10 @@ def convert_weights(
     """
     _check_keys(conversion, tensors, path)
     try:
+        check_sizes(conversion.description, tensors)
         with torch.device("meta"):  # without memory: nothing is trusted about sizes yet
             model = rebuild(conversion.description, path)
+        check_windows(model)
     except (ConfigError, TypeError, ValueError, RuntimeError, OverflowError) as cause:
         raise CheckpointError(
             f"{path}: no {conversion.family} model has its sizes ({' '.join(str(cause).split())})"

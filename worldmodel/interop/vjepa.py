@@ -204,12 +204,13 @@ def _predictor(
     left: dict[str, str] = {}
     if POSITIONS in tensors:
         grid = spec["sincos_grid"]
-        table = _tensor(tensors, POSITIONS, 3, path)
-        if grid and _positions_grid(table, POSITIONS, width, path) != grid:
-            raise CheckpointError(
-                f"{path}: {POSITIONS} is not of the grid {grid} that pos_embed is of; it is not of "
-                "one model"
-            )
+        if grid:  # otherwise it is never read, whatever it holds
+            table = _tensor(tensors, POSITIONS, 3, path)
+            if _positions_grid(table, POSITIONS, width, path) != grid:
+                raise CheckpointError(
+                    f"{path}: {POSITIONS} is not of the grid {grid} that pos_embed is of; it is "
+                    "not of one model"
+                )
         left[f"predictor.{POSITIONS}"] = FORMULA if grid else NEVER_READ
     for key in ("predictor_proj_context.weight", "predictor_proj_context.bias"):
         if key in tensors:

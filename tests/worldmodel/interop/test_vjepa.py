@@ -167,7 +167,7 @@ def test_v_jepa_2_1_cuts_an_image_in_its_own_way(tmp_path):
 def test_a_distilled_v_jepa_2_1_comes_without_the_predictor_of_its_teacher(tmp_path):
     model, report = read(makers.checkpoint_21(distilled=True), tmp_path)
     assert model.masked_predictor is None
-    assert "left out, it predicts 64 numbers of a teacher" in report.text()
+    assert "left out, it predicts 64 dimensions of a teacher" in report.text()
     reasons = {use.note for use in report.uses if use.theirs == "encoder"}
     assert reasons == {"another encoder of the same training; ema_encoder is what is evaluated"}
 
