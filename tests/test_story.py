@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worldmodel.cli import app
-from worldmodel.report.thresholds import BARS, FLOORS
+from worldmodel.report.thresholds import BASELINES, THRESHOLDS
 from worldmodel.runs.run import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ REPORTED = (
 
 def test_every_promised_number_is_there(smoke: Path) -> None:
     results = read_metrics(smoke / "runs/quickstart")["results"]
-    assert {*BARS, *FLOORS.values(), *REPORTED} <= set(results)
+    assert {*THRESHOLDS, *BASELINES.values(), *REPORTED} <= set(results)
     assert results["plan.already_solved"] == 0
 
 

@@ -1,4 +1,4 @@
-"""World models from video: learn, plan with guardrails, be surprised.
+"""World models from video: learn, plan with guardrails, measure surprise.
 
     import worldmodel as wm
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worldmodel.evaluation.surprise import surprise
     from worldmodel.interop.load import load
     from worldmodel.model import WorldModel
-    from worldmodel.types import Clip, History, Latents, Surprise
+    from worldmodel.types import Clip, History, Latents, Mask, Surprise
     from worldmodel.video.open import read_clip
 
 _HOMES = {
@@ -28,6 +28,7 @@ _HOMES = {
     "Episodes": "episodes.folder",
     "History": "types",
     "Latents": "types",
+    "Mask": "types",
     "Surprise": "types",
     "WorldModel": "model",
     "WorldModelError": "errors",
@@ -44,6 +45,7 @@ __all__ = [
     "Episodes",
     "History",
     "Latents",
+    "Mask",
     "Surprise",
     "WorldModel",
     "WorldModelError",
@@ -56,10 +58,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for.
+    """Import a public name when it is first used.
 
-    The command line has to set how threads wait before torch is imported, and `import worldmodel`
-    comes before everything else.
+    `import worldmodel` must not import torch: the command line sets how threads wait before that.
     """
     import importlib
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.encoder import Encoder, VideoViT
 from worldmodel.nn.heads import Head, StateHead, TokenHead
-from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor
+from worldmodel.nn.masked_predictor import MaskedPredictor
 
 
 @dataclass(frozen=True)

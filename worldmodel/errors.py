@@ -1,8 +1,7 @@
-"""What can go wrong at the border, in the user's words.
+"""Errors that a user can cause, each in one line.
 
-Every error that a user can cause is a `WorldModelError`: one line that names the thing, the rule
-and the choices. The command line prints that line and exits with 2. Inside the library, `assert`
-guards only our own invariants.
+Each is a `WorldModelError` that names the thing, the rule and the choices. The command line prints
+that line and exits with 2. Inside the library, `assert` guards only our own invariants.
 """
 
 import difflib
@@ -33,7 +32,7 @@ class ConfigError(WorldModelError):
 
 
 class RunError(WorldModelError):
-    """A run folder cannot be used as asked: missing, of another program, or made with other settings."""
+    """A run folder cannot be used: missing, of another program, or made with other settings."""
 
 
 class EnvError(WorldModelError):
@@ -41,7 +40,7 @@ class EnvError(WorldModelError):
 
 
 class ShapeError(WorldModelError, ValueError):
-    """A tensor does not have the axes, the type or the range that its place asks for."""
+    """A tensor has the wrong axes, type or range."""
 
 
 def printable(message: str) -> str:

@@ -1,7 +1,7 @@
-"""`WorldModel`: what was learnt, behind four verbs: encode, states, predict, rollout.
+"""`WorldModel`: the learned networks, behind four verbs: encode, states, predict, rollout.
 
-A value to load and use; how its parts are trained is in `objectives.py` and `action.py`. Parts that
-have not been trained yet are missing, and the verb that needs one says so.
+A value to load and use. `objectives/` and `training/` train its parts; a part that has not been
+trained yet is missing, and the method that needs it says so.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,12 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.prediction import Prediction, Predictor
-from worldmodel.nn.predictor import ActionPredictor
+from worldmodel.nn.predictor import Prediction, Predictor
 from worldmodel.nn.token_predictor import Context, TokenPredictor
 from worldmodel.types import Clip, History, Latents, Mask
 
@@ -30,14 +30,14 @@ class WorldModel(nn.Module):
         encoder: frames -> tokens.
         size: side of the square frames in pixels.
         head: one time step's tokens -> its state, or its latents.
-        masked_predictor: latents of what is hidden from what is seen; what surprise needs.
-        action_predictor: next state from states and actions; what planning needs.
-        classifier: what kind of clip it is, from the encoder's tokens.
+        masked_predictor: hidden latents from visible ones; surprise needs it.
+        action_predictor: next state from states and actions; planning needs it.
+        classifier: the class of a clip, from the encoder's tokens.
         frame_predictor: all tokens of the next frame, from frames, states and actions.
-        action_dim: numbers in one action of the environment; 0 if no actions were learnt.
+        action_dim: dimension of one action of the environment; 0 if no actions were learned.
     """
 
-    action_mean: Tensor  # a, of an action block, in the world's units
+    action_mean: Tensor  # a, of an action block, in the environment's units
     action_std: Tensor  # a
 
     def __init__(
@@ -68,7 +68,7 @@ class WorldModel(nn.Module):
 
     @property
     def state_dim(self) -> int:
-        """Numbers in a state."""
+        """Dimension of a state."""
         return int(self._part("head").width)
 
     @property
@@ -77,7 +77,7 @@ class WorldModel(nn.Module):
         return next(self.parameters()).device
 
     def encode(self, clip: Clip) -> Latents:
-        """All tokens of a clip; every token may know of the whole clip.
+        """All tokens of a clip; each may depend on the whole clip.
 
         Raises:
             ShapeError: the clip does not divide into time steps.
@@ -89,7 +89,7 @@ class WorldModel(nn.Module):
         return Latents(self.encoder(frames), grid, last)
 
     def states(self, clip: Clip) -> Tensor:
-        """The state of each time step, seen alone: b t d with t = frames / tubelet_frames.
+        """The state of each time step, encoded alone: b t d with t = frames / tubelet_frames.
 
         Raises:
             ShapeError: the frames are not of the model's size.
@@ -113,12 +113,13 @@ class WorldModel(nn.Module):
     def predict(self, states: Tensor, actions: Tensor) -> Tensor:
         """The state after each of `states` (b t d) and its action block (b t a): b t d.
 
-        At most the predictor's window of states is looked at; actions in the world's units.
+        It looks at no more states than the predictor's window; actions are in the environment's
+        units.
         """
         return self._part("action_predictor")(states, self.normalise(actions))
 
     def normalise(self, actions: Tensor) -> Tensor:
-        """Action blocks (... a) in the world's units -> of mean 0 and variance 1 in training."""
+        """Action blocks (... a) in the environment's units -> mean 0 and variance 1 in training."""
         return (actions - self.action_mean) / self.action_std
 
     @property
@@ -130,8 +131,8 @@ class WorldModel(nn.Module):
         """Imagine the states after each block of `k` action sequences; differentiable.
 
         Args:
-            history: what was seen and done so far.
-            actions: k t a, action blocks in the world's units.
+            history: states and action blocks so far.
+            actions: k t a, action blocks in the environment's units.
 
         Returns:
             k t d.
@@ -156,25 +157,25 @@ class WorldModel(nn.Module):
         return part
 
     def predictions(self, clip: Clip) -> Iterator[Prediction]:
-        """What the masked predictor foretells of a clip, in order of time; how, is its own.
+        """Predictions of the masked predictor for a clip, in order of time.
 
         Raises:
             ShapeError: the clip does not divide into time steps, or there is nothing to predict.
         """
         predictor = self._part("masked_predictor")
-        found: Iterator[Prediction] = predictor.predictions(
+        predictions: Iterator[Prediction] = predictor.predictions(
             self.encoder, self.head, clip.frames.to(self.device)
         )
-        return found
+        return predictions
 
     def fill_in(self, clip: Clip, mask: Mask, *, context: Context = "dropped") -> Tensor:
-        """The tokens of hidden places of a clip from those of visible ones: b q d.
+        """The tokens at hidden positions of a clip from those at visible ones: b q d.
 
         Args:
             clip: b t c h w.
-            mask: ids of what is visible and what is to be predicted.
-            context: whether the encoder sees the visible places only (`dropped`), or the whole
-                clip (`masked_after`); see `TokenPredictor.fill_in`.
+            mask: ids of the visible tokens and of those to predict.
+            context: the encoder sees the visible positions only (`dropped`) or the whole clip
+                (`masked_after`); see `TokenPredictor.fill_in`.
 
         Raises:
             ShapeError: the mask is not of these clips; one row holds for all of them.
@@ -190,9 +191,9 @@ class WorldModel(nn.Module):
         return predictor.fill_in(self.encoder, frames, mask.context, mask.targets, how=context)
 
     def frame_tokens(self, clip: Clip) -> Tensor:
-        """The tokens of each frame seen alone, held for a tubelet, and normed: b (t h w) d.
+        """The tokens of each frame alone, repeated to fill a tubelet, and normed: b (t h w) d.
 
-        What a frame predictor takes.
+        A frame predictor takes them.
         """
         b, p = len(clip), self.tubelet_frames
         frames = repeat(clip.frames.to(self.device), "b t c h w -> (b t) p c h w", p=p)
@@ -205,7 +206,7 @@ class WorldModel(nn.Module):
         Args:
             clip: b t c h w.
             states: b t s, the state at each frame, in the units of the training.
-            actions: b t a, what is done from each frame on.
+            actions: b t a, the action that is taken at each frame.
 
         Raises:
             ShapeError: states or actions are not of those frames, or of another width or type.
@@ -224,7 +225,7 @@ class WorldModel(nn.Module):
         return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
 
     def latents(self, clip: Clip) -> Tensor:
-        """What the masked predictor predicts, of each time step seen alone: b t m d.
+        """The latents that the masked predictor predicts, of each time step alone: b t m d.
 
         Raises:
             ShapeError: the clip does not divide into time steps.
@@ -233,7 +234,7 @@ class WorldModel(nn.Module):
         return time_step_latents(self.encoder, head, clip.frames.to(self.device))[..., : head.dim]
 
     def spec(self) -> dict[str, Any]:
-        """How to build this model again, as JSON; the weights are kept apart."""
+        """How to build this model again, as JSON, without its weights."""
         parts = {
             name: _described(part) for name in PARTS if (part := getattr(self, name)) is not None
         }
@@ -257,7 +258,7 @@ PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""
 
-# What gives a model a part; of three nothing does that the weights have not been trained with.
+# How to get a model with each part; three parts can only come with the weights.
 _REMEDIES = {
     "head": "`worldmodel train encoder=...` learns one on top of it",
     "masked_predictor": (

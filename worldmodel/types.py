@@ -1,6 +1,6 @@
-"""The values that cross rooms: `Clip`, `Latents`, `History`, `Surprise` ... Frozen, self-checking.
+"""Values that the packages exchange: `Clip`, `Latents`, `History`, ... Frozen, self-checking.
 
-A *time step* is one time step of the grid of tokens: `tubelet_frames` frames, all their tokens.
+A *time step* is one step of the grid of tokens in time: `tubelet_frames` frames, all their tokens.
 Axes, everywhere in this project: `b` batch, `k` candidate, `t` time, `n` token, `d` width,
 `a` action, `c h w` pixel. Knows nothing of files, networks or environments.
 """
@@ -20,7 +20,7 @@ def _require(ok: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a clip was cut from."""
+    """The source and time that a clip was cut from."""
 
     name: str  # file, shard member or episode
     start: float  # seconds after the first frame of that
@@ -87,7 +87,7 @@ class Clip:
     def from_images(images: Tensor, num_frames: int) -> "Clip":
         """Still images `b c h w` (uint8, or float32 in [0, 1]) held for `num_frames` frames.
 
-        A still image says that nothing moves: its clip has no velocity to be seen.
+        Nothing moves in such a clip, so it shows no velocity.
         """
         _require(images.ndim == 4, f"images must be b c h w, got shape {tuple(images.shape)}")
         images = images.float() / 255 if images.dtype == torch.uint8 else images
@@ -98,7 +98,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Latents:
-    """What the encoder makes of a clip: tokens on a (time, height, width) grid, time-major."""
+    """The encoder's output for a clip: tokens on a (time, height, width) grid, time-major."""
 
     tokens: Tensor  # b n d with n = t * h * w
     grid: tuple[int, int, int]  # t h w, in tokens
@@ -120,7 +120,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class History:
-    """What was seen and done so far, as the action predictor and the planners take it.
+    """States and actions so far, as the action predictor and the planners take them.
 
     `actions[i]` is the action block that led from `states[i]` to `states[i + 1]`.
     """
@@ -139,10 +139,10 @@ class History:
 
 @dataclass(frozen=True)
 class Surprise:
-    """Prediction error of what was then seen, per time step; higher is more surprising."""
+    """The error of predictions against the frames that followed, per time step."""
 
     scores: Tensor  # b t, >= 0: mean error, in units in which the targets vary by about one
-    times: Tensor  # b t, float64, seconds: the last frame of what was predicted
+    times: Tensor  # b t, float64, seconds: the last frame of each prediction
 
     def __post_init__(self) -> None:
         _require(

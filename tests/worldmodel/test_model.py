@@ -124,15 +124,15 @@ def test_actions_are_taken_in_the_units_of_the_world(model):
 @pytest.mark.parametrize("per_token", [False, True])
 def test_prediction_knows_the_time_step_before_and_a_target_its_own(per_token):
     model = small_model(per_token=per_token)
-    (told,) = model.predictions(CLIP)
-    predicted, observed = told.predicted, told.observed
+    (prediction,) = model.predictions(CLIP)
+    predicted, observed = prediction.predicted, prediction.observed
     steps = CLIP.frames.shape[1] // 2 - 1
     assert predicted.shape == observed.shape == (2, steps, 4 if per_token else 1, 12)
     assert torch.allclose(observed, model.latents(CLIP)[:, 1:], atol=1e-5)
     frames = CLIP.frames.clone()
     frames[:, 2] = 0  # in the second time step: what comes first, and what is seen next
-    (told,) = model.predictions(clip_of(frames))
-    again, other = told.predicted, told.observed
+    (prediction,) = model.predictions(clip_of(frames))
+    again, other = prediction.predicted, prediction.observed
     assert torch.allclose(predicted[:, 0], again[:, 0], atol=1e-5)
     assert not torch.allclose(observed[:, 0], other[:, 0], atol=1e-3)
     assert not torch.allclose(predicted[:, 1], again[:, 1], atol=1e-3)

@@ -1,1 +1,1 @@
-"""Surprise, probes, and the statistics that say how far a number can be trusted."""
+"""How good a model is: surprise, pair accuracy, probes, baselines, and confidence intervals."""

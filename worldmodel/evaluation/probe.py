@@ -1,7 +1,7 @@
-"""What frozen latents know: linear read-outs, beside those of an untrained model and of pixels.
+"""Linear probes: what can be read out of frozen latents, beside an untrained model and pixels.
 
-A read-out is a ridge regression, fitted on some episodes and judged on others. It tells what is
-there to be read, not what the model was trained for.
+A read-out is a ridge regression, fitted on some episodes and tested on others. It shows what is in
+the latents, not what the model was trained for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ from einops import rearrange
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 
-from worldmodel import checkpoint
 from worldmodel.architecture import check_frames
 from worldmodel.datasets import open_episodes
 from worldmodel.episodes.windows import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.evaluation.baselines import pixel_features, untrained
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import Head, time_step_latents
@@ -34,10 +34,10 @@ PENALTIES = tuple(10.0**e for e in range(-3, 5))
 
 @dataclass(frozen=True)
 class Readout:
-    """How well something is read out of features.
+    """How well a target is read out of features.
 
     Attributes:
-        r2: share of the variance explained on held-out episodes, the mean over its numbers.
+        r2: share of the variance explained on held-out episodes, the mean over its dimensions.
         low, high: 95 % interval, resampling held-out episodes.
         n: held-out time steps.
     """
@@ -52,7 +52,7 @@ def linear_readout(
     train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray],
     groups: np.ndarray, *, seed: int = 0,
 ) -> Readout:  # fmt: skip
-    """Fit a ridge regression (penalty chosen on the training part) and judge it on the other.
+    """Fit a ridge regression (penalty chosen on the training part) and test it on the other.
 
     Args:
         train: features n d and targets n k.
@@ -79,7 +79,7 @@ def _r2(sums: np.ndarray) -> float:
 
 
 def state_features(model: WorldModel, head: Head) -> Features:
-    """Features that are the latents which `head` makes of a time step."""
+    """Features: the latents that `head` makes of a time step."""
 
     @torch.inference_mode()
     def features(time_steps: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ def state_features(model: WorldModel, head: Head) -> Features:
 
 
 def token_features(model: WorldModel) -> Features:
-    """Features that are the mean of a time step's tokens: what an encoder without a head has."""
+    """Features: the mean of a time step's tokens, for an encoder without a head."""
 
     @torch.inference_mode()
     def features(time_steps: Tensor) -> Tensor:
@@ -103,11 +103,6 @@ def token_features(model: WorldModel) -> Features:
 def features_of(model: WorldModel) -> Features:
     """The latents of a time step, or the mean of its tokens where there is no head."""
     return token_features(model) if model.head is None else state_features(model, model.head)
-
-
-def pixel_features(time_steps: Tensor) -> Tensor:
-    """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
-    return nn.functional.adaptive_avg_pool2d(time_steps.flatten(1, 2), 16).flatten(1)
 
 
 def time_steps_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,16 +132,16 @@ def probe(
     pretrained: str | None = None, train_share: float = 0.7, seed: int = 0, device: str = "cpu",
     reading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Linear read-outs of a model's state, and of what it should be compared to.
+    """Read out a model's state linearly, and that of the baselines it is compared with.
 
-    Of a model without a head, such as one that others have trained, the mean token is read.
+    A model without a head, such as a third-party one, is read by its mean token.
 
     Args:
         run: where results go.
         model: a trained model, or the run that made it.
         episodes: ours, LeRobot's or HDF5, that were not trained on, with `targets` in their info.
         targets: names of infos; the state of a time step is compared with its last frame's.
-        pretrained: a model before actions were learnt, or None.
+        pretrained: a model before it learned actions, or None.
         train_share: of the episodes, to fit on; the rest is held out.
         seed: of the untrained model and of the intervals.
         device: where to compute.
@@ -170,14 +165,14 @@ def probe(
         before = load(pretrained, device=device)
         _check_size(arrays, episodes, before)
         candidates["pretrained_"] = features_of(before)
-    candidates["random_init_"] = untrained_features(learned, seed=seed)
+    candidates["random_init_"] = features_of(untrained(learned, seed=seed))
     candidates["pixels_"] = pixel_features
     frames, rows, groups = time_steps_of(arrays, learned.tubelet_frames)
     last_to_fit = int(train_share * len(arrays))
     if not 2 <= last_to_fit <= len(arrays) - 2:
         raise ConfigError(
             f"{episodes}: {len(arrays)} episodes leave {last_to_fit} to fit on with "
-            f"train_share={train_share} and the others to judge on; take at least two of each"
+            f"train_share={train_share} and the others to test on; take at least two of each"
         )
     fit, held_out = groups < last_to_fit, groups >= last_to_fit
     results: dict[str, float] = {}
@@ -199,11 +194,3 @@ def probe(
 def _check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
     any_size = model.head is None or model.head.per_token
     check_frames(arrays.frames, source, model.encoder, size=model.size, any_size=any_size)
-
-
-def untrained_features(model: WorldModel, *, seed: int) -> Features:
-    """The floor: the same networks with the weights they are born with."""
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-        torch.manual_seed(seed)
-        newborn = checkpoint.rebuild(model.spec()).to(model.device).eval()
-    return features_of(newborn)

@@ -1,7 +1,8 @@
-"""The verb `surprise`: score a clip, or matched pairs of possible and impossible clips."""
+"""The verb `surprise`: score a video, or matched pairs of possible and impossible clips."""
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from einops import rearrange
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.evaluation.statistics import auroc, rate_results
-from worldmodel.evaluation.surprise import both, surprise
+from worldmodel.evaluation.pairs import pair_results
+from worldmodel.evaluation.surprise import surprise, surprise_and_persistence
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.token_predictor import TokenPredictor
@@ -23,127 +24,121 @@ from worldmodel.video.open import read_clip, video_info
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-SHOWN = 5  # pairs of each kind that are kept; the report shows the median one
+KEPT = 5  # pairs of each kind that are kept; the report shows the median one
 
 
-def judge(
-    run: "Run", *, model: str, clips: str | None = None, suite: Callable[..., Any] | None = None,
-    pixel_change: Callable[[np.ndarray], np.ndarray] | None = None,
-    kinds: Sequence[str] = ("teleport", "vanish", "colour"), pairs: int = 100,
-    num_frames: int = 16, fps: float | None = None, window: int | None = None,
-    seen: int | None = None, video: Decoding | None = None, seed: int = 0, device: str = "cpu",
+@dataclass(frozen=True)
+class ViolationSuite:
+    """Matched pairs of clips that differ in one violation.
+
+    Attributes:
+        make_pairs: `make_pairs(kind, n, seed=, num_frames=)` gives pairs of possible and impossible
+            clips (`possible`, `impossible`: n t h w c uint8; `step`: n, the first frame that
+            differs).
+        pixel_change: the baseline that knows only pixels, n t h w c -> n t-1.
+        kinds: of violations.
+        num_frames: of a clip.
+    """
+
+    make_pairs: Callable[..., Any]
+    pixel_change: Callable[[np.ndarray], np.ndarray]
+    kinds: Sequence[str] = ("teleport", "vanish", "colour")
+    num_frames: int = 16
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time steps that a predictor of tokens looks at together; None leaves its own number.
+
+    Attributes:
+        length: how many there are.
+        seen: how many of them it sees; it predicts the others.
+    """
+
+    length: int | None = None
+    seen: int | None = None
+
+
+def surprise_verb(
+    run: "Run", *, model: str, clips: str | None = None, pairs: int = 100,
+    suite: ViolationSuite | None = None, fps: float | None = None, window: Window | None = None,
+    video: Decoding | None = None, seed: int = 0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
-    """Score clips, or run a violation suite; leaves curves for the report.
+    """Score a video, or run a violation suite; keeps curves for the report.
 
     Args:
         run: where results and `examples.safetensors` go.
         model: with a masked predictor, or the run that trained it.
         clips: a video to score from beginning to end; without it the suite is run.
-        suite: `suite(kind, n, seed=, num_frames=)` makes pairs of possible and impossible clips
-            (`possible`, `impossible`: n t h w c uint8; `step`: n).
-        pixel_change: the baseline that knows only pixels, n t h w c -> n t-1.
-        kinds: of violations.
-        pairs: of each kind.
-        num_frames: frames of a clip of the suite.
+        pairs: of each kind of violation.
+        suite: what makes the pairs, and of which kinds.
         fps: frames per second that a video is read at; its own rate if None.
-        window: time steps that a predictor of tokens looks at together; its own number if None.
-        seen: how many of them it sees; its own number if None.
+        window: of a predictor of tokens.
         video: how a video is decoded.
         seed: of the suite.
         device: where to compute.
 
     Returns:
         `<kind>.pair_accuracy`, `.pair_accuracy_max` and `.auroc`, and the same of the baselines,
-        with intervals; see `_compare`. For a video `steps`, `mean`, `max` and
+        with intervals; see `pair_results`. For a video `steps`, `mean`, `max` and
         `seconds_of_max`.
     """
     learned = load(model, device=device)
-    if window is not None or seen is not None:
-        _watch(learned, window, seen)
+    if window is not None and window != Window():
+        _set_window(learned, window)
     if clips is not None:
         return _score_video(run, learned, clips, fps=fps, video=video or Decoding())
-    if suite is None or pixel_change is None:
-        raise ConfigError("surprise needs clips=<video>, or a suite and its pixel_change")
+    if suite is None:
+        raise ConfigError("surprise needs clips=<video>, or a suite of violations")
     results: dict[str, float] = {}
-    shown: list[tuple[str, Tensor, Tensor, int]] = []
-    with run.progress(len(kinds), "surprise") as bar:
-        for kind in kinds:
-            made = suite(kind, pairs, seed=1_000_000 + seed, num_frames=num_frames)
-            curves = [
-                _curves(learned, frames, pixel_change)
+    kept: list[tuple[str, Tensor, Tensor, int]] = []
+    with run.progress(len(suite.kinds), "surprise") as bar:
+        for kind in suite.kinds:
+            made = suite.make_pairs(kind, pairs, seed=1_000_000 + seed, num_frames=suite.num_frames)
+            possible, impossible = (
+                _scores(learned, frames, suite.pixel_change)
                 for frames in (made.possible, made.impossible)
-            ]
-            results |= _compare(kind, *curves)
-            for i in range(min(SHOWN, pairs)):
-                for frames, scores in zip((made.possible, made.impossible), curves, strict=True):
-                    shown.append(
+            )
+            for scorer, prefix in (("model", ""), ("pixel", "pixel_"), ("persistence", "copy_")):
+                both = (x[scorer].double().numpy() for x in (possible, impossible))
+                results |= pair_results(f"{kind}.{prefix}", *both)
+            for i in range(min(KEPT, pairs)):
+                for frames, scores in ((made.possible, possible), (made.impossible, impossible)):
+                    kept.append(
                         (kind, torch.from_numpy(frames[i]), scores["model"][i], int(made.step[i]))
                     )
             bar.advance()
-    _keep(run, shown, time_step_frames=learned.tubelet_frames)
+    _keep(run, kept, time_step_frames=learned.tubelet_frames)
     return results
 
 
-def _watch(model: WorldModel, window: int | None, seen: int | None) -> None:
+def _set_window(model: WorldModel, window: Window) -> None:
     predictor = model.masked_predictor
     if not isinstance(predictor, TokenPredictor):
         raise ConfigError(
-            "window and seen are for predictors of tokens, such as V-JEPA's; this model predicts "
-            "each time step from the one before it"
+            "window.length and window.seen are for predictors of tokens, such as V-JEPA's; this "
+            "model predicts each time step from the one before it"
         )
-    predictor.watch(
-        predictor.window if window is None else window, predictor.seen if seen is None else seen
+    predictor.set_window(
+        predictor.window if window.length is None else window.length,
+        predictor.seen if window.seen is None else window.seen,
     )
 
 
-def _curves(
+def _scores(
     model: WorldModel, frames: np.ndarray, pixel_change: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Tensor]:
     """Scores per time step of the model and its baselines, n t each."""
-    pieces: dict[str, list[Tensor]] = {"model": [], "copy": []}
+    pieces: dict[str, list[Tensor]] = {"model": [], "persistence": []}
     for some in torch.from_numpy(frames).split(50):
         clip = Clip.from_uint8(rearrange(some, "n t h w c -> n t c h w").contiguous())
-        learned, copied = both(model, clip)
+        learned, persistence = surprise_and_persistence(model, clip)
         pieces["model"].append(learned.scores)
-        pieces["copy"].append(copied.scores)
+        pieces["persistence"].append(persistence.scores)
     return {
         **{name: torch.cat(scores) for name, scores in pieces.items()},
         "pixel": torch.from_numpy(pixel_change(frames)),
     }
-
-
-def _compare(
-    kind: str, possible: dict[str, Tensor], impossible: dict[str, Tensor]
-) -> dict[str, float]:
-    """Pair accuracy (a tie counts half) and AUROC of the model and its baselines.
-
-    As Garrido et al. 2025 (arXiv:2502.11831): clips of a pair are compared by their mean surprise,
-    single clips by their largest. `pair_accuracy_max` compares pairs by the largest too: there a
-    pair ties when the largest came before the violation.
-    """
-    results: dict[str, float] = {}
-    for name, prefix in (("model", ""), ("pixel", "pixel_"), ("copy", "copy_")):
-        clips = [x[name].double().numpy() for x in (possible, impossible)]  # n t each
-        means, largest = ([f(x, axis=1) for x in clips] for f in (np.mean, np.max))
-        n = len(means[0])
-        key = f"{kind}.{prefix}pair_accuracy"
-        results |= rate_results(key, _right(*means), n)
-        results |= rate_results(f"{key}_max", _right(*largest), n)
-        area = auroc(*largest)
-        key = f"{kind}.{prefix}auroc"
-        results |= {
-            key: area[0], f"{key}.n": float(n), f"{key}.low": area[1], f"{key}.high": area[2],
-        }  # fmt: skip
-    return results
-
-
-def _right(possible: np.ndarray, impossible: np.ndarray) -> float:
-    """In how many pairs the impossible clip scores higher.
-
-    A tie is a coin's throw: a baseline that sees no difference is right half of the time.
-    """
-    won, tied = impossible > possible, impossible == possible
-    return float(won.sum()) + 0.5 * float(tied.sum())
 
 
 def _score_video(
@@ -155,15 +150,15 @@ def _score_video(
     count = int(info.duration * fps if slower and fps else info.frames) // p * p
     if count < 2 * p:
         raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
-    # At the video's own rate frames are taken as they come, whatever lies between them.
+    # At the video's own rate every frame is taken, however far apart they are.
     clip = read_clip(
         path, num_frames=count, fps=fps if slower else None, size=model.size,
         backend=video.backend, stream=video.stream, limits=video.limits,
     )  # fmt: skip
     scores = surprise(model, clip)
     frames = (rearrange(clip.frames[0], "t c h w -> t h w c") * 255).round().to(torch.uint8)
-    _keep(run, [("video", frames, scores.scores[0], -1)], clip.times,
-          time_step_frames=p)  # fmt: skip
+    kept = [("video", frames, scores.scores[0], -1)]
+    _keep(run, kept, clip.times, time_step_frames=p)
     return {
         "steps": scores.scores.shape[1], "mean": float(scores.scores.mean()),
         "max": float(scores.scores.max()),
@@ -172,11 +167,11 @@ def _score_video(
 
 
 def _keep(
-    run: "Run", shown: Sequence[tuple[str, Tensor, Tensor, int]], times: Tensor | None = None, *,
+    run: "Run", kept: Sequence[tuple[str, Tensor, Tensor, int]], times: Tensor | None = None, *,
     time_step_frames: int,
 ) -> None:  # fmt: skip
-    """What the report shows: possible and impossible clips in turn, with their curves."""
-    kinds, frames, scores, steps = zip(*shown, strict=True)
+    """Write what the report shows: possible and impossible clips in turn, with their curves."""
+    kinds, frames, scores, steps = zip(*kept, strict=True)
     tensors = {
         "frames": torch.stack(frames),  # n t h w c, uint8
         "scores": torch.stack(scores).float(),  # n s, of the last s time steps of a clip

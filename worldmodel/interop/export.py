@@ -1,19 +1,17 @@
-"""The verb `export`: a model in another form, whoever trained it; makes no run."""
+"""The verb `export`: write any model as a folder for this package or for transformers."""
 
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from worldmodel import checkpoint, interop
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface
-from worldmodel.interop.load import load
-from worldmodel.model import WorldModel
+from worldmodel.interop.load import load_with_report
 from worldmodel.storage.files import require_access
 
 Format = Literal["worldmodel", "hf"]
@@ -23,14 +21,14 @@ def export(
     *, model: str, output: str, format: Format = "worldmodel", family: str | None = None,
     heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
 ) -> int:  # fmt: skip
-    """Write a model as a folder, and print what became of every key of a third-party one.
+    """Write a model as a folder; of a third-party one, report what became of every key.
 
     Args:
         model: a model or run of ours, a `.pt` file of V-JEPA, or a Hugging Face folder.
         output: the folder to make; it must not be there.
-        format: `worldmodel` for this package, with `keys.csv` on a third-party model's keys; `hf` for
-            transformers' VJEPA2Model.
-        family: of a `.pt` file, if it cannot be told: vjepa, vjepa2, vjepa2.1 or vjepa2-ac.
+        format: `worldmodel` for this package, with `keys.csv` on a third-party model's keys; `hf`
+            for transformers' VJEPA2Model.
+        family: of a `.pt` file, if its keys leave it open: vjepa, vjepa2, vjepa2.1 or vjepa2-ac.
         heads: attention heads of its encoder, if its width is not a published one.
         predictor_heads: attention heads of its predictor, likewise.
         size: side of its frames in pixels, if not the published one.
@@ -42,7 +40,7 @@ def export(
         raise ConfigError(f"format={format}: say worldmodel or hf")
     hints = interop.Hints(family, heads, predictor_heads, size)
     with whole_folder(Path(output)) as folder:
-        loaded, report = read(Path(model), hints)
+        loaded, report = load_with_report(Path(model), hints)
         if report is not None:
             print(report.text(), file=sys.stderr)
         if format == "hf":
@@ -55,18 +53,9 @@ def export(
     return 0
 
 
-def read(path: Path, hints: interop.Hints) -> tuple[WorldModel, interop.KeyReport | None]:
-    """A model, and the report on its keys if others have trained it."""
-    require_access(path, CheckpointError, "model")
-    reader = None if checkpoint.is_own(path) else interop.recognise(path)
-    if reader is not None:
-        return reader(path, hints)
-    return load(path, **asdict(hints)), None
-
-
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill the yielded temporary folder; it becomes `path` when the block ends well.
+    """Fill the yielded temporary folder; it becomes `path` when the block ends without an error.
 
     Raises:
         ConfigError: there is something at `path`, or nothing can be made there.
@@ -74,7 +63,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     require_access(path, ConfigError)
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: is there already; name another output= or remove it")
-    # Without the name in it, which may be as long as names can be already.
+    # Without the name of `path`, which may be as long as names can be.
     temporary = path.with_name(f".export.{os.getpid()}.tmp")
     new = [parent for parent in path.parents if not parent.exists()]  # the deepest first
     try:
@@ -92,7 +81,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _made(path: Path) -> Iterator[None]:
-    """What the system says of a folder that cannot be made, in one line."""
+    """Turn an error of the system into one line about `path`."""
     try:
         yield
     except OSError as cause:

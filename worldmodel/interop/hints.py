@@ -1,14 +1,13 @@
-"""What a checkpoint does not say of itself, and a user may."""
+"""What cannot be read from third-party weights and has to be given by the user."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Hints:
-    """Answers to what cannot be told from weights; None leaves the published answer.
+    """Facts that weights do not hold; None takes the published value.
 
     Attributes:
         family: `vjepa` (1), `vjepa2`, `vjepa2.1` or `vjepa2-ac`.
@@ -31,17 +30,3 @@ class Hints:
         for name, value in asdict(self).items():
             if name != "family" and value is not None and (type(value) is not int or value < 1):
                 raise ConfigError(f"{name}={value}: must be a whole number above 0, or left out")
-
-
-def frames_size(size: int, patch: int, path: Path) -> int:
-    """The side of the frames, which patches must fill.
-
-    Raises:
-        CheckpointError: they do not.
-    """
-    if size < 1 or size % patch:
-        raise CheckpointError(
-            f"{path}: frames of {size} x {size} pixels do not divide into its patches of {patch} x "
-            f"{patch}; say a multiple of {patch} as size="
-        )
-    return size

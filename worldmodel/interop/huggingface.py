@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from worldmodel.errors import CheckpointError
-from worldmodel.interop.building import Found, build
-from worldmodel.interop.hints import Hints, frames_size
-from worldmodel.interop.keys import Names, Rule, block, blocks, count, layer, patches
-from worldmodel.interop.report import KeyReport
-from worldmodel.interop.shards import INDEX, read_shards
+from worldmodel.interop.convert_weights import WeightConversion, convert_weights, frames_size
+from worldmodel.interop.hints import Hints
+from worldmodel.interop.key_report import KeyReport
+from worldmodel.interop.key_rules import KeyRule, Names, block, blocks, count, layer, patches
 from worldmodel.model import WorldModel
 from worldmodel.storage.tensors import read_tensors
 
@@ -42,25 +43,28 @@ POOLER_CROSS: Names = {
     "mlp.2": "mlp.fc2",
 }
 
-# As transformers' VJEPA2Config has them where config.json does not say.
+# Defaults of transformers' VJEPA2Config, for what config.json leaves out.
 DEFAULTS: dict[str, Any] = dict(
     patch_size=16, crop_size=256, frames_per_clip=64, tubelet_size=2, hidden_size=1024,
     num_attention_heads=16, num_hidden_layers=24, mlp_ratio=4.0, layer_norm_eps=1e-6,
     num_pooler_layers=3, pred_hidden_size=384, pred_num_attention_heads=12,
     pred_num_hidden_layers=12, pred_num_mask_tokens=10, pred_mlp_ratio=4.0,
 )  # fmt: skip
-# What our implementation has no other way of doing.
+# Settings for which only one value is implemented here.
 FIXED: dict[str, Any] = dict(in_chans=3, qkv_bias=True, hidden_act="gelu")
-LABELS = {"id2label", "label2id"}  # which says the same the other way round
-# What says something of training only.
+LABELS = {"id2label", "label2id"}  # the second is the inverse of the first
+# Settings of training only.
 TRAINING = (
     "drop_path_rate", "attention_probs_dropout_prob", "attention_dropout", "initializer_range",
     "pred_zero_init_mask_tokens",
 )  # fmt: skip
 
+INDEX = "model.safetensors.index.json"
+_FETCH_ALL = "fetch the folder again, all of its files"
+
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` looks like a model folder of Hugging Face, or is its config.json."""
+    """True if `path` looks like a model folder of Hugging Face, or is its config.json."""
     return (_folder(path) / "config.json").is_file()
 
 
@@ -76,7 +80,7 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
     config = read_config(folder / "config.json")
     weights = folder / "model.safetensors"
     if (folder / INDEX).is_file() and not weights.is_file():
-        weights, tensors = folder / INDEX, read_shards(folder)
+        weights, tensors = folder / INDEX, _read_shards(folder)
     elif weights.is_file():
         tensors = read_tensors(weights, remedy="fetch it again")
     else:
@@ -84,7 +88,43 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
             f"{folder}: has a config.json but no model.safetensors; save the model again with "
             "save_pretrained(folder): pickles are not read"
         )
-    return build(find(config, tensors, hints, folder / "config.json"), tensors, weights)
+    return convert_weights(
+        describe(config, tensors, hints, folder / "config.json"), tensors, weights
+    )
+
+
+def _read_shards(folder: Path) -> dict[str, Tensor]:
+    """The tensors of all the files that the folder's index names, each key where it says.
+
+    Raises:
+        CheckpointError: it is no index, names files elsewhere, or the files hold other keys.
+    """
+    path = folder / INDEX
+    try:
+        files = json.loads(path.read_text(encoding="utf-8-sig"))["weight_map"]
+        names = sorted(set(files.values()))
+        for name in names:
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise CheckpointError(
+                    f"{path}: names {str(name)[:60]!r}; only .safetensors files of its own folder "
+                    f"are read; {_FETCH_ALL}"
+                )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
+        raise CheckpointError(
+            f"{path}: is not an index of weights ({type(cause).__name__}); {_FETCH_ALL}"
+        ) from cause
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        found = read_tensors(folder / name, remedy=_FETCH_ALL)
+        promised = {key for key, file in files.items() if file == name}
+        if found.keys() != promised:
+            other = sorted(found.keys() ^ promised)
+            raise CheckpointError(
+                f"{folder / name}: {len(other)} keys are not as {INDEX} says ({other[0]}); "
+                f"{_FETCH_ALL}"
+            )
+        tensors |= found
+    return tensors
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -123,14 +163,16 @@ def read_config(path: Path) -> dict[str, Any]:
     for width, ratio in (("hidden_size", "mlp_ratio"), ("pred_hidden_size", "pred_mlp_ratio")):
         if int(config[width] * config[ratio]) < 1:
             raise CheckpointError(
-                f"{path}: {ratio} is {config[ratio]!r}, which leaves no number in the middle of a "
+                f"{path}: {ratio} is {config[ratio]!r}, which leaves no hidden layer in a "
                 "network; fetch the folder again"
             )
     return config
 
 
-def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, path: Path) -> Found:
-    """What the configuration describes; the tensors say whether a classifier is there."""
+def describe(
+    config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, path: Path
+) -> WeightConversion:
+    """The model that the configuration describes, with a classifier if the tensors have one."""
     classified = "classifier.weight" in tensors
     prefix = "vjepa2." if classified else ""
     for name, stem in (
@@ -160,7 +202,7 @@ def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, pa
     used = DEFAULTS.keys() | FIXED.keys() | (LABELS if classified else set())
     unused = sorted(config.keys() - used)
     facts = [
-        f"encoder: {config['num_hidden_layers']} blocks of {config['hidden_size']} numbers, "
+        f"encoder: {config['num_hidden_layers']} blocks of width {config['hidden_size']}, "
         f"{config['num_attention_heads']} heads; rope=vjepa2 (config.json)"
     ]
     for what, names in (
@@ -168,7 +210,9 @@ def find(config: Mapping[str, Any], tensors: Mapping[str, Any], hints: Hints, pa
         ("of training only", [name for name in unused if name in TRAINING]),
     ):
         facts += [f"{what}: {', '.join(names)}"] if names else []
-    return Found("Hugging Face vjepa2", description, list(rules(description)), facts=facts)
+    return WeightConversion(
+        "Hugging Face vjepa2", description, list(rules(description)), facts=facts
+    )
 
 
 def _encoder_spec(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +232,8 @@ def _predictor_spec(config: Mapping[str, Any]) -> dict[str, Any]:
         "width": config["pred_hidden_size"], "depth": config["pred_num_hidden_layers"],
         "heads": config["pred_num_attention_heads"], "norm_eps": config["layer_norm_eps"],
         "mlp_width": int(config["pred_hidden_size"] * config["pred_mlp_ratio"]),
-        "mask_tokens": config["pred_num_mask_tokens"], "window": time_steps, "seen": time_steps // 2,
+        "mask_tokens": config["pred_num_mask_tokens"], "window": time_steps,
+        "seen": time_steps // 2,
     }  # fmt: skip
 
 
@@ -212,8 +257,8 @@ def _classifier_spec(
     }  # fmt: skip
 
 
-def rules(description: Mapping[str, Any]) -> Iterator[Rule]:
-    """Which of Hugging Face's keys is which of ours."""
+def rules(description: Mapping[str, Any]) -> Iterator[KeyRule]:
+    """How Hugging Face's keys map to ours."""
     encoder, parts = description["encoder"], description["parts"]
     prefix = "vjepa2." if "classifier" in parts else ""
     sizes = {"frames": encoder["tubelet_frames"], "patch": encoder["patch"]}
@@ -225,7 +270,7 @@ def rules(description: Mapping[str, Any]) -> Iterator[Rule]:
     ours, theirs = "masked_predictor", f"{prefix}predictor"
     yield from layer(f"{ours}.embed", f"{theirs}.embeddings.predictor_embeddings")
     mask = (f"{theirs}.embeddings.mask_tokens",)
-    yield Rule(f"{ours}.mask_tokens", mask, "m 1 1 d -> m d")
+    yield KeyRule(f"{ours}.mask_tokens", mask, "m 1 1 d -> m d")
     yield from blocks(f"{ours}.blocks", f"{theirs}.layer", BLOCK, parts[ours]["depth"])
     yield from layer(f"{ours}.norm", f"{theirs}.layernorm")
     yield from layer(f"{ours}.project", f"{theirs}.proj")
@@ -233,7 +278,7 @@ def rules(description: Mapping[str, Any]) -> Iterator[Rule]:
         depth = parts["classifier"]["depth"]
         stem = "pooler.self_attention_layers"
         yield from blocks("classifier.blocks", stem, POOLER_BLOCK, depth)
-        yield Rule("classifier.query", ("pooler.query_tokens",), "1 1 d -> d")
+        yield KeyRule("classifier.query", ("pooler.query_tokens",), "1 1 d -> d")
         yield from block("classifier.pool", "pooler.cross_attention_layer", POOLER_CROSS)
         yield from layer("classifier.out", "classifier")
 

@@ -1,4 +1,4 @@
-"""Reading a model from whatever holds one: our folders, V-JEPA's files, Hugging Face's folders."""
+"""`load`: read a model from our folders, V-JEPA's files or Hugging Face's folders."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 
 from worldmodel.checkpoint import is_own, load_own, placed
 from worldmodel.errors import CheckpointError
-from worldmodel.interop import Hints, recognise
+from worldmodel.interop import Hints, KeyReport, recognise
 from worldmodel.model import WorldModel
 from worldmodel.storage.files import require_access
 
@@ -22,8 +22,8 @@ def load(
     Args:
         path: for example `runs/quickstart`.
         device: where the weights go.
-        family: of a `.pt` file of others, if it cannot be told: `vjepa`, `vjepa2`, `vjepa2.1` or
-            `vjepa2-ac`.
+        family: of a third-party `.pt` file, if its keys leave it open: `vjepa`, `vjepa2`,
+            `vjepa2.1` or `vjepa2-ac`.
         heads: attention heads of its encoder, if its width is not a published one.
         predictor_heads: attention heads of its predictor, likewise.
         size: side of its frames in pixels, if not the published one.
@@ -33,16 +33,19 @@ def load(
 
     Raises:
         CheckpointError: there is no model, it is of another version, truncated, third-party, or its
-            keys do not fit; or something is said of a model of ours that it says itself.
+            keys do not fit; or a hint is given for a model of ours, which needs none.
         ConfigError: there is no such device here.
     """
-    path, hints = Path(path), Hints(family, heads, predictor_heads, size)
+    hints = Hints(family, heads, predictor_heads, size)
+    return placed(load_with_report(Path(path), hints)[0], device)
+
+
+def load_with_report(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport | None]:
+    """A model, and the report on its keys if it is a third-party one; see `load`."""
     require_access(path, CheckpointError, "model")
-    reader = None if is_own(path) else recognise(path)
-    if reader is not None:
-        return placed(reader(path, hints)[0], device)
     if is_own(path) and hints != Hints():
         raise CheckpointError(
             f"{path}: is a model of ours: leave out family, heads and size, it says them itself"
         )
-    return load_own(path, device=device)
+    reader = None if is_own(path) else recognise(path)
+    return (load_own(path), None) if reader is None else reader(path, hints)

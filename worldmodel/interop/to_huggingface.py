@@ -19,7 +19,7 @@ def write(model: WorldModel, folder: Path) -> None:
     """Write `config.json` and `model.safetensors`.
 
     Raises:
-        ConfigError: transformers has no way of doing what the model does.
+        ConfigError: transformers cannot do what the model does.
     """
     description = model.spec()
     reason = why_not(model)
@@ -38,7 +38,7 @@ def write(model: WorldModel, folder: Path) -> None:
 
 
 def why_not(model: WorldModel) -> str | None:
-    """Why Hugging Face's V-JEPA 2 cannot be this model; None if it can."""
+    """The reason why Hugging Face's V-JEPA 2 cannot be this model; None if it can."""
     encoder, predictor, classifier = model.encoder, model.masked_predictor, model.classifier
     if not isinstance(encoder, VideoViT):
         return f"its VJEPA2Model is no {type(encoder).__name__}"
@@ -93,7 +93,7 @@ def config_of(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ratio(spec: Mapping[str, Any]) -> float:
-    """The number that, times the width and cut to a whole number, is the network's width."""
+    """The ratio that, times the width and rounded down, gives the width of the hidden layer."""
     width, wanted = spec["width"], spec.get("mlp_width")
     wanted = 4 * width if wanted is None else wanted
     ratio = wanted / width

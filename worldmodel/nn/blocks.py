@@ -1,10 +1,24 @@
-"""Attention, MLP and the two transformer blocks that everything here is made of."""
+"""Attention, MLP, and the two transformer blocks that the networks here are made of."""
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.nn.patches import rotate
+from worldmodel.errors import ConfigError
+from worldmodel.nn.positions import rotate
+
+
+def check_heads(part: str, width: int, heads: int, *, rotary: bool = False) -> None:
+    """Refuse a width that cannot be shared out among attention heads.
+
+    Raises:
+        ConfigError: names the part, its width and its heads.
+    """
+    share = 2 if rotary else 1  # channels are rotated in pairs
+    if heads < 1 or width < 1 or width % (share * heads):
+        raise ConfigError(
+            f"{part}'s width must be a multiple of {'2 * ' * rotary}heads, got {width} and {heads}"
+        )
 
 
 class Attention(nn.Module):
@@ -26,7 +40,7 @@ class Attention(nn.Module):
             x: b n d.
             rotation: cosines and sines, (b or 1) 1 n d/2; see `rotate`.
             causal: a token sees itself and those before it.
-            sees: n n, bool: whether the token of a row sees that of a column; all if None.
+            sees: n n, bool: the token of a row sees that of a column; each sees all if None.
         """
         q, k, v = rearrange(self.qkv(x), "b n (s a d) -> s b a n d", s=3, a=self.heads)
         if rotation is not None:
@@ -44,10 +58,10 @@ class Block(nn.Module):
     """A pre-norm transformer block.
 
     Args:
-        width: numbers in a token.
+        width: dimension of a token.
         heads: of the attention.
-        mlp_width: of the network's middle; four times the width if None.
-        norm_eps: what the norms add to a variance.
+        mlp_width: of the hidden layer of its network; four times the width if None.
+        norm_eps: added to a variance by the norms.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""An attentive classifier: what kind of clip it is, from the tokens of a frozen encoder."""
+"""An attentive classifier: the class of a clip, from the tokens of a frozen encoder."""
 
 import torch
 import torch.nn.functional as F
@@ -6,23 +6,23 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
-from worldmodel.nn.blocks import Block, mlp
+from worldmodel.nn.blocks import Block, check_heads, mlp
 
 
 class AttentiveClassifier(nn.Module):
-    """Tokens -> a score for each class, by a learnt query that attends to all tokens.
+    """Tokens -> a score for each class, by a learned query that attends to all tokens.
 
     The attentive probe of V-JEPA (Bardes et al. 2024, arXiv:2404.08471; with blocks of
-    self-attention before it, Assran et al. 2025, arXiv:2506.09985). It knows of places only what
-    the tokens hold of them.
+    self-attention before it, Assran et al. 2025, arXiv:2506.09985). It knows positions only as far
+    as the tokens hold them.
 
     Args:
-        width: numbers in a token.
-        classes: how many there are.
+        width: dimension of a token.
+        classes: number of classes.
         heads: attention heads.
         depth: blocks of self-attention before the query attends.
-        norm_eps: what the norms add to a variance.
-        labels: names of the classes, or none.
+        norm_eps: added to a variance by the norms.
+        labels: names of the classes, if they have any.
     """
 
     def __init__(
@@ -30,11 +30,9 @@ class AttentiveClassifier(nn.Module):
         labels: list[str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % heads or classes < 1:
-            raise ConfigError(
-                "a classifier has at least one class, and its width is a multiple of its heads, "
-                f"got {classes}, {width} and {heads}"
-            )
+        check_heads("a classifier", width, heads)
+        if classes < 1:
+            raise ConfigError(f"a classifier has at least one class, got {classes}")
         if labels is not None and len(labels) != classes:
             raise ConfigError(f"{len(labels)} labels do not name {classes} classes")
         self.spec = dict(

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.nn.blocks import Block
-from worldmodel.nn.patches import Grid, Pixels, Rotary3D, Tubelets
-from worldmodel.nn.sincos import SinCos3D
+from worldmodel.nn.blocks import Block, check_heads
+from worldmodel.nn.patches import Grid, Pixels, Tubelets
+from worldmodel.nn.positions import Rotary3D, SinCos3D
 
 
 class Encoder(nn.Module, ABC):
-    """Frames to tokens on a (time, height, width) grid. A subclass is known by its name.
+    """Frames to tokens on a (time, height, width) grid. A subclass is registered by its name.
 
     Attributes:
         spec: the constructor's arguments, as JSON; a checkpoint stores them beside the weights.
-        width: numbers in a token.
+        width: dimension of a token.
         tubelet_frames: frames in a tubelet.
     """
 
@@ -35,7 +35,7 @@ class Encoder(nn.Module, ABC):
         """The grid of tokens (t, h, w) for frames b t c h w.
 
         Raises:
-            ShapeError: they cannot be cut without a rest, or are not in three colours.
+            ShapeError: they do not divide into tubelets, or are not in three colours.
         """
         _, t, c, h, w = frames.shape
         if c != 3:  # one would be spread over three without a word
@@ -47,51 +47,51 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
-        """The grid of tokens (t, h, w) for so many frames of so many pixels.
+        """The grid of tokens (t, h, w) of a clip of this size.
 
         Raises:
-            ShapeError: they cannot be cut without a rest.
+            ShapeError: they do not divide into tubelets.
         """
 
     def is_image(self, frames: int) -> bool:
-        """Whether so many frames are an image to it and no video: never, of most."""
+        """True if it encodes a clip of so many frames as a single image; most encoders never do."""
         return False
 
     @abstractmethod
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """Frames b t c h w in [0, 1] -> tokens b n d.
 
-        Tokens that are not in `keep` (ids, b m) are dropped before the first block: what is kept
+        Tokens that are not in `keep` (ids, b m) are dropped before the first block, so the others
         cannot know of them.
         """
 
     def features(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The tokens, and more where an encoder has more to give to a token predictor."""
+        """The features that a token predictor takes: the tokens, or those of several levels."""
         return self(frames, keep)
 
 
 class VideoViT(Encoder):
     """A vision transformer over tubelets with rotary positions in time, height and width.
 
-    The switches after `motion_gain` make it the encoder of another family; see docs/weights.md.
+    The arguments from `pixels` on make it the encoder of another family; see docs/weights.md.
 
     Args:
-        width: numbers in a token.
+        width: dimension of a token.
         depth: blocks.
         heads: attention heads; `width / heads` must be even.
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet.
         motion_gain: how much the changes between the frames of a tubelet are enlarged.
-        pixels: how a tubelet is shown, `change` or `imagenet`; see `Tubelets`.
+        pixels: how the pixels of a tubelet are presented, `change` or `imagenet`; see `Tubelets`.
         rope: which rotary positions, `default`, `vjepa2` or `vjepa2.1`; see `ROPES`.
-        sincos_grid: the grid of the training where fixed positions are added to the tokens and
-            nothing is rotated (V-JEPA 1); None for rotary positions.
-        mlp_width: of the middle of a block's network; four times the width if None.
-        norm_eps: what the norms add to a variance.
-        levels: blocks whose outputs are features too, each with a norm of its own, the last block
-            last (V-JEPA 2.1); none: the output alone.
-        images: one frame is a clip, cut by patches of its own, and each token is told whether it
-            is of a video or an image (V-JEPA 2.1).
+        sincos_grid: the grid in training, for an encoder that adds fixed positions to its tokens
+            and rotates nothing (V-JEPA 1); None for rotary positions.
+        mlp_width: of the hidden layer of a block's network; four times the width if None.
+        norm_eps: added to a variance by the norms.
+        levels: blocks whose outputs are features too, each with its own norm, the last block last
+            (V-JEPA 2.1); empty for the output alone.
+        images: single frames are clips too, with their own patches, and a learned vector marks each
+            token as one of a video or of an image (V-JEPA 2.1).
     """
 
     def __init__(
@@ -102,10 +102,7 @@ class VideoViT(Encoder):
         images: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % (2 * heads):
-            raise ConfigError(
-                f"an encoder's width must be a multiple of 2 * heads, got {width} and {heads}"
-            )
+        check_heads("an encoder", width, heads, rotary=True)
         if levels and (list(levels) != sorted(set(levels)) or levels[-1] != depth - 1):
             raise ConfigError(
                 f"an encoder's levels must increase up to its last block, {depth - 1}, got {levels}"
@@ -121,12 +118,12 @@ class VideoViT(Encoder):
         self.tubelets = Tubelets(
             width, patch, tubelet_frames, motion_gain=motion_gain, pixels=pixels
         )
-        self.kind = nn.ParameterDict()  # what tells a token whether it is of a video or an image
+        self.kind = nn.ParameterDict()  # marks a token as one of a video or of an image
         self.image_patches: Tubelets | None = None
         if images:
             self.image_patches = Tubelets(width, patch, 1, pixels=pixels)
             self.kind.update({k: nn.Parameter(torch.zeros(width)) for k in ("video", "image")})
-        self.places = None if sincos_grid is None else SinCos3D(width, grid_from(sincos_grid))
+        self.positions = None if sincos_grid is None else SinCos3D(width, grid_from(sincos_grid))
         self.rotary = Rotary3D(width // heads, rope) if sincos_grid is None else None
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
@@ -135,32 +132,32 @@ class VideoViT(Encoder):
         self.norm = nn.LayerNorm(width, norm_eps)
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
-        """The grid of tokens (t, h, w) for so many frames of so many pixels."""
+        """The grid of tokens (t, h, w) of a clip of this size."""
         return self._cut(frames)[0].grid_of(frames, height, width)
 
     def is_image(self, frames: int) -> bool:
-        """Whether so many frames are an image to it: one is, where it has patches for images."""
+        """True for one frame, where it has patches for images."""
         return self.image_patches is not None and frames == 1
 
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Frames b t c h w in [0, 1] -> tokens b n d, of the places in `keep` (b m) if given."""
+        """Frames b t c h w in [0, 1] -> tokens b n d, at the positions in `keep` (b m) if given."""
         return self.norm(self._run(frames, keep)[-1])
 
     def features(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The normed outputs of all levels side by side, b n (l d); the tokens where none are."""
+        """The normed outputs of all levels side by side, b n (l d); without levels, the tokens."""
         *lower, last = self._run(frames, keep)
         normed = [norm(x) for norm, x in zip(self.level_norms, lower, strict=True)]
         return torch.cat([*normed, self.norm(last)], dim=-1)
 
     def _run(self, frames: Tensor, keep: Tensor | None) -> list[Tensor]:
-        """What comes out of the blocks in `levels`, or of the last one."""
+        """The outputs of the blocks in `levels`, or of the last one."""
         grid = self.grid(frames)
         cut, kind = self._cut(frames.shape[1])
         tokens = cut(frames)
         if kind is not None:
             tokens = tokens + kind
-        if self.places is not None:
-            tokens = tokens + self.places(grid, None, tokens.device)
+        if self.positions is not None:
+            tokens = tokens + self.positions(grid, None, tokens.device)
         if keep is not None:
             tokens = take(tokens, keep)
         rotation = None if self.rotary is None else self.rotary(grid, keep, tokens.device)
@@ -172,14 +169,14 @@ class VideoViT(Encoder):
         return found or [tokens]
 
     def _cut(self, frames: int) -> tuple[Tubelets, Tensor | None]:
-        """What cuts so many frames into tokens, and what is added to each of them."""
+        """The layer that cuts so many frames into tokens, and the vector that marks each token."""
         if self.image_patches is not None and self.is_image(frames):
             return self.image_patches, self.kind["image"]
         return self.tubelets, self.kind["video"] if self.kind else None
 
 
 def _given(**switches: Any) -> dict[str, Any]:
-    """The switches that are not as a new encoder has them, as JSON."""
+    """The arguments that differ from their defaults, as JSON."""
     born = inspect.signature(VideoViT).parameters
     plain = {k: v if isinstance(v, str) or not isinstance(v, Sequence) else list(v)
              for k, v in switches.items()}  # fmt: skip
@@ -199,28 +196,28 @@ def grid_from(numbers: Sequence[int]) -> Grid:
 
 
 def take(tokens: Tensor, ids: Tensor) -> Tensor:
-    """The tokens (b n d) at the places `ids` (b m): b m d.
+    """The tokens (b n d) at the positions `ids` (b m): b m d.
 
     Raises:
-        ShapeError: see `require_places`.
+        ShapeError: see `require_positions`.
     """
-    require_places(ids, *tokens.shape[:2])
+    require_positions(ids, *tokens.shape[:2])
     return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
-def require_places(ids: Tensor, clips: int, count: int) -> None:
-    """Refuse what does not name places of a grid of `count`, for each of so many clips.
+def require_positions(ids: Tensor, clips: int, count: int) -> None:
+    """Refuse ids that are not positions on a grid of `count`, for each of so many clips.
 
     Raises:
-        ShapeError: the ids are of more or fewer clips, no whole numbers, or (on the CPU, where
-            looking at them keeps nobody waiting) outside the grid.
+        ShapeError: the ids are of more or fewer clips, not int64, or (on the CPU, where
+            looking at them does not wait for a GPU) outside the grid.
     """
     if ids.ndim != 2 or ids.dtype != torch.int64:
-        raise ShapeError(f"places are b m, int64, got {ids.dtype} of shape {tuple(ids.shape)}")
+        raise ShapeError(f"positions are b m, int64, got {ids.dtype} of shape {tuple(ids.shape)}")
     if len(ids) != clips:  # fewer would drop clips without a word
-        raise ShapeError(f"places of {len(ids)} clips do not pick from the tokens of {clips}")
+        raise ShapeError(f"positions of {len(ids)} clips do not pick from the tokens of {clips}")
     if ids.device.type == "cpu" and not bool(((ids >= 0) & (ids < count)).all()):
         raise ShapeError(
-            f"places of a grid of {count} lie between 0 and {count - 1}, got {ids.min()} to "
+            f"positions on a grid of {count} lie between 0 and {count - 1}, got {ids.min()} to "
             f"{ids.max()}"
         )

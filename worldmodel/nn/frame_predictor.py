@@ -1,31 +1,32 @@
-"""The next frame's tokens from frames, states and actions: V-JEPA 2-AC's predictor.
+"""The tokens of the next frame from frames, states and actions: V-JEPA 2-AC's predictor.
 
-Unlike `ActionPredictor` it keeps all tokens of a frame. How frames are encoded is the model's.
+Unlike `ActionPredictor` it predicts all tokens of a frame, as `WorldModel.frame_tokens` makes them.
 """
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.nn.blocks import Block
-from worldmodel.nn.patches import Grid, Rotary3D
+from worldmodel.errors import ShapeError
+from worldmodel.nn.blocks import Block, check_heads
+from worldmodel.nn.patches import Grid
+from worldmodel.nn.positions import Rotary3D
 
 
 class FrameActionPredictor(nn.Module):
-    """A transformer over frames, each of them its action, its state and its patches in that order.
+    """A transformer over frames; a frame is its action, its state and its patches, in that order.
 
     A token sees all of its own frame and of those before it, none of a later one. Patches are
-    rotated by their place; actions and states by their time alone, as a patch at the origin is
+    rotated by their position; actions and states by their time alone, as a patch at the origin is
     (Assran et al. 2025, arXiv:2506.09985, section 3).
 
     Args:
-        token_width: numbers in a token of the encoder.
-        action_dim: numbers in an action, such as the change of a gripper's pose.
-        state_dim: numbers in a state, such as a gripper's pose.
+        token_width: dimension of a token of the encoder.
+        action_dim: dimension of an action, such as the change of a gripper's pose.
+        state_dim: dimension of a state, such as a gripper's pose.
         width, depth, heads: of the transformer.
-        mlp_width: of the middle of a block's network; four times the width if None.
-        norm_eps: what the norms add to a variance.
+        mlp_width: of the hidden layer of a block's network; four times the width if None.
+        norm_eps: added to a variance by the norms.
         rope: which rotary positions; see `VideoViT`. The published model spreads the columns of
             frames that are not square as if there were as many as rows (`vjepa2-ac`).
     """
@@ -36,10 +37,7 @@ class FrameActionPredictor(nn.Module):
         rope: str = "vjepa2-ac",
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % (2 * heads):
-            raise ConfigError(
-                f"a frame predictor's width must be a multiple of 2 * heads, got {width}, {heads}"
-            )
+        check_heads("a frame predictor", width, heads, rotary=True)
         self.spec = dict(
             token_width=token_width, action_dim=action_dim, state_dim=state_dim, width=width,
             depth=depth, heads=heads, mlp_width=mlp_width, norm_eps=norm_eps, rope=rope,
@@ -60,7 +58,7 @@ class FrameActionPredictor(nn.Module):
         Args:
             frames: b (t h w) d, tokens of frames, each encoded alone and normed.
             states: b t s, the state at each frame.
-            actions: b t a, what is done from each frame on.
+            actions: b t a, the action that is taken at each frame.
             grid: t h w, of `frames`.
 
         Returns:
@@ -68,7 +66,7 @@ class FrameActionPredictor(nn.Module):
 
         Raises:
             ShapeError: there are not as many states and actions as frames, or their width or type
-                is not the model's.
+                is not that of the model.
         """
         t, h, w = grid
         for name, given, layer, count in (
@@ -83,8 +81,8 @@ class FrameActionPredictor(nn.Module):
                     f"t h w = {grid}, got {tuple(given.shape)} of {given.dtype}"
                 )
         patches = rearrange(self.embed(frames), "b (t n) d -> b t n d", t=t)
-        told = torch.stack([self.embed_action(actions), self.embed_state(states)], dim=2)
-        x = rearrange(torch.cat([told, patches], dim=2), "b t n d -> b (t n) d")
+        conditions = torch.stack([self.embed_action(actions), self.embed_state(states)], dim=2)
+        x = rearrange(torch.cat([conditions, patches], dim=2), "b t n d -> b (t n) d")
         rotation, sees = self._rotation(grid, x.device), self._sees(grid, x.device)
         for block in self.blocks:
             x = block(x, rotation, sees)
@@ -95,12 +93,12 @@ class FrameActionPredictor(nn.Module):
         """Cosines and sines of all tokens: 1 1 n d."""
         patches = rearrange(self.rotary.table(grid, device), "(t n) d -> t n d", t=grid[0])
         # Height and width zero: only time turns them.
-        told = repeat(self.rotary.table((grid[0], 1, 1), device), "t d -> t two d", two=2)
-        table = rearrange(torch.cat([told, patches], dim=1), "t n d -> 1 1 (t n) d")
+        conditions = repeat(self.rotary.table((grid[0], 1, 1), device), "t d -> t two d", two=2)
+        table = rearrange(torch.cat([conditions, patches], dim=1), "t n d -> 1 1 (t n) d")
         return table.real, table.imag
 
     def _sees(self, grid: Grid, device: torch.device) -> Tensor:
-        """Whether the token of a row sees that of a column: n n."""
+        """Mask of attention, n n: the token of a row sees that of a column."""
         t, h, w = grid
         frame = repeat(torch.arange(t, device=device), "t -> (t n)", n=h * w + 2)
         return frame[:, None] >= frame[None, :]

@@ -1,8 +1,8 @@
 """Heads: tokens -> the latents that are predicted and kept from collapsing.
 
-`StateHead` makes one state of a time step, `TokenHead` leaves one latent per token. Both end in batch
-statistics: SIGReg's gradient vanishes where features have collapsed, and without them a run that
-starts collapsed stays so.
+`StateHead` makes one state of a time step, `TokenHead` one latent of each token. Both end in batch
+normalisation: SIGReg's gradient vanishes where features have collapsed, so a run that starts
+collapsed would stay so.
 """
 
 from abc import ABC, abstractmethod
@@ -19,16 +19,16 @@ from worldmodel.nn.encoder import Encoder
 class Head(nn.Module, ABC):
     """One time step's tokens (b n d) -> its latents (b m d), m of them.
 
-    The first `dim` numbers of a latent are what a masked predictor has to predict. The `extra` ones
-    after them are never a target, only seen: they can hold what helps to predict without being
-    predictable itself. Velocity is such a thing, and where every number was a target it was driven
-    out of the latents (docs/pretraining.md).
+    A masked predictor has to predict the first `dim` dimensions of a latent. The `extra` ones after
+    them are only ever seen, never a target: they can hold what helps to predict without being
+    predictable itself. Velocity is such a thing, and where every dimension was a target it was
+    driven out of the latents (docs/pretraining.md).
 
     Attributes:
         spec: the constructor's arguments, as JSON.
-        dim: numbers in a latent that are predicted.
-        extra: numbers in a latent after those.
-        per_token: whether there is a latent for each token, or one for the time step.
+        dim: dimensions of a latent that are predicted.
+        extra: dimensions of a latent after those.
+        per_token: there is a latent for each token, rather than one for the time step.
     """
 
     registry: ClassVar[dict[str, type["Head"]]] = {}
@@ -39,7 +39,7 @@ class Head(nn.Module, ABC):
 
     @property
     def width(self) -> int:
-        """All numbers in a latent."""
+        """All dimensions of a latent."""
         return self.dim + self.extra
 
     def __init_subclass__(cls) -> None:
@@ -51,17 +51,17 @@ class Head(nn.Module, ABC):
 
 
 class StateHead(Head):
-    """All tokens of a time step -> one state. The head knows each token's place.
+    """All tokens of a time step -> one state. The head knows each token's position.
 
     Each token is narrowed, all are laid side by side, and a small network reads them. (Mean and
-    attentive pooling forget where a token stood; the state then learns places late.)
+    attentive pooling forget where a token stood; the state then learns positions late.)
 
     Args:
         tokens: number of tokens in a time step.
-        token_width: numbers in a token.
-        dim: numbers in a state that are predicted from video.
-        extra: numbers in a state after those.
-        narrow: numbers that each token is narrowed to.
+        token_width: dimension of a token.
+        dim: dimensions of a state that are predicted from video.
+        extra: dimensions of a state after those.
+        narrow: dimension that each token is narrowed to.
         hidden: width of the network.
     """
 
@@ -77,7 +77,7 @@ class StateHead(Head):
             hidden=hidden,
         )  # fmt: skip
         self.dim, self.extra = dim, extra
-        # Two networks: in one, what is predicted crowds out what is only seen.
+        # Two networks: in one, the predicted dimensions crowd out those that are only seen.
         self.predicted = _Reader(tokens, token_width, narrow=narrow, hidden=hidden, dim=dim)
         self.seen = _Reader(tokens, token_width, narrow=narrow, hidden=hidden // 2, dim=extra)
 
@@ -87,7 +87,7 @@ class StateHead(Head):
 
 
 class _Reader(nn.Module):
-    """All tokens of a time step, narrowed and side by side, through a small network: b n d -> b d."""
+    """Narrows all tokens of a time step and reads them side by side: b n d -> b d."""
 
     def __init__(
         self, tokens: int, token_width: int, *, narrow: int, hidden: int, dim: int
@@ -104,8 +104,8 @@ class TokenHead(Head):
     """Each token -> one latent, the same network everywhere.
 
     Args:
-        token_width: numbers in a token.
-        dim: numbers in a latent.
+        token_width: dimension of a token.
+        dim: dimension of a latent.
         hidden: width of the network.
     """
 

@@ -1,192 +1,71 @@
-"""Predictors: latents of what is hidden from what is visible; next states from actions."""
+"""`Predictor`, the role of networks that fill in hidden parts of a clip, and their `Prediction`.
 
+Implementations: `masked_predictor.py` (latents of time steps) and `token_predictor.py` (tokens).
+`evaluation/surprise.py` scores predictions of clips.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
-from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.errors import ShapeError, WorldModelError
-from worldmodel.nn.blocks import AdaLNBlock
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.prediction import Prediction, Predictor
+from worldmodel.nn.heads import Head
 
 
-class MaskedPredictor(Predictor):
-    """Fills in the latents of hidden time steps from those of visible ones; needs no actions.
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for `s` steps of a clip, paired with what was observed and with persistence.
 
-    A hidden time step is predicted from the nearest one that is seen. With latents (z, c), z being
-    what is predicted and c what is only seen, at `n` time steps after it (before it, where n < 0):
-
-        z(n) = z + n B c + f(z, |n|),   one f for after, one for before, B a matrix
-
-    so c is how z changes: what is linear in z, such as a place, has a velocity that is linear in c.
-    (Were c an input of f, it could hold velocity in a different way at each place. With one
-    transformer over time and mask tokens, as V-JEPA's predictor, Bardes et al. 2024,
-    arXiv:2404.08471, motion was hardly learnt: it had to multiply by the direction of time.)
-    A time step of which a part is seen is predicted from that part.
-
-    Args:
-        latents: number of latents of a time step: one, or one for each token.
-        seen_width: numbers in a latent that is seen.
-        target_width: numbers in a latent that is predicted, the first of those.
-        width: of the networks.
+    Axes: b clip, s step, m latent of a step, d its dimensions.
     """
 
-    def __init__(
-        self, latents: int, seen_width: int, target_width: int, *, width: int = 384
-    ) -> None:
-        super().__init__()
-        self.spec = dict(
-            latents=latents, seen_width=seen_width, target_width=target_width, width=width
-        )
-        self.latents, self.target_width = latents, target_width
-        seen, target = latents * seen_width, latents * target_width
-        self.velocity = nn.Linear(seen - target, target, bias=False) if seen > target else None
-        self.after, self.before = (_change(target + 1, width, target) for _ in range(2))
-        self.within = _change(seen, width, target)
-        if self.velocity is not None:
-            nn.init.zeros_(self.velocity.weight)
+    predicted: Tensor  # b s m d
+    observed: Tensor  # b s m d
+    persistence: Tensor  # b s m d: the baseline, the last latents seen
+    last_frames: Tensor  # s, int64: the last frame of each step
+    power: int  # of the error: 2 squared, 1 absolute
 
-    def forward(self, seen: Tensor, hidden: Tensor, start: Tensor) -> Tensor:
-        """Predict the latents of every time step.
+    def errors(self) -> Tensor:
+        """The mean error of each prediction: b s."""
+        return self._mean_error(self.predicted)
 
-        Args:
-            seen: b t m d, latents of what is visible of each time step; any value where nothing is.
-            hidden: b t, bool: nothing of the time step is visible.
-            start: b t m d of `target_width`, what the prediction adds to.
+    def persistence_errors(self) -> Tensor:
+        """The mean error of predicting that nothing changes: b s."""
+        return self._mean_error(self.persistence)
 
-        Returns:
-            b t m d of `target_width`.
-        """
-        near = nearest_seen(hidden)  # b t
-        ahead = torch.arange(seen.shape[1], device=seen.device) - near  # b t, in time steps
-        from_ = seen.gather(1, near[:, :, None, None].expand_as(seen))
-        places, motions = (
-            rearrange(x, "b t m d -> b t (m d)")
-            for x in from_.split([self.target_width, seen.shape[-1] - self.target_width], dim=-1)
-        )
-        steps = ahead[..., None].to(places.dtype)
-        timed = torch.cat([places, steps.abs()], dim=-1)
-        change = torch.zeros_like(places)
-        if self.velocity is not None:
-            change = change + steps * self.velocity(motions)
-        for network, x, place in (
-            (self.after, timed, ahead > 0),
-            (self.before, timed, ahead < 0),
-            (self.within, torch.cat([places, motions], dim=-1), ahead == 0),
-        ):
-            change = change.masked_scatter(place[..., None], change[place] + network(x[place]))
-        return start + rearrange(change, "b t (m d) -> b t m d", m=self.latents)
+    def _mean_error(self, predicted: Tensor) -> Tensor:
+        return (predicted - self.observed).abs().pow(self.power).mean(dim=(2, 3))
 
+
+class Predictor(nn.Module, ABC):
+    """Fills in hidden parts of a clip. A subclass is registered by its name.
+
+    Attributes:
+        spec: the constructor's arguments, as JSON.
+    """
+
+    registry: ClassVar[dict[str, type["Predictor"]]] = {}
+    spec: dict[str, Any]
+
+    def __init_subclass__(cls) -> None:
+        Predictor.registry[cls.__name__] = cls
+
+    @abstractmethod
     def predictions(
         self, encoder: Encoder, head: Head | None, frames: Tensor
     ) -> Iterator[Prediction]:
-        """Every time step but the first from the one before it, each encoded by itself; all at once.
+        """Predict parts of a clip from earlier parts, a few steps at a time, in order.
 
-        Neither does a prediction know of later frames, nor the target of more than its own.
+        Errors are raised by the call, before the first prediction is asked for.
+
+        Args:
+            encoder: of the model.
+            head: of the model, if it has one.
+            frames: b t c h w in [0, 1].
 
         Raises:
-            ShapeError: the frames do not divide into time steps, or there is one only.
-            WorldModelError: there is no head.
+            ShapeError: the frames do not divide into tubelets, or are too few.
         """
-        steps = encoder.grid(frames)[0]
-        if steps < 2:
-            raise ShapeError(f"a clip of {steps} time step leaves nothing to predict: take two")
-        if head is None:
-            raise WorldModelError("this model has no head yet: run `worldmodel pretrain` first")
-        latents = time_step_latents(encoder, head, frames)  # b t m d
-        before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
-        pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
-        hidden = torch.tensor([False, True], device=frames.device).expand(len(pairs), -1)
-        predicted = self(pairs, hidden, start_from(pairs[..., : head.dim], hidden))[:, 1]
-        i, told = encoder.tubelet_frames, latents[..., : head.dim]
-        prediction = Prediction(
-            predicted.unflatten(0, (len(latents), steps - 1)),
-            observed=told[:, 1:], persistence=told[:, :-1],
-            last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=2,
-        )  # fmt: skip
-        return iter([prediction])
-
-
-def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    """A network that says zero until it has learnt something."""
-    last = nn.Linear(width, outputs)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(
-        nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), last
-    )
-
-
-def nearest_seen(hidden: Tensor) -> Tensor:
-    """For each time step, the index of the nearest that is not hidden, the earlier of two: b t.
-
-    Itself where it is not hidden; 0 where all are.
-    """
-    steps = torch.arange(hidden.shape[1], device=hidden.device)
-    distance = (steps[:, None] - steps).abs().float().expand(len(hidden), -1, -1)
-    return distance.masked_fill(hidden[:, None], torch.inf).argmin(dim=2)
-
-
-def start_from(latents: Tensor, hidden: Tensor) -> Tensor:
-    """What a prediction adds to: the latents of the nearest time step that is seen whole.
-
-    So a predictor that adds nothing says that nothing changes. Zero where something of every
-    time step is hidden.
-
-    Args:
-        latents: b t m d.
-        hidden: b t, bool: not all of the time step is seen.
-
-    Returns:
-        b t m d.
-    """
-    index = nearest_seen(hidden)[:, :, None, None].expand_as(latents)
-    nothing_seen = hidden.all(dim=1)[:, None, None, None]
-    return latents.gather(1, index).masked_fill(nothing_seen, 0.0)
-
-
-class ActionPredictor(nn.Module):
-    """Next state from past states and actions: a causal transformer, actions set its norms.
-
-    `window` states are looked at, the present one among them; the output is the present state plus
-    a learnt change, so an untrained predictor says that nothing moves.
-
-    Args:
-        state_dim: numbers in a state.
-        action_dim: numbers in an action block.
-        width, depth, heads: of the transformer.
-        window: states that a prediction may look at.
-    """
-
-    def __init__(
-        self, state_dim: int, action_dim: int, *, width: int = 128, depth: int = 3, heads: int = 4,
-        window: int = 2,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.spec = dict(
-            state_dim=state_dim, action_dim=action_dim, width=width, depth=depth, heads=heads,
-            window=window,
-        )  # fmt: skip
-        self.window = window
-        self.embed = nn.Linear(state_dim, width)
-        self.place = nn.Parameter(torch.randn(window, width) * 0.02)
-        self.embed_action = nn.Sequential(
-            nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
-        self.blocks = nn.ModuleList(AdaLNBlock(width, heads, width) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, state_dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
-        """For each of at most `window` states (b t d) and its action (b t a), the next: b t d."""
-        # Places count back from the present, so that a short history looks like the end of a long.
-        x = self.embed(states) + self.place[-states.shape[1] :]
-        condition = self.embed_action(actions)
-        for block in self.blocks:
-            x = block(x, condition)
-        return states + self.out(self.norm(x))

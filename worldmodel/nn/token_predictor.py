@@ -1,6 +1,6 @@
-"""V-JEPA's masked predictor: tokens of what is hidden from tokens of what is visible.
+"""V-JEPA's masked predictor: hidden tokens from visible ones.
 
-Made of the same blocks as the encoder. Which tokens are hidden is the caller's choice.
+Made of the same blocks as the encoder. The caller chooses which tokens are hidden.
 """
 
 from collections.abc import Iterator
@@ -12,36 +12,37 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
-from worldmodel.nn.blocks import Block
+from worldmodel.nn.blocks import Block, check_heads
 from worldmodel.nn.encoder import Encoder, grid_from, take
 from worldmodel.nn.heads import Head
-from worldmodel.nn.patches import Grid, Rotary3D
-from worldmodel.nn.prediction import Prediction, Predictor
-from worldmodel.nn.sincos import SinCos3D
+from worldmodel.nn.patches import Grid
+from worldmodel.nn.positions import Rotary3D, SinCos3D
+from worldmodel.nn.predictor import Prediction, Predictor
 
 Context = Literal["dropped", "masked_after"]
 Kind = Literal["video", "image"]
 
 
 class TokenPredictor(Predictor):
-    """A narrow transformer over visible tokens and one learnt mask token for each hidden place.
+    """A narrow transformer over visible tokens and one learned mask token for each hidden position.
 
     As V-JEPA's predictor (Bardes et al. 2024, arXiv:2404.08471; Assran et al. 2025,
-    arXiv:2506.09985). Every token sees every other; what it says at the hidden places is compared
-    with the encoder's normed tokens of the whole clip.
+    arXiv:2506.09985). Every token sees every other. The predictions at the hidden positions are
+    compared with the encoder's normed tokens of the whole clip.
 
     Args:
-        token_width: numbers in a token of the encoder.
+        token_width: dimension of a token of the encoder.
         width, depth, heads: of the transformer.
         levels: how many of the encoder's levels it sees and predicts side by side.
-        mlp_width: of the middle of a block's network; four times the width if None.
-        norm_eps: what the norms add to a variance.
+        mlp_width: of the hidden layer of a block's network; four times the width if None.
+        norm_eps: added to a variance by the norms.
         rope: which rotary positions; see `VideoViT`.
-        sincos_grid: where fixed positions are added instead; see `VideoViT` and `SinCos3D`.
+        sincos_grid: the grid in training of fixed positions that are added instead; see
+            `VideoViT` and `SinCos3D`.
         mask_tokens: how many mask tokens there are; training used one for each kind of mask.
-        kinds: each token is told whether it is of a video or an image (V-JEPA 2.1).
-        window: time steps that are looked at together when a clip is judged.
-        seen: how many of them are seen; the others are predicted.
+        kinds: a learned vector marks each token as one of a video or of an image (V-JEPA 2.1).
+        window: time steps that are looked at together when a clip is scored.
+        seen: how many of them, from the first, are seen; the others are predicted.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class TokenPredictor(Predictor):
         kinds: bool = False, window: int = 8, seen: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
-        if heads < 1 or width < 1 or width % (2 * heads) or mask_tokens < 1 or levels < 1:
+        check_heads("a token predictor", width, heads, rotary=True)
+        if mask_tokens < 1 or levels < 1:
             raise ConfigError(
-                "a token predictor's width must be a multiple of 2 * heads, with at least one "
-                f"level and mask token, got {width}, {heads}, {levels} and {mask_tokens}"
+                "a token predictor has at least one level and one mask token, got "
+                f"{levels} and {mask_tokens}"
             )
         self.spec = dict(
             token_width=token_width, width=width, depth=depth, heads=heads, levels=levels,
@@ -62,7 +64,7 @@ class TokenPredictor(Predictor):
             mask_tokens=mask_tokens, kinds=kinds,
         )  # fmt: skip
         self.token_width, self.levels = token_width, levels
-        self.watch(window, seen)
+        self.set_window(window, seen)
         self.embed: nn.Module = nn.Linear(token_width, width)
         if levels > 1:
             self.embed = nn.Sequential(
@@ -73,9 +75,9 @@ class TokenPredictor(Predictor):
         self.mask_tokens = nn.Parameter(torch.zeros(mask_tokens, width))
         names = ("video", "image") if kinds else ()
         self.kind = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in names})
-        self.places = None
+        self.positions = None
         if sincos_grid is not None:
-            self.places = SinCos3D(width, grid_from(sincos_grid), counted=True)
+            self.positions = SinCos3D(width, grid_from(sincos_grid), counted=True)
         self.rotary = Rotary3D(width // heads, rope) if sincos_grid is None else None
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
@@ -83,16 +85,16 @@ class TokenPredictor(Predictor):
         self.norm = nn.LayerNorm(width, norm_eps)
         self.project = nn.Linear(width, levels * token_width)
 
-    def watch(self, window: int, seen: int) -> None:
-        """Judge clips by windows of so many time steps, of which the first `seen` are seen.
+    def set_window(self, window: int, seen: int) -> None:
+        """Score clips by windows of so many time steps, of which the first `seen` are seen.
 
         Raises:
             ConfigError: nothing would be seen, or nothing predicted.
         """
         if not 0 < seen < window:
             raise ConfigError(
-                f"of a window of {window} time steps {seen} cannot be what is seen: see at least one "
-                "and leave at least one to predict"
+                f"of a window of {window} time steps, seen={seen} leaves nothing to see or nothing "
+                "to predict: set it between 1 and the window less one"
             )
         self.window, self.seen = window, seen
         self.spec |= {"window": window, "seen": seen}
@@ -101,15 +103,15 @@ class TokenPredictor(Predictor):
         self, visible: Tensor, context: Tensor, targets: Tensor, grid: Grid, *,
         mask_token: int = 1, kind: Kind = "video",
     ) -> Tensor:  # fmt: skip
-        """Predict the tokens at the hidden places.
+        """Predict the tokens at the hidden positions.
 
         Args:
-            visible: b m d, the encoder's tokens at the places `context`.
+            visible: b m d, the encoder's tokens at the positions `context`.
             context: b m, ids on the grid.
-            targets: b q, ids of the places to predict.
+            targets: b q, ids of the positions to predict.
             grid: t h w.
             mask_token: which of the mask tokens; counted round where there are fewer.
-            kind: what the clip is, where tokens are told.
+            kind: of the clip, where tokens are marked.
 
         Returns:
             b q d.
@@ -118,8 +120,8 @@ class TokenPredictor(Predictor):
         hidden = mask.expand(*targets.shape, -1)
         tokens = torch.cat([self.embed(visible), hidden], dim=1)
         ids = torch.cat([context, targets], dim=1)
-        if self.places is not None:
-            tokens = tokens + self.places(grid, ids, tokens.device)
+        if self.positions is not None:
+            tokens = tokens + self.positions(grid, ids, tokens.device)
         if self.kind:
             tokens = tokens + self.kind[kind]
         rotation = None if self.rotary is None else self.rotary(grid, ids, tokens.device)
@@ -131,27 +133,27 @@ class TokenPredictor(Predictor):
         self, encoder: Encoder, frames: Tensor, context: Tensor, targets: Tensor, *,
         how: Context = "dropped",
     ) -> Tensor:  # fmt: skip
-        """Predict the tokens of hidden places of a clip from those of visible ones.
+        """Predict the tokens at hidden positions of a clip from those at visible ones.
 
         Args:
             encoder: of the model.
             frames: b t c h w in [0, 1].
-            context: b m, ids of the visible places; one row holds for all clips.
-            targets: b q, ids of the hidden places; likewise.
-            how: `dropped` shows the encoder the visible places only, as in training;
-                `masked_after` shows it the whole clip and takes its tokens at the visible places,
-                which then know of what is hidden, as Hugging Face's `context_mask` does.
+            context: b m, ids of the visible positions; one row holds for all clips.
+            targets: b q, ids of the hidden positions; likewise.
+            how: `dropped` shows the encoder the visible positions only, as in training;
+                `masked_after` shows it the whole clip and takes its tokens at the visible
+                positions, which then know the hidden ones, as Hugging Face's `context_mask` does.
 
         Returns:
             b q d.
 
         Raises:
-            ConfigError: there is no such way to show it.
-            ShapeError: the ids are no whole numbers on the grid, or not of as many clips.
+            ConfigError: `how` is neither of these.
+            ShapeError: the ids are not positions on the grid, or of another number of clips.
         """
-        ways = get_args(Context)
-        if how not in ways:
-            raise ConfigError(f"no context '{how}': {nearest(how, ways)}")
+        choices = get_args(Context)
+        if how not in choices:
+            raise ConfigError(f"no context '{how}': {nearest(how, choices)}")
         grid, b = encoder.grid(frames), len(frames)
         context = _of_each(context, "context", b, grid)
         targets = _of_each(targets, "targets", b, grid)
@@ -163,23 +165,23 @@ class TokenPredictor(Predictor):
         return self(visible, context, targets, grid, kind=kind)
 
     def features(self, encoder: Encoder, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What it sees of a clip: the encoder's levels side by side, or its tokens alone."""
+        """The features that it takes: the encoder's levels side by side, or its tokens."""
         see = encoder.features if self.levels > 1 else encoder
         return see(frames, keep)
 
     def normed(self, features: Tensor) -> Tensor:
-        """What it is trained to predict: features b n (l d), each level of a token normed."""
+        """Its targets: features b n (l d), each level of a token normed."""
         levels = rearrange(features, "b n (l d) -> b n l d", l=self.levels)
         return rearrange(F.layer_norm(levels, levels.shape[-1:]), "b n l d -> b n (l d)")
 
     def predictions(
         self, encoder: Encoder, head: Head | None, frames: Tensor
     ) -> Iterator[Prediction]:
-        """The end of every window of the clip from its beginning; a step is a window.
+        """Predict the end of every window of the clip from its beginning; a step is a window.
 
-        As Garrido et al. 2025 (arXiv:2502.11831): windows slide by one time step; the encoder sees
-        their first `seen` time steps alone, the predictor fills in the rest, and the targets are the
-        normed tokens of the whole window. A clip shorter than a window is one window.
+        As in Garrido et al. 2025 (arXiv:2502.11831), windows slide by one time step; the encoder
+        sees their first `seen` time steps alone, the predictor fills in the rest, and the targets
+        are the normed tokens of the whole window. A clip shorter than a window is one window.
         """
         t = encoder.grid(frames)[0]
         if t < 2:
@@ -187,7 +189,7 @@ class TokenPredictor(Predictor):
         return self._windows(encoder, frames)
 
     def _windows(self, encoder: Encoder, frames: Tensor) -> Iterator[Prediction]:
-        """Window by window: at the published widths the tokens of all would fill the memory."""
+        """One window at a time: at the published widths the tokens of all would fill the memory."""
         i = encoder.tubelet_frames
         t, h, w = encoder.grid(frames)
         window, seen = (self.window, self.seen) if t >= self.window else (t, (t + 1) // 2)
@@ -196,7 +198,7 @@ class TokenPredictor(Predictor):
         for start in range(t - window + 1):
             part = frames[:, start * i : (start + window) * i]
             whole = self.normed(self.features(encoder, part))
-            # As if nothing changed: each hidden time step is the last of those that are seen.
+            # Persistence: each hidden time step is as the last visible one.
             last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
             predicted = self.fill_in(encoder, part, context, targets)
             observed, end = whole[:, seen * h * w :], torch.tensor([(start + window) * i - 1])

@@ -15,8 +15,8 @@ from torch import Generator, Tensor, nn
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
 from worldmodel.nn.patches import Grid
-from worldmodel.nn.predictor import MaskedPredictor, start_from
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.types import Mask

@@ -1,4 +1,4 @@
-"""A run folder becomes one page that opens offline."""
+"""Pages and tables: a run folder becomes one page that opens offline, several runs a table."""
 
 from worldmodel.report.page import build
 from worldmodel.report.verb import report

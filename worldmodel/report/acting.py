@@ -16,29 +16,28 @@ from worldmodel.report.images import background, episode_images, looping_uri
 _MOST = 6  # episodes of one run
 _FRAME_MS = 90
 _LEGEND = (
-    "Planned episodes as the agent saw them. The green ring is the goal, which the agent is given "
-    "as an image; the line is the way so far. The orange patch on the floor is the hazard; a red "
-    "border marks the frames in which it was touched. The agent sees the patch, but neither ring, "
-    "nor line, nor border."
+    "Planned episodes as the agent saw them. Drawn over them are the goal (a green ring), the path "
+    "so far (a line), and a red border where a hazard was touched. The agent is given the goal as "
+    "an image and sees none of these marks."
 )
 
 
-def section(stages: Sequence[RunRecord]) -> str:
+def section(runs: Sequence[RunRecord]) -> str:
     """Clips of every planning run that kept episodes."""
-    parts = [_stage(stage) for stage in stages if stage.verb == "plan" and _has_episodes(stage)]
+    parts = [_run(run) for run in runs if run.verb == "plan" and _has_episodes(run)]
     if not parts:
         return ""
     return f"<h2>Acting</h2><p>{_LEGEND}</p>{''.join(parts)}"
 
 
-def _has_episodes(stage: RunRecord) -> bool:
-    return any((stage.folder / "episodes").glob("*.safetensors"))
+def _has_episodes(run: RunRecord) -> bool:
+    return any((run.folder / "episodes").glob("*.safetensors"))
 
 
-def _stage(stage: RunRecord) -> str:
-    kept = Episodes(stage.folder / "episodes")
+def _run(run: RunRecord) -> str:
+    kept = Episodes(run.folder / "episodes")
     episodes = [kept[index] for index in range(min(len(kept), _MOST))]
-    outcomes = _outcomes(stage.folder / "outcomes.json")
+    outcomes = _outcomes(run.folder / "outcomes.json")
     still = background([episode.frames.numpy() for episode in episodes])
     clips = []
     for index, episode in enumerate(episodes):
@@ -46,7 +45,7 @@ def _stage(stage: RunRecord) -> str:
         clips.append(f'<figure class="card"><img alt="a planned episode" '
                      f'src="{clip_uri(episode, still)}">'
                      f"<figcaption>{_caption(episode, outcome)}</figcaption></figure>")  # fmt: skip
-    title = f'<h3 style="margin-top:1.4rem">{escape(stage.name)}{_summary(stage)}</h3>'
+    title = f'<h3 style="margin-top:1.4rem">{escape(run.name)}{_summary(run)}</h3>'
     return f'{title}<div class="clips">{"".join(clips)}</div>'
 
 
@@ -72,19 +71,22 @@ def _flag(episode: Episode, name: str) -> np.ndarray:
 
 
 def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
-    reached = bool(_flag(episode, "success").any())
     steps = len(episode) - 1
     words = [str(outcome["task"]).replace("_", " ")] if "task" in outcome else []
-    verdict = f"reached in {steps} steps" if reached else f"not reached in {steps} steps"
-    words.append(f'<span class="{"met" if reached else "missed"}">{verdict}</span>')
+    if "success" not in episode.info:  # the environment did not say
+        words.append(f"{steps} steps")
+    elif _flag(episode, "success").any():
+        words.append(f'<span class="met">reached in {steps} steps</span>')
+    else:
+        words.append(f'<span class="missed">not reached in {steps} steps</span>')
     touched = int(_flag(episode, "hazard_contact").sum())
     if touched:
         words.append(f'<span class="missed">hazard for {touched}</span>')
     return " · ".join(words)
 
 
-def _summary(stage: RunRecord) -> str:
-    results = stage.results
+def _summary(run: RunRecord) -> str:
+    results = run.results
     if "success" not in results:
         return ""
     words = f": {results['success']:.0%} of {results.get('success.n', 0):.0f} goals reached"

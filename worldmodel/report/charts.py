@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from worldmodel.report.thresholds import Threshold
+
 NUM_COLOURS = 6
 _MAX_POINTS = 400
 
@@ -76,7 +78,7 @@ def line_chart(curves: Mapping[str, Curve], frame: Frame, *, marks: Sequence[flo
 
 
 def legend(colours: Mapping[str, int]) -> str:
-    """What each colour stands for."""
+    """A line that names each colour."""
     items = [
         f'<span><i style="background:var(--c{colour})"></i>{escape(name)}</span>'
         for name, colour in colours.items()
@@ -85,17 +87,19 @@ def legend(colours: Mapping[str, int]) -> str:
 
 
 def interval(
-    value: float, low: float, high: float, *, floor: float | None, bar: float | None
+    value: float, low: float, high: float, *, baseline: float | None, threshold: Threshold | None
 ) -> str:
-    """A rate on [0, 1] with its interval; its floor is an open circle, its bar a tick."""
+    """A rate on [0, 1] with its interval; its baseline is an open circle, its threshold a tick."""
     x = {k: 4 + 152 * min(max(v, 0), 1) for k, v in (("v", value), ("l", low), ("h", high))}
     parts = ['<svg viewBox="0 0 160 16" role="img"><line class="axis" x1="4" x2="156" y1="8" '
              'y2="8"/>']  # fmt: skip
-    if bar is not None:
-        parts.append(f'<line x1="{4 + 152 * bar:.1f}" x2="{4 + 152 * bar:.1f}" y1="2" y2="14" '
+    if threshold is not None:
+        tick = 4 + 152 * threshold.value
+        parts.append(f'<line x1="{tick:.1f}" x2="{tick:.1f}" y1="2" y2="14" '
                      'style="stroke:var(--ink)" stroke-width="1.4"/>')  # fmt: skip
-    if floor is not None and math.isfinite(floor):
-        parts.append(f'<circle cx="{4 + 152 * min(max(floor, 0), 1):.1f}" cy="8" r="3" fill="none" '
+    if baseline is not None and math.isfinite(baseline):
+        ring = 4 + 152 * min(max(baseline, 0), 1)
+        parts.append(f'<circle cx="{ring:.1f}" cy="8" r="3" fill="none" '
                      'style="stroke:var(--soft)"/>')  # fmt: skip
     parts.append(f'<line x1="{x["l"]:.1f}" x2="{x["h"]:.1f}" y1="8" y2="8" '
                  'style="stroke:var(--c1)" stroke-width="4" stroke-linecap="round" opacity=".45"/>'

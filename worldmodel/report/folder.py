@@ -1,4 +1,4 @@
-"""What is read for a page: a run's folder and the runs inside it."""
+"""Reading a run's folder and the runs inside it, for a page."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ class Examples:
     frames: np.ndarray  # n t h w c, uint8
     scores: np.ndarray  # n s, s <= t
     step: np.ndarray  # n/2, frames
-    kinds: tuple[str, ...]  # n/2, or empty: clips that nobody tampered with
+    kinds: tuple[str, ...]  # n/2, or empty: clips that are not pairs
     times: np.ndarray | None  # n t, seconds
     time_step_frames: int | None = None  # None: every time step but the first has a score
 
@@ -66,7 +66,7 @@ class Examples:
         return np.arange(t - 1 - (s - 1) * time_step, t, time_step)
 
 
-def read_stages(folder: Path) -> list[RunRecord]:
+def read_runs(folder: Path) -> list[RunRecord]:
     """The run in `folder`, then the runs inside it in the order in which they were made.
 
     Raises:
@@ -79,13 +79,13 @@ def read_stages(folder: Path) -> list[RunRecord]:
     return [_read(path, folder) for path in [folder, *inside]]
 
 
-def read_examples(stage: RunRecord) -> Examples | None:
+def read_examples(run: RunRecord) -> Examples | None:
     """The scored clips of a surprise run, if it kept some.
 
     Raises:
         RunError: the file is damaged.
     """
-    path = stage.folder / "examples.safetensors"
+    path = run.folder / "examples.safetensors"
     if not path.is_file():
         return None
     try:

@@ -42,7 +42,7 @@ def strip(frames: np.ndarray, *, gap: int = 2) -> Image.Image:
 
 
 def background(episodes: Sequence[np.ndarray]) -> np.ndarray:
-    """What most frames `t h w c` of the episodes show at each pixel: `h w c`, uint8."""
+    """The median of the frames `t h w c` of the episodes at each pixel: `h w c`, uint8."""
     frames = np.concatenate([episode[:: max(len(episode) // 16, 1)] for episode in episodes])
     return np.median(frames, axis=0).astype(np.uint8)
 
@@ -81,7 +81,7 @@ def episode_images(
         path += [centre] if centre else []
         draw = ImageDraw.Draw(image)
         if len(path) > 1:
-            # Light around dark: seen on any floor.
+            # Light around dark: visible on any background.
             draw.line(path, fill=HALO, width=size // 50, joint="curve")
             draw.line(path, fill=TRAIL, width=size // 110, joint="curve")
         if ring is not None:

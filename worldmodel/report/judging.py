@@ -14,17 +14,17 @@ _MOST_FRAMES = 16  # of a strip
 _GAP = 2
 
 
-def section(stages: Sequence[RunRecord]) -> str:
+def section(runs: Sequence[RunRecord]) -> str:
     """Strips and curves of every surprise run that kept examples."""
     parts = []
-    for stage in stages:
-        examples = read_examples(stage) if stage.verb == "surprise" else None
+    for run in runs:
+        examples = read_examples(run) if run.verb == "surprise" else None
         if examples is not None:
             parts.append(_pairs(examples) if examples.kinds else _clips(examples))
     if not parts:
         return ""
-    return ("<h2>Judging</h2><p>How far what came was from what was predicted, at each step, under "
-            "the frames that were seen. Errors are in units of the latents' variance.</p>"
+    return ("<h2>Judging</h2><p>Surprise, the error of the prediction at each step, under the "
+            "frames that were seen. Errors are in units of the latents' variance.</p>"
             f"{''.join(parts)}")  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def _pairs(examples: Examples) -> str:
 
 
 def median_pair(examples: Examples, kind: str) -> int:
-    """The pair of a kind whose separation is the median one: neither best nor worst."""
+    """The pair of a kind with the median separation: neither the best nor the worst."""
     rows = [i for i, name in enumerate(examples.kinds) if name == kind]
     rows.sort(key=lambda i: examples.scores[2 * i + 1].max() - examples.scores[2 * i].max())
     return rows[len(rows) // 2]

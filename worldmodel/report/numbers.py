@@ -1,4 +1,4 @@
-"""The page's part on numbers: tiles for those with a bar, and the table of all."""
+"""The page's part on numbers: tiles for those with a threshold, and the table of all."""
 
 import math
 from collections.abc import Mapping
@@ -6,29 +6,29 @@ from html import escape
 
 from worldmodel.report.charts import interval, shares
 from worldmodel.report.folder import RunRecord
-from worldmodel.report.thresholds import bar_of, floor_of
+from worldmodel.report.thresholds import baseline_of, threshold_of
 
 _PARTS = ("n", "low", "high")
 _MOST_TILES = 12
 
 
-def tiles(stage: RunRecord) -> str:
-    """The numbers that have a bar, large."""
+def tiles(run: RunRecord) -> str:
+    """The numbers that have a threshold, large."""
     drawn: list[str] = []
-    for name, value in stage.results.items():
-        bar = bar_of(name, verb=stage.verb)
-        if bar is None or len(drawn) == _MOST_TILES:
+    for name, value in run.results.items():
+        threshold = threshold_of(name, verb=run.verb)
+        if threshold is None or len(drawn) == _MOST_TILES:
             continue
-        state = "met" if bar.met_by(value) else "missed"
+        state = "met" if threshold.met_by(value) else "missed"
         drawn.append(f'<div class="tile {state}"><b>{number(value)}</b>'
                      f"<span>{_breakable(name)}</span>"
-                     f'<span class="{state}">bar {bar}: {state}</span></div>')  # fmt: skip
+                     f'<span class="{state}">{threshold}: {state}</span></div>')  # fmt: skip
     return f'<div class="tiles">{"".join(drawn)}</div>' if drawn else ""
 
 
-def section(stage: RunRecord) -> str:
+def section(run: RunRecord) -> str:
     """All results of a run in one table, grouped by the first word of their names."""
-    results = stage.results
+    results = run.results
     if not results:
         return ""
     rows, group = [], ""
@@ -38,21 +38,21 @@ def section(stage: RunRecord) -> str:
         if grouped and name.split(".")[0] != group:
             group = name.split(".")[0]
             rows.append(f'<tr class="group"><td colspan="8">{escape(group)}</td></tr>')
-        rows.append(_row(name, results, stage.verb))
+        rows.append(_row(name, results, run.verb))
     head = ("<tr><th>name</th><th class=number>value</th><th>95 % interval</th><th>on 0 to 1</th>"
-            "<th class=number>n</th><th class=number>floor</th><th class=number>bar</th><th></th>"
-            "</tr>")  # fmt: skip
+            "<th class=number>n</th><th class=number>baseline</th>"
+            "<th class=number>threshold</th><th></th></tr>")  # fmt: skip
     return ("<h2>Numbers</h2><p>Rates with their count and 95 % interval. In the drawing the dot "
-            "is the value, the band its interval, the ring the floor (what knowing nothing gives) "
-            "and the tick the bar to reach.</p>"
+            "is the value, the band its interval, the ring the baseline (what knowing little "
+            "gives) and the tick the threshold to reach.</p>"
             f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>')  # fmt: skip
 
 
-def seconds(stage: RunRecord, inside: list[RunRecord]) -> str:
-    """Where the time went."""
+def seconds(run: RunRecord, inside: list[RunRecord]) -> str:
+    """How the time was spent, drawn as shares."""
     own = {
         name.removeprefix("seconds."): value
-        for name, value in stage.results.items()
+        for name, value in run.results.items()
         if name.startswith("seconds.") and name != "seconds.total" and value > 0
     }
     parts = own or {s.name: float(s.metrics["seconds"]) for s in inside if s.metrics}
@@ -80,22 +80,23 @@ def _is_part(name: str, results: Mapping[str, float]) -> bool:
 
 def _row(name: str, results: Mapping[str, float], verb: str) -> str:
     value = results[name]
-    bar, floor = bar_of(name, verb=verb), floor_of(name, results, verb=verb)
+    threshold = threshold_of(name, verb=verb)
+    baseline = baseline_of(name, results, verb=verb)
     count, low, high = (results.get(f"{name}.{part}") for part in _PARTS)
     words, drawing, state = "", "", ""
     if low is not None and high is not None:
         words = f"{low:.3f} to {high:.3f}"
-        drawing = interval(value, low, high, floor=floor, bar=bar.value if bar else None)
-    if bar is not None:
-        state = "met" if bar.met_by(value) else "missed"
+        drawing = interval(value, low, high, baseline=baseline, threshold=threshold)
+    if threshold is not None:
+        state = "met" if threshold.met_by(value) else "missed"
     cells = [
         f"<td><code>{escape(name)}</code></td>",
         f'<td class="number"><b>{number(value)}</b></td>',
         f"<td>{words}</td>",
         f'<td class="span">{drawing}</td>',
         f'<td class="number">{"" if count is None else f"{count:.0f}"}</td>',
-        f'<td class="number">{"" if floor is None else number(floor)}</td>',
-        f'<td class="number">{bar or ""}</td>',
+        f'<td class="number">{"" if baseline is None else number(baseline)}</td>',
+        f'<td class="number">{threshold or ""}</td>',
         f'<td class="{state}">{state}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from worldmodel.report import acting, judging, learning, numbers
-from worldmodel.report.folder import RunRecord, read_stages
+from worldmodel.report.folder import RunRecord, read_runs
 from worldmodel.storage.files import whole_file
 
 PAGE = "report.html"
@@ -29,26 +29,26 @@ def build(folder: str | Path) -> Path:
         RunError: the folder is not a run's, or something in it is damaged.
     """
     folder = Path(folder)
-    stages = read_stages(folder)
+    runs = read_runs(folder)
     with whole_file(folder / PAGE) as temporary:
-        temporary.write_text(render(stages), encoding="utf-8")
+        temporary.write_text(render(runs), encoding="utf-8")
     return folder / PAGE
 
 
-def render(stages: list[RunRecord]) -> str:
-    """The page of the first of `stages`, with the others as its parts."""
-    top, *inside = stages
+def render(runs: list[RunRecord]) -> str:
+    """The page of the first of `runs`, with the others as its parts."""
+    top, *inside = runs
     style = files("worldmodel.report").joinpath("style.css").read_text(encoding="utf-8")
     body = [
         _head(top),
-        learning.alarms(stages),
+        learning.alarms(runs),
         numbers.tiles(top),
-        acting.section(stages),
-        judging.section(stages),
-        learning.section(stages),
+        acting.section(runs),
+        judging.section(runs),
+        learning.section(runs),
         numbers.section(top),
         numbers.seconds(top, inside),
-        _settings(stages),
+        _settings(runs),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -73,10 +73,10 @@ def _head(top: RunRecord) -> str:
     return f'<header><h1>{escape(made)}</h1><p class="facts">{spans}</p></header>'
 
 
-def _settings(stages: list[RunRecord]) -> str:
+def _settings(runs: list[RunRecord]) -> str:
     blocks = [
-        f"<details><summary>{escape(stage.name)}</summary>"
-        f"<pre>{escape(yaml.safe_dump(stage.settings, sort_keys=False))}</pre></details>"
-        for stage in stages
+        f"<details><summary>{escape(run.name)}</summary>"
+        f"<pre>{escape(yaml.safe_dump(run.settings, sort_keys=False))}</pre></details>"
+        for run in runs
     ]
     return f"<h2>Settings</h2>{''.join(blocks)}"

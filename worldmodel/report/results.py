@@ -1,7 +1,7 @@
 """Tables of results: from several seeds' runs to JSON, from JSON to Markdown between markers.
 
-A number in a document stands between `<!-- results:NAME -->` and `<!-- /results -->` and is written
-by `docs/results/render.py` from `docs/results/NAME.json`; nobody types it.
+A number in a document stands between `<!-- results:NAME -->` and `<!-- /results -->` and is
+written by `docs/results/render.py` from `docs/results/NAME.json`.
 """
 
 import json
@@ -16,14 +16,14 @@ from scipy.stats import t
 
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import wilson
-from worldmodel.report.thresholds import Threshold, bar_of, floor_of
+from worldmodel.report.thresholds import Threshold, baseline_of, threshold_of
 from worldmodel.runs.provenance import machine
 from worldmodel.runs.run import read_metrics
 from worldmodel.storage.files import whole_file
 
 _PARTS = ("n", "low", "high")
-_HEAD = ("", "value", "95 % interval", "n", "per seed", "floor", "bar")
-_SPEED_HEAD = ("", "median", "quartiles", "n", "bar")
+_HEAD = ("", "value", "95 % interval", "n", "per seed", "baseline", "threshold")
+_SPEED_HEAD = ("", "median", "quartiles", "n", "threshold")
 _MARKED = re.compile(
     r"(<!-- results:([\w-]+)((?: [\w.]+)*) -->\n).*?(<!-- /results -->)", re.DOTALL
 )
@@ -137,9 +137,13 @@ def _row(
     pooled = _pooled_rate(key, every) or _over_seeds(values) or _of_one_run(key, every)
     row |= {part: round(n) if part == "n" else _digits(n) for part, n in pooled.items()}
     row |= {"seeds": list(seeds), "per_seed": [_digits(value) for value in values]}
-    floor, bar = floor_of(key, mean, verb=verb), bar_of(key, verb=verb)
-    row |= {"floor": _digits(floor)} if floor is not None else {}
-    return row | ({"bar": bar.value, "at_least": bar.at_least} if bar is not None else {})
+    # The files say `floor` and `bar`, as docs/results has them since the first.
+    baseline, threshold = baseline_of(key, mean, verb=verb), threshold_of(key, verb=verb)
+    if baseline is not None:
+        row["floor"] = _digits(baseline)
+    if threshold is not None:
+        row |= {"bar": threshold.value, "at_least": threshold.at_least}
+    return row
 
 
 def _pooled_rate(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
@@ -185,9 +189,9 @@ def _of_one_run(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
 def _line(row: Mapping[str, Any]) -> str:
     between = f"{_shown(row['low'])} to {_shown(row['high'])}" if "low" in row else ""
     per_seed = ", ".join(map(_shown, row.get("per_seed", ())))
-    floor = _shown(row["floor"]) if "floor" in row else ""
+    baseline = _shown(row["floor"]) if "floor" in row else ""
     cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),
-             per_seed, floor, _verdict(row)]  # fmt: skip
+             per_seed, baseline, _verdict(row)]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
@@ -199,13 +203,13 @@ def _speed_line(row: Mapping[str, Any]) -> str:
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
-    """The bar, and in words if it is missed: by the value, or by one seed of several."""
+    """The threshold, and in words if it is missed: by the value, or by one seed of several."""
     if "bar" not in row:
         return ""
-    bar = Threshold(row["bar"], row.get("at_least", True))
+    threshold = Threshold(row["bar"], row.get("at_least", True))
     values = [row["value"], *row.get("per_seed", ())]
-    missed = [value for value in values if value is None or not bar.met_by(value)]
-    return f"{bar}{', missed' if missed else ''}"
+    missed = [value for value in values if value is None or not threshold.met_by(value)]
+    return f"{threshold}{', missed' if missed else ''}"
 
 
 def _is_part(key: str, results: Mapping[str, float]) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import RunError
-from worldmodel.report.folder import Examples, RunRecord, read_examples, read_stages
+from worldmodel.report.folder import Examples, RunRecord, read_examples, read_runs
 from worldmodel.report.images import background, episode_images, strip
 from worldmodel.report.judging import median_pair
 from worldmodel.storage.files import whole_file
@@ -20,7 +20,7 @@ _SHOWN = 10  # frames of the strips: the last ones
 
 
 def draw_story(folder: str | Path, path: str | Path) -> Path:
-    """Draw the image of a finished story.
+    """Draw the image of a finished quickstart.
 
     Args:
         folder: A run that holds a planning run with episodes, the last of which is drawn from, and
@@ -30,11 +30,11 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
     Raises:
         RunError: one of the two is missing.
     """
-    stages = read_stages(Path(folder))
-    planned = [s for s in stages if any((s.folder / "episodes").glob("*.safetensors"))]
-    planned = [stage for stage in planned if stage.verb == "plan"]
-    judged = [read_examples(stage) for stage in stages if stage.verb == "surprise"]
-    pairs = [examples for examples in judged if examples is not None and examples.kinds]
+    runs = read_runs(Path(folder))
+    planned = [s for s in runs if any((s.folder / "episodes").glob("*.safetensors"))]
+    planned = [run for run in planned if run.verb == "plan"]
+    scored = [read_examples(run) for run in runs if run.verb == "surprise"]
+    pairs = [examples for examples in scored if examples is not None and examples.kinds]
     if not planned or not pairs:
         raise RunError(f"{folder}: an image needs a planning run that kept episodes and a "
                        "surprise run with pairs, as a quickstart has")  # fmt: skip
@@ -49,9 +49,9 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
     return Path(path)
 
 
-def _episode(figure: FigureBase, stage: RunRecord) -> None:
-    """The last frame of the kept episode that went the longest way to its goal, with the way."""
-    kept = list(Episodes(stage.folder / "episodes"))
+def _episode(figure: FigureBase, run: RunRecord) -> None:
+    """The last frame of the kept episode with the longest path to its goal, and that path."""
+    kept = list(Episodes(run.folder / "episodes"))
     still = background([episode.frames.numpy() for episode in kept])
     reached = [episode for episode in kept if _reached(episode.info)] or kept
     episode = max(reached, key=len)
@@ -66,7 +66,7 @@ def _episode(figure: FigureBase, stage: RunRecord) -> None:
     )
     axes = figure.subplots()
     axes.imshow(images[-1])
-    around = ",\naround the hazard" if "guardrail_examples" in stage.results else ""
+    around = ",\naround the hazard" if "guardrail_examples" in run.results else ""
     title = f"planned: {len(frames) - 1} steps to a goal image{around}"
     axes.set_title(title, fontsize=10, color=_INK)
     axes.axis("off")

@@ -1,6 +1,6 @@
-"""What the numbers of the quickstart are measured against: the bar to reach, the floor beside it.
+"""Thresholds that results of the quickstart should reach, and the baselines beside them.
 
-A bar that is missed is shown as missed; nothing here changes what a program does.
+A threshold that is missed is shown as missed; nothing here changes what a program does.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ class Threshold:
     at_least: bool = True
 
     def met_by(self, number: float) -> bool:
-        """Whether `number` reaches the bar; NaN never does."""
+        """True if `number` reaches the threshold; NaN never does."""
         return number >= self.value if self.at_least else number <= self.value
 
     def __str__(self) -> str:
         return f"{'≥' if self.at_least else '≤'} {self.value:g}"
 
 
-BARS = {
+THRESHOLDS = {
     "probe.position_r2": Threshold(0.98),
     "probe.velocity_r2": Threshold(0.80),
     "plan.success": Threshold(0.95),
@@ -37,8 +37,8 @@ BARS = {
     "memory.peak_gib": Threshold(4, at_least=False),
 }
 
-# The number that shows what knowing nothing gives; a name of another result.
-FLOORS = {
+# The result that shows what knowing little gives, by the result that it stands beside.
+BASELINES = {
     "probe.position_r2": "probe.random_init_position_r2",
     "probe.velocity_r2": "probe.random_init_velocity_r2",
     "probe.pretrained_position_r2": "probe.random_init_position_r2",
@@ -53,13 +53,15 @@ FLOORS = {
 }
 
 
-def bar_of(name: str, *, verb: str = "quickstart") -> Threshold | None:
-    """The bar of a result of a run of `verb`, if it has one."""
-    return BARS.get(name if verb == "quickstart" else f"{verb}.{name}")
+def threshold_of(name: str, *, verb: str = "quickstart") -> Threshold | None:
+    """The threshold of a result of a run of `verb`, if it has one."""
+    return THRESHOLDS.get(name if verb == "quickstart" else f"{verb}.{name}")
 
 
-def floor_of(name: str, results: Mapping[str, float], *, verb: str = "quickstart") -> float | None:
-    """The floor beside a result of a run of `verb`, if it was measured."""
+def baseline_of(
+    name: str, results: Mapping[str, float], *, verb: str = "quickstart"
+) -> float | None:
+    """The baseline beside a result of a run of `verb`, if it was measured."""
     prefix = "" if verb == "quickstart" else f"{verb}."
-    floor = FLOORS.get(prefix + name)
-    return None if floor is None else results.get(floor.removeprefix(prefix))
+    baseline = BASELINES.get(prefix + name)
+    return None if baseline is None else results.get(baseline.removeprefix(prefix))

@@ -4,7 +4,7 @@ from worldmodel.report.page import build
 
 
 def report(*, run_folder: str, image: str | None = None) -> int:
-    """Write the page of a run again, for example while it is still going on.
+    """Write the page of a run, also while it is still going on.
 
     Args:
         run_folder: The run's folder.

@@ -12,15 +12,13 @@ from worldmodel.errors import ConfigError
 from worldmodel.evaluation.probe import (
     extract,
     linear_readout,
-    pixel_features,
     probe,
     state_features,
     time_steps_of,
-    untrained_features,
 )
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.runs.run import Run
 
 GROUPS = np.repeat(np.arange(20), 10)
@@ -72,15 +70,6 @@ def test_intervals_resample_episodes_and_not_their_rows():
     assert episodes != linear_readout(train, test, GROUPS, seed=1)
 
 
-def test_pixels_are_averaged_over_16_by_16_places():
-    frames = torch.rand(3, 2, 3, 64, 32)
-    features = pixel_features(frames)
-    assert features.shape == (3, 2 * 3 * 16 * 16)
-    first = features.view(3, 2, 3, 16, 16)[1, 0, 2, 3, 5]
-    assert torch.allclose(first, frames[1, 0, 2, 12:16, 10:12].mean())
-    assert pixel_features(frames[..., :9, :20]).shape == features.shape  # sizes that do not divide
-
-
 def test_time_steps_lie_side_by_side_and_know_their_last_frame(tmp_path):
     arrays = load_arrays(Episodes(write_dots(tmp_path / "e", episodes=3, length=7)))
     frames, rows, episodes = time_steps_of(arrays, 2)
@@ -97,15 +86,6 @@ def test_features_do_not_depend_on_chunks_or_neighbours():
     whole = extract(features, frames)
     assert whole.shape == (7, 16)
     assert np.allclose(whole, extract(features, frames, chunk=3), rtol=1e-3, atol=1e-2)
-
-
-def test_an_untrained_model_has_other_weights_of_the_same_shape():
-    model = small_model()
-    frames = torch.rand(5, 2, 3, 16, 16)
-    trained = state_features(model, model.head)(frames)
-    a, again, b = (untrained_features(model, seed=s)(frames) for s in (0, 0, 1))
-    assert a.shape == trained.shape and torch.equal(a, again)
-    assert not torch.allclose(a, b) and not torch.allclose(a, trained)
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +141,3 @@ def test_without_a_head_of_states_frames_of_any_size_are_read(run, dots, tmp_pat
     folder = checkpoint.save(WorldModel(sizes.encoder, size=32, head=head), tmp_path / "model")
     results = probe(run, model=str(folder), episodes=str(dots), targets=["position"])
     assert results["position_r2.n"] == 4 * 12
-
-
-def test_the_untrained_model_is_where_the_trained_one_is(monkeypatch):
-    monkeypatch.setattr("worldmodel.evaluation.probe.features_of", lambda model: model)
-    assert untrained_features(small_model().to("meta"), seed=0).device.type == "meta"

@@ -8,10 +8,11 @@ import torch
 
 from tests.worldmodel.toys import dots, noise, small, small_model
 from worldmodel.errors import ShapeError
-from worldmodel.evaluation.surprise import persistence_surprise, surprise
+from worldmodel.evaluation.baselines import persistence_surprise
+from worldmodel.evaluation.surprise import surprise
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
-from worldmodel.nn.prediction import Prediction
+from worldmodel.nn.predictor import Prediction
 from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
@@ -33,10 +34,10 @@ class Stub:
 
     def predictions(self, clip):
         level = clip.frames[:, 1::2].mean(dim=(2, 3, 4))[:, :, None, None]
-        before, came = level[:, :-1], level[:, 1:]
+        before, after = level[:, :-1], level[:, 1:]
         ends = torch.arange(3, clip.frames.shape[1], 2)
         for steps in (slice(1), slice(1, None)):  # piece by piece
-            yield Prediction(before[:, steps] + 0.1, came[:, steps], before[:, steps],
+            yield Prediction(before[:, steps] + 0.1, after[:, steps], before[:, steps],
                             last_frames=ends[steps], power=2)  # fmt: skip
 
 
@@ -127,12 +128,12 @@ def test_a_dot_that_jumps_surprises_and_when_it_does(learned):
     assert torch.allclose(scores[0][:, 0], scores[1][:, 0], rtol=1e-3)  # before, nothing differs
     assert (scores[1][:, 1] > scores[0][:, 1]).float().mean() > 0.9
     assert (scores[1].argmax(dim=1) == 1).float().mean() > 0.8
-    # More than copying would be: it has learnt how the dot goes on.
+    # Better than persistence: it has learned how the dot goes on.
     copied = persistence_surprise(learned.model, Clip.from_uint8(tensor_of(dots(possible)))).scores
     assert scores[0].mean() < 0.5 * copied.mean()
 
 
-def test_what_was_learnt_has_not_collapsed(learned):
+def test_what_was_learned_has_not_collapsed(learned):
     diagnosis = health(learned.model, learned.clips.sample(400, 256, seed=0).frames)
     assert diagnosis.alarm is None
     assert diagnosis.feature_std == pytest.approx(1, abs=0.35)

@@ -11,8 +11,9 @@ import torch
 from tests.worldmodel.toys import dots, small_model
 from worldmodel import checkpoint
 from worldmodel.errors import ConfigError, ShapeError, VideoError, WorldModelError
-from worldmodel.evaluation.surprise import persistence_surprise, surprise
-from worldmodel.evaluation.surprise_verb import judge
+from worldmodel.evaluation.baselines import persistence_surprise
+from worldmodel.evaluation.surprise import surprise
+from worldmodel.evaluation.surprise_verb import ViolationSuite, Window, surprise_verb
 from worldmodel.interop.load import load
 from worldmodel.runs.run import Run
 from worldmodel.storage.tensors import read_tensors_and_header
@@ -48,20 +49,13 @@ def pixel_change(frames):
     return np.abs(values[:, 1:] - values[:, :-1]).mean(axis=(2, 3, 4))
 
 
-def suite_settings(model, **changed):
-    return {
-        "model": model,
-        "suite": made_pairs,
-        "pixel_change": pixel_change,
-        "kinds": ["still", "jump"],
-        "pairs": PAIRS,
-        "num_frames": 8,
-        **changed,
-    }
+def suite_settings(model, *, num_frames=8, **changed):
+    suite = ViolationSuite(made_pairs, pixel_change, ["still", "jump"], num_frames)
+    return {"model": model, "suite": suite, "pairs": PAIRS, **changed}
 
 
 def test_rates_of_pairs_that_are_alike_and_of_pairs_that_differ(run, model):
-    results = judge(run, **suite_settings(model))
+    results = surprise_verb(run, **suite_settings(model))
     for name in ("", "pixel_", "copy_"):
         assert results[f"still.{name}pair_accuracy"] == 0.5  # ties
         assert results[f"still.{name}auroc"] == pytest.approx(0.5)
@@ -74,7 +68,7 @@ def test_rates_of_pairs_that_are_alike_and_of_pairs_that_differ(run, model):
 
 
 def test_the_rates_are_those_of_the_scores(run, model):
-    results = judge(run, **suite_settings(model, seed=7))
+    results = surprise_verb(run, **suite_settings(model, seed=7))
     made = made_pairs("jump", PAIRS, seed=1_000_007, num_frames=8)  # held-out seeds
     scores = [
         surprise(
@@ -95,7 +89,7 @@ def test_the_rates_are_those_of_the_scores(run, model):
 
 
 def test_examples_are_kept_in_pairs_with_their_curves(run, model):
-    judge(run, **suite_settings(model))
+    surprise_verb(run, **suite_settings(model))
     tensors, header = read_tensors_and_header(run.folder / "examples.safetensors")
     assert json.loads(header["kinds"]) == ["still"] * 5 + ["jump"] * 5
     assert tensors["frames"].shape == (20, 8, 16, 16, 3) and tensors["frames"].dtype == torch.uint8
@@ -109,21 +103,19 @@ def test_examples_are_kept_in_pairs_with_their_curves(run, model):
     assert torch.allclose(tensors["scores"][11], again, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "changed, words",
-    [
-        ({"suite": None}, "clips=<video>, or a suite"),
-        ({"pixel_change": None}, "clips=<video>, or a suite"),
-    ],
-)
-def test_settings_that_do_not_go_together(run, model, changed, words):
-    with pytest.raises(ConfigError, match=words):
-        judge(run, **suite_settings(model, **changed))
+def test_neither_a_video_nor_a_suite(run, model):
+    with pytest.raises(ConfigError, match="clips=<video>, or a suite"):
+        surprise_verb(run, model=model)
+
+
+def test_windows_are_for_predictors_of_tokens(run, model):
+    with pytest.raises(ConfigError, match="window.seen are for predictors of tokens"):
+        surprise_verb(run, **suite_settings(model, window=Window(seen=2)))
 
 
 def test_clips_of_one_time_step_are_refused(run, model):
     with pytest.raises(ShapeError, match="at least 4, got 2"):
-        judge(run, **suite_settings(model, num_frames=2))
+        surprise_verb(run, **suite_settings(model, num_frames=2))
 
 
 def test_a_model_without_masked_predictor_says_what_has_one(run, tmp_path):
@@ -131,7 +123,7 @@ def test_a_model_without_masked_predictor_says_what_has_one(run, tmp_path):
     model.masked_predictor = None
     folder = str(checkpoint.save(model, tmp_path / "half"))
     with pytest.raises(WorldModelError, match="no masked predictor: none can be added"):
-        judge(run, **suite_settings(folder))
+        surprise_verb(run, **suite_settings(folder))
 
 
 def write_video(path, frames, fps=10):
@@ -149,7 +141,7 @@ def test_a_video_is_scored_from_beginning_to_end(run, model, tmp_path):
     places = np.full((21, 2), 5.0)
     places[12:] = 11.0  # it jumps between 1.1 and 1.2 seconds
     video = write_video(tmp_path / "jump.mp4", dots(places))
-    results = judge(run, model=model, clips=video)
+    results = surprise_verb(run, model=model, clips=video)
     assert results["steps"] == 9  # of 21 frames 20 are used
     tensors, header = read_tensors_and_header(run.folder / "examples.safetensors")
     assert json.loads(header["kinds"]) == []
@@ -159,23 +151,24 @@ def test_a_video_is_scored_from_beginning_to_end(run, model, tmp_path):
     assert results["max"] == pytest.approx(scores.max().item())
     assert results["mean"] == pytest.approx(scores.mean().item())
     assert results["seconds_of_max"] == pytest.approx(0.3 + 0.2 * int(scores.argmax()))
-    # The stirred model predicts nothing sensible; that it looks is told by what copying sees.
+    # The stirred model predicts nothing sensible; persistence shows that it looks.
     clip = Clip.from_uint8(tensors["frames"].movedim(-1, 2).contiguous())
     assert persistence_surprise(load(model), clip).scores[0].argmax() == 5
 
 
 def test_a_video_can_be_read_at_another_rate_but_not_faster_than_its_own(run, model, tmp_path):
     video = write_video(tmp_path / "still.mp4", dots(np.full((20, 2), 5.0)))
-    assert judge(run, model=model, clips=video, fps=5)["steps"] == 4
-    assert judge(run, model=model, clips=video, fps=50)["steps"] == 9
+    assert surprise_verb(run, model=model, clips=video, fps=5)["steps"] == 4
+    assert surprise_verb(run, model=model, clips=video, fps=50)["steps"] == 9
 
 
 def test_a_video_that_is_too_short_is_refused(run, model, tmp_path):
     video = write_video(tmp_path / "short.mp4", dots(np.full((3, 2), 5.0)))
     with pytest.raises(VideoError, match="short.mp4: too short for surprise: 2 frames, it takes 4"):
-        judge(run, model=model, clips=video)
+        surprise_verb(run, model=model, clips=video)
 
 
 def test_a_video_without_a_rate_of_its_own_is_scored_frame_by_frame(run, model, real_videos):
-    results = judge(run, model=model, clips=str(real_videos / "tree.avi"))  # 0.33 to 0.73 s apart
+    video = str(real_videos / "tree.avi")  # frames 0.33 to 0.73 s apart
+    results = surprise_verb(run, model=model, clips=video)
     assert results["steps"] == 68 // 2 - 1

@@ -127,7 +127,7 @@ def predictor(
     return made | {f"mask_tokens.{k}": token for k, token in enumerate(tokens)}
 
 
-def published_places(width: int, t: int, side: int) -> Tensor:
+def published_positions(width: int, t: int, side: int) -> Tensor:
     """V-JEPA 1's table, from its formula: an equal share an axis, sines, then cosines."""
     share = -(-width // 6) * 2
     table = torch.zeros(1, t * side * side, 3 * share, dtype=torch.float64)
@@ -147,7 +147,7 @@ def published_places(width: int, t: int, side: int) -> Tensor:
 def checkpoint(
     encoder: dict[str, Tensor], predictor: dict[str, Tensor], name: str = "target_encoder"
 ):
-    """What a training writes: wrapped state dictionaries, a student, and the optimiser's."""
+    """A checkpoint of a training: wrapped state dictionaries, a student, and the optimiser's."""
     wrapped = {f"module.backbone.{k}": v for k, v in encoder.items()}
     held = {name: wrapped, "predictor": {f"module.backbone.{k}": v for k, v in predictor.items()}}
     if name != "encoder":
@@ -157,9 +157,9 @@ def checkpoint(
 
 
 def checkpoint_1(t: int = 4, side: int = 4, *, width: int = WIDTH, narrow: int = NARROW):
-    places = {"pos_embed": published_places(width, t, side)}
-    small = {"predictor_pos_embed": published_places(narrow, t, side)}
-    return checkpoint(encoder(width) | places, predictor(narrow, width, masks=2) | small)
+    positions = {"pos_embed": published_positions(width, t, side)}
+    small = {"predictor_pos_embed": published_positions(narrow, t, side)}
+    return checkpoint(encoder(width) | positions, predictor(narrow, width, masks=2) | small)
 
 
 def checkpoint_21(*, distilled: bool = False):

@@ -53,11 +53,11 @@ def transformers_rows() -> list[Row]:
     clip = clip_of(8, 32, 32)
     pixels, ids = normalised(clip.frames), torch.arange(64)[None]
     context, targets = ids[:, :30], ids[:, 30:]
-    told = theirs.vjepa2(pixels, context_mask=[context], target_mask=[targets])
+    expected = theirs.vjepa2(pixels, context_mask=[context], target_mask=[targets])
     filled = ours.fill_in(clip, Mask(context, targets), context="masked_after")
     return [
-        row("transformers.tokens", ours.encode(clip).tokens, told.last_hidden_state),
-        row("transformers.predictions", filled, told.predictor_output.last_hidden_state),
+        row("transformers.tokens", ours.encode(clip).tokens, expected.last_hidden_state),
+        row("transformers.predictions", filled, expected.predictor_output.last_hidden_state),
         row("transformers.logits", ours.classify(clip), theirs(pixels).logits),
     ]
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Places = list[tuple[float, float, float]]  # t h w of each token
+Positions = list[tuple[float, float, float]]  # t h w of each token
 
 
-def places_of(grid, ids=None, *, side=0) -> Places:
+def positions_of(grid, ids=None, *, side=0) -> Positions:
     """Where tokens stand, rows and columns spread as over `side` of them if it is given."""
     t, h, w = grid
     every = [(i, j, k) for i in range(t) for j in range(h) for k in range(w)]
@@ -18,11 +18,11 @@ def places_of(grid, ids=None, *, side=0) -> Places:
     return every if ids is None else [every[i] for i in ids]
 
 
-def rotated(x: Tensor, places: Places, *, tiled: bool) -> Tensor:
+def rotated(x: Tensor, positions: Positions, *, tiled: bool) -> Tensor:
     """One head's queries or keys n d, rotated: an equal even part of the channels an axis."""
     part = 2 * ((x.shape[1] // 3) // 2)
     out = x.clone()
-    for n, place in enumerate(places):
+    for n, place in enumerate(positions):
         for axis, position in enumerate(place):
             for c in range(0, part, 2):
                 first = axis * part + c
@@ -77,17 +77,17 @@ def run(x, held, stem, *, depth, heads, turn, sees=None):
 
 
 def encoder_2(held, frames, *, depth, heads, keep=None):
-    """V-JEPA 2: tokens of normalised frames t c h w, of the places in `keep` alone."""
+    """V-JEPA 2: tokens of normalised frames t c h w, of the positions in `keep` alone."""
     x, grid = embedded(frames, held)
-    places = places_of(grid, keep)
+    positions = positions_of(grid, keep)
     x = x if keep is None else x[keep]
     last = run(x, held, "blocks", depth=depth, heads=heads,
-               turn=lambda q: rotated(q, places, tiled=True))[-1]  # fmt: skip
+               turn=lambda q: rotated(q, positions, tiled=True))[-1]  # fmt: skip
     return normed(last, held, "norm")
 
 
 def resampled(table, trained, grid):
-    """V-JEPA 1's positions on another grid: an axis at a time, between the places in training.
+    """V-JEPA 1's positions on another grid: an axis at a time, between the positions in training.
 
     Both grids cover the same clip, place i of m standing at (i + 1/2) / m of its length.
     """
@@ -112,21 +112,21 @@ def encoder_1(held, frames, *, depth, heads, added):
 
 def encoder_21(held, frames, *, depth, heads, kind="video"):
     """V-JEPA 2.1: the normed outputs of all blocks (each a level), n d each."""
-    name, told = {
+    name, kind = {
         "video": ("patch_embed.proj", "video_mod_embed"),
         "image": ("patch_embed_img.proj", "img_mod_embed"),
     }[kind]
     x, grid = embedded(frames, held, name)
-    places = places_of(grid, side=16)
-    outputs = run(x + held[told][0], held, "blocks", depth=depth, heads=heads,
-                  turn=lambda q: rotated(q, places, tiled=False))  # fmt: skip
+    positions = positions_of(grid, side=16)
+    outputs = run(x + held[kind][0], held, "blocks", depth=depth, heads=heads,
+                  turn=lambda q: rotated(q, positions, tiled=False))  # fmt: skip
     return [normed(y, held, f"norms_block.{i}") for i, y in enumerate(outputs)]
 
 
 def predictor(
     held, seen, context, targets, grid, *, depth, heads, family="vjepa2", added=None, kind="video"
 ):
-    """Tokens at the places `targets` from those `seen` at `context`: q d."""
+    """Tokens at the positions `targets` from those `seen` at `context`: q d."""
     if "predictor_embed.weight" in held:
         x = linear(seen, held, "predictor_embed")
     else:
@@ -137,10 +137,10 @@ def predictor(
     x = torch.cat([x, mask.expand(len(targets), -1)])
     if family == "vjepa2.1":
         x = x + held[{"video": "video_mod_embed", "image": "img_mod_embed"}[kind]][0]
-    places = places_of(grid, ids, side=16 if family == "vjepa2.1" else 0)
+    positions = positions_of(grid, ids, side=16 if family == "vjepa2.1" else 0)
 
     def turn(q):
-        return q if added is not None else rotated(q, places, tiled=family == "vjepa2")
+        return q if added is not None else rotated(q, positions, tiled=family == "vjepa2")
 
     x = x if added is None else x + added[ids]
     last = run(x, held, "predictor_blocks", depth=depth, heads=heads, turn=turn)[-1]
@@ -151,15 +151,15 @@ def frame_predictor(held, tokens, states, actions, grid, *, depth, heads):
     """V-JEPA 2-AC: the tokens after each frame, from tokens n d, states t s, actions t a."""
     t, h, w = grid
     seen = linear(tokens, held, "predictor_embed").unflatten(0, (t, h * w))
-    x, places, times = [], [], []
+    x, positions, times = [], [], []
     for i in range(t):
         x += [linear(actions[i], held, "action_encoder"), linear(states[i], held, "state_encoder")]
         x += list(seen[i])
         # Columns are spread over as many steps as there are rows.
-        places += [(i, 0, 0)] * 2 + [(i, j, k * h / w) for j in range(h) for k in range(w)]
+        positions += [(i, 0, 0)] * 2 + [(i, j, k * h / w) for j in range(h) for k in range(w)]
         times += [i] * (h * w + 2)
     sees = torch.tensor([[later >= earlier for earlier in times] for later in times])
     last = run(torch.stack(x), held, "predictor_blocks", depth=depth, heads=heads, sees=sees,
-               turn=lambda q: rotated(q, places, tiled=True))[-1]  # fmt: skip
+               turn=lambda q: rotated(q, positions, tiled=True))[-1]  # fmt: skip
     patches = last.unflatten(0, (t, h * w + 2))[:, 2:].flatten(0, 1)
     return linear(normed(patches, held, "predictor_norm"), held, "predictor_proj")

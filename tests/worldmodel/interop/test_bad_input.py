@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_a_pickle_with_code_is_refused_and_never_executed(tmp_path, suffix, plai
     assert not trace.exists()
     pickle.loads(pickle.dumps(Trap(trace)))  # the trap works
     assert trace.exists()
+
+
+def test_a_size_of_frames_that_no_memory_holds(tmp_path):
+    path = tmp_path / "large.pt"
+    torch.save(small(), path)
+    hints = replace(HINTS, size=16 * 10**9)
+    refused(path, "size=16000000000 takes", read=lambda p: vjepa.read(p, hints))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.9999])
@@ -295,8 +303,9 @@ def change(folder, **changes):
         ({"num_pooler_layers": 3}, "num_pooler_layers is 3, but the weights have 1"),
         ({"num_attention_heads": 7}, "no Hugging Face vjepa2 model has its sizes"),
         ({"mlp_ratio": 1e300}, "mlp_ratio is 1e+300"),
-        ({"mlp_ratio": 0.001}, "mlp_ratio is 0.001, which leaves no number"),
+        ({"mlp_ratio": 0.001}, "mlp_ratio is 0.001, which leaves no hidden layer"),
         ({"crop_size": 33}, "frames of 33 x 33 pixels do not divide"),
+        ({"crop_size": 2**30}, "size=1073741824 takes 1.29e+10 GiB"),
         ({"patch_size": [8, 16]}, "patch_size is [8, 16]"),
         ({"id2label": {"0": "a", "1": "b"}}, "id2label does not name the 5 classes"),
         ({"id2label": ["a", "b", "c", "d", "e"]}, "id2label does not name the 5 classes"),

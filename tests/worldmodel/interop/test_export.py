@@ -74,10 +74,12 @@ def test_a_v_jepa_file_becomes_a_transformers_folder(checkpoint, tmp_path, capsy
     theirs = VJEPA2Model.from_pretrained(tmp_path / "hf").eval()
     ours, _ = vjepa.read(checkpoint, HINTS)
     ids = torch.arange(64).expand(2, -1)
-    told = theirs(normalised(clip().frames), context_mask=[ids[:, :30]], target_mask=[ids[:, 30:]])
-    assert torch.allclose(ours.encode(clip()).tokens, told.last_hidden_state, atol=1e-4)
+    expected = theirs(
+        normalised(clip().frames), context_mask=[ids[:, :30]], target_mask=[ids[:, 30:]]
+    )
+    assert torch.allclose(ours.encode(clip()).tokens, expected.last_hidden_state, atol=1e-4)
     filled = ours.fill_in(clip(), Mask(ids[:, :30], ids[:, 30:]), context="masked_after")
-    assert torch.allclose(filled, told.predictor_output.last_hidden_state, atol=1e-4)
+    assert torch.allclose(filled, expected.predictor_output.last_hidden_state, atol=1e-4)
 
 
 def test_a_v_jepa_file_becomes_a_model_of_ours_with_its_keys_beside(checkpoint, tmp_path):

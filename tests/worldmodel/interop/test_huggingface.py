@@ -40,18 +40,18 @@ def test_shards_are_read_like_one_file(theirs, ours, tmp_path):
         assert torch.equal(again.state_dict()[name], value)
 
 
-def count_places_on(model, grid):
-    """transformers counts places on a square of its crop_size; here on the grid that there is."""
+def count_positions_on(model, grid):
+    """transformers counts positions on a square of its crop_size; here on the real grid."""
     t, h, w = grid
     every = torch.arange(t * h * w)
 
-    def places(x, masks=None):
+    def positions(x, masks=None):
         ids = every if masks is None else masks[:, None].expand(-1, HEADS, -1)
         return ids // (h * w), ids // w % h, ids % w
 
     for module in model.modules():
         if hasattr(module, "get_position_ids"):
-            module.get_position_ids = places
+            module.get_position_ids = positions
 
 
 GRIDS = [(8, 32, 32), (2, 32, 32), (12, 32, 32), (4, 16, 48), (6, 40, 24)]
@@ -63,17 +63,17 @@ def test_tokens_predictions_and_classes_are_the_same(ours, frames, height, width
     theirs = hf_model(classified=True)
     grid = ours.encoder.grid_of(frames, height, width)
     if height != 32 or width != 32:
-        count_places_on(theirs, grid)
+        count_positions_on(theirs, grid)
     clip = clip_of(2, frames, 3, height, width)
     pixels = normalised(clip.frames)
     n = grid[0] * grid[1] * grid[2]
     order = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(s))
                          for s in (0, 1)])  # fmt: skip
     context, targets = (ids.sort(dim=1).values for ids in (order[:, : n // 3], order[:, n // 2 :]))
-    told = theirs.vjepa2(pixels, context_mask=[context], target_mask=[targets])
-    assert torch.allclose(ours.encode(clip).tokens, told.last_hidden_state, atol=1e-4)
+    outputs = theirs.vjepa2(pixels, context_mask=[context], target_mask=[targets])
+    assert torch.allclose(ours.encode(clip).tokens, outputs.last_hidden_state, atol=1e-4)
     filled = ours.fill_in(clip, Mask(context, targets), context="masked_after")
-    assert torch.allclose(filled, told.predictor_output.last_hidden_state, atol=1e-4)
+    assert torch.allclose(filled, outputs.predictor_output.last_hidden_state, atol=1e-4)
     assert torch.allclose(ours.classify(clip), theirs(pixels).logits, atol=1e-4)
 
 
@@ -85,10 +85,10 @@ def test_a_context_that_is_dropped_knows_nothing_of_the_rest_and_one_masked_afte
     other = Clip(frames, clip.times)
     ids = torch.arange(64)[None]
     mask = Mask(ids[:, :32], ids[:, 32:])
-    told = [ours.fill_in(c, mask) for c in (clip, other)]
-    assert torch.equal(*told)
-    told = [ours.fill_in(c, mask, context="masked_after") for c in (clip, other)]
-    assert not torch.allclose(*told, atol=1e-3)
+    outputs = [ours.fill_in(c, mask) for c in (clip, other)]
+    assert torch.equal(*outputs)
+    outputs = [ours.fill_in(c, mask, context="masked_after") for c in (clip, other)]
+    assert not torch.allclose(*outputs, atol=1e-3)
     with pytest.raises(ConfigError, match="did you mean 'dropped'"):
         ours.fill_in(clip, mask, context="droped")
 

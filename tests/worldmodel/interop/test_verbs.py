@@ -1,4 +1,4 @@
-"""What others have trained is a model here: judged, probed, built upon."""
+"""Third-party weights are models here: scored, probed, built upon."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.worldmodel.training.test_train import errors
 from worldmodel.cli.app import main
 from worldmodel.errors import ShapeError
 from worldmodel.evaluation.probe import features_of
-from worldmodel.evaluation.surprise import both
+from worldmodel.evaluation.surprise import surprise_and_persistence
 from worldmodel.interop import vjepa
 from worldmodel.interop.export import export
 from worldmodel.runs.run import read_metrics
@@ -55,28 +55,28 @@ def test_windows_slide_by_a_time_step_and_are_scored_as_published(tmp_path, fami
     model, _ = vjepa.read(tmp_path / "c.pt", HINTS)
     model.masked_predictor.window, model.masked_predictor.seen = 4, 2
     clip = clip_of(noise(1, 12, 3, 32, 32))  # six time steps: three windows
-    found, copied = both(model, clip)
+    found, copied = surprise_and_persistence(model, clip)
     assert found.times.tolist() == [pytest.approx([0.7, 0.9, 1.1])]
     part = clip.frames[:, 2:10]  # the second window
     predictor, ids = model.masked_predictor, torch.arange(64)[None]
     whole = predictor.features(model.encoder, part)
     levels = [torch.nn.functional.layer_norm(x, (48,)) for x in whole.split(48, dim=2)]
-    came = torch.cat(levels, dim=2)
+    observed = torch.cat(levels, dim=2)
     said = predictor.fill_in(model.encoder, part, ids[:, :32], ids[:, 32:])
-    assert torch.allclose(found.scores[0, 1], (said - came[:, 32:]).abs().mean(), atol=1e-5)
-    still = came[:, 16:32].repeat(1, 2, 1)  # the last time step that is seen
-    assert torch.allclose(copied.scores[0, 1], (still - came[:, 32:]).abs().mean(), atol=1e-5)
+    assert torch.allclose(found.scores[0, 1], (said - observed[:, 32:]).abs().mean(), atol=1e-5)
+    still = observed[:, 16:32].repeat(1, 2, 1)  # the last time step that is seen
+    assert torch.allclose(copied.scores[0, 1], (still - observed[:, 32:]).abs().mean(), atol=1e-5)
 
 
 @torch.inference_mode()
 def test_windows_are_predicted_one_at_a_time_and_what_is_wrong_is_said_at_once(tmp_path):
     torch.save(MAKERS["2"](), tmp_path / "c.pt")
     model, _ = vjepa.read(tmp_path / "c.pt", HINTS)
-    model.masked_predictor.watch(4, 2)
+    model.masked_predictor.set_window(4, 2)
     calls = []
     model.masked_predictor.register_forward_hook(lambda *_: calls.append(1))
-    for count, told in enumerate(model.predictions(clip_of(noise(1, 12, 3, 32, 32))), 1):
-        assert len(calls) == count and told.predicted.shape == (1, 1, 32, 48)
+    for count, prediction in enumerate(model.predictions(clip_of(noise(1, 12, 3, 32, 32))), 1):
+        assert len(calls) == count and prediction.predicted.shape == (1, 1, 32, 48)
     assert len(calls) == 3
     with pytest.raises(ShapeError, match="nothing to predict"):
         model.predictions(clip_of(noise(1, 2, 3, 32, 32)))  # nobody has asked for a window yet
@@ -109,14 +109,15 @@ def test_surprise_of_a_video_by_a_folder(folder, tmp_path):
 def test_the_window_and_what_is_seen_of_it_can_be_said(folder, tmp_path, capsys):
     write_video(tmp_path / "clip.mp4", frames=24, size=64)
     words = [f"model={folder}", f"clips={tmp_path / 'clip.mp4'}"]
-    assert run("surprise", tmp_path, *words, "window=3", "seen=2")["steps"] == 10
+    assert run("surprise", tmp_path, *words, "window.length=3", "window.seen=2")["steps"] == 10
     time_steps = wm.save(small_model(), tmp_path / "time steps")
     for model, seen, said in (
-        (folder, 3, "3 cannot be what is seen"),
-        (folder, 0, "0 cannot be what is seen"),
+        (folder, 3, "seen=3 leaves nothing"),
+        (folder, 0, "seen=0 leaves nothing"),
         (time_steps, 2, "are for predictors of tokens"),
     ):
-        words = f"model={model}", f"clips={tmp_path / 'clip.mp4'}", "window=3", f"seen={seen}"
+        words = f"model={model}", f"clips={tmp_path / 'clip.mp4'}"
+        words = *words, "window.length=3", f"window.seen={seen}"
         assert main(["surprise", *words, "name=b", f"runs_dir={tmp_path / 'runs'}"]) == 2
         assert said in capsys.readouterr().err
 

@@ -12,8 +12,7 @@ from worldmodel import interop
 from worldmodel.errors import CheckpointError, ShapeError
 from worldmodel.interop import Hints, vjepa
 from worldmodel.interop.load import load
-from worldmodel.nn.patches import Rotary3D
-from worldmodel.nn.sincos import SinCos3D
+from worldmodel.nn.positions import Rotary3D, SinCos3D
 from worldmodel.types import Clip, Mask
 
 SIZES = dict(depth=DEPTH, heads=HEADS)
@@ -69,10 +68,12 @@ def test_v_jepa_2_has_the_weights_that_transformers_has(tmp_path):
     model, _ = read(makers.checkpoint(*makers.as_vjepa(theirs)), tmp_path)
     clip = clip_of(1, 8, 3, 32, 32)
     context, targets, mask = masked(64)
-    told = theirs(normalised(clip.frames), context_mask=[mask.context], target_mask=[mask.targets])
-    assert torch.allclose(model.encode(clip).tokens, told.last_hidden_state, atol=1e-4)
+    expected = theirs(
+        normalised(clip.frames), context_mask=[mask.context], target_mask=[mask.targets]
+    )
+    assert torch.allclose(model.encode(clip).tokens, expected.last_hidden_state, atol=1e-4)
     filled = model.fill_in(clip, mask, context="masked_after")
-    assert torch.allclose(filled, told.predictor_output.last_hidden_state, atol=1e-4)
+    assert torch.allclose(filled, expected.predictor_output.last_hidden_state, atol=1e-4)
 
 
 @pytest.mark.parametrize("frames", [8, 4, 6, 2])
@@ -109,10 +110,10 @@ def test_v_jepa_1_on_longer_clips_and_other_sizes(tmp_path, frames, size):
     assert torch.allclose(model.encode(clip).tokens[0], expected, atol=1e-4)
 
 
-def test_fixed_places_on_another_grid_lie_between_those_of_the_trained_one():
-    places = SinCos3D(12, (2, 4, 4))
-    coarse = places.table((2, 2, 2), torch.device("cpu")).unflatten(0, (2, 2, 2))
-    fine = places.table((2, 4, 4), torch.device("cpu")).unflatten(0, (2, 4, 4))
+def test_fixed_positions_on_another_grid_lie_between_those_of_the_trained_one():
+    positions = SinCos3D(12, (2, 4, 4))
+    coarse = positions.table((2, 2, 2), torch.device("cpu")).unflatten(0, (2, 2, 2))
+    fine = positions.table((2, 4, 4), torch.device("cpu")).unflatten(0, (2, 4, 4))
     # A place of the coarse grid covers four of the fine one and stands in their middle.
     assert torch.allclose(coarse[:, 0, 1], fine[:, :2, 2:].mean(dim=(1, 2)), atol=1e-6)
 
@@ -166,7 +167,7 @@ def test_v_jepa_2_1_cuts_an_image_in_its_own_way(tmp_path):
 def test_a_distilled_v_jepa_2_1_comes_without_the_predictor_of_its_teacher(tmp_path):
     model, report = read(makers.checkpoint_21(distilled=True), tmp_path)
     assert model.masked_predictor is None
-    assert "left out, it predicts 64 numbers of a teacher" in report.text()
+    assert "left out, it predicts 64 dimensions of a teacher" in report.text()
     reasons = {use.note for use in report.uses if use.theirs == "encoder"}
     assert reasons == {"another encoder of the same training; ema_encoder is what is evaluated"}
 
@@ -197,7 +198,7 @@ def test_v_jepa_2_ac(tmp_path, grid):
             unwrapped(held, "predictor"), tokens[row], states[row], actions[row], grid, **SIZES
         )
         assert torch.allclose(found[row], expected, atol=1e-4)
-    left = [use.theirs for use in report.uses if "not told of the camera" in use.note]
+    left = [use.theirs for use in report.uses if "does not use the camera" in use.note]
     assert sorted(left) == [f"predictor.extrinsics_encoder.{w}" for w in ("bias", "weight")]
 
 
@@ -236,9 +237,9 @@ def test_next_frames_takes_states_and_actions_of_its_frames_alone(tmp_path):
     clip, right = clip_of(2, 2, 3, 16, 16), torch.zeros(2, 2, 7)
     assert model.next_frames(clip, right, right).shape == (2, 8, WIDTH)
     for wrong in (right[:1], right[:, :1], right[..., :6], right.double(), right[0]):
-        for name, told in (("states", (wrong, right)), ("actions", (right, wrong))):
+        for name, expected in (("states", (wrong, right)), ("actions", (right, wrong))):
             with pytest.raises(ShapeError, match=rf"{name} must be \(2, 2, 7\) of torch.float32"):
-                model.next_frames(clip, *told)
+                model.next_frames(clip, *expected)
 
 
 # Masks
@@ -273,7 +274,7 @@ def test_a_mask_of_other_clips_or_off_the_grid_is_refused(tmp_path, context):
         for mask in (Mask(wrong, ids), Mask(ids, wrong)):
             with pytest.raises(ShapeError, match=re.escape(words)):
                 model.fill_in(clip, mask, context=context)
-    with pytest.raises(ShapeError, match="places of 2 clips do not pick from the tokens of 3"):
+    with pytest.raises(ShapeError, match="positions of 2 clips do not pick from the tokens of 3"):
         model.encoder(clip.frames, keep=ids.expand(2, -1))
 
 
@@ -347,13 +348,13 @@ def test_the_predictor_of_v_jepa_1_has_as_many_heads_as_its_encoder(tmp_path):
     held = makers.checkpoint_1(2, 2, width=1024, narrow=384)
     model, report = read(held, tmp_path, Hints())
     assert model.encoder.spec["heads"] == model.masked_predictor.spec["heads"] == 16
-    assert "predictor: 2 blocks of 384 numbers, 16 heads (as the encoder)" in report.facts
+    assert "predictor: 2 blocks of width 384, 16 heads (as the encoder)" in report.facts
     said = Hints(family="vjepa2")
     assert read(held, tmp_path, said)[0].masked_predictor.spec["heads"] == 12
 
 
 def test_an_unused_table_of_positions_is_told_from_a_used_one(tmp_path):
-    table = {"pos_embed": makers.published_places(WIDTH, 4, 4)}
+    table = {"pos_embed": makers.published_positions(WIDTH, 4, 4)}
     both = makers.encoder() | table, makers.predictor() | {"predictor_pos_embed": torch.ones(1)}
     _, report = read(makers.checkpoint(*both), tmp_path)
     assert report.family == "V-JEPA 2"
@@ -384,7 +385,7 @@ def test_the_predictor_s_table_of_positions_is_checked_too(tmp_path):
     held = makers.checkpoint_1()
     key = "module.backbone.predictor_pos_embed"
     for table, words in (
-        (makers.published_places(NARROW, 16, 2), r"is not of the grid \[4, 4, 4\]"),
+        (makers.published_positions(NARROW, 16, 2), r"is not of the grid \[4, 4, 4\]"),
         (torch.rand(1, 64, NARROW), "predictor_pos_embed is not the table"),
     ):
         held["predictor"][key] = table
@@ -399,7 +400,7 @@ def test_a_table_of_positions_is_of_the_weights_beside_it(tmp_path, key, change)
     part = held["target_encoder" if key == "pos_embed" else "predictor"]
     table = part[f"module.backbone.{key}"]
     part[f"module.backbone.{key}"] = {
-        "narrower": lambda: makers.published_places(table.shape[-1] // 2, 4, 4),
+        "narrower": lambda: makers.published_positions(table.shape[-1] // 2, 4, 4),
         "twice": lambda: torch.cat([table, torch.full_like(table, torch.nan)]),
         "complex": lambda: table.to(torch.complex64),
     }[change]()

@@ -1,4 +1,4 @@
-"""What every encoder promises: one suite, run over each kind."""
+"""The contract of encoders: one suite, run over each kind."""
 
 import json
 
@@ -8,7 +8,7 @@ import torch
 from tests.worldmodel.toys import noise, stirred
 from worldmodel.errors import ShapeError
 from worldmodel.nn.encoder import Encoder, VideoViT, take
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 
 SIDE = 64
 KINDS = {
@@ -35,10 +35,10 @@ def frames(encoder):
     return noise(2, 8, 3, side, side)
 
 
-def cell(encoder, frames, place):
-    """Frames, rows and columns of the pixels that belong to a place on the grid."""
+def cell(encoder, frames, position):
+    """Frames, rows and columns of the pixels that belong to a position on the grid."""
     grid = encoder.grid(frames)
-    t, rest = divmod(place, grid[1] * grid[2])
+    t, rest = divmod(position, grid[1] * grid[2])
     lengths = (frames.shape[1], *frames.shape[-2:])
     at = (t, *divmod(rest, grid[2]))
     return [
@@ -47,11 +47,11 @@ def cell(encoder, frames, place):
     ]
 
 
-def with_other(encoder, frames, places):
-    """The frames of the first clip with other pixels at the places."""
+def with_other(encoder, frames, positions):
+    """The frames of the first clip with other pixels at the positions."""
     other = frames.clone()
-    for place in places:
-        t, h, w = cell(encoder, frames, place)
+    for position in positions:
+        t, h, w = cell(encoder, frames, position)
         t, h, w = t[:, None, None], h[None, :, None], w[None, None, :]
         other[0, t, :, h, w] = 1 - other[0, t, :, h, w]
     return other
@@ -118,14 +118,14 @@ def test_it_is_rebuilt_from_its_spec_by_its_name(encoder, frames):
 @pytest.mark.parametrize(
     ("keep", "words"),
     [
-        (torch.tensor([[0, 10_000]] * 2), "places of a grid of .* got 0 to 10000"),
+        (torch.tensor([[0, 10_000]] * 2), "positions on a grid of .* got 0 to 10000"),
         (torch.tensor([[0, -1]] * 2), "got -1 to 0"),
         (torch.tensor([[0.0, 1.0]] * 2), "int64, got torch.float32"),
         (torch.tensor([0, 1]), r"b m, int64, got torch.int64 of shape \(2,\)"),
-        (torch.tensor([[0, 1]]), "places of 1 clips do not pick from the tokens of 2"),
+        (torch.tensor([[0, 1]]), "positions of 1 clips do not pick from the tokens of 2"),
     ],
 )
-def test_places_are_on_the_grid_and_of_each_clip(encoder, frames, keep, words):
+def test_positions_are_on_the_grid_and_of_each_clip(encoder, frames, keep, words):
     with pytest.raises(ShapeError, match=words):
         encoder(frames, keep)
 

@@ -5,11 +5,13 @@ import torch
 
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.blocks import AdaLNBlock, Attention
 from worldmodel.nn.encoder import Encoder, VideoViT, take
 from worldmodel.nn.heads import Head, StateHead, TokenHead
-from worldmodel.nn.patches import Rotary3D, Tubelets, rotate
-from worldmodel.nn.predictor import ActionPredictor, MaskedPredictor, nearest_seen
+from worldmodel.nn.masked_predictor import MaskedPredictor, nearest_seen
+from worldmodel.nn.patches import Tubelets
+from worldmodel.nn.positions import Rotary3D, rotate
 
 
 def normal(*shape, seed=0):
@@ -57,7 +59,7 @@ def test_what_does_not_divide_is_refused(frames, height, width):
 # Rotary positions
 
 
-def test_attention_weights_depend_on_relative_places_only():
+def test_attention_weights_depend_on_relative_positions_only():
     grid = (4, 5, 6)
     rotary = Rotary3D(26)
     cos, sin = rotary(grid, None, torch.device("cpu"))
@@ -87,7 +89,7 @@ def test_a_rotation_keeps_lengths_and_leaves_the_rest_alone():
     assert not torch.allclose(x[:, :, 1:, :12], y[:, :, 1:, :12])
 
 
-def test_kept_tokens_keep_their_places():
+def test_kept_tokens_keep_their_positions():
     rotary = Rotary3D(12)
     ids = torch.tensor([[5, 2], [0, 7]])
     whole = rotary((2, 2, 2), None, torch.device("cpu"))
@@ -185,7 +187,7 @@ def test_a_state_knows_where_each_token_stood():
     assert not torch.allclose(head(tokens), head(tokens.flip(1)), atol=1e-4)
 
 
-def test_a_head_of_tokens_treats_all_places_alike():
+def test_a_head_of_tokens_treats_all_positions_alike():
     head = TokenHead(24, dim=6).eval()
     tokens = normal(1, 4, 24)
     assert torch.allclose(head(tokens).flip(1), head(tokens.flip(1)), atol=1e-6)
@@ -247,7 +249,7 @@ def test_action_predictor_is_causal_and_new_ones_say_that_nothing_moves():
 
 def test_a_short_history_looks_like_the_end_of_a_long_one():
     predictor = stirred(ActionPredictor(5, 4, width=16, depth=1, heads=2, window=3))
-    with torch.no_grad():  # attention that hears nothing: only places can differ
+    with torch.no_grad():  # attention that adds nothing: only positions can differ
         for block in predictor.blocks:
             block.attention.out.weight.zero_()
     states, actions = normal(1, 3, 5), normal(1, 3, 4, seed=1)
@@ -313,7 +315,7 @@ def test_switches_that_do_not_exist_are_refused(switches, words):
 
 
 @pytest.mark.parametrize("switch", [{"rope": "vjepa2"}, {"sincos_grid": [2, 2, 2]}])
-def test_an_encoder_that_has_judged_can_still_be_trained(switch):
+def test_an_encoder_that_has_scored_can_still_be_trained(switch):
     encoder = VideoViT(24, 2, heads=2, patch=8, **switch)
     frames = noise(1, 4, 3, 16, 16)
     with torch.inference_mode():
@@ -321,7 +323,7 @@ def test_an_encoder_that_has_judged_can_still_be_trained(switch):
     encoder(frames).sum().backward()
 
 
-def test_places_tell_the_families_apart():
+def test_positions_tell_the_families_apart():
     """The same weights under another rope give other tokens, and no error."""
     tokens = []
     for rope in ("default", "vjepa2", "vjepa2.1"):

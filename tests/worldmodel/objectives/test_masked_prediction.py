@@ -5,7 +5,7 @@ from torch import nn
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError
 from worldmodel.nn.heads import time_step_latents
-from worldmodel.nn.predictor import nearest_seen, start_from
+from worldmodel.nn.masked_predictor import nearest_seen, start_from
 from worldmodel.objectives.masked_prediction import (
     MaskedPrediction,
     context_latents,

@@ -10,6 +10,7 @@ from worldmodel.report import charts
 from worldmodel.report.charts import Curve, Frame, line_chart
 from worldmodel.report.folder import Examples
 from worldmodel.report.images import background, difference, episode_images, strip
+from worldmodel.report.thresholds import Threshold
 
 
 def points(svg: str) -> list[tuple[float, float]]:
@@ -58,7 +59,7 @@ def test_ticks_are_few_and_hold_the_range(low: float, high: float) -> None:
 
 
 def test_intervals_stay_on_the_axis() -> None:
-    svg = charts.interval(1.0, 0.9, 1.2, floor=-0.3, bar=0.95)
+    svg = charts.interval(1.0, 0.9, 1.2, baseline=-0.3, threshold=Threshold(0.95))
     places = [float(x) for x in re.findall(r'(?:cx|x1|x2)="([\d.]+)"', svg)]
     assert min(places) >= 4 and max(places) <= 156
 

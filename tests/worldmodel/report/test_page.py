@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tests.fake_run import make_fake_run
+from tests.fake_run import draw, make_fake_run
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.errors import RunError
 from worldmodel.report import build, report
 from worldmodel.runs.run import Run
@@ -67,12 +69,12 @@ def test_clips_move_and_loop(page: str) -> None:
     assert clip.n_frames == 28 and clip.info["loop"] == 0
 
 
-def test_bars_that_are_missed_are_shown_as_missed(page: str) -> None:
+def test_thresholds_that_are_missed_are_shown_as_missed(page: str) -> None:
     row = re.search(r"<tr><td><code>guardrail.violation_rate</code>.*?</tr>", page)
     assert row is not None
     assert "0.060" in row[0] and "≤ 0.05" in row[0] and "missed" in row[0]
     assert "0.028 to 0.125" in row[0] and ">100<" in row[0]
-    assert "0.450" in row[0]  # the floor: without the guardrail
+    assert "0.450" in row[0]  # the baseline: without the guardrail
 
 
 def test_collapse_is_an_alarm(tmp_path: Path, page: str) -> None:
@@ -91,7 +93,22 @@ def test_a_run_of_any_verb_has_a_page(tmp_path: Path) -> None:
     assert "<b>" + "</pre>" not in finished and "&lt;b&gt;" in finished
 
 
-def test_a_planning_run_by_itself_knows_its_bars(tmp_path: Path) -> None:
+def test_a_planning_run_that_was_told_of_no_hazard_and_no_success_claims_neither(
+    tmp_path: Path,
+) -> None:
+    run = Run.open(tmp_path / "r", verb="plan", config={}, seed=0)
+    info = FolderInfo("SomeWorld-v0", 10.0, (-1.0,), (1.0,))
+    with EpisodeWriter(run.folder / "episodes", info) as writer:
+        frames = np.stack([draw(x, 0.0) for x in (-0.5, 0.0, 0.5)])
+        writer.write(Episode.from_numpy(frames, np.zeros((2, 1), np.float32), fps=10), 0)
+    run.finish({"success": 0.97, "success.n": 100, "success.low": 0.92, "success.high": 0.99})
+    page = build(run.folder).read_text()
+    assert "97% of 100 goals reached" in page
+    assert "violation_rate" not in page and "hazard touched in" not in page
+    assert ">2 steps<" in page and "not reached" not in page
+
+
+def test_a_planning_run_by_itself_knows_its_thresholds(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "r", verb="plan", config={}, seed=0)
     run.finish({"success": 0.5, "random_success": 0.125})
     page = build(tmp_path / "r").read_text()

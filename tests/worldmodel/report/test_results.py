@@ -8,7 +8,7 @@ import pytest
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import rate_results, wilson
 from worldmodel.report.results import collect, fill, markdown, write
-from worldmodel.report.thresholds import Threshold, bar_of, floor_of
+from worldmodel.report.thresholds import Threshold, baseline_of, threshold_of
 from worldmodel.runs.run import Run
 
 
@@ -56,7 +56,7 @@ def test_a_single_run_keeps_the_intervals_that_it_has(tmp_path: Path) -> None:
     assert "One seed" in markdown(table)
 
 
-def test_a_bar_that_one_seed_misses_is_missed(table: dict) -> None:
+def test_a_threshold_that_one_seed_misses_is_missed(table: dict) -> None:
     lines = markdown(table).splitlines()
     success = next(line for line in lines if "`plan.success`" in line)
     assert "**0.95**" in success and "0.96, 0.95, 0.94" in success and "≥ 0.95, missed" in success
@@ -76,7 +76,7 @@ def test_documents_are_filled_between_their_marks(table: dict, tmp_path: Path) -
     write(table, tmp_path / "quickstart.json")
     text = "before\n<!-- results:quickstart plan.success -->\nold\n<!-- /results -->\nafter\n"
     filled = fill(text, tmp_path)
-    assert "old" not in filled and "`plan.success`" in filled and "probe" not in filled
+    assert "stale" not in filled and "`plan.success`" in filled and "probe" not in filled
     assert filled.startswith("before\n<!-- results:quickstart plan.success -->\n| ")
     assert filled.endswith("<!-- /results -->\nafter\n")
     assert fill(filled, tmp_path) == filled
@@ -94,10 +94,10 @@ def test_seeds_must_differ_and_verbs_must_not(tmp_path: Path) -> None:
         collect([a, c], name="x", command="y")
 
 
-def test_bars_and_floors_are_found_for_single_verbs_too() -> None:
-    assert bar_of("plan.success") == bar_of("success", verb="plan") == Threshold(0.95)
-    assert bar_of("success", verb="probe") is None
-    assert floor_of("success", {"random_success": 0.1}, verb="plan") == 0.1
-    assert floor_of("plan.success", {}) is None
+def test_thresholds_and_baselines_are_found_for_single_verbs_too() -> None:
+    assert threshold_of("plan.success") == threshold_of("success", verb="plan") == Threshold(0.95)
+    assert threshold_of("success", verb="probe") is None
+    assert baseline_of("success", {"random_success": 0.1}, verb="plan") == 0.1
+    assert baseline_of("plan.success", {}) is None
     assert Threshold(0.05, at_least=False).met_by(0.05) and not Threshold(0.05).met_by(float("nan"))
     assert str(Threshold(0.05, at_least=False)) == "≤ 0.05"

@@ -14,8 +14,8 @@ from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.classifier import AttentiveClassifier
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.nn.frame_predictor import FrameActionPredictor
-from worldmodel.nn.frames import FrameEncoder
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training.loop import Optimisation

@@ -1,6 +1,6 @@
-"""From a checkpoint's tensors and a table of keys to a model, strictly: no key without its place.
+"""Make a model from third-party weights, strictly: every key is used, or left out for a reason.
 
-Knows nothing of formats: they describe what they hold as a `Found`.
+Knows nothing of formats: the reader of each describes its checkpoint as a `WeightConversion`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,63 +12,67 @@ import torch
 from einops import EinopsError
 from torch import Tensor
 
-from worldmodel.checkpoint import rebuild
+from worldmodel.checkpoint import check_sizes, check_windows, rebuild
 from worldmodel.errors import CheckpointError, ConfigError
-from worldmodel.interop.keys import Rule, shown
-from worldmodel.interop.report import KeyReport, KeyUse
+from worldmodel.interop.key_report import KeyReport, KeyUse
+from worldmodel.interop.key_rules import KeyRule, shown
 from worldmodel.model import WorldModel
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a format makes of a checkpoint.
+class WeightConversion:
+    """How a checkpoint becomes one of our models.
 
     Attributes:
-        family: what it is.
+        family: of the checkpoint, for messages and the report.
         description: how to build the model; see `WorldModel.spec`.
-        rules: for every tensor of the model, which of theirs it is.
+        rules: for every tensor of the model, the keys that it is made from.
         left_out: keys that are not used, each with the reason.
-        facts: what was inferred, for the report.
+        facts: that were inferred, for the report.
     """
 
     family: str
     description: Mapping[str, Any]
-    rules: Sequence[Rule]
+    rules: Sequence[KeyRule]
     left_out: Mapping[str, str] = field(default_factory=dict)
     facts: Sequence[str] = ()
 
 
-def build(found: Found, tensors: Mapping[str, Tensor], path: Path) -> tuple[WorldModel, KeyReport]:
+def convert_weights(
+    conversion: WeightConversion, tensors: Mapping[str, Tensor], path: Path
+) -> tuple[WorldModel, KeyReport]:
     """The model with these weights in float32, and the report on every key.
 
     Raises:
         CheckpointError: a key is missing or left over, has another shape than the rest asks for,
             or holds weights that are not finite.
     """
-    _check_keys(found, tensors, path)
+    _check_keys(conversion, tensors, path)
     try:
+        check_sizes(conversion.description, tensors)
         with torch.device("meta"):  # without memory: nothing is trusted about sizes yet
-            model = rebuild(found.description, path)
+            model = rebuild(conversion.description, path)
+        check_windows(model)
     except (ConfigError, TypeError, ValueError, RuntimeError, OverflowError) as cause:
         raise CheckpointError(
-            f"{path}: no {found.family} model has its sizes ({' '.join(str(cause).split())})"
+            f"{path}: no {conversion.family} model has its sizes ({' '.join(str(cause).split())})"
         ) from cause
-    places = model.state_dict()
-    weights = {rule.ours: _fitted(rule, tensors, places, path) for rule in found.rules}
-    # Of actions a third-party encoder knows nothing: their statistics are as they are born.
-    for name in places.keys() - weights:
-        assert places[name].numel() == 0, f"{name} has no rule"
+    expected = model.state_dict()
+    weights = {rule.ours: _fitted(rule, tensors, expected, path) for rule in conversion.rules}
+    # A third-party encoder has no statistics of actions: theirs stay empty.
+    for name in expected.keys() - weights:
+        assert expected[name].numel() == 0, f"{name} has no rule"
         weights[name] = torch.zeros(0)
     model.load_state_dict(weights, strict=True, assign=True)
-    uses = [KeyUse(theirs, rule.ours) for rule in found.rules for theirs in rule.theirs]
-    uses += [KeyUse(key, "", reason) for key, reason in found.left_out.items()]
-    return model.eval(), KeyReport(str(path), found.family, found.facts, uses)
+    uses = [KeyUse(theirs, rule.ours) for rule in conversion.rules for theirs in rule.theirs]
+    uses += [KeyUse(key, "", reason) for key, reason in conversion.left_out.items()]
+    return model.eval(), KeyReport(str(path), conversion.family, conversion.facts, uses)
 
 
-def _check_keys(found: Found, tensors: Mapping[str, Tensor], path: Path) -> None:
-    needed = [key for rule in found.rules for key in rule.theirs]
+def _check_keys(conversion: WeightConversion, tensors: Mapping[str, Tensor], path: Path) -> None:
+    needed = [key for rule in conversion.rules for key in rule.theirs]
     missing = [key for key in needed if key not in tensors]
-    known = {*needed, *found.left_out}
+    known = {*needed, *conversion.left_out}
     extra = [key for key in tensors if key not in known]
     if missing or extra:
         parts = [
@@ -77,18 +81,18 @@ def _check_keys(found: Found, tensors: Mapping[str, Tensor], path: Path) -> None
             if keys
         ]
         raise CheckpointError(
-            f"{path}: is not a whole {found.family} checkpoint: {' and '.join(parts)}; "
+            f"{path}: is not a whole {conversion.family} checkpoint: {' and '.join(parts)}; "
             "fetch it again, or say to worldmodel export or wm.load what it is (family=, heads=)"
         )
 
 
 def _fitted(
-    rule: Rule, tensors: Mapping[str, Tensor], places: Mapping[str, Tensor], path: Path
+    rule: KeyRule, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path
 ) -> Tensor:
-    """Our tensor of a rule, of the shape of its place, in float32 and finite."""
+    """Our tensor of a rule, of the shape that the model expects, in float32 and finite."""
     name, theirs = shown(rule.theirs), [tensors[key] for key in rule.theirs]
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in theirs[:3])
-    wanted = tuple(places[rule.ours].shape)
+    wanted = tuple(expected[rule.ours].shape)
     try:
         tensor = rule.to_ours(tensors)
     except (EinopsError, RuntimeError, ValueError) as cause:
@@ -104,8 +108,22 @@ def _fitted(
     if not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not weights; fetch it again")
     tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-    if not tensor.isfinite().all():  # of float64 some numbers become infinite as float32
+    if not tensor.isfinite().all():  # large float64 becomes infinite as float32
         raise CheckpointError(
             f"{path}: {name} holds NaN or infinite weights; fetch the file again or take another"
         )
     return tensor
+
+
+def frames_size(size: int, patch: int, path: Path) -> int:
+    """The side of the frames, if they divide into patches.
+
+    Raises:
+        CheckpointError: they do not.
+    """
+    if size < 1 or size % patch:
+        raise CheckpointError(
+            f"{path}: frames of {size} x {size} pixels do not divide into its patches of {patch} x "
+            f"{patch}; say a multiple of {patch} as size="
+        )
+    return size

@@ -1,4 +1,4 @@
-"""Which of their weights are which of ours, and in what form: one table for both directions."""
+"""Rules that map third-party weights to ours and back: names, order and shape."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ Names = Mapping[str, str | tuple[str, ...]]  # ours -> theirs, of the layers of 
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One of our tensors is made of one or several of theirs, laid one after the other.
+class KeyRule:
+    """One of our tensors is made of one or several of theirs, joined in order.
 
     Attributes:
         ours: our key.
         theirs: their keys, in order.
-        form: einops pattern from each of theirs to its part of ours; as it is if empty.
+        form: einops pattern from each of theirs to its part of ours; empty if alike.
         sizes: of axes that the pattern's right side joins, to take them apart again.
     """
 
@@ -43,35 +43,35 @@ class Rule:
         return dict(zip(self.theirs, parts, strict=True))
 
 
-def layer(ours: str, theirs: str | tuple[str, ...]) -> Iterator[Rule]:
+def layer(ours: str, theirs: str | tuple[str, ...]) -> Iterator[KeyRule]:
     """A linear layer or a norm; several of theirs are stacked into one of ours."""
     parts = (theirs,) if isinstance(theirs, str) else theirs
     for name in ("weight", "bias"):
-        yield Rule(f"{ours}.{name}", tuple(f"{part}.{name}" for part in parts))
+        yield KeyRule(f"{ours}.{name}", tuple(f"{part}.{name}" for part in parts))
 
 
-def patches(ours: str, theirs: str, *, frames: int, patch: int) -> Iterator[Rule]:
+def patches(ours: str, theirs: str, *, frames: int, patch: int) -> Iterator[KeyRule]:
     """The embedding of tubelets: their convolution over pixels that do not overlap."""
     sizes = {"c": 3, "i": frames, "j": patch, "k": patch}
-    yield Rule(f"{ours}.weight", (f"{theirs}.weight",), "d c i j k -> d (i j k c)", sizes)
-    yield Rule(f"{ours}.bias", (f"{theirs}.bias",))
+    yield KeyRule(f"{ours}.weight", (f"{theirs}.weight",), "d c i j k -> d (i j k c)", sizes)
+    yield KeyRule(f"{ours}.bias", (f"{theirs}.bias",))
 
 
-def block(ours: str, theirs: str, names: Names) -> Iterator[Rule]:
+def block(ours: str, theirs: str, names: Names) -> Iterator[KeyRule]:
     """A block, by the names of its layers."""
     for own, other in names.items():
         others = (other,) if isinstance(other, str) else other
         yield from layer(f"{ours}.{own}", tuple(f"{theirs}.{name}" for name in others))
 
 
-def blocks(ours: str, theirs: str, names: Names, depth: int) -> Iterator[Rule]:
+def blocks(ours: str, theirs: str, names: Names, depth: int) -> Iterator[KeyRule]:
     """`depth` blocks in a list."""
     for index in range(depth):
         yield from block(f"{ours}.{index}", f"{theirs}.{index}", names)
 
 
 def count(keys: Iterable[str], stem: str) -> int:
-    """How many numbered things there are under `stem`: `stem.0...`, `stem.1...`, and so on."""
+    """The number of numbered entries under `stem`: `stem.0...`, `stem.1...`, and so on."""
     pattern = re.compile(rf"{re.escape(stem)}\.(\d+)(?:\.|$)", re.ASCII)
     found = {int(match[1]) for key in keys if (match := pattern.match(key)) and len(match[1]) < 6}
     return len(found)

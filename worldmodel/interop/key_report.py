@@ -1,4 +1,4 @@
-"""What became of every key of a third-party checkpoint."""
+"""The report on a third-party checkpoint: what became of each of its keys."""
 
 import re
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ class KeyUse:
 
 @dataclass(frozen=True)
 class KeyReport:
-    """What a checkpoint was taken for and what became of its keys.
+    """The family that a checkpoint was taken for, and what became of its keys.
 
     Every key is in `uses`: one that is neither used nor left out for a stated reason is an error.
     """
 
     source: str
     family: str
-    facts: Sequence[str]  # what was inferred, and from what
+    facts: Sequence[str]  # that were inferred, and from what
     uses: Sequence[KeyUse]
 
     def text(self) -> str:

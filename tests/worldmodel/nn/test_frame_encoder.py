@@ -18,7 +18,7 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import CheckpointError, ConfigError, ShapeError, WorldModelError
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
@@ -109,7 +109,7 @@ def test_measuring_the_grid_changes_nothing():
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def take_a_step(name: str) -> None:
         slope = 0.0 if p.grad is None else p.grad.abs().max().item()
         moved.append(not torch.equal(p, before[key]))
         assert moved[-1] == (slope > 0) or 0 < slope < 1e-6, key  # too small for AdamW's epsilon
-    # What scales a branch is often born as zero, and the branch then has no gradient yet.
-    assert sum(moved) > len(moved) / 10, f"{sum(moved)} of {len(moved)} weights have learnt"
+    # The scale of a branch often starts at zero, and the branch then has no gradient yet.
+    assert sum(moved) > len(moved) / 10, f"{sum(moved)} of {len(moved)} weights have learned"
 
 
 def parameters(name: str) -> int:
@@ -276,7 +276,7 @@ def parameters(name: str) -> int:
 
 
 def failures(names: list[str]) -> dict[str, str]:
-    """What went wrong, by name."""
+    """The failures, by name."""
     found = {}
     for name in names:
         try:

@@ -1,6 +1,6 @@
 """`FrameEncoder`: any timm backbone as an encoder of video, one frame at a time.
 
-Knows nothing of motion inside the backbone: that is seen by comparing the frames of a tubelet.
+The backbone sees no motion; it shows in the differences between the frames of a tubelet.
 """
 
 import difflib
@@ -13,26 +13,26 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
-from worldmodel.nn.encoder import Encoder, require_places, take
+from worldmodel.nn.encoder import Encoder, require_positions, take
 from worldmodel.nn.patches import Grid
 
-# What a backbone ends in when its tables or windows do not fit the image.
+# Raised by a backbone whose tables or windows do not fit the image.
 _DOES_NOT_FIT = (AssertionError, RuntimeError, ValueError)
 
 
 class FrameEncoder(Encoder):
     """A timm backbone that sees each frame alone; the frames of a tubelet share one token grid.
 
-    A token holds `tubelet_frames` x `c` numbers, `c` being the backbone's channels: first the mean
+    A token has `tubelet_frames` x `c` dimensions, `c` being the backbone's channels: first the mean
     of the frames' features, then their changes from frame to frame. A mean alone would not show
     motion. Side by side, motion would be a small difference of large numbers; apart from the
-    mean, a linear map finds it, and the first `c` numbers are features as the backbone makes them.
-    Each frame's features are layer-normed without learnt scale first: some backbones end in a norm
+    mean, a linear map finds it, and the first `c` dimensions are the backbone's own features.
+    Each frame's features are layer-normed without learned scale first: some backbones end in a norm
     and some do not. Tokens of different time steps do not know of each other.
 
-    Backbones cannot leave places out, so what is not in `keep` is blanked: its pixels take the
+    Backbones cannot leave positions out, so a token not in `keep` is blanked: its pixels take the
     mean colour of the backbone's data before the backbone sees them, in all frames of the tubelet,
-    and its tokens are dropped afterwards. What is kept cannot know what was there, only that
+    and the token is dropped afterwards. The other tokens cannot know what was there, only that
     something is missing. Blank areas are no natural images: convolutions see their edges, and
     batch statistics shift (Tian et al. 2023, arXiv:2301.03580). Masks that hide whole time steps
     (`masks=time_steps`) blank nothing.
@@ -45,7 +45,7 @@ class FrameEncoder(Encoder):
             convolutional backbone has a finer grid.
         tubelet_frames: frames in a tubelet.
         pretrained: start from timm's weights, out of the cache or the network.
-        width: numbers in a token, as measured when a model was saved; None measures it. Not every
+        width: dimension of a token, as measured when a model was saved; None measures it. Not every
             backbone can be run where there is no memory, as loading does first.
 
     Raises:
@@ -87,7 +87,7 @@ class FrameEncoder(Encoder):
         self.spec["width"] = self.width
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
-        """The grid of tokens (t, h, w) for so many frames of so many pixels."""
+        """The grid of tokens (t, h, w) of a clip of this size."""
         if frames % self.tubelet_frames:
             raise ShapeError(
                 f"{frames} frames do not divide into tubelets of {self.tubelet_frames} frames"
@@ -95,11 +95,11 @@ class FrameEncoder(Encoder):
         return frames // self.tubelet_frames, *self._shape(height, width)[1:]
 
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Frames b t c h w in [0, 1] -> tokens b n d, of the places in `keep` (b m) if given."""
+        """Frames b t c h w in [0, 1] -> tokens b n d, at the positions in `keep` (b m) if given."""
         grid = self.grid(frames)
         images = (rearrange(frames, "b t c h w -> (b t) c h w") - self.mean) / self.std
         if keep is not None:
-            require_places(keep, len(frames), math.prod(grid))
+            require_positions(keep, len(frames), math.prod(grid))
             images = images * self._seen(keep, grid, images)
         maps = self._features(images)
         each = rearrange(
@@ -113,9 +113,9 @@ class FrameEncoder(Encoder):
     def _seen(self, keep: Tensor, grid: Grid, images: Tensor) -> Tensor:
         """One where a pixel belongs to a token that is kept, else zero: (b t) 1 h w."""
         t, h, w = grid
-        places = images.new_zeros(len(keep), t * h * w).scatter(1, keep, 1.0)
-        places = rearrange(places, "b (t h w) -> b t h w", t=t, h=h)
-        pixels = F.interpolate(places, size=images.shape[-2:], mode="nearest")
+        kept = images.new_zeros(len(keep), t * h * w).scatter(1, keep, 1.0)
+        kept = rearrange(kept, "b (t h w) -> b t h w", t=t, h=h)
+        pixels = F.interpolate(kept, size=images.shape[-2:], mode="nearest")
         return repeat(pixels, "b t h w -> (b t i) 1 h w", i=self.tubelet_frames)
 
     def _features(self, images: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class FrameEncoder(Encoder):
                     module.training = mode
             if self._said_width not in (None, c * self.tubelet_frames):
                 raise ShapeError(
-                    f"timm's {self.name} makes tokens of {c * self.tubelet_frames} numbers, not of "
+                    f"timm's {self.name} makes tokens of width {c * self.tubelet_frames}, not of "
                     f"{self._said_width} as the model was saved with; take the timm that it was "
                     "trained with"
                 )
@@ -155,7 +155,7 @@ class FrameEncoder(Encoder):
         return self._shapes[height, width]
 
     def _require_whole_patches(self, height: int, width: int) -> None:
-        """What is left over at the edges of whole patches would not be seen, without a word."""
+        """Refuse frames that do not divide into patches: the rest would be ignored silently."""
         layers = (layer for layer in self.backbone.modules() if isinstance(layer, nn.Conv2d))
         first = next(layers, None)
         if first is None or first.kernel_size != first.stride:
@@ -234,7 +234,7 @@ def _cut(backbone: Any, name: str, stage: int) -> list[int]:
 
 
 def _has_final_norm(backbone: Any) -> bool:
-    """Whether timm lets the last norm be applied to feature maps; of two families it does not."""
+    """True if timm can apply the last norm to feature maps; of two families it cannot."""
     return type(backbone).__name__ not in ("Hiera", "HieraDet")
 
 

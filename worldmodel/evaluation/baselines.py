@@ -1,0 +1,31 @@
+"""Baselines of judging: what a number is without a model, or with one that has learned nothing.
+
+Persistence says that nothing changes; an untrained model has the weights it starts with; pixels are
+the frames themselves. The baselines of acting, random actions and doing nothing, are in
+`worldmodel.planners`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel import checkpoint
+from worldmodel.evaluation.surprise import surprise_and_persistence
+from worldmodel.model import WorldModel
+from worldmodel.types import Clip, Surprise
+
+
+def persistence_surprise(model: WorldModel, clip: Clip) -> Surprise:
+    """The error of predicting that nothing changes, in the latents of the model."""
+    return surprise_and_persistence(model, clip)[1]
+
+
+def untrained(model: WorldModel, *, seed: int) -> WorldModel:
+    """The same networks with the weights that they start with."""
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.manual_seed(seed)
+        return checkpoint.rebuild(model.spec()).to(model.device).eval()
+
+
+def pixel_features(time_steps: Tensor) -> Tensor:
+    """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
+    return nn.functional.adaptive_avg_pool2d(time_steps.flatten(1, 2), 16).flatten(1)
