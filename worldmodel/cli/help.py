@@ -5,10 +5,9 @@ import re
 import textwrap
 from typing import Any
 
-from hydra.utils import get_object
-
-from worldmodel.cli.settings import choices, settle
-from worldmodel.cli.signatures import RUN_KEYS, parameters
+from worldmodel.cli.settings import choices, written
+from worldmodel.cli.signatures import RUN_KEYS, fill_defaults, parameters
+from worldmodel.cli.source import read
 from worldmodel.cli.verbs import VERBS
 
 _FLAGS = """\
@@ -25,7 +24,7 @@ _EXISTING = (
 
 def overview() -> str:
     """The verbs, a line each."""
-    lines = [f"  {name:<11} {verb.does}" for name, verb in VERBS.items()]
+    lines = [f"  {name:<12} {verb.does}" for name, verb in VERBS.items()]
     return "\n".join(
         [
             "worldmodel <verb> [key=value ...]: learn a world model from video, act in it, judge.",
@@ -39,11 +38,18 @@ def overview() -> str:
     )
 
 
+def members(family: str) -> str:
+    """The verbs that begin with the same word, a line each."""
+    found = {name: verb for name, verb in VERBS.items() if name.startswith(f"{family} ")}
+    lines = [f"  worldmodel {name:<12} {verb.does}" for name, verb in found.items()]
+    return "\n".join([*lines, "", f"Settings of each: worldmodel {next(iter(found))} --help."])
+
+
 def of(verb: str) -> str:
     """What a verb does, an example, its settings with their values, and its choices."""
     lines = [f"worldmodel {verb}: {VERBS[verb].does}", "", f"  {VERBS[verb].example}", ""]
-    settings = settle(verb, [], checked=False)
-    documented = argument_docs(inspect.getdoc(get_object(settings["_target_"])) or "")
+    settings = fill_defaults(written(verb, {}))
+    documented = argument_docs(inspect.cleandoc(read(settings["_target_"]).doc))
     groups = choices(verb)
     own = [key for key in settings if key not in RUN_KEYS and key != "_target_"]
     if own:

@@ -23,7 +23,6 @@ ODD = [
 @pytest.fixture(autouse=True)
 def toy_verbs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(settings, "CONFIGS", "tests.toy_configs")
-    monkeypatch.setattr(app, "CONFIGS", "tests.toy_configs")
     monkeypatch.setitem(VERBS, "toy", Verb("does nothing", "worldmodel toy path=x", ("path",)))
     monkeypatch.setitem(VERBS, "other", Verb("does nothing else", "worldmodel other size=x"))
     monkeypatch.chdir(tmp_path)
