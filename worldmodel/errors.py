@@ -33,7 +33,7 @@ class ConfigError(WorldModelError):
 
 
 class RunError(WorldModelError):
-    """A run folder cannot be used as asked: missing, of another program, or made with other settings."""
+    """A run folder cannot be used: missing, of another program, in use, or of other settings."""
 
 
 class EnvError(WorldModelError):

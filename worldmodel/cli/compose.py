@@ -1,8 +1,7 @@
-"""Words in Hydra's grammar, put into a verb's configuration; with the sweep in `app`, all that
-knows Hydra.
+"""Words in Hydra's grammar, put into a verb's configuration.
 
-What users say is taken as it is written: only our own files may refer to other settings by
-`${...}`.
+With the sweep in `app` and the building in `run_verb` this is all that knows Hydra. What users say
+is taken as it is written: only our own files may refer to other settings by `${...}`.
 """
 
 from collections.abc import Sequence

@@ -146,7 +146,9 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def quoted(text: str) -> str:
     """Any text as a value in Hydra's grammar."""
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), text)
+    escaped = re.sub(
+        r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), text
+    )
     return f"'{escaped}'"
 
 

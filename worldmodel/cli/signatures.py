@@ -6,7 +6,7 @@ signatures, and names and plain types are checked before anything is built.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from worldmodel.cli.source import read
@@ -51,7 +51,8 @@ def fill_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def dataclass_of(annotation: Any) -> str | None:
     """The full name of the dataclass that an argument takes, or None."""
-    found = [kind for kind in alternatives(annotation) or () if dataclasses.is_dataclass(kind)]
+    kinds = [kind for kind in alternatives(annotation) or () if isinstance(kind, type)]
+    found = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
     return f"{found[0].__module__}.{found[0].__qualname__}" if len(found) == 1 else None
 
 

@@ -1,8 +1,7 @@
-"""Signatures read from source files: settings are checked without importing torch, which takes
-seconds.
+"""Signatures read from source files: settings are checked without importing torch.
 
-`read` finds the file that a dotted name leads to, follows imports and base classes, and gives what
-`inspect` would. What cannot be read that way is imported.
+That import takes seconds. `read` finds the file that a dotted name leads to, follows imports and
+base classes, and gives what `inspect` would. What cannot be read that way is imported.
 """
 
 import ast
@@ -151,15 +150,17 @@ def _bound(dotted: str) -> tuple[ast.AST, _Module]:
 def _parameters_of(node: Definition, module: _Module) -> dict[str, inspect.Parameter]:
     if isinstance(node, ast.FunctionDef):
         return _of_function(node, module)
-    for inner in node.body:
-        if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
-            found = _of_function(inner, module)
-            return {name: found[name] for name in list(found)[1:]}  # without self
+    methods = {inner.name: inner for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    if "__new__" in methods:
+        raise _Unreadable(node.name)
+    if "__init__" in methods:
+        found = _of_function(methods["__init__"], module)
+        return {name: found[name] for name in list(found)[1:]}  # without self
     inherited: dict[str, inspect.Parameter] = {}
     for base in reversed(node.bases):
         name = module.full_name(ast.unparse(base))
-        if name.split(".")[0] in sys.stdlib_module_names:
-            continue  # ABC, Protocol: they take nothing
+        if name.partition("[")[0] in ("abc.ABC", "typing.Protocol", "typing.Generic"):
+            continue  # they take nothing
         inherited |= _parameters_of(*_find(name))
     own = _of_fields(node, module) if _is_dataclass(node) else {}
     return {**own, **inherited, **own}
@@ -219,7 +220,8 @@ def _annotation(node: ast.AST | None, module: _Module) -> Any:
         case ast.Constant(value=None):
             return None
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
-            return typing.Union[_annotation(left, module), _annotation(right, module)]
+            both = _annotation(left, module), _annotation(right, module)
+            return typing.Union[both]  # noqa: UP007  # `|` wants to know what they are
         case ast.Subscript(value=of, slice=inside):
             kind = _annotation(of, module)
             return typing.Literal[ast.literal_eval(inside)] if kind is typing.Literal else kind
@@ -244,7 +246,9 @@ def _named(name: str, module: _Module) -> Any:
     if not isinstance(node, ast.ClassDef):
         return _annotation(node, there)
     marks = {"__module__": there.name, "__qualname__": node.name}
-    return type(node.name, (), marks | ({"__dataclass_fields__": {}} if _is_dataclass(node) else {}))
+    return type(
+        node.name, (), marks | ({"__dataclass_fields__": {}} if _is_dataclass(node) else {})
+    )
 
 
 def _default(node: ast.AST, module: _Module) -> Any:
@@ -260,7 +264,7 @@ def _default(node: ast.AST, module: _Module) -> Any:
         case ast.Lambda():
             return _NOT_PLAIN
     try:
-        return ast.literal_eval(node)  # type: ignore[arg-type]
+        return ast.literal_eval(ast.unparse(node))
     except ValueError as cause:
         raise _Unreadable(ast.unparse(node)) from cause
 
@@ -268,12 +272,14 @@ def _default(node: ast.AST, module: _Module) -> Any:
 def _of_call(node: ast.Call, module: _Module, called: str) -> Any:
     given = {word.arg: word.value for word in node.keywords if word.arg}
     if module.full_name(called) == "dataclasses.field":
+        if "init" in given:
+            return _NO_ARGUMENT
         if "default" in given:
             return _default(given["default"], module)
         if "default_factory" in given:
             return _of_call(ast.Call(given["default_factory"], [], []), module,
                             ast.unparse(given["default_factory"]))  # fmt: skip
-        return _NO_ARGUMENT if "init" in given else _PARAMETER.empty
+        return _PARAMETER.empty
     try:
         made, there = _bound(module.full_name(called))
     except _Unreadable:

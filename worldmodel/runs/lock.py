@@ -1,5 +1,6 @@
-"""One process at a time writes a folder: a lock that the system takes back when the process ends,
-however it ends.
+"""One process at a time writes a folder.
+
+The system takes the lock back when the process ends, however it ends.
 """
 
 import fcntl
@@ -52,7 +53,7 @@ def hold(folder: Path) -> None:
             holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
             os.close(descriptor)
             raise RunError(
-                f"{folder}: is being written by {holder}; wait until it ends, or name another folder"
+                f"{folder}: is being written by {holder}; wait until it ends, or name another"
             ) from cause
         if _is_same_file(descriptor, path):
             break

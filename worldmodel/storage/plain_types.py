@@ -21,11 +21,12 @@ def check_value(key: str, value: Any, annotation: Any) -> None:
     choices = alternatives(annotation)
     if choices is None:
         return
+    literals = [choice for choice in choices if not isinstance(choice, type)]
     if value is None:
         if type(None) not in choices:
-            raise ConfigError(f"{key} is not set: say what it is with {key}=...")
+            known = f"; choose from: {', '.join(map(str, literals))}" if literals else ""
+            raise ConfigError(f"{key} is not set: say what it is with {key}=...{known}")
         return
-    literals = [choice for choice in choices if not isinstance(choice, type)]
     if isinstance(value, str) and literals and str not in choices:
         if value not in literals:
             raise ConfigError(f"{key}={value} is unknown; {nearest(value, map(str, literals))}")

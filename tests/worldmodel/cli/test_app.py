@@ -17,6 +17,7 @@ from worldmodel.cli.verbs import VERBS, Verb
 ODD = [
     "vidéo.mp4", "vitl (1).pt", "日本.pt", "it's.pt", "a=b.pt", "a[1].pt", "a{b}.pt", "a&b.pt",
     "a;b.pt", "#x.pt", "a\nb.pt", "a\udce9.pt", "a'b'.pt", "x!~.pt", "a\\'b.pt",
+    "${x}.pt", "a/${oc.env:HOME}", "${", "\\\\${seed}", "$x$",
 ]  # fmt: skip
 
 
@@ -81,6 +82,11 @@ def test_a_page_that_an_interruption_left_out_is_made(toy_verbs: Path) -> None:
         (["tou"], "no verb 'tou'; did you mean 'toy'?"),
         (["toy", "pth=x"], "no setting 'pth'; did you mean 'path'?"),
         (["toy", "x", "size.widht=3"], "did you mean 'size.width'?"),
+        (["toy", "x", "width=3"], "did you mean 'size.width'? worldmodel toy --help lists all"),
+        (["toy", "x", "wdith=3"], "did you mean 'size.width' or 'size.depth'?"),
+        (["toy", "x", "qqqqq=3"], "no setting 'qqqqq'; worldmodel toy --help lists all"),
+        (["toy", "x", "name=${seed}"], "name=${seed}: names a folder in runs_dir"),
+        (["toy", "path=[${a}]"], "quote a text with such letters: \"path='[${a}]'\""),
         (["toy", "x", "size=lage"], "no size 'lage'; did you mean 'large'?"),
         (["toy", "x", "+extra=1"], "extra: tests.toy.toy has no such setting"),
         (["toy", "x", "steps=many"], "steps=many must be a whole number"),

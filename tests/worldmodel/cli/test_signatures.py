@@ -82,7 +82,10 @@ def test_what_fits_passes(fine: dict[str, Any]) -> None:
         ({"way": "dwn"}, "way=dwn is unknown; did you mean 'down'"),
         ({"inner": None}, "inner is not set"),
         ({"inner": {"_target_": f"{HERE}.Inner"}}, "inner.width is missing: "),
-        ({"inner": {"_target_": f"{HERE}.Inner", "width": 1, "seed": 2}}, "Inner has no such setting"),
+        (
+            {"inner": {"_target_": f"{HERE}.Inner", "width": 1, "seed": 2}},
+            "Inner has no such setting",
+        ),
         ({"several": [{"_target_": f"{HERE}.Inner", "width": "a"}]}, "several.width=a must be"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import av
@@ -25,6 +26,7 @@ from worldmodel.storage import write_tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
+from worldmodel.tools.conversion.target import Writing
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, video_info
 
@@ -50,7 +52,10 @@ def change(tmp_path):
 
     def change(source, output, to, **options):
         runs.append(Run.open(tmp_path / f"run{len(runs)}", verb="data", config={}, seed=0))
-        return convert(runs[-1], source=str(source), output=str(output), to=to, **options)
+        names = [field.name for field in fields(Writing)]
+        writing = Writing(**{name: options.pop(name) for name in names if name in options})
+        places = {"path": str(source), "output": str(output)}
+        return convert(runs[-1], **places, to=to, writing=writing, **options)
 
     yield change
     for run in runs:
