@@ -46,9 +46,9 @@ def test_every_choice_builds(verb: str, group: str, option: str) -> None:
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_the_help_s_example_is_right(verb: str) -> None:
-    from worldmodel.cli.app import _sort
+    from worldmodel.cli.app import _sort, _split
 
-    _, name, *words = VERBS[verb].example.split()
+    name, words = _split(VERBS[verb].example.split()[1:])
     assert name == verb
     settle(verb, _sort(verb, words)[1])
 

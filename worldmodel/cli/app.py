@@ -69,19 +69,29 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"worldmodel {package_version()}")
         return 0
-    verb, *rest = words
-    members = [name for name in VERBS if name.startswith(f"{verb} ")]
-    if members:
-        if not rest or rest[0] in _HELP:
-            print(help.members(verb))
-            return 0
-        verb, *rest = f"{verb} {rest[0]}", *rest[1:]
-    if verb not in VERBS:
-        raise ConfigError(f"there is no verb '{verb}'; {nearest(verb, members or VERBS)}")
+    if _members(words[0]) and (len(words) == 1 or words[1] in _HELP):
+        print(help.members(words[0]))
+        return 0
+    verb, rest = _split(words)
     if "-h" in rest or "--help" in rest:
         print(help.of(verb))
         return 0
     return _run(verb, rest)
+
+
+def _members(family: str) -> list[str]:
+    """The verbs of two words that begin with this one."""
+    return [verb for verb in VERBS if verb.startswith(f"{family} ")]
+
+
+def _split(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb, of one word or two, and what follows it."""
+    members = _members(words[0])
+    count = 2 if members else 1
+    verb = " ".join(words[:count])
+    if verb not in VERBS:
+        raise ConfigError(f"there is no verb '{verb}'; {nearest(verb, members or VERBS)}")
+    return verb, list(words[count:])
 
 
 def _run(verb: str, words: list[str]) -> int:

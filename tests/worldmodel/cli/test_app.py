@@ -123,6 +123,16 @@ def test_what_is_wrong_is_said_in_one_line(
     assert not list((toy_verbs).rglob("config.yaml"))  # nothing half-made is left
 
 
+def test_several_ranks_are_refused_and_leave_nothing(
+    toy_verbs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "a run is made by one process" in error_of(capsys, "toy", "x")
+    assert not (toy_verbs / "runs").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")  # as torchrun says of one process
+    assert app.main(["toy", "x"]) == 0
+
+
 def test_debug_shows_where_an_error_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["toy", "missing", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
