@@ -17,7 +17,7 @@ from tests.worldmodel.interop import makers
 from tests.worldmodel.toys import write_dots
 from worldmodel.cli import app
 from worldmodel.cli.app import _sort, _split
-from worldmodel.cli.settings import settle
+from worldmodel.cli.compose import settle
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -98,11 +98,14 @@ def _run(verb: str, words: list[str]) -> int:
     flags, words = _sort(verb, words)
     if "--multirun" in flags:
         return _sweep(verb, words)
+    settings.check_words(verb, words)
+    from worldmodel.cli.compose import settle
+
     if "--cfg" in flags:
-        shown = settings.settle(verb, words, checked=False)
+        shown = settle(verb, words, checked=False)
         print(yaml.safe_dump(shown, sort_keys=False), end="")
         return 0
-    settled = settings.settle(verb, words)
+    settled = settle(verb, words)
     from worldmodel.cli import run_verb
 
     if "runs_dir" not in settled:  # it makes no run: it shows something and says how it went

@@ -23,18 +23,30 @@ _WRAP = "_value_"
 _DOLLAR = "\ufdd0"  # stands for "${" while Hydra has the words; Unicode keeps it for such uses
 
 
-def compose(verb: str, words: Sequence[str]) -> dict[str, Any]:
-    """The settings of a verb as nested plain values, with the defaults from code.
+def settle(verb: str, words: Sequence[str], *, checked: bool = True) -> dict[str, Any]:
+    """The settings of a verb: its configuration, the words, and defaults from code.
+
+    Args:
+        verb: What `worldmodel --help` lists.
+        words: `key=value` in Hydra's grammar.
+        checked: False lets missing and mistyped values pass.
+
+    Returns:
+        Nested plain values.
 
     Raises:
-        ConfigError: bad grammar, or settings that refer to each other wrongly.
+        ConfigError: an unknown key or choice, a value of the wrong type, or bad grammar.
     """
+    settings.check_words(verb, words)
     name = settings.file_of(verb)
     try:
         with hydra.initialize_config_module(settings.CONFIGS, version_base="1.3", job_name=name):
-            return plain(hydra.compose(name, translate(verb, words)))
+            settled = plain(hydra.compose(name, translate(verb, words)))
     except HydraException as cause:
         raise ConfigError(f"{verb}: {_first_line(cause)}") from cause
+    if checked:
+        settings.check_settings(settled)
+    return settled
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from worldmodel import report
-from worldmodel.cli.settings import settle
+from worldmodel.cli.compose import settle
 from worldmodel.cli.signatures import RUN_KEYS, parameters
 from worldmodel.errors import ConfigError, EnvError, RunError, WorldModelError
 from worldmodel.runs.progress import say

@@ -1,7 +1,7 @@
-"""The settings and choices that a verb has, and what words on the command line make of them.
+"""The settings and choices that a verb has, and whether words on the command line fit them.
 
 Names are checked against the configuration files and the source of what they name, without Hydra
-and torch, so that a wrong one is answered at once. Builds nothing and runs nothing.
+and torch, so that a wrong one is answered at once. `compose` then makes settings of the words.
 """
 
 import re
@@ -21,26 +21,6 @@ CONFIGS = "worldmodel.configs"
 _NOT_PLAIN = object()
 _WORDS = ("true", "false", "null", "inf", "nan")  # that are no names in Hydra's grammar
 _GLOBAL = "# @package _global_"  # first line of a choice that sets keys of the verb itself
-
-
-def settle(verb: str, words: Sequence[str], *, checked: bool = True) -> dict[str, Any]:
-    """The settings of a verb: its configuration, the words, and defaults from code.
-
-    Args:
-        verb: What `worldmodel --help` lists.
-        words: `key=value` in Hydra's grammar.
-        checked: False lets missing and mistyped values pass.
-
-    Raises:
-        ConfigError: an unknown key or choice, a value of the wrong type, or bad grammar.
-    """
-    check_words(verb, words)
-    from worldmodel.cli.compose import compose  # late: it brings Hydra
-
-    settings = compose(verb, words)
-    if checked:
-        check_settings(settings)
-    return settings
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

@@ -79,8 +79,6 @@ def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Sta
     rollouts, held_out = _episodes(folder, "rollouts"), _episodes(folder, "held_out")
     model = _at("model", folder, "train/actions")
     video = _at("model", folder, "pretrain/video")
-    plan = (model, _at("episodes_from", rollouts), *scale.plan)
-    hazard = ("tasks=[hazard]", "floors=false", *scale.cem, *plan)
     collect = (f"episodes={scale.rollouts}", *_EXPLORE, "labelled_fraction=0.1", "workers=2")
     return [
         Stage("rollouts", "collect", collect, share=17),  # seconds, about
@@ -115,6 +113,22 @@ def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Sta
             {"probe.*": "*"},
             share=11,
         ),
+        *_acting(model, rollouts, scale),
+        Stage(
+            "violations",
+            "surprise",
+            (video, f"pairs={scale.pairs}"),
+            {"surprise.*": "*"},
+            share=25,
+        ),
+    ]
+
+
+def _acting(model: str, rollouts: Path, scale: Scale) -> list[Stage]:
+    """Goals with both planners, then goals behind the hazard without and with the guardrail."""
+    plan = (model, _at("episodes_from", rollouts), *scale.plan)
+    hazard = ("tasks=[hazard]", "floors=false", *scale.cem, *plan)
+    return [
         Stage("goals", "plan", (*scale.cem, *plan), {"plan.*": "*"}, share=50),
         Stage(
             "gradient",
@@ -136,13 +150,6 @@ def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Sta
             (*scale.guardrail, *hazard),
             _renamed("guardrail", "violation_rate", "success"),
             share=50,
-        ),
-        Stage(
-            "violations",
-            "surprise",
-            (video, f"pairs={scale.pairs}"),
-            {"surprise.*": "*"},
-            share=25,
         ),
     ]
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
+from worldmodel.cli.compose import settle
 from worldmodel.cli.quickstart import gather, quickstart, run_stages
-from worldmodel.cli.settings import settle
 from worldmodel.cli.stages import SCALES, STORIES, Stage
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.interop.load import load

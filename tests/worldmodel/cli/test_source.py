@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import pytest
 
-from worldmodel.cli.settings import choices, settle, verbs
+from worldmodel.cli.compose import settle
+from worldmodel.cli.settings import choices, verbs
 from worldmodel.cli.source import read
 from worldmodel.errors import ConfigError
 
