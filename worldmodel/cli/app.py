@@ -108,8 +108,8 @@ def _run(verb: str, words: list[str]) -> int:
     settled = settle(verb, words)
     from worldmodel.cli import run_verb
 
-    if "runs_dir" not in settled:  # it makes no run: it shows something and says how it went
-        return int(run_verb.build(verb, settled))
+    if "runs_dir" not in settled:
+        return run_verb.call_without_run(settled)
     return _execute_and_show(verb, settled)
 
 

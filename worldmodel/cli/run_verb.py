@@ -86,6 +86,12 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     return results
 
 
+def call_without_run(settings: dict[str, Any]) -> int:
+    """Call a verb that makes no run: it shows something, and returns the exit status."""
+    arguments = {key: build(key, value) for key, value in settings.items() if key != "_target_"}
+    return int(get_object(settings["_target_"])(**arguments))
+
+
 def folder_of(verb: str, settings: dict[str, Any]) -> Path:
     """`runs_dir/verb/name`; the quickstart, which holds other runs, is `runs_dir/name`.
 

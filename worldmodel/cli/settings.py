@@ -110,7 +110,7 @@ def picks(verb: str, words: Sequence[str]) -> dict[str, str | None]:
 
 
 def written(verb: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
-    """What the files of a verb say with these choices; `${...}` stays as it is."""
+    """The files of a verb and of these choices, merged; `${...}` stays as it is."""
     settings = _compose(file_of(verb), chosen)
     settings.pop("hydra", None)
     return settings
@@ -150,7 +150,7 @@ def _plain_value(text: str) -> Any:
 
 
 def _takes_any_key(key: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Whether `key` is inside a mapping of no target, or inside what is unset and may be one."""
+    """True if `key` is inside a mapping of no target, or inside what is unset and may be one."""
     if key.rpartition(".")[2] in SPECIAL:
         return True
     parent = key.rpartition(".")[0]

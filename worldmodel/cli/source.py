@@ -135,7 +135,7 @@ def _find(target: str) -> tuple[Definition, _Module]:
 
 
 def _bound(dotted: str) -> tuple[ast.AST, _Module]:
-    """What a full name is bound to, and in which file."""
+    """The definition or value that a full name is bound to, and its file."""
     before, dot, name = dotted.rpartition(".")
     if not dot:
         raise _Unreadable(dotted)

@@ -218,7 +218,7 @@ def few_labels(folder: Path, scale: Scale, main: Path) -> list[Stage]:
 
 
 def pretraining(folder: Path, scale: Scale, main: Path) -> list[Stage]:
-    """What each choice of the pretraining is worth: one left out or changed at a time.
+    """The worth of each choice of the pretraining: one left out or changed at a time.
 
     The same videos, steps and batch as in the story at `main`; reported in docs/pretraining.md.
     """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verb:
-    """What `worldmodel --help` says of a verb."""
+    """A verb as `worldmodel --help` lists it."""
 
     does: str
     example: str

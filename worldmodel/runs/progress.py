@@ -1,4 +1,4 @@
-"""What a person sees while a run works: bars in a terminal, a line now and then elsewhere.
+"""Progress of a run: bars in a terminal, a line now and then elsewhere.
 
 Bars of nested runs share one display. Knows nothing of what is counted.
 """

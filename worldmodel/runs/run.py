@@ -116,7 +116,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the results are there."""
+        """True once the results are there."""
         return (self.folder / "metrics.json").is_file()
 
     @property
@@ -268,7 +268,7 @@ def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, flo
 
 
 def _is_used(folder: Path) -> bool:
-    """Whether something is there that a new run must not be mixed with."""
+    """True if something is there that a new run must not be mixed with."""
     if not folder.is_dir():
         return folder.exists()
     return any(path.name not in ("config.yaml", LOCK) for path in folder.iterdir())

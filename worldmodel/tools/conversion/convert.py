@@ -157,7 +157,7 @@ class Journal:
         self._tidy()
 
     def _is_empty(self) -> bool:
-        """Whether nothing is there but what a run wrote that was killed at once."""
+        """True if nothing is there but what a run wrote that was killed at once."""
         mine = (f".{Path(JOURNAL).stem}.*.tmp.json", LOCK)
         return self.folder.is_dir() and all(
             any(path.match(pattern) for pattern in mine) for path in self.folder.iterdir()
@@ -181,7 +181,7 @@ class Journal:
 def _facts(
     source: str, found: Format, catalogue: Catalogue, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What must be the same for a conversion to go on."""
+    """The facts that must be the same for a conversion to go on."""
     names = hashlib.sha256()
     for item in catalogue:
         names.update(f"{item.name}\n{item.label}\n".encode("utf-8", "surrogatepass"))

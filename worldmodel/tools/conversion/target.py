@@ -64,7 +64,7 @@ class Conversion:
     video: Decoding = field(default_factory=Decoding)
 
     def copies(self) -> bool:
-        """Whether files may be copied as they are: a copy has every size and stream of its file."""
+        """True if files may be copied as they are: a copy has every size and stream of its file."""
         return self.writing.size is None and self.video.stream is None
 
     def decoding(self) -> Decoding:

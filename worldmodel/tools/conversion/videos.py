@@ -18,7 +18,7 @@ _ODD = re.compile(r'[\x00-\x1f\x7f"\\:*?<>|]')
 
 
 def output_ending(item: Item, *, copies: bool) -> str:
-    """What an item's file is called at the end: its own ending where it is copied."""
+    """The ending of an item's file: its own where it is copied."""
     return (ending_of(item) or ".mp4") if copies else ".mp4"
 
 
