@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 import worldmodel.configs
-from worldmodel.cli.run_verb import _build
-from worldmodel.cli.settings import choices, settle, verbs
+from worldmodel.cli.compose import settle
+from worldmodel.cli.run_verb import build
+from worldmodel.cli.settings import choices, file_of, verbs
 from worldmodel.cli.signatures import check, parameters
 from worldmodel.cli.verbs import VERBS
 
@@ -27,7 +28,7 @@ def options() -> list[tuple[str, str, str]]:
 
 
 def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:
-    assert sorted(VERBS) == verbs()
+    assert sorted(map(file_of, VERBS)) == verbs()
 
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())
@@ -41,14 +42,14 @@ def test_every_choice_builds(verb: str, group: str, option: str) -> None:
     settings = named(settle(verb, [f"{group}={option}"], checked=False))
     for key, value in settings.items():
         if key != "_target_":
-            _build(key, value)
+            build(key, value)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_the_help_s_example_is_right(verb: str) -> None:
-    from worldmodel.cli.app import _sort
+    from worldmodel.cli.app import _sort, _split
 
-    _, name, *words = VERBS[verb].example.split()
+    name, words = _split(VERBS[verb].example.split()[1:])
     assert name == verb
     settle(verb, _sort(verb, words)[1])
 

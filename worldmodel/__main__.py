@@ -12,7 +12,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
-        # Imported after tuning: this brings torch in, which takes a second.
+        # Imported after tuning: a verb that runs brings torch in, which reads the settings.
         from worldmodel.cli import app
     except KeyboardInterrupt:
         print("worldmodel: interrupted", file=sys.stderr)

@@ -32,7 +32,7 @@ class ConfigError(WorldModelError):
 
 
 class RunError(WorldModelError):
-    """A run folder cannot be used: missing, of another program, or made with other settings."""
+    """A run folder cannot be used: missing, of another program, in use, or of other settings."""
 
 
 class EnvError(WorldModelError):
@@ -51,8 +51,32 @@ def printable(message: str) -> str:
     )
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """The hint "did you mean 'x'?" with the choice closest to `name`, or the sorted choices."""
+def nearest(name: str, choices: Iterable[str], *, listed_by: str = "") -> str:
+    """A hint at what was probably meant by a wrong name.
+
+    The last part of a dotted choice counts too: `steps` is close to `optimisation.steps`.
+
+    Args:
+        name: What was said.
+        choices: What can be said.
+        listed_by: The command that lists all choices, where they are too many for a message.
+
+    Returns:
+        "did you mean 'x'?" with at most five choices, else the choices or where they are listed.
+    """
     choices = sorted(choices)
-    close = difflib.get_close_matches(name, choices, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(choices)}"
+    own = name.rpartition(".")[2]
+    alike: dict[str, list[str]] = {}  # choices by their last part
+    for choice in choices:
+        alike.setdefault(choice.rpartition(".")[2], []).append(choice)
+    spelled = difflib.get_close_matches(name, choices, n=1)
+    same = alike.get(own, [])
+    close = spelled or same if "." in name else same or spelled
+    close = close or sum((alike[end] for end in difflib.get_close_matches(own, alike, n=5)), [])
+    if close:
+        *others, final = [f"'{choice}'" for choice in close[:5]]
+        hint = f"did you mean {', '.join(others)}{' or ' if others else ''}{final}?"
+        return f"{hint} {listed_by} lists all {len(choices)}" if listed_by else hint
+    if listed_by and len(choices) > 5:
+        return f"{listed_by} lists all {len(choices)}"
+    return f"choose from: {', '.join(choices)}"

@@ -9,29 +9,22 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import yaml
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 
-from worldmodel.cli import help
-from worldmodel.cli.run_verb import execute, folder_of
-from worldmodel.cli.settings import (
-    CONFIGS,
-    check_settings,
-    plain,
-    quoted,
-    settle,
-    swept_keys,
-    translate,
-)
+from worldmodel.cli import help, settings
 from worldmodel.cli.verbs import VERBS
 from worldmodel.errors import ConfigError, WorldModelError, nearest
 from worldmodel.runs.progress import say
 from worldmodel.runs.provenance import package_version
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# What takes long to import (torch, Hydra) is imported where it is needed: help and wrong words are
+# answered before.
+_HELP = ("-h", "--help", "help")
 _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -50,7 +43,7 @@ def main(words: Sequence[str]) -> int:
     debug = "--debug" in words
     try:
         return _dispatch([word for word in words if word != "--debug"])
-    except (WorldModelError, gymnasium.error.Error) as error:
+    except WorldModelError as error:
         if debug:
             traceback.print_exc()
         print(f"worldmodel: {' '.join(str(error).split())}", file=sys.stderr)
@@ -70,48 +63,62 @@ def main(words: Sequence[str]) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in _HELP:
         print(help.overview())
         return 0
     if words[0] == "--version":
         print(f"worldmodel {package_version()}")
         return 0
-    verb, *rest = words
-    if verb not in VERBS:
-        raise ConfigError(f"there is no verb '{verb}'; {nearest(verb, VERBS)}")
+    if _members(words[0]) and (len(words) == 1 or words[1] in _HELP):
+        print(help.members(words[0]))
+        return 0
+    verb, rest = _split(words)
     if "-h" in rest or "--help" in rest:
         print(help.of(verb))
         return 0
     return _run(verb, rest)
 
 
+def _members(family: str) -> list[str]:
+    """The verbs of two words that begin with this one."""
+    return [verb for verb in VERBS if verb.startswith(f"{family} ")]
+
+
+def _split(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb, of one word or two, and what follows it."""
+    members = _members(words[0])
+    count = 2 if members else 1
+    verb = " ".join(words[:count])
+    if verb not in VERBS:
+        raise ConfigError(f"there is no verb '{verb}'; {nearest(verb, members or VERBS)}")
+    return verb, list(words[count:])
+
+
 def _run(verb: str, words: list[str]) -> int:
-    flags, overrides = _sort(verb, words)
+    flags, words = _sort(verb, words)
     if "--multirun" in flags:
-        return _sweep(verb, overrides)
+        return _sweep(verb, words)
+    settings.check_words(verb, words)
+    from worldmodel.cli.compose import settle
+
     if "--cfg" in flags:
-        print(yaml.safe_dump(settle(verb, overrides, checked=False), sort_keys=False), end="")
+        shown = settle(verb, words, checked=False)
+        print(yaml.safe_dump(shown, sort_keys=False), end="")
         return 0
-    settings = settle(verb, overrides)
-    if "runs_dir" not in settings:  # it makes no run: it shows something and says how it went
-        return _show_something(settings)
-    return _execute_and_show(verb, settings)
+    settled = settle(verb, words)
+    from worldmodel.cli import run_verb
+
+    if "runs_dir" not in settled:
+        return run_verb.call_without_run(settled)
+    return _execute_and_show(verb, settled)
 
 
-def _show_something(settings: dict[str, Any]) -> int:
-    try:
-        return int(instantiate(settings, _convert_="all"))
-    except InstantiationException as cause:
-        if isinstance(cause.__cause__, WorldModelError | OSError):
-            raise cause.__cause__ from cause
-        raise
+def _execute_and_show(verb: str, settled: dict[str, Any]) -> int:
+    from worldmodel.cli import run_verb
 
-
-def _execute_and_show(verb: str, settings: dict[str, Any]) -> int:
-    folder = folder_of(verb, settings)
-    results = execute(verb, settings)
+    results = run_verb.execute(verb, settled)
     show(results)
-    page = folder / "report.html"
+    page = run_verb.folder_of(verb, settled) / "report.html"
     if page.is_file():
         say(f"report: {page}")
     return _FAILED if results.get("problems", 0) > 0 else 0
@@ -132,9 +139,9 @@ def show(results: Mapping[str, float]) -> None:
 
 
 def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Flags, and overrides with the words that stand alone given their keys."""
+    """Flags, and `key=value` words; those that stand alone are given their keys."""
     flags: set[str] = set()
-    overrides: list[str] = []
+    sorted_words: list[str] = []
     places = list(VERBS[verb].words)
     rest = iter(words)
     for word in rest:
@@ -148,41 +155,48 @@ def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
             known = ["--help", "--debug", "--multirun", "--cfg"]
             raise ConfigError(f"there is no flag '{word}'; {nearest(word, known)}")
         elif "=" in word or word.startswith("~"):
-            overrides.append(word)
+            sorted_words.append(word)
         elif places:
-            overrides.append(f"{places.pop(0)}={quoted(word)}")
+            sorted_words.append(f"{places.pop(0)}={settings.quoted(word)}")
         else:
-            raise ConfigError(f"'{word}': settings are given as key=value; "
-                              f"see worldmodel {verb} --help")  # fmt: skip
-    return flags, overrides
+            raise ConfigError(
+                f"'{word}': settings are given as key=value; see worldmodel {verb} --help"
+            )
+    return flags, sorted_words
 
 
-def _sweep(verb: str, overrides: Sequence[str]) -> int:
+def _sweep(verb: str, words: Sequence[str]) -> int:
     """All combinations of the values given, through Hydra's launcher."""
+    settings.check_words(verb, words)
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig
 
-    words = translate(verb, overrides, sweep=True)
-    swept = swept_keys(words)
+    from worldmodel.cli import compose
+
+    if any(word.startswith("runs_dir=") and "${" in word for word in words):
+        raise ConfigError("runs_dir=: the folder of a sweep cannot have ${ in its name")
+    words = compose.translate(verb, words, sweep=True)
+    swept = compose.swept_keys(words)
     worst = 0
 
-    def job(config: DictConfig) -> None:
+    def job(config: "DictConfig") -> None:
         nonlocal worst
-        settings = plain(config)
-        check_settings(settings)
+        settled = compose.plain(config)
+        settings.check_settings(settled)
         # A job's name tells what it does not share with the others.
         mine = [word for word in HydraConfig.get().overrides.task if _key(word) in swept]
-        suffix = "_".join(mine).replace("/", "-").replace("+", "")
-        settings["name"] += f"_{suffix}" if suffix else ""
+        suffix = compose.as_written("_".join(mine)).replace("/", "-").replace("+", "")
+        settled["name"] += f"_{suffix}" if suffix else ""
         say(f"{verb} {suffix}")
-        worst = max(worst, _execute_and_show(verb, settings))
+        worst = max(worst, _execute_and_show(verb, settled))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed there
     quiet = ["hydra/hydra_logging=none", "hydra/job_logging=none"]
     before, sys.argv = sys.argv, ["worldmodel", *words, *quiet, "--multirun"]
     decorate: Callable[..., Any] = hydra.main(
-        config_path=f"pkg://{CONFIGS}", config_name=verb, version_base="1.3"
+        config_path=f"pkg://{settings.CONFIGS}",
+        config_name=settings.file_of(verb),
+        version_base="1.3",
     )
     try:
         decorate(job)()

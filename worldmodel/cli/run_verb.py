@@ -3,6 +3,7 @@
 The command line and the quickstart's stages come through here alike.
 """
 
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,32 +11,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.error import Error as GymnasiumError
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
 from worldmodel import report
-from worldmodel.cli.settings import settle
+from worldmodel.cli.compose import settle
 from worldmodel.cli.signatures import RUN_KEYS, parameters
-from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.errors import ConfigError, EnvError, RunError, WorldModelError
 from worldmodel.runs.progress import say
 from worldmodel.runs.run import Run, finished_results
 
 
 def run_verb(
-    verb: str, overrides: Sequence[str], *, runs_dir: str | Path, name: str
+    verb: str, words: Sequence[str], *, runs_dir: str | Path, name: str
 ) -> dict[str, float]:
     """Run a verb in this process, as the command line does; a finished run is not run again.
 
     Args:
         verb: Which.
-        overrides: `key=value` words.
+        words: `key=value`, as on the command line.
         runs_dir: The folder of the run is `runs_dir/verb/name`.
         name: The run's name.
 
     Returns:
         The results of the run.
     """
-    settings = settle(verb, overrides) | {"runs_dir": str(runs_dir), "name": name}
+    settings = settle(verb, words) | {"runs_dir": str(runs_dir), "name": name}
     return execute(verb, settings)
 
 
@@ -45,9 +47,10 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     Raises:
         WorldModelError: what the verb raises, and what is wrong with the settings.
     """
-    folder = folder_of(verb, settings)
+    _refuse_ranks()
+    folder, kind = folder_of(verb, settings), verb.split()[0]
     if settings["existing"] != "redo":
-        results = finished_results(folder, {"verb": verb, **settings})
+        results = finished_results(folder, {"verb": kind, **settings})
         if results is not None:
             if not (folder / "report.html").is_file():  # interrupted just before
                 report.build(folder)
@@ -60,13 +63,13 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     function = get_object(settings["_target_"])
     accepted = parameters(settings["_target_"])
     arguments = {
-        key: _build(key, value)
+        key: build(key, value)
         for key, value in (settings | {"device": device}).items()
         if key != "_target_" and (key in accepted or key not in RUN_KEYS)
     }
     run = Run.open(
         folder,
-        verb=verb,
+        verb=kind,
         config=settings,
         seed=settings["seed"],
         device=device,
@@ -74,16 +77,27 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     )
     try:
         results = run.finish(function(run, **arguments))
-    except BaseException:
+    except BaseException as error:
         run.discard_if_empty()
+        if isinstance(error, GymnasiumError):
+            raise EnvError(str(error)) from error
         raise
     report.build(folder)
     return results
 
 
+def call_without_run(settings: dict[str, Any]) -> int:
+    """Call a verb that makes no run: it shows something, and returns the exit status."""
+    arguments = {key: build(key, value) for key, value in settings.items() if key != "_target_"}
+    return int(get_object(settings["_target_"])(**arguments))
+
+
 def folder_of(verb: str, settings: dict[str, Any]) -> Path:
-    """`runs_dir/verb/name`; the quickstart, which holds other runs, is `runs_dir/name`."""
-    parts = () if verb == "quickstart" else (verb,)
+    """`runs_dir/verb/name`; the quickstart, which holds other runs, is `runs_dir/name`.
+
+    `data check` and its like are in `runs_dir/data`.
+    """
+    parts = () if verb == "quickstart" else (verb.split()[0],)
     return Path(settings["runs_dir"], *parts, settings["name"])
 
 
@@ -112,8 +126,21 @@ def _seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _build(key: str, value: Any) -> Any:
-    """The object that a part of the settings describes."""
+def _refuse_ranks() -> None:
+    """Several processes that were started together would each make the same run."""
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks != "1":
+        raise RunError(
+            f"WORLD_SIZE={ranks}: a run is made by one process; start `worldmodel` without torchrun"
+        )
+
+
+def build(key: str, value: Any) -> Any:
+    """The object that a part of the settings describes.
+
+    Raises:
+        WorldModelError: what its constructor raises; ConfigError for what it did not expect.
+    """
     if not isinstance(value, dict | list):
         return value
     try:

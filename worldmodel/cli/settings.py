@@ -1,229 +1,209 @@
-"""From words on the command line to plain settings: Hydra underneath, our errors on top.
+"""The settings and choices that a verb has, and whether words on the command line fit them.
 
-Knows which keys exist and suggests the nearest one. Builds nothing and runs nothing.
+Names are checked against the configuration files and the source of what they name, without Hydra
+and torch, so that a wrong one is answered at once. `compose` then makes settings of the words.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import yaml
 
-from worldmodel.cli.signatures import check, fill_defaults, known_keys
+from worldmodel.cli.signatures import SPECIAL, check, fill_defaults, known_keys
+from worldmodel.cli.source import locate
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.storage.plain_types import check_value
 
 CONFIGS = "worldmodel.configs"
-_WRAP = "_value_"
+_NOT_PLAIN = object()
+_WORDS = ("true", "false", "null", "inf", "nan")  # that are no names in Hydra's grammar
+_GLOBAL = "# @package _global_"  # first line of a choice that sets keys of the verb itself
 
 
-def settle(verb: str, overrides: Sequence[str], *, checked: bool = True) -> dict[str, Any]:
-    """The settings of a verb: its configuration, the overrides, and defaults from code.
-
-    Args:
-        verb: Names `configs/<verb>.yaml`.
-        overrides: `key=value` words in Hydra's grammar.
-        checked: Whether something missing or mistyped is an error.
-
-    Raises:
-        ConfigError: an unknown key or choice, a value of the wrong type, or bad grammar.
-    """
-    settings = plain(_compose(verb, translate(verb, overrides)))
-    if checked:
-        check_settings(settings)
-    return settings
-
-
-def check_settings(settings: dict[str, Any]) -> None:
+def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse settings that the verb or what it builds cannot take."""
     check(settings)
     if "seed" not in settings:
         return  # a verb that makes no run
     name = settings["name"]
-    if not name or name[0] == "." or "/" in name or "\\" in name:
-        raise ConfigError(f"name={name}: names a folder in runs_dir; take letters, digits, - and _")
+    if not name or name[0] == "." or "/" in name or "\\" in name or "${" in name:
+        raise ConfigError(
+            f"name={name}: names a folder in runs_dir; take letters, digits, - and _ (a sweep adds "
+            "the values of each run by itself)"
+        )
     if settings["existing"] not in ("resume", "replace", "redo"):
         raise ConfigError(f"existing={settings['existing']}: say resume, replace or redo")
     if type(settings["seed"]) is not int or not 0 <= settings["seed"] < 2**31:
         raise ConfigError(f"seed={settings['seed']} must be a whole number from 0 to 2**31 - 1")
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration as nested plain values, with the defaults of its targets filled in."""
-    try:
-        settings = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as cause:
-        raise ConfigError(_first_line(cause)) from cause
-    assert isinstance(settings, dict)
-    settings.pop("hydra", None)
-    filled = fill_defaults({str(key): _unwrap(value) for key, value in settings.items()})
-    return filled | {key: str(filled[key]) for key in ("name", "runs_dir") if key in filled}
+def check_words(verb: str, words: Sequence[str]) -> None:
+    """Refuse `key=value` words whose key or choice does not exist, or whose value is no fit.
 
+    Values that are not a plain number or name are left to Hydra's grammar.
 
-def translate(verb: str, overrides: Sequence[str], *, sweep: bool = False) -> list[str]:
-    """The overrides as Hydra takes them, each checked for a key and a choice that exist.
-
-    A key that only the target's signature has becomes an addition (`++key=value`). A plain key
-    that is called like a folder of configurations is wrapped, so that Hydra does not look there.
-    Several values for a key are an error without `sweep`.
+    Raises:
+        ConfigError: names the word and what was probably meant.
     """
-    parsed = [_parse(word) for word in overrides]
-    for item in parsed:
-        if item.is_sweep_override() and not sweep:
-            key, value = str(item.input_line).split("=", 1)
-            raise ConfigError(
-                f"{key}={value}: is several values, one for each run of a sweep; say --multirun, "
-                f'{key}=[{value}] for a list, or quote a text: "{key}={quoted(value)}"'
-            )
-    groups = choices(verb)
-    picks = [item for item in parsed if item.key_or_group in groups]
-    for item in picks:
-        _check_choices(item, groups)
-    # A sweep's jobs are composed one at a time by Hydra; the first choice stands for its keys.
-    first = [f"{item.get_key_element()}={_values(item)[0]}" for item in picks]
-    config = _compose(verb, first)
-    written = set(_dotted(config))
-    settled = plain(config)
-    known = written | set(known_keys(settled))
-    folders = set(_options("", folders=True))
-    return [
-        item.input_line or ""
-        if item in picks or item.is_delete() or item.is_add() or item.is_hydra_override()
-        else _translate_key(
-            item,
-            written=written,
-            known=known | set(groups) | _inside_free(item.key_or_group, settled, known),
-            folders=folders,
-        )
-        for item in parsed
-    ]
-
-
-def quoted(text: str) -> str:
-    """Any text as a value in Hydra's grammar."""
-    return str(QuotedString(text, Quote.single).with_quotes())
-
-
-def _parse(word: str) -> Override:
-    """A `key=value` word; what Hydra's grammar has no place for, such as é, ( or #, is text."""
-    parser = OverridesParser.create()
-    try:
-        return parser.parse_overrides([word])[0]
-    except HydraException as cause:
+    options = choices(verb)
+    settings = fill_defaults(written(verb, picks(verb, words)))
+    known = dict(known_keys(settings))
+    for word in words:
         key, _, value = word.partition("=")
-        # What looks like a list, a mapping, a sweep or a quoted text may be meant as one.
-        if value and "," not in value and value[0] not in "[{'\"":
-            with suppress(HydraException):
-                return parser.parse_overrides([f"{key}={quoted(value)}"])[0]
-        raise ConfigError(
-            f'cannot read {word}; quote a text with such letters: "{key}={quoted(value)}"'
-        ) from cause
+        if key.lstrip("+~") in options:
+            continue
+        if key in known:
+            plain = _plain_value(value)
+            if plain is not _NOT_PLAIN:
+                check_value(key, plain, known[key])
+        elif not key.startswith(("+", "~", "hydra")) and not _takes_any_key(key, settings, known):
+            hint = nearest(key, {*known, *options}, listed_by=f"worldmodel {verb} --help")
+            raise ConfigError(f"{word}: there is no setting '{key}'; {hint}")
 
 
-def swept_keys(overrides: Sequence[str]) -> set[str]:
-    """The keys that are given more than one value."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return {item.key_or_group for item in parsed if item.is_sweep_override()}
+def verbs() -> list[str]:
+    """The verbs that have a configuration, as `file_of` writes them."""
+    return sorted(path.stem for path in _folder().glob("*.yaml") if path.stem != "base")
+
+
+def file_of(verb: str) -> str:
+    """The name of a verb's configuration: data_check.yaml is that of `data check`."""
+    return verb.replace(" ", "_")
+
+
+def groups() -> set[str]:
+    """The folders of configurations."""
+    return {path.parent.name for path in _folder().glob("*/*.yaml")}
 
 
 def choices(verb: str) -> dict[str, tuple[str, ...]]:
     """The groups that a verb chooses from, each with its options."""
-    picked = _compose(verb, [], hydra=True).hydra.runtime.choices
-    names = [str(name) for name in picked if not str(name).startswith("hydra/")]
-    # A group may be placed elsewhere (`group@place`); its files are in the folder `group`.
-    groups = {name: tuple(_options(name.split("@")[0])) for name in names}
-    return {name: options for name, options in groups.items() if len(options) > 0}
+    entries = [entry for entry in _read(file_of(verb)).get("defaults", []) if entry != "_self_"]
+    return {
+        name: tuple(sorted(path.stem for path in (_folder() / name).glob("*.yaml")))
+        for entry in entries if isinstance(entry, dict) for name in entry
+    }  # fmt: skip
 
 
-def verbs() -> list[str]:
-    """The verbs that have a configuration."""
-    return sorted(name for name in _options("") if name != "base" and name[0] != "_")
+def picks(verb: str, words: Sequence[str]) -> dict[str, str | None]:
+    """The options that the words choose; the first of those that a sweep goes through.
+
+    Raises:
+        ConfigError: there is no such option.
+    """
+    groups, chosen = choices(verb), {}
+    for word in words:
+        key, _, value = word.partition("=")
+        group = key.lstrip("+~")
+        if group not in groups:
+            continue
+        options = [] if key.startswith("~") else _several(value)
+        for option in options:
+            if option not in (*groups[group], "null"):
+                hint = nearest(option, groups[group])
+                raise ConfigError(f"{word}: there is no {group} '{option}'; {hint}")
+        chosen[group] = next((option for option in options[:1] if option != "null"), None)
+    return chosen
 
 
-def _inside_free(key: str, settings: dict[str, Any], known: set[str]) -> set[str]:
-    """`key` if it is inside a setting that takes any keys: one unset so far, or no target's."""
+def written(verb: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
+    """The files of a verb and of these choices, merged; `${...}` stays as it is."""
+    settings = _compose(file_of(verb), chosen)
+    settings.pop("hydra", None)
+    return settings
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every key of nested mappings."""
+    for key, value in settings.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+
+
+def quoted(text: str) -> str:
+    """Any text as a value in Hydra's grammar."""
+    escaped = re.sub(
+        r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), text
+    )
+    return f"'{escaped}'"
+
+
+def _several(value: str) -> list[str]:
+    value = value.removeprefix("choice(").removesuffix(")")
+    return [part.strip().strip("'\"") for part in value.split(",")]
+
+
+def _plain_value(text: str) -> Any:
+    """A number or a name as Hydra's grammar reads it; `_NOT_PLAIN` where more is to be read."""
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"[+-]?[1-9]\d*|0", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?\d+\.\d+", text):
+        return float(text)
+    is_name = re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII)
+    return text if is_name and text.lower() not in _WORDS else _NOT_PLAIN
+
+
+def _takes_any_key(key: str, settings: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """True if `key` is inside a mapping of no target, or inside what is unset and may be one."""
+    if key.rpartition(".")[2] in SPECIAL:
+        return True
     parent = key.rpartition(".")[0]
     while parent and parent not in known:
         parent = parent.rpartition(".")[0]
+    if not parent:
+        return False
     value: Any = settings
     for word in parent.split("."):
-        value = value.get(word) if isinstance(value, dict) else None
-    is_free = value is None or (isinstance(value, dict) and "_target_" not in value)
-    return {key} if parent and is_free else set()
+        value = value.get(word) if isinstance(value, Mapping) else None
+    if value is None:
+        return not any(other.startswith(f"{parent}.") for other in known)
+    return isinstance(value, Mapping) and "_target_" not in value
 
 
-def _translate_key(item: Override, *, written: set[str], known: set[str], folders: set[str]) -> str:
-    key = item.key_or_group
-    if key.startswith("hydra."):
-        return item.input_line or ""
-    if key not in known:
-        hint = nearest(key, known)
-        raise ConfigError(f"{item.input_line}: there is no setting '{key}'; {hint}")
-    prefix = "" if key in written else "++"
-    values = _values(item)
-    if key in folders:
-        values = [f"{{{_WRAP}:{value}}}" for value in values]
-    if not prefix and key not in folders:
-        return item.input_line or ""
-    return f"{prefix}{key}={','.join(values)}"
+@cache
+def _folder_of(configs: str) -> Path:
+    spec = locate(configs)
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
 
 
-def _values(item: Override) -> list[str]:
-    """The value in Hydra's grammar; several if it is swept."""
-    if item.is_sweep_override():
-        return [str(value) for value in item.sweep_string_iterator()]
-    return [(item.input_line or "").split("=", 1)[1]]
+def _folder() -> Path:
+    return _folder_of(CONFIGS)
 
 
-def _check_choices(item: Override, groups: dict[str, tuple[str, ...]]) -> None:
-    options = groups[item.key_or_group]
-    for value in _values(item):
-        if item.is_delete() or value.strip("'\"") in (*options, "null"):
-            continue
-        raise ConfigError(f"{item.input_line}: there is no {item.key_or_group} '{value}'; "
-                          f"{nearest(value, options)}")  # fmt: skip
-
-
-def _compose(verb: str, overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
-    try:
-        with initialize_config_module(CONFIGS, version_base="1.3", job_name="worldmodel"):
-            return compose(verb, list(overrides), return_hydra_config=hydra)
-    except (HydraException, OmegaConfBaseException) as cause:
-        raise ConfigError(f"{verb}: {_first_line(cause)}") from cause
-
-
-def _options(group: str, *, folders: bool = False) -> list[str]:
-    with initialize_config_module(CONFIGS, version_base="1.3", job_name="worldmodel"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        kind = ObjectType.GROUP if folders else ObjectType.CONFIG
-        return list(hydra.config_loader.get_group_options(group, kind))
-
-
-def _dotted(config: Any, prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for key in config:
-        found.append(f"{prefix}{key}")
-        child = config._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none():
-            found += _dotted(child, f"{prefix}{key}.")
+def _read(name: str) -> dict[str, Any]:
+    found = yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    assert isinstance(found, dict)
     return found
 
 
-def _unwrap(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {_WRAP}:
-            return value[_WRAP]
-        return {str(key): _unwrap(child) for key, child in value.items()}
-    return [_unwrap(item) for item in value] if isinstance(value, list) else value
+def _compose(name: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
+    own = _read(name)
+    settings: dict[str, Any] = {}
+    for entry in own.pop("defaults", ["_self_"]):
+        if entry == "_self_":
+            _merge(settings, own)
+        elif isinstance(entry, str):
+            _merge(settings, _compose(entry, chosen))
+        else:
+            ((group, default),) = entry.items()
+            option = chosen.get(group, default)
+            if option is not None:
+                is_global = (_folder() / group / f"{option}.yaml").read_text().startswith(_GLOBAL)
+                found = _read(f"{group}/{option}")
+                _merge(settings, found if is_global else {group: found})
+    return settings
 
 
-def _first_line(cause: Exception) -> str:
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return lines[0] if lines else type(cause).__name__
+def _merge(settings: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping) and isinstance(settings.get(key), dict):
+            _merge(settings[key], value)
+        else:
+            settings[key] = value

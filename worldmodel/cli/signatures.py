@@ -1,59 +1,71 @@
-"""What a `_target_` in a configuration accepts: read from the signature of what it names.
+"""The settings that a `_target_` in a configuration takes: the arguments of what it names.
 
-Defaults live in code only. A configuration names choices; here the rest is filled in from the
-signatures, and keys and plain types are checked before anything is built.
+Defaults live in code only. A configuration names choices; the rest is filled in here from the
+signatures, and names and plain types are checked before anything is built.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hydra.utils import get_object
-
+from worldmodel.cli.source import read
 from worldmodel.errors import ConfigError, nearest
-from worldmodel.storage.plain_types import PLAIN, check_value
+from worldmodel.storage.plain_types import PLAIN, alternatives, check_value
 
 # Handed to a verb by the command line when its function asks for them.
 RUN_KEYS = ("name", "runs_dir", "seed", "device", "threads", "existing")
-_SPECIAL = frozenset({"_target_", "_convert_", "_recursive_", "_partial_", "_args_"})
+SPECIAL = frozenset({"_target_", "_convert_", "_recursive_", "_partial_", "_args_"})
 
 
 def parameters(target: str) -> dict[str, inspect.Parameter]:
     """The arguments that a configuration may give to `target`, by name.
 
     Raises:
-        ConfigError: nothing of that name can be imported.
+        ConfigError: nothing of that name can be found.
     """
-    try:
-        called: Callable[..., Any] = get_object(target)
-    except Exception as cause:  # hydra raises bare Exceptions around the import's own
-        raise ConfigError(f"_target_ {target}: cannot be imported ({cause})") from cause
-    found = inspect.signature(called).parameters
     return {
         name: parameter
-        for name, parameter in found.items()
+        for name, parameter in read(target).parameters.items()
         if parameter.kind is not inspect.Parameter.VAR_POSITIONAL and name != "run"
     }
 
 
 def fill_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with the plain defaults of every `_target_` written out."""
+    """The settings with the plain defaults of every `_target_` written out.
+
+    A setting that is a dataclass needs no `_target_`: it is the one of its argument's annotation.
+    """
     filled = dict(settings)
     if "_target_" in settings:
         for name, parameter in parameters(settings["_target_"]).items():
-            if parameter.default is None or isinstance(parameter.default, tuple(PLAIN)):
-                filled.setdefault(name, parameter.default)
+            default, of = parameter.default, dataclass_of(parameter.annotation)
+            if of and isinstance(filled.get(name), Mapping):
+                filled[name] = {"_target_": of, **filled[name]}
+            elif default is None or isinstance(default, (*PLAIN, Mapping)):
+                filled.setdefault(name, default)
+            elif default is parameter.empty and of and not settings.get("_partial_"):
+                filled.setdefault(name, {"_target_": of})
     return {key: _map(value, fill_defaults) for key, value in filled.items()}
 
 
-def known_keys(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Every dotted key that the settings have or their targets accept."""
-    names = [key for key in settings if key not in _SPECIAL]
-    if "_target_" in settings:
-        names += [name for name in parameters(settings["_target_"]) if name not in settings]
-    for name in names:
-        yield f"{prefix}{name}"
+def dataclass_of(annotation: Any) -> str | None:
+    """The full name of the dataclass that an argument takes, or None."""
+    kinds = [kind for kind in alternatives(annotation) or () if isinstance(kind, type)]
+    found = [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+    return f"{found[0].__module__}.{found[0].__qualname__}" if len(found) == 1 else None
+
+
+def known_keys(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key that the settings have or their targets accept, with its annotation."""
+    accepted = parameters(settings["_target_"]) if "_target_" in settings else {}
+    for name in dict.fromkeys((*settings, *accepted)):
+        if name in SPECIAL:
+            continue
+        yield f"{prefix}{name}", accepted[name].annotation if name in accepted else Any
         child = settings.get(name)
+        if child is None and name in accepted:
+            child = {"_target_": of} if (of := dataclass_of(accepted[name].annotation)) else None
         if isinstance(child, Mapping):
             yield from known_keys(child, f"{prefix}{name}.")
 
@@ -68,7 +80,7 @@ def check(settings: Mapping[str, Any], prefix: str = "") -> None:
     accepted = parameters(target) if target else {}
     if target:
         for key in settings:
-            if key in _SPECIAL or key in accepted or (not prefix and key in RUN_KEYS):
+            if key in SPECIAL or key in accepted or (not prefix and key in RUN_KEYS):
                 continue
             raise ConfigError(f"{prefix}{key}: {target} has no such setting; "
                               f"{nearest(key, accepted)}")  # fmt: skip

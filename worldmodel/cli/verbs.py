@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Verb:
-    """What `worldmodel --help` says of a verb."""
+    """A verb as `worldmodel --help` lists it."""
 
     does: str
     example: str
@@ -41,10 +41,20 @@ VERBS = {
         "what frozen latents know: linear read-outs",
         "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
     ),
-    "data": Verb(
-        "inspect, check or convert videos and episodes",
+    "data inspect": Verb(
+        "summarise videos or episodes, and draw clips as a model will see them",
+        "worldmodel data inspect my/videos",
+        words=("path",),
+    ),
+    "data check": Verb(
+        "decode every frame of videos or episodes, and list what fails",
         "worldmodel data check my/videos",
-        words=("action", "path"),
+        words=("path",),
+    ),
+    "data convert": Verb(
+        "write videos or episodes in another format",
+        "worldmodel data convert my/videos output=my/shards to=shards",
+        words=("path",),
     ),
     "export": Verb(
         "a model of ours or of others -> a folder that this package or transformers loads",

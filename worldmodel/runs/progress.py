@@ -1,4 +1,4 @@
-"""What a person sees while a run works: bars in a terminal, a line now and then elsewhere.
+"""Progress of a run: bars in a terminal, a line now and then elsewhere.
 
 Bars of nested runs share one display. Knows nothing of what is counted.
 """
@@ -8,17 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -89,7 +82,7 @@ class _LineBar(ProgressBar):
 class _TerminalBar(ProgressBar):
     """A row of the terminal's shared display."""
 
-    def __init__(self, total: float, description: str, display: Progress) -> None:
+    def __init__(self, total: float, description: str, display: "Progress") -> None:
         super().__init__(total, description)
         self._display = display
         self._task: TaskID = display.add_task(description, total=total, numbers="")
@@ -105,7 +98,7 @@ class _TerminalBar(ProgressBar):
         say(self.line())
 
 
-_displays: list[Progress] = []  # at most one: a terminal has one bottom
+_displays: "list[Progress]" = []  # at most one: a terminal has one bottom
 
 
 def say(message: str) -> None:
@@ -127,20 +120,24 @@ def bar(total: float, description: str) -> Iterator[ProgressBar]:
 
 
 def _open(total: float, description: str) -> ProgressBar:
+    # Imported late: help and wrong words need no bars.
+    from rich import progress as rich
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not console.is_terminal:
         return _LineBar(total, description)
     if not _displays:
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TimeElapsedColumn(),
+            rich.TextColumn("left"),
+            rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[numbers]}"),
         )
-        display = Progress(*columns, console=console, transient=True, refresh_per_second=4)
+        display = rich.Progress(*columns, console=console, transient=True, refresh_per_second=4)
         display.start()
         _displays.append(display)
     return _TerminalBar(total, description, _displays[0])

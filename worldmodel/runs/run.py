@@ -14,7 +14,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import yaml
 
 from worldmodel.errors import RunError
 from worldmodel.runs import progress
+from worldmodel.runs.lock import LOCK, hold, release
 from worldmodel.runs.memory import MemoryWatch
 from worldmodel.runs.provenance import config_sha256, first_difference, git_commit, package_version
 from worldmodel.storage.files import require_access, whole_file
@@ -51,6 +52,7 @@ class Run:
         self.config = dict(config)
         self.seed = seed
         self.device = device
+        self._is_open = True
         self._board: SummaryWriter | None = None
         self._memory = MemoryWatch()
         self._opened = time.monotonic()
@@ -87,22 +89,19 @@ class Run:
         folder = Path(folder)
         require_access(folder, RunError)
         settings = {"verb": verb, **config}
-        if _is_used(folder):
-            differs = first_difference(_read_config(folder), settings)
-            if differs and existing == "resume":
-                raise RunError(
-                    f"{folder}: was made with other settings ({differs}); "
-                    "choose another name= or say existing=replace"
-                )
-            if differs or existing == "redo":
-                shutil.rmtree(folder)
+        if folder.exists() and not folder.is_dir():
+            _read_config(folder)  # says what is wrong with it
         try:
-            with whole_file(folder / "config.yaml") as temporary:
-                temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+            hold(folder)
+            _prepare(folder, settings, existing)
         except OSError as cause:
+            release(folder)
             raise RunError(
                 f"{folder}: cannot be made ({cause.strerror}); choose another runs_dir= or name="
             ) from cause
+        except RunError:
+            release(folder)
+            raise
         return Run(folder, verb=verb, config=config, seed=seed, device=device)
 
     @property
@@ -117,7 +116,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the results are there."""
+        """True once the results are there."""
         return (self.folder / "metrics.json").is_file()
 
     @property
@@ -196,12 +195,19 @@ class Run:
         if self._board is not None:
             self._board.close()
             self._board = None
+        if self._is_open:
+            release(self.folder)
+            self._is_open = False
 
     def discard_if_empty(self) -> None:
         """Remove a folder in which nothing was made: what is left when input was refused."""
+        is_empty = not _is_used(self.folder)
+        if is_empty:
+            (self.folder / "config.yaml").unlink(missing_ok=True)
         self.close()
-        if not _is_used(self.folder):
-            shutil.rmtree(self.folder)
+        if is_empty:
+            with suppress(OSError):  # another process has begun to write it
+                self.folder.rmdir()
 
     def _open_board(self) -> "SummaryWriter":
         if self._board is None:
@@ -262,10 +268,34 @@ def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, flo
 
 
 def _is_used(folder: Path) -> bool:
-    """Whether something is there that a new run must not be mixed with."""
+    """True if something is there that a new run must not be mixed with."""
     if not folder.is_dir():
         return folder.exists()
-    return any(path.name != "config.yaml" for path in folder.iterdir())
+    return any(path.name not in ("config.yaml", LOCK) for path in folder.iterdir())
+
+
+def _prepare(folder: Path, settings: Mapping[str, Any], existing: str) -> None:
+    """Make the folder that of a run with these settings."""
+    if _is_used(folder):
+        differs = first_difference(_read_config(folder), settings)
+        if differs and existing == "resume":
+            raise RunError(
+                f"{folder}: was made with other settings ({differs}); "
+                "choose another name= or say existing=replace"
+            )
+        if differs or existing == "redo":
+            _clear(folder)
+    with whole_file(folder / "config.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run wrote; the lock stays."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

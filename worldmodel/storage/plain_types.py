@@ -1,4 +1,4 @@
-"""Whether values from a file fit the annotations of the arguments that they are for."""
+"""Values from a file against the annotations of the arguments that they are for."""
 
 import inspect
 import types
@@ -18,14 +18,15 @@ def check_value(key: str, value: Any, annotation: Any) -> None:
     Raises:
         ConfigError: names the key, the rule and the value.
     """
-    choices = _alternatives(annotation)
+    choices = alternatives(annotation)
     if choices is None:
         return
+    literals = [choice for choice in choices if not isinstance(choice, type)]
     if value is None:
         if type(None) not in choices:
-            raise ConfigError(f"{key} is not set: say what it is with {key}=...")
+            known = f"; choose from: {', '.join(map(str, literals))}" if literals else ""
+            raise ConfigError(f"{key} is not set: say what it is with {key}=...{known}")
         return
-    literals = [choice for choice in choices if not isinstance(choice, type)]
     if isinstance(value, str) and literals and str not in choices:
         if value not in literals:
             raise ConfigError(f"{key}={value} is unknown; {nearest(value, map(str, literals))}")
@@ -39,10 +40,10 @@ def check_value(key: str, value: Any, annotation: Any) -> None:
         raise ConfigError(f"{key}={value} must be {words}, got {type(value).__name__}")
 
 
-def _alternatives(annotation: Any) -> tuple[Any, ...] | None:
+def alternatives(annotation: Any) -> tuple[Any, ...] | None:
     """The members of a union, the values of a Literal, or the class; None when unknown."""
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        parts = [_alternatives(part) for part in typing.get_args(annotation)]
+        parts = [alternatives(part) for part in typing.get_args(annotation)]
         known = [part for part in parts if part is not None]
         return tuple(x for part in known for x in part) if len(known) == len(parts) else None
     if typing.get_origin(annotation) is typing.Literal:

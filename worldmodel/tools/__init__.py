@@ -1,1 +1,1 @@
-"""What is done to data sets: inspected, checked, converted."""
+"""Data sets inspected, checked and converted."""

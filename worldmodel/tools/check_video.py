@@ -1,6 +1,6 @@
-"""Looking at one video of a catalogue: what it is, whether all of it can be read, a clip of it.
+"""Summarise one video of a catalogue, decode all of it, or take a clip of it.
 
-What the verb `data` does in decoder processes. Knows nothing of tables and images.
+`data inspect` and `data check` do this in decoder processes. Knows nothing of tables and images.
 """
 
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ _CHUNK = 32 * 2**20  # bytes of frames that are decoded at a time
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found about one video."""
+class VideoSummary:
+    """One video: its format and size, and what is wrong with it."""
 
     path: str
     codec: str = ""  # of our episodes: "episode"; ends with "with actions" where it has them
@@ -28,44 +28,47 @@ class Finding:
     height: int = 0
     frames: int = 0
     seconds: float = 0.0
-    problem: str = ""  # one line; empty where all is well
+    problem: str = ""  # one line; empty where there is none
 
 
 @dataclass(frozen=True)
-class Look:
-    """A video to look at; `whole` reads all of it."""
+class SummaryRequest:
+    """A video to summarise; `decode_all` reads every frame of it."""
 
     item: Item
-    whole: bool
+    decode_all: bool
 
     @property
     def name(self) -> str:
-        """Of the video."""
+        """The video's name."""
         return self.item.name
 
 
-class Looker:
-    """Looks at videos, and takes clips of them as a training does.
+class VideoChecker:
+    """Summarises videos, and takes clips of them as a training does.
 
     Args:
-        decoding: How videos are opened; they are looked at in their own size.
-        clips: Takes the clips.
+        decoding: How videos are opened; they are summarised in their own size.
+        clips: Takes the clips, where any are asked for.
     """
 
-    def __init__(self, decoding: Decoding, clips: ClipReader) -> None:
+    def __init__(self, decoding: Decoding, clips: ClipReader | None = None) -> None:
         self._decoding, self._clips = replace(decoding, short_side=None), clips
 
-    def __call__(self, task: Look | ClipRequest) -> Finding | ClipResult:
-        """Do one or the other.
+    def __call__(self, task: SummaryRequest | ClipRequest) -> VideoSummary | ClipResult:
+        """Answer one request.
 
         Raises:
             WorldModelError: what is wrong with the video.
         """
-        return self._look(task) if isinstance(task, Look) else self._clips(task)
+        if isinstance(task, SummaryRequest):
+            return self._summary(task)
+        assert self._clips is not None
+        return self._clips(task)
 
-    def _look(self, task: Look) -> Finding:
+    def _summary(self, task: SummaryRequest) -> VideoSummary:
         if task.item.key.endswith(".safetensors"):
-            return _look_at_episode(task.item)
+            return _episode_summary(task.item)
         opened = Opened(self._decoding, most=1)
         try:
             video = opened.get(task.item)
@@ -80,9 +83,9 @@ class Looker:
                 seconds = _seconds(times)
             if task.item.check_rows(video.source):
                 codec = f"{codec} {WITH_ACTIONS}"
-            if task.whole:
+            if task.decode_all:
                 _read_all(video.source, first, len(times), width * height * 3)
-            return Finding(task.name, codec, width, height, len(times), seconds)
+            return VideoSummary(task.name, codec, width, height, len(times), seconds)
         finally:
             opened.forget(task.item)
 
@@ -99,9 +102,9 @@ def _read_all(source: Video, first: int, count: int, image_bytes: int) -> None:
         source.read(np.arange(at, min(at + step, first + count)))
 
 
-def _look_at_episode(item: Item) -> Finding:
+def _episode_summary(item: Item) -> VideoSummary:
     episode = read_episode(item.key)
     height, width = episode.frames.shape[1:3]
     seconds = float(episode.times[-1] - episode.times[0])
     kind = "episode" if episode.actions is None else f"episode {WITH_ACTIONS}"
-    return Finding(item.name, kind, width, height, len(episode), seconds)
+    return VideoSummary(item.name, kind, width, height, len(episode), seconds)

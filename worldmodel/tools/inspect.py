@@ -1,15 +1,15 @@
-"""What is in a data set (`data inspect`), and is all of it well (`data check`).
+"""Summarise a data set (`data inspect`), or decode all of it and list what fails (`data check`).
 
-`check` decodes every frame; `inspect` reads headers, and shows clips as a model will see them. Both
-read what episodes hold beside their frames.
-They look at everything they are given, in processes that may crash or hang, and list what is wrong,
-be it all of it; only where there is nothing, or nothing that a format recognises, they stop.
+`inspect` reads headers, and draws clips as a model will see them; `check` decodes every frame. Both
+read what episodes hold beside their frames. Files are read in processes that may crash or hang, and
+what is wrong with a file is listed; only where there is nothing, or nothing that a format
+recognises, is it an error.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,17 @@ from worldmodel.datasets.catalogue import AllLeftOut, Item, LeftOut
 from worldmodel.datasets.listing import shown
 from worldmodel.datasets.our_episodes import EpisodeVideo
 from worldmodel.episodes.folder import read_folder_info
-from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError, nearest
+from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, shared_frames
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.storage.files import write_table
-from worldmodel.tools.check_video import WITH_ACTIONS, Finding, Look, Looker
+from worldmodel.tools.check_video import (
+    WITH_ACTIONS,
+    SummaryRequest,
+    VideoChecker,
+    VideoSummary,
+)
 from worldmodel.tools.contact_sheet import Strip, write_sheet
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
@@ -38,80 +43,134 @@ from worldmodel.video.sampling import Sampling
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-ACTIONS = ("check", "inspect")
 _TABLE_ROWS = 40
 _BAD_ROWS = 100
-Pool = WorkerPool[Look | ClipRequest, Finding | ClipResult]
+Pool = WorkerPool[SummaryRequest | ClipRequest, VideoSummary | ClipResult]
 
 
-def examine(
-    run: "Run", *, action: str = "inspect", path: str, format: str = "auto",
-    reading: Mapping[str, Any] | None = None, rows: int = 16,
-    size: int = 64, num_frames: int = 6, stride: int | None = None, fps: float | None = None,
-    flip: bool = True, transforms: Transforms | None = None, workers: int = 2,
-    video: Decoding | None = None, seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
-    """Look at a data set of videos or episodes.
+@dataclass(frozen=True)
+class Sheet:
+    """The clips that `data inspect` draws.
 
-    Writes `files.csv` with a line per video, `problems.csv` with those that are not well, and,
-    for `inspect`, `sheet.png`: a clip of each of some videos as a training with the same settings
-    sees it, after crop, flip and transforms.
-
-    Args:
-        run: Where the files go and progress is shown.
-        action: `inspect` or `check`.
-        path: What to look at: whatever `open_catalogue` knows.
-        format: Its layout; `auto` looks.
-        reading: Options of its format.
-        rows: At most so many clips on the sheet, of videos evenly chosen.
+    Attributes:
+        rows: At most so many clips, of videos evenly chosen.
         size: Side of the model's frames, in pixels.
         num_frames: Frames of a clip.
         stride: Frames from one frame of a clip to the next. Give `stride` or `fps`.
         fps: Frames per second of a clip.
         flip: Mirror half of the clips left to right.
-        transforms: What is done to batches.
-        workers: Processes that read; 0 reads here, unguarded.
+    """
+
+    rows: int = 16
+    size: int = 64
+    num_frames: int = 6
+    stride: int | None = None
+    fps: float | None = None
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the rows; the other values are checked by what takes the clips."""
+        if self.rows < 1:
+            raise ConfigError(f"rows must be at least 1, got {self.rows}")
+
+
+_SHEET = Sheet()
+
+
+def check(
+    run: "Run",
+    *,
+    path: str,
+    format: str = "auto",
+    reading: Mapping[str, Any] | None = None,
+    workers: int = 2,
+    video: Decoding | None = None,
+) -> dict[str, float]:
+    """Decode every frame of a data set of videos or episodes, and list what fails.
+
+    Writes `files.csv` with a line per video, and `problems.csv` with those that cannot be used.
+
+    Args:
+        run: Where the files go and progress is shown.
+        path: A folder of videos, a manifest, shards, episodes, ... or one file.
+        format: Its layout; `auto` looks.
+        reading: Options of its format, for example `{camera: top}`.
+        workers: Processes that read; 0 reads in this process, where a crash ends all.
         video: How files are decoded.
-        seed: Of the clips on the sheet.
 
     Returns:
-        Counts; `problems` is the number of videos that cannot be used.
+        Counts; with `problems` above 0 the command line says that something is wrong.
 
     Raises:
-        WorldModelError: there is nothing there, or nothing that `inspect` can read.
+        WorldModelError: there is nothing there.
     """
-    if action not in ACTIONS:
-        raise ConfigError(f"no action '{action}' for data: {nearest(action, ACTIONS)}")
-    if rows < 1:
-        raise ConfigError(f"rows must be at least 1, got {rows}")
+    items, summaries = find_items(path, format, reading)
+    decoding = video or Decoding()
+    with Pool(VideoChecker(decoding), workers=workers, seconds=decoding.limits.seconds) as pool:
+        summaries += _summarise(run, pool, items, decode_all=True)
+    _report(run, summaries)
+    return _count(summaries)
+
+
+def inspect(
+    run: "Run",
+    *,
+    path: str,
+    format: str = "auto",
+    reading: Mapping[str, Any] | None = None,
+    sheet: Sheet = _SHEET,
+    transforms: Transforms | None = None,
+    workers: int = 2,
+    video: Decoding | None = None,
+) -> dict[str, float]:
+    """Summarise a data set of videos or episodes, and draw clips of it.
+
+    Writes `files.csv` with a line per video, `problems.csv` with those that cannot be used, and
+    `sheet.png`: a clip of each of some videos as a training with the same settings sees it, after
+    crop, flip and transforms.
+
+    Args:
+        run: Where the files go and progress is shown.
+        path: A folder of videos, a manifest, shards, episodes, ... or one file.
+        format: Its layout; `auto` looks.
+        reading: Options of its format, for example `{camera: top}`.
+        sheet: The clips that are drawn.
+        transforms: What is done to them, as in `pretrain`.
+        workers: Processes that read; 0 reads in this process, where a crash ends all.
+        video: How files are decoded.
+
+    Returns:
+        Counts, as `check`.
+
+    Raises:
+        WorldModelError: there is nothing there, or nothing that can be read.
+    """
     transforms = transforms or Plain()
-    items, findings = find_items(path, format, reading)
-    decoding = (video or Decoding()).at(transforms.frame_size(size))
-    sampling = Sampling(num_frames, stride=stride, fps=fps)
-    frames = shared_frames(min(rows, max(len(items), 1)), num_frames, transforms.frame_size(size))
-    clips = ClipReader(
-        frames, sampling=sampling, size=transforms.frame_size(size), flip=flip, decoding=decoding
-    )
-    pool = Pool(Looker(decoding, clips), workers=workers, seconds=decoding.limits.seconds)
-    with pool, closing(clips):
-        findings += _look_at_all(run, pool, items, action)
-        bad = _report(run, findings)
-        if action == "inspect":
-            good = _good_items(items, findings)
-            if not good:
-                kind = EpisodeError if _are_episodes(items) else VideoError
-                raise kind(f"{shown(path)}: nothing in it can be read; the first: {bad[0].problem}")
-            chosen = np.linspace(0, len(good) - 1, min(rows, len(good))).round().astype(int)
-            strips = _strips(pool, [good[i] for i in chosen], seed=seed)
-            images = transforms(frames.float() / 255, size=size, seed=seed, step=0)
-            sheet = write_sheet(_drawn(strips, images), run.folder / "sheet.png")
-            run.say(f"sheet: {sheet}")
-    return _count(findings)
+    size = transforms.frame_size(sheet.size)
+    items, summaries = find_items(path, format, reading)
+    decoding = (video or Decoding()).at(size)
+    frames = shared_frames(min(sheet.rows, max(len(items), 1)), sheet.num_frames, size)
+    sampling = Sampling(sheet.num_frames, stride=sheet.stride, fps=sheet.fps)
+    clips = ClipReader(frames, sampling=sampling, size=size, flip=sheet.flip, decoding=decoding)
+    checker = VideoChecker(decoding, clips)
+    with Pool(checker, workers=workers, seconds=decoding.limits.seconds) as pool, closing(clips):
+        summaries += _summarise(run, pool, items, decode_all=False)
+        bad = _report(run, summaries)
+        good = _good_items(items, summaries)
+        if not good:
+            kind = EpisodeError if _are_episodes(items) else VideoError
+            raise kind(f"{shown(path)}: nothing in it can be read; the first: {bad[0].problem}")
+        chosen = np.linspace(0, len(good) - 1, min(sheet.rows, len(good))).round().astype(int)
+        strips = _strips(pool, [good[i] for i in chosen], seed=run.seed)
+        images = transforms(frames.float() / 255, size=sheet.size, seed=run.seed, step=0)
+        drawn = write_sheet(_drawn(strips, images), run.folder / "sheet.png")
+        run.say(f"sheet: {drawn}")
+    return _count(summaries)
 
 
 def find_items(
     path: str, format: str = "auto", reading: Mapping[str, Any] | None = None
-) -> tuple[Sequence[Item], list[Finding]]:
+) -> tuple[Sequence[Item], list[VideoSummary]]:
     """The videos of a data set, and what is wrong with the whole of it or is left out of it.
 
     What a format can leave out is left out, unless `reading` says what to do with it. A folder of
@@ -128,47 +187,51 @@ def find_items(
         catalogue = open_catalogue(path, format=found.name, **options)
         return catalogue, _left_out(catalogue.left_out)
     except AllLeftOut as cause:
-        return [], _left_out(cause.left_out) or [Finding(shown(path), problem=str(cause))]
+        return [], _left_out(cause.left_out) or [VideoSummary(shown(path), problem=str(cause))]
     except VideoError as cause:
-        return [], [Finding(shown(path), problem=str(cause))]
+        return [], [VideoSummary(shown(path), problem=str(cause))]
     except EpisodeError as cause:
         if found.name != "episodes":
-            return [], [Finding(shown(path), problem=str(cause))]
+            return [], [VideoSummary(shown(path), problem=str(cause))]
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
         items = [EpisodeVideo(shown(file), file) for file in files]
         try:
             read_folder_info(Path(path))
         except EpisodeError as of_folder:
-            return items, [Finding(shown(path), problem=str(of_folder))]
+            return items, [VideoSummary(shown(path), problem=str(of_folder))]
         if not items:
             raise
-        # The folder is well: what was refused is one of its episodes, and will be found.
+        # The folder itself is complete: one of its episodes was refused, and will be found.
         return items, []
 
 
-def _left_out(found: Sequence[LeftOut]) -> list[Finding]:
-    return [Finding(out.name, problem=out.reason) for out in found]
+def _left_out(found: Sequence[LeftOut]) -> list[VideoSummary]:
+    return [VideoSummary(out.name, problem=out.reason) for out in found]
 
 
-def _look_at_all(run: "Run", pool: Pool, items: Sequence[Item], action: str) -> list[Finding]:
-    findings = []
-    tasks = (Look(item, whole=action == "check") for item in items)
-    with run.progress(len(items), action) as bar:
+def _summarise(
+    run: "Run", pool: Pool, items: Sequence[Item], *, decode_all: bool
+) -> list[VideoSummary]:
+    summaries = []
+    tasks = (SummaryRequest(item, decode_all) for item in items)
+    with run.progress(len(items), "check" if decode_all else "inspect") as bar:
         for task, future in pool.each(tasks, ahead=8 * max(pool.workers, 1)):
             try:
-                found = future.result()
-                assert isinstance(found, Finding)
-                findings.append(found)
+                summary = future.result()
+                assert isinstance(summary, VideoSummary)
+                summaries.append(summary)
             except WorldModelError as error:
                 if isinstance(error, ConfigError):
                     raise  # not the file's fault
-                findings.append(Finding(task.name, problem=str(error)))
+                summaries.append(VideoSummary(task.name, problem=str(error)))
             bar.advance(1)
-    return findings
+    return summaries
 
 
-def _good_items(items: Sequence[Item], findings: Sequence[Finding]) -> list[tuple[Item, Finding]]:
-    own = findings[len(findings) - len(items) :]  # those before are of the whole
+def _good_items(
+    items: Sequence[Item], summaries: Sequence[VideoSummary]
+) -> list[tuple[Item, VideoSummary]]:
+    own = summaries[len(summaries) - len(items) :]  # those before are of the whole
     return [(item, f) for item, f in zip(items, own, strict=True) if not f.problem]
 
 
@@ -176,7 +239,7 @@ def _are_episodes(items: Sequence[Item]) -> bool:
     return all(isinstance(item, EpisodeVideo) for item in items)
 
 
-def _strips(pool: Pool, chosen: Sequence[tuple[Item, Finding]], *, seed: int) -> list[Strip]:
+def _strips(pool: Pool, chosen: Sequence[tuple[Item, VideoSummary]], *, seed: int) -> list[Strip]:
     """Captions and times of a clip of each, whose frames are then in the buffer.
 
     A video that no clip can be taken of has no times, and the reason as its caption.
@@ -207,32 +270,32 @@ def _drawn(strips: Sequence[Strip], frames: torch.Tensor) -> list[Strip]:
     ]
 
 
-def _report(run: "Run", findings: Sequence[Finding]) -> list[Finding]:
-    """Write the tables and say what is in them; returns what is not well."""
-    bad = [finding for finding in findings if finding.problem]
-    write_table(run.folder / "files.csv", Finding, findings)
-    write_table(run.folder / "problems.csv", Finding, bad)
-    for line in [*_table(findings).splitlines(), *(f"bad  {f.problem}" for f in bad[:_BAD_ROWS])]:
+def _report(run: "Run", summaries: Sequence[VideoSummary]) -> list[VideoSummary]:
+    """Write the tables and say what is in them; returns those with a problem."""
+    bad = [summary for summary in summaries if summary.problem]
+    write_table(run.folder / "files.csv", VideoSummary, summaries)
+    write_table(run.folder / "problems.csv", VideoSummary, bad)
+    for line in [*_table(summaries).splitlines(), *(f"bad  {f.problem}" for f in bad[:_BAD_ROWS])]:
         run.say(line)
     if len(bad) > _BAD_ROWS:
         run.say(f"and {len(bad) - _BAD_ROWS} more, see {run.folder / 'problems.csv'}")
     return bad
 
 
-def _count(findings: Sequence[Finding]) -> dict[str, float]:
-    good = [finding for finding in findings if not finding.problem]
+def _count(summaries: Sequence[VideoSummary]) -> dict[str, float]:
+    good = [summary for summary in summaries if not summary.problem]
     return {
-        "files": len(findings),
-        "problems": len(findings) - len(good),
-        "frames": sum(finding.frames for finding in good),
-        "seconds_of_video": sum(finding.seconds for finding in good),
-        "with_actions": sum(finding.codec.endswith(WITH_ACTIONS) for finding in good),
+        "files": len(summaries),
+        "problems": len(summaries) - len(good),
+        "frames": sum(summary.frames for summary in good),
+        "seconds_of_video": sum(summary.seconds for summary in good),
+        "with_actions": sum(summary.codec.endswith(WITH_ACTIONS) for summary in good),
     }
 
 
-def _table(findings: Sequence[Finding]) -> str:
+def _table(summaries: Sequence[VideoSummary]) -> str:
     """The files as a table, or their kinds where there are too many to read."""
-    good = [finding for finding in findings if not finding.problem]
+    good = [summary for summary in summaries if not summary.problem]
     if not good:
         return ""
     table = Table(box=None, pad_edge=False)

@@ -17,13 +17,13 @@ from worldmodel.cli.verbs import VERBS, Verb
 ODD = [
     "vidéo.mp4", "vitl (1).pt", "日本.pt", "it's.pt", "a=b.pt", "a[1].pt", "a{b}.pt", "a&b.pt",
     "a;b.pt", "#x.pt", "a\nb.pt", "a\udce9.pt", "a'b'.pt", "x!~.pt", "a\\'b.pt",
+    "${x}.pt", "a/${oc.env:HOME}", "${", "\\\\${seed}", "$x$",
 ]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def toy_verbs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(settings, "CONFIGS", "tests.toy_configs")
-    monkeypatch.setattr(app, "CONFIGS", "tests.toy_configs")
     monkeypatch.setitem(VERBS, "toy", Verb("does nothing", "worldmodel toy path=x", ("path",)))
     monkeypatch.setitem(VERBS, "other", Verb("does nothing else", "worldmodel other size=x"))
     monkeypatch.chdir(tmp_path)
@@ -82,6 +82,11 @@ def test_a_page_that_an_interruption_left_out_is_made(toy_verbs: Path) -> None:
         (["tou"], "no verb 'tou'; did you mean 'toy'?"),
         (["toy", "pth=x"], "no setting 'pth'; did you mean 'path'?"),
         (["toy", "x", "size.widht=3"], "did you mean 'size.width'?"),
+        (["toy", "x", "width=3"], "did you mean 'size.width'? worldmodel toy --help lists all"),
+        (["toy", "x", "wdith=3"], "did you mean 'size.width' or 'size.depth'?"),
+        (["toy", "x", "qqqqq=3"], "no setting 'qqqqq'; worldmodel toy --help lists all"),
+        (["toy", "x", "name=${seed}"], "name=${seed}: names a folder in runs_dir"),
+        (["toy", "path=[${a}]"], "quote a text with such letters: \"path='[${a}]'\""),
         (["toy", "x", "size=lage"], "no size 'lage'; did you mean 'large'?"),
         (["toy", "x", "+extra=1"], "extra: tests.toy.toy has no such setting"),
         (["toy", "x", "steps=many"], "steps=many must be a whole number"),
@@ -116,6 +121,16 @@ def test_what_is_wrong_is_said_in_one_line(
 ) -> None:
     assert says in error_of(capsys, *words)
     assert not list((toy_verbs).rglob("config.yaml"))  # nothing half-made is left
+
+
+def test_several_ranks_are_refused_and_leave_nothing(
+    toy_verbs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "a run is made by one process" in error_of(capsys, "toy", "x")
+    assert not (toy_verbs / "runs").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")  # as torchrun says of one process
+    assert app.main(["toy", "x"]) == 0
 
 
 def test_debug_shows_where_an_error_comes_from(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from worldmodel.cli.quickstart import Stage, _fill, gather, quickstart
+from worldmodel.cli.compose import settle
+from worldmodel.cli.quickstart import gather, quickstart, run_stages
+from worldmodel.cli.stages import SCALES, STORIES, Stage
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.interop.load import load
 from worldmodel.runs.run import Run, read_metrics
@@ -37,16 +39,43 @@ def write_story(folder, results, seed=0):
     return folder
 
 
-def test_settings_are_filled_with_folders_and_times(tmp_path):
-    main = write_story(tmp_path / "main", {"seconds.video": 20.06, "seconds.actions": 10.0})
-    stage = Stage(
-        "s", "train", ["a={folder}/x", "b={main}/y", "c={seconds}"], time_of=["video", "actions"]
-    )
-    assert _fill(stage, tmp_path, str(main)) == [f"a={tmp_path}/x", f"b={main}/y", "c=30.1"]
-    with pytest.raises(ConfigError, match="stage s takes the time of another story: set main="):
-        _fill(stage, tmp_path, None)
+@pytest.fixture
+def main(tmp_path):
+    """A finished story to compare with."""
+    return write_story(tmp_path / "main, é", {"seconds.video": 20.06, "seconds.actions": 10.0})
+
+
+@pytest.mark.parametrize("scale", sorted(SCALES))
+@pytest.mark.parametrize("story", sorted(STORIES))
+def test_every_stage_of_every_story_is_taken_by_its_verb(story, scale, main, tmp_path):
+    stages = STORIES[story](tmp_path / "a b", SCALES[scale], main)
+    assert len({(stage.verb, stage.name) for stage in stages}) == len(stages) > 2
+    for stage in stages:
+        settle(stage.verb, stage.words)
+
+
+def settings_of(stages, name):
+    (stage,) = [stage for stage in stages if stage.name == name]
+    return settle(stage.verb, stage.words)
+
+
+def test_the_quickstart_learns_as_its_published_numbers_were_made(tmp_path):
+    stages = STORIES["quickstart"](tmp_path, SCALES["full"], tmp_path)
+    video = settings_of(stages, "video")
+    assert video["data"]["path"] == f"{tmp_path}/collect/rollouts/episodes"
+    assert (video["batch"], video["num_frames"], video["regulariser"]["weight"]) == (96, 4, 3)
+    assert video["optimisation"]["steps"] == 800
+    assert video["optimisation"]["learning_rate"] == 0.002
+    assert settings_of(stages, "rollouts")["reset_options"] == {"task": "explore"}
+    assert settings_of(stages, "goals")["planner"]["candidates"] == 96
+
+
+def test_a_comparison_trains_for_as_long_as_the_story_did(main, tmp_path):
+    stages = STORIES["scratch"](tmp_path, SCALES["full"], main)
+    assert settings_of(stages, "actions")["optimisation"]["seconds"] == 30.1
+    assert settings_of(stages, "actions")["episodes"] == f"{main}/collect/rollouts/episodes"
     with pytest.raises(RunError, match="not finished"):
-        _fill(stage, tmp_path, str(tmp_path / "nowhere"))
+        STORIES["scratch"](tmp_path, SCALES["full"], tmp_path / "nowhere")
 
 
 @pytest.fixture
@@ -82,12 +111,12 @@ def run(tmp_path):
 def test_stages_run_in_order_and_are_gathered_and_timed(run, verbs):
     stages = [
         Stage("video", "pretrain", ["a=1"], {"first": "loss"}),
-        Stage("goals", "plan", ["model={folder}/train"], {"second": "loss"}),
+        Stage("goals", "plan", ["b=2"], {"second": "loss"}),
     ]
-    results = quickstart(run, stages=stages, seed=3)
+    results = run_stages(run, stages, seed=3)
     assert verbs == [
         ("pretrain", ["a=1", "seed=3", "device=cpu"]),
-        ("plan", [f"model={run.folder}/train", "seed=3", "device=cpu"]),
+        ("plan", ["b=2", "seed=3", "device=cpu"]),
     ]
     assert results == {
         "first": 1.0,
@@ -101,26 +130,21 @@ def test_stages_run_in_order_and_are_gathered_and_timed(run, verbs):
 
 def test_the_storys_model_is_the_last_that_was_trained(run, verbs):
     stages = [Stage("v", "pretrain"), Stage("w", "train"), Stage("g", "plan")]
-    quickstart(run, stages=stages)
+    run_stages(run, stages)
     assert (run.model_folder / "model.json").read_text() == "model.json of w"
     assert (run.model_folder / "model.safetensors").read_text() == "model.safetensors of w"
 
 
 def test_a_story_that_trains_nothing_has_no_model(run, verbs):
-    assert quickstart(run, stages=[Stage("g", "plan")])["seconds.total"] == 10.0
+    assert run_stages(run, [Stage("g", "plan")])["seconds.total"] == 10.0
     assert not run.model_folder.exists()
 
 
-def test_a_story_is_compared_with_one_of_its_own_seed(run, verbs, tmp_path):
-    main = write_story(tmp_path / "main", {}, seed=4)
-    with pytest.raises(ConfigError, match="main: is the story of seed 4, not of 3"):
-        quickstart(run, stages=[Stage("g", "plan")], main=str(main), seed=3)
-    assert quickstart(run, stages=[Stage("g", "plan")], main=str(main), seed=4)
-
-
-def test_a_story_without_stages_is_refused(run):
-    with pytest.raises(ConfigError, match="a story needs stages"):
-        quickstart(run, stages=[])
+def test_a_story_is_compared_with_one_of_its_own_seed(run, main):
+    with pytest.raises(ConfigError, match="is the story of seed 0, not of 3"):
+        quickstart(run, story="scratch", main=str(main), seed=3)
+    with pytest.raises(ConfigError, match="name it with main="):
+        quickstart(run, story="scratch")
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import av
@@ -19,12 +22,13 @@ from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.datasets import find_format, open_catalogue, open_episodes
 from worldmodel.episodes.episode import FolderInfo
 from worldmodel.episodes.folder import Episode, EpisodeWriter
-from worldmodel.errors import ConfigError, EpisodeError, VideoError
+from worldmodel.errors import ConfigError, EpisodeError, RunError, VideoError
 from worldmodel.runs.run import Run
 from worldmodel.storage import write_tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
+from worldmodel.tools.conversion.target import Writing
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, video_info
 
@@ -50,7 +54,10 @@ def change(tmp_path):
 
     def change(source, output, to, **options):
         runs.append(Run.open(tmp_path / f"run{len(runs)}", verb="data", config={}, seed=0))
-        return convert(runs[-1], source=str(source), output=str(output), to=to, **options)
+        names = [field.name for field in fields(Writing)]
+        writing = Writing(**{name: options.pop(name) for name in names if name in options})
+        places = {"path": str(source), "output": str(output)}
+        return convert(runs[-1], **places, to=to, writing=writing, **options)
 
     yield change
     for run in runs:
@@ -503,3 +510,21 @@ def test_types_that_differ_between_episodes_are_refused_by_lerobot(change, tmp_p
     source = with_info(tmp_path / "in", {"state": other}, {"state": torch.rand(6, 3).double()})
     with pytest.raises(EpisodeError, match="'observation.state' is float.* in some episodes and"):
         change(source, tmp_path / "l", "lerobot")
+
+
+def test_an_output_that_another_process_writes_is_refused(made, change, tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from worldmodel.runs.lock import hold; "
+        "hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "out")]
+    other = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    source = made("class_folder").path
+    with pytest.raises(RunError, match=f"is being written by process {other.pid}"):
+        change(source, tmp_path / "out", "shards")
+    other.kill()
+    other.communicate()
+    assert change(source, tmp_path / "out", "shards")["written"] == 3
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"convert.json", "shard-000000.tar"}

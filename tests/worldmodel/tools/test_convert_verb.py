@@ -23,7 +23,7 @@ def place(tmp_path, monkeypatch, make_video):
 
 
 def test_videos_become_shards(place, capsys):
-    words = "data convert my/videos output=my/shards to=shards per_shard=2".split()
+    words = "data convert my/videos output=my/shards to=shards writing.per_shard=2".split()
     assert app.main(words) == 0
     assert len(open_catalogue(place / "my/shards")) == 3
     assert app.main(words) == 0
@@ -33,7 +33,7 @@ def test_videos_become_shards(place, capsys):
 
 
 def test_lerobot_becomes_our_episodes(place):
-    words = "data convert my/robot output=my/episodes to=episodes size=16"
+    words = "data convert my/robot output=my/episodes to=episodes writing.size=16"
     assert app.main([*words.split(), "reading={camera: top}"]) == 0
     assert open_episodes(place / "my/episodes")[1].frames.shape == (8, 16, 16, 3)
 
@@ -41,10 +41,11 @@ def test_lerobot_becomes_our_episodes(place):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("data convert my/videos", "needs output=my/folder and to= one of folder, shards"),
-        ("data convert my/videos output=a to=shard", "to=shard: did you mean 'shards'"),
-        ("data convrt my/videos", "no action 'convrt' for data: did you mean 'convert'"),
-        ("data check my/videos to=folder", "are for `data convert`"),
+        ("data convert my/videos", "output is not set: say what it is with output="),
+        ("data convert my/videos output=a to=shard", "to=shard is unknown; did you mean 'shards'?"),
+        ("data convrt my/videos", "no verb 'data convrt'; did you mean 'data convert'?"),
+        ("data check my/videos to=folder", "there is no setting 'to'"),
+        ("data convert my/videos size=64", "did you mean 'writing.size'?"),
         ("data convert my/none output=a to=folder", "my/none: there is nothing"),
     ],
 )
@@ -57,10 +58,10 @@ def test_what_is_wrong_is_said_in_one_line(place, capsys, words, message):
 @pytest.mark.parametrize("to", ["folder", "shards", "episodes", "lerobot"])
 @pytest.mark.parametrize("source", ["my/videos", "my/robot"])
 def test_convert_decodes_as_the_settings_say(place, capsys, source, to):
-    words = f"data convert {source} output=out to={to} size=16 video.limits.pixels=100"
+    words = f"data convert {source} output=out to={to} writing.size=16 video.limits.pixels=100"
     assert app.main(words.split()) == 2
     assert "limit" in capsys.readouterr().err
-    words = f"data convert {source} output=other to={to} size=16 video.stream=3"
+    words = f"data convert {source} output=other to={to} writing.size=16 video.stream=3"
     assert app.main(words.split()) == 2
     assert "stream" in capsys.readouterr().err
 

@@ -24,9 +24,17 @@ from worldmodel.tools import inspect
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
 
+SHEET = ("rows", "size", "num_frames", "stride", "fps", "flip")
 
-def examine(run, **settings):
-    return inspect.examine(run, **{"workers": 0, **settings})
+
+def examine(run, action="inspect", **settings):
+    """`data inspect` or `data check` with the settings that it takes."""
+    drawn = {key: settings.pop(key) for key in SHEET if key in settings}
+    run.seed = settings.pop("seed", 0)
+    settings = {"workers": 0, **settings}
+    if action == "check":
+        return inspect.check(run, **settings)
+    return inspect.inspect(run, sheet=inspect.Sheet(**drawn), **settings)
 
 
 class FakeRun:
@@ -227,8 +235,6 @@ def test_many_files_are_counted_by_kind(run, folder, monkeypatch):
 
 
 def test_refusals(run, videos):
-    with pytest.raises(ConfigError, match="did you mean 'check'"):
-        examine(run, action="chek", path=str(videos))
     with pytest.raises(ConfigError, match="at least 1"):
         examine(run, path=str(videos), rows=0)
 

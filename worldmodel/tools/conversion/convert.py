@@ -2,7 +2,7 @@
 
 What is written is written whole, file by file, in the order of the source; `convert.json` says
 what the output is of. Started again after an interruption it goes on with the first file that is
-missing. What each target looks like is in the other `convert_*.py`.
+missing. Each target is a class in a file beside this one.
 """
 
 import hashlib
@@ -10,18 +10,18 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from worldmodel.datasets import Format, find_format
 from worldmodel.datasets.catalogue import Catalogue
-from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.listing import shown
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.runs.lock import LOCK, locked
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.lerobot import LeRobotTarget
-from worldmodel.tools.conversion.target import Conversion, Target
+from worldmodel.tools.conversion.target import Conversion, Target, Writing
 from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
 from worldmodel.video.decoding import Decoding
 
@@ -35,37 +35,30 @@ TARGETS: dict[str, type[Target]] = {
     "lerobot": LeRobotTarget,
 }
 JOURNAL = "convert.json"
+_WRITING = Writing()
 
 
 def convert(
     run: "Run",
     *,
-    source: str,
+    path: str,
     output: str,
-    to: str,
+    to: Literal["folder", "shards", "episodes", "lerobot"],
     format: str = "auto",
     reading: Mapping[str, Any] | None = None,
-    size: int | None = None,
-    fps: float | None = None,
-    quality: int = 18,
-    per_shard: int = 1000,
+    writing: Writing = _WRITING,
     video: Decoding | None = None,
 ) -> dict[str, float]:
     """Write a data set in another format.
 
     Args:
         run: Where progress is shown.
-        source: What to convert; any format that is read.
+        path: What to convert; any format that is read.
         output: The folder to write; new, or that of the same conversion, interrupted.
-        to: `folder`, `shards`, `episodes` or `lerobot`.
+        to: The format to write.
         format: Of the source; `auto` looks.
         reading: Options of the source's format, for example `{camera: top}`.
-        size: Frames are resized and cut to their middle square of this side; as they are if None.
-            Videos are then encoded again.
-        fps: Frames per second of `episodes` and `lerobot`; the source's if None.
-        quality: Of H.264 where videos must be encoded: its constant rate factor, smaller is
-            better; 18 is hard to tell from the original.
-        per_shard: Videos in each shard.
+        writing: Size, rate and quality of what is written.
         video: How files are decoded.
 
     Returns:
@@ -75,36 +68,30 @@ def convert(
     Raises:
         ConfigError: an unknown target or option, or an output that holds something else or cannot
             be written.
+        RunError: another process writes the output.
     """
     if to not in TARGETS:
         raise ConfigError(f"to={to}: {nearest(str(to), TARGETS)}")
-    for name, value in (("size", size), ("fps", fps), ("per_shard", per_shard)):
-        check_positive(name, value)
-    if not 0 <= quality <= 51:
-        raise ConfigError(f"quality must lie between 0 and 51, got {quality}")
-    found = find_format(source, format=format, **dict(reading or {}))
-    catalogue = found.open(os.fspath(source))
-    one = source.endswith(".safetensors")  # a single episode: there is no store of one
+    found = find_format(path, format=format, **dict(reading or {}))
+    catalogue = found.open(os.fspath(path))
+    one = path.endswith(".safetensors")  # a single episode: there is no store of one
     holds_actions = type(found).episodes is not Format.episodes and not one
     video = video or Decoding()
-    store = found.episodes(os.fspath(source), video) if holds_actions else None
-    if store is not None and fps is not None and to in ("episodes", "lerobot"):
+    store = found.episodes(os.fspath(path), video) if holds_actions else None
+    if store is not None and writing.fps is not None and to in ("episodes", "lerobot"):
         raise ConfigError(
-            f"fps={fps:g}: episodes with actions keep their rate; leave it out, or correct it with "
-            f"reading={{fps: ...}} where the file states none"
+            f"writing.fps={writing.fps:g}: episodes with actions keep their rate; leave it out, or "
+            "correct it with reading={fps: ...} where the file states none"
         )
     folder = Path(output)
-    if _overlaps(Path(source), folder):
+    if _overlaps(Path(path), folder):
         raise ConfigError(f"output={output}: lies in the source or holds it; name another folder")
-    plan = Conversion(catalogue, store, folder, size=size, fps=fps, quality=quality, per_shard=per_shard,
-                video=video)  # fmt: skip
-    options = {"to": to, "size": size, "fps": fps, "quality": quality, "per_shard": per_shard,
-               "stream": video.stream}  # fmt: skip
-    journal = Journal(folder, _facts(source, found, catalogue, options))
-    with _writing(output):
+    plan = Conversion(catalogue, store, folder, writing, video)
+    options = {"to": to, **asdict(writing), "stream": video.stream}
+    journal = Journal(folder, _facts(path, found, catalogue, options))
+    with _writing(output), locked(folder):
         journal.begin()
-        run.say(f"{shown(source)}: {found.name}, {len(catalogue)} videos -> {to} in "
-                f"{shown(output)}")  # fmt: skip
+        run.say(f"{shown(path)}: {found.name}, {len(catalogue)} videos -> {to} in {shown(output)}")
         target = TARGETS[to](plan)
         with run.progress(len(catalogue), "convert") as bar:
             for count in target.write():
@@ -122,7 +109,7 @@ def convert(
 
 @contextmanager
 def _writing(output: str) -> Iterator[None]:
-    """Say in one line what keeps files from being written: what they hold is read elsewhere."""
+    """Turn what keeps files from being written into one line."""
     try:
         yield
     except OSError as cause:
@@ -170,9 +157,11 @@ class Journal:
         self._tidy()
 
     def _is_empty(self) -> bool:
-        """Whether nothing is there but what a run wrote that was killed at once."""
-        mine = f".{Path(JOURNAL).stem}.*.tmp.json"
-        return self.folder.is_dir() and all(path.match(mine) for path in self.folder.iterdir())
+        """True if nothing is there but what a run wrote that was killed at once."""
+        mine = (f".{Path(JOURNAL).stem}.*.tmp.json", LOCK)
+        return self.folder.is_dir() and all(
+            any(path.match(pattern) for pattern in mine) for path in self.folder.iterdir()
+        )
 
     def _tidy(self) -> None:
         """Remove what a killed run was writing."""
@@ -192,7 +181,7 @@ class Journal:
 def _facts(
     source: str, found: Format, catalogue: Catalogue, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What must be the same for a conversion to go on."""
+    """The facts that must be the same for a conversion to go on."""
     names = hashlib.sha256()
     for item in catalogue:
         names.update(f"{item.name}\n{item.label}\n".encode("utf-8", "surrogatepass"))

@@ -125,7 +125,7 @@ class LeRobotTarget(Target):
             episode.source, lambda n: frames[n], frames.shape[:3], self.fps, plan.decoding()
         )
         numbers = np.arange(len(frames))
-        encode(path, chunks_of(video, numbers, numbers / self.fps), quality=plan.quality)
+        encode(path, chunks_of(video, numbers, numbers / self.fps), quality=plan.writing.quality)
 
     def _note(self, index: int, data: Path) -> None:
         """The row of an episode in `meta/episodes`, from its file."""

@@ -1,4 +1,4 @@
-"""What every target of a conversion is given, and what it does. Knows no target."""
+"""A conversion, and the role of its targets: the formats that are written. Knows no target."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,50 +10,71 @@ import torch
 from einops import rearrange
 
 from worldmodel.datasets.catalogue import Catalogue, Item
-from worldmodel.datasets.episode_source import check_room, square
+from worldmodel.datasets.episode_source import check_positive, check_room, square
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
+from worldmodel.errors import ConfigError
 from worldmodel.tools.conversion.encode import places
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.nearest import nearest_frames
 
 
 @dataclass(frozen=True)
+class Writing:
+    """Size, rate and quality of what is written.
+
+    Attributes:
+        size: Frames are resized and cut to their middle square of this side; as they are if None.
+            Videos are then encoded again.
+        fps: Frames per second of `episodes` and `lerobot`; the source's if None.
+        quality: Of H.264 where videos must be encoded: its constant rate factor, smaller is
+            better; 18 is hard to tell from the original.
+        per_shard: Videos in each shard.
+    """
+
+    size: int | None = None
+    fps: float | None = None
+    quality: int = 18
+    per_shard: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("size", "fps", "per_shard"):
+            check_positive(name, getattr(self, name))
+        if not 0 <= self.quality <= 51:
+            raise ConfigError(f"quality must lie between 0 and 51, got {self.quality}")
+
+
+@dataclass(frozen=True)
 class Conversion:
-    """What to write, where, and how.
+    """The videos or episodes to write, where to, and how.
 
     Attributes:
         catalogue: The videos.
         store: The same as episodes, where they have actions.
         folder: Where to.
-        size: Side of square frames, or None.
-        fps: Of episodes, or None for the source's.
-        quality: Of H.264.
-        per_shard: Videos in a shard.
+        writing: Size, rate and quality.
         video: How files are decoded.
     """
 
     catalogue: Catalogue
     store: EpisodeStore | None
     folder: Path
-    size: int | None
-    fps: float | None
-    quality: int
-    per_shard: int
+    writing: Writing = field(default_factory=Writing)
     video: Decoding = field(default_factory=Decoding)
 
     def copies(self) -> bool:
-        """Whether files may be copied as they are: a copy has every size and stream of its file."""
-        return self.size is None and self.video.stream is None
+        """True if files may be copied as they are: a copy has every size and stream of its file."""
+        return self.writing.size is None and self.video.stream is None
 
     def decoding(self) -> Decoding:
         """How videos are opened."""
-        return self.video.at(self.size)
+        return self.video.at(self.writing.size)
 
     def rate(self) -> float:
         """Frames per second of the episodes: as asked, as the source says, or its first video's."""
-        if self.fps is not None:
-            return self.fps
+        if self.writing.fps is not None:
+            return self.writing.fps
         if self.store is not None:
             return self.store.info.fps
         source = self.catalogue[0].open(self.decoding())
@@ -67,7 +88,7 @@ class Conversion:
         """Item `index` as an episode, without actions where the source has none."""
         if self.store is not None:
             episode = self.store[index]
-            frames = square(episode.frames, self.size)
+            frames = square(episode.frames, self.writing.size)
             return Episode(frames, episode.times, episode.actions,
                            {k: v for k, v in episode.info.items() if not k.endswith("_image")},
                            episode.metadata, episode.source)  # fmt: skip
@@ -84,7 +105,7 @@ class Conversion:
         label = "" if item.label is None else str(item.label)
         if label and self.catalogue.classes:
             label = self.catalogue.classes[int(label)]
-        return Episode(square(frames, self.size), torch.from_numpy(times), None, {},
+        return Episode(square(frames, self.writing.size), torch.from_numpy(times), None, {},
                        {"task": label, "origin": item.name}, item.name)  # fmt: skip
 
 
@@ -96,7 +117,7 @@ def at_rate(item: Item, times: np.ndarray, fps: float) -> tuple[np.ndarray, np.n
 
 
 class Target(ABC):
-    """Writes a plan.
+    """Writes a conversion in one format.
 
     Attributes:
         written: Items written by this run; what was there already is not counted.
@@ -114,4 +135,4 @@ class Target(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Write what says that the data set is whole."""
+        """Write what says that the data set is complete."""

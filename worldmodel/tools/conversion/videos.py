@@ -18,7 +18,7 @@ _ODD = re.compile(r'[\x00-\x1f\x7f"\\:*?<>|]')
 
 
 def output_ending(item: Item, *, copies: bool) -> str:
-    """What an item's file is called at the end: its own ending where it is copied."""
+    """The ending of an item's file: its own where it is copied."""
     return (ending_of(item) or ".mp4") if copies else ".mp4"
 
 
@@ -28,7 +28,9 @@ def write_video(target: Target, item: Item, path: Path) -> None:
         copy_video(item, path)
         target.copied += 1
     else:
-        encode_item(item, path, decoding=target.plan.decoding(), quality=target.plan.quality)
+        encode_item(
+            item, path, decoding=target.plan.decoding(), quality=target.plan.writing.quality
+        )
 
 
 class FolderTarget(Target):
@@ -90,7 +92,7 @@ class ShardsTarget(Target):
 
     def write(self) -> Iterator[int]:
         """A file for each `per_shard` items."""
-        items, step = self.plan.catalogue, self.plan.per_shard
+        items, step = self.plan.catalogue, self.plan.writing.per_shard
         for number, first in enumerate(range(0, len(items), step)):
             path = self.plan.folder / f"shard-{number:06d}.tar"
             chosen = range(first, min(first + step, len(items)))
