@@ -1,11 +1,13 @@
-"""What readers of other people's episodes share: choosing a camera, cutting, and checking.
+"""What readers of third-party episodes share: choosing a camera, naming, cutting and checking.
 
 Knows no layout. In all of them the action of a row is taken at the frame of that row, so the last
 one leads out of the episode and is left out.
 """
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -17,8 +19,35 @@ from worldmodel.datasets.array_video import to_size
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.store import EpisodeStore
-from worldmodel.errors import ConfigError, EpisodeError, nearest
+from worldmodel.errors import ConfigError, EpisodeError, nearest, printable
 from worldmodel.video.decoding import Limits
+
+ACTION_NAMES = ("action", "actions")  # the first that is there is taken, where none is chosen
+_WARNED: set[tuple[str, str]] = set()
+
+
+def warn_once(about: tuple[str, str], message: str) -> None:
+    """Warn of something about a data set that does not stop it from being read.
+
+    Args:
+        about: The data set, and what of it: the same is not said again.
+        message: What is so and what is done about it.
+    """
+    if about not in _WARNED:
+        _WARNED.add(about)
+        warnings.warn(printable(message), stacklevel=3)
+
+
+def info_names(keys: Iterable[str], prefix: str) -> dict[str, str]:
+    """For each key of a file the name that its rows get: without `prefix`, and without `/`.
+
+    Keys that would get one name keep their prefix, or are named as they are.
+    """
+    names = {key: key.removeprefix(prefix).replace("/", "_") for key in keys}
+    for longer in (lambda key: key.replace("/", "_"), str):
+        count = Counter(names.values())
+        names = {key: longer(key) if count[name] > 1 else name for key, name in names.items()}
+    return names
 
 
 def choose(what: str, asked: str | None, choices: Sequence[str], *, name: str) -> str:
@@ -139,6 +168,17 @@ def bounds(actions: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not len(rows):
         return (), ()
     return tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist())
+
+
+def bounds_of_all(
+    found: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The bounds of several arrays of actions from those of each; empty where widths differ."""
+    found = [pair for pair in found if pair[0]]
+    if len({len(low) for low, _ in found}) != 1:
+        return (), ()
+    lows, highs = zip(*found, strict=True)
+    return tuple(np.min(lows, axis=0).tolist()), tuple(np.max(highs, axis=0).tolist())
 
 
 class EpisodeSource(ABC):
