@@ -50,14 +50,23 @@ def info_names(keys: Iterable[str], prefix: str) -> dict[str, str]:
     return names
 
 
-def choose(what: str, asked: str | None, choices: Sequence[str], *, name: str) -> str:
+def choose(
+    what: str, asked: str | None, choices: Sequence[str], *, name: str, missing: str = ""
+) -> str:
     """The key that was asked for, by its name or its last part; the only one where none was.
+
+    Args:
+        what: What is chosen: the option's name.
+        asked: The option's value.
+        choices: What there is.
+        name: Of the data set, for messages.
+        missing: Why there may be no choices.
 
     Raises:
         ConfigError: there is none, or several and none was chosen.
     """
     if not choices:
-        raise ConfigError(f"{name}: has no {what}; it cannot be read as episodes with one")
+        raise ConfigError(f"{name}: has no {what}{missing and ': '}{missing}")
     if asked is None:
         if len(choices) == 1:
             return choices[0]

@@ -108,7 +108,8 @@ class LeRobot(Format):
 
     def _source(self, path: str, video: Decoding | None = None) -> "LeRobotEpisodes":
         meta = LeRobotMeta.read(path)
-        camera = choose("camera", self.camera, meta.cameras, name=path)
+        missing = "no feature in meta/info.json has the dtype video or image"
+        camera = choose("camera", self.camera, meta.cameras, name=path, missing=missing)
         return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, video=video)
 
 

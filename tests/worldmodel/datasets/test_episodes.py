@@ -225,7 +225,8 @@ def rewrite(path, key, values):
     ("key", "values", "message"),
     [
         ("ep_len", [5, 8, 60], "e.h5: episode 2 is rows 13 to 73 of 19"),
-        ("ep_len", [5, 0, 6], "episode 1 is rows 5 to 5 of 19"),
+        ("ep_len", [5, 0, 6], "episode 1 is empty .ep_len is 0.; leave it out"),
+        ("ep_len", [5, -1, 6], "episode 1 is rows 5 to 4 of 19"),
         ("ep_offset", [0, 4, 13], "episode 1 is rows 4 to 12 of 19, after row 5"),
         ("ep_len", [5, 8], "not two rows of as many whole numbers"),
         ("ep_len", [5.0, 8.0, 6.0], "not two rows of as many whole numbers"),
@@ -293,7 +294,7 @@ def test_a_file_that_claims_too_much_is_refused_at_once(tmp_path):
 def test_cut_hdf5_is_named(make_layout, cut):
     made = make_layout("hdf5_columns")
     made.path.write_bytes(made.path.read_bytes()[:cut])
-    with pytest.raises(EpisodeError, match="e.h5: is no whole HDF5 file") as caught:
+    with pytest.raises(EpisodeError, match="e.h5: is no valid HDF5 file") as caught:
         open_episodes(made.path)[0]
     one_line(caught)
 
@@ -303,6 +304,57 @@ def test_other_hdf5_says_what_it_holds(tmp_path):
         file["weights"] = np.zeros(3)
     with pytest.raises(EpisodeError, match="holds neither ep_len .* but weights"):
         open_catalogue(tmp_path / "e.h5")
+
+
+def test_the_layouts_of_others_are_named(tmp_path):
+    for key, message in (("observations/images/top", "action, observations, as ACT"),
+                         ("episode_0/observations", "episode_0, as Minari")):  # fmt: skip
+        with h5py.File(tmp_path / "e.h5", "w") as file:
+            file[key], file["action"] = np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 2))
+            if "episode" in key:
+                del file["action"]
+        with pytest.raises(EpisodeError, match=f"but {message}.*; convert it") as caught:
+            open_episodes(tmp_path / "e.h5")
+        one_line(caught)
+
+
+@pytest.mark.parametrize("empty", ["nothing", "no rows"])
+def test_an_empty_demonstration_is_named_with_what_to_do(make_layout, empty):
+    path = make_layout("hdf5_groups").path
+    with h5py.File(path, "a") as file:
+        del file["data/demo_1"]
+        group = file.create_group("data/demo_1")
+        if empty == "no rows":
+            group["actions"] = np.zeros((0, 2))
+            group["obs/agentview_image"] = np.zeros((0, 20, 24, 3), np.uint8)
+    with pytest.raises(EpisodeError, match="demo_1: is an empty demonstration; .*split=") as caught:
+        open_episodes(path)
+    one_line(caught)
+    assert open_episodes(path, split="train").lengths == [5, 6]
+
+
+def test_demonstrations_without_images_say_so(make_layout):
+    """As robomimic's files of low dimension are."""
+    path = make_layout("hdf5_groups").path
+    with h5py.File(path, "a") as file:
+        del file["data/demo_0/obs/agentview_image"]
+    with pytest.raises(ConfigError, match="demo_0: has no camera: frames are .*obs/eef, actions"):
+        open_episodes(path)
+
+
+def test_two_datasets_of_one_name_are_both_kept(make_layout):
+    """Also where one demonstration has only one of them."""
+    path = make_layout("hdf5_groups").path
+    with h5py.File(path, "a") as file:
+        for number, length in enumerate(LENGTHS):
+            file[f"data/demo_{number}/obs/states"] = np.full((length, 2), 2.0)
+            if number != 1:
+                file[f"data/demo_{number}/states"] = np.full((length, 5), 5.0)
+    one, two, three = open_episodes(path)
+    assert set(one.info) == set(three.info) == {"eef", "obs_states", "states"}
+    assert one.info["obs_states"].shape == (5, 2) and one.info["states"].shape == (5, 5)
+    assert set(two.info) == {"eef", "obs_states"}
+    assert set(load_arrays(open_episodes(path)).info) == {"eef", "obs_states"}
 
 
 def test_a_missing_library_says_how_to_get_it(make_layout, monkeypatch):
