@@ -266,6 +266,8 @@ def _columns(file: Any, path: str, camera: str | None, action: str | None) -> Ep
     spans = [_whole(column, path).tolist() for column in columns]
     arrays = {key: dataset(file, path, key) for key in group_keys(file, path)}
     arrays = {k: a for k, a in arrays.items() if a is not None and k not in ("ep_len", "ep_offset")}
+    if camera is None and "pixels" in arrays and looks_like_frames(arrays["pixels"]):
+        camera = "pixels"
     frames = _choose_frames(arrays, camera, path)
     actions = _choose_action(arrays, action, path)
     total = len(arrays[frames])
@@ -359,9 +361,8 @@ def _add_demo(
 
 def _choose_frames(arrays: Mapping[str, Any], camera: str | None, name: str) -> str:
     cameras = [key for key, array in arrays.items() if looks_like_frames(array)]
-    asked = "pixels" if camera is None and "pixels" in cameras else camera
     missing = f"frames are t h w c or t c h w, uint8, and none of {', '.join(arrays)[:200]} is"
-    return choose("camera", asked, cameras, name=name, missing=missing)
+    return choose("camera", camera, cameras, name=name, missing=missing)
 
 
 def _choose_action(arrays: Mapping[str, Any], asked: str | None, name: str) -> str | None:

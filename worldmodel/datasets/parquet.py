@@ -1,18 +1,18 @@
 """Parquet files, read so that a damaged one is an error.
 
-What pyarrow tells of a file's groups of rows and their columns (`metadata.row_group(i).column(j)`,
-the statistics in it) ends the process where the footer does not fit itself: the exceptions of the
-C++ library pass through functions that Python's side does not guard. Only what reads rows is asked
-here; there they arrive as Python's.
+Where a footer contradicts itself, pyarrow ends the process when it is asked about groups of rows
+and their columns (`metadata.row_group(i).column(j)` and its statistics): exceptions of the C++
+library pass through functions that Python does not guard. So only functions that read rows are
+called here; from those such exceptions arrive in Python.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worldmodel.datasets.format import require_extra
-from worldmodel.datasets.listing import shown
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import require_file
 
@@ -40,7 +40,7 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
             missing = [name for name in columns or () if name not in names]
             if missing:
                 raise EpisodeError(
-                    f"{shown(path)}: has no column '{missing[0]}'; there are {', '.join(names)}"
+                    f"{path}: has no column '{missing[0]}'; there are {', '.join(names)}"
                 )
             groups = [n for n in range(file.num_row_groups) if _has(file, n, episode)]
             batches, taken = [], 0
@@ -50,16 +50,23 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
                 batches.append(batch)
                 taken += batch.nbytes
                 if taken > _MOST_BYTES:
-                    raise EpisodeError(f"{shown(path)}: holds more than 4 GiB; write smaller files")
+                    raise EpisodeError(f"{path}: holds more than 4 GiB; write smaller files")
             if not batches:
                 return file.schema_arrow.empty_table().select(columns or names)
             return pyarrow.Table.from_batches(batches)
     except (OSError, ValueError, KeyError, NotImplementedError, OverflowError, MemoryError,
             TypeError, RuntimeError) as cause:  # fmt: skip
-        reason = shown(" ".join(str(cause).split()))[:120]
+        reason = " ".join(str(cause).split())[:120]
         raise EpisodeError(
-            f"{shown(path)}: is no whole parquet file ({reason}); fetch or write it again"
+            f"{path}: is no valid parquet file ({reason}); {_remedy(path)}"
         ) from cause
+
+
+def _remedy(path: str) -> str:
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(20).startswith(b"version https://git-"):
+            return "it only points to one that Git LFS keeps: fetch it with git lfs pull"
+    return "fetch or write it again"
 
 
 def rows_of(column: Any) -> np.ndarray:

@@ -1,8 +1,7 @@
 """Many episodes as stacked arrays in memory, and training segments cut from them by indexing.
 
-Cuts along the world's clock: a segment is time steps of consecutive frames and the blocks of
-actions between them. Knows nothing of files (`episodes.py`) or of videos without actions
-(`clips.py`).
+A segment is time steps of consecutive frames, and the blocks of actions between them, one action
+for each step of the environment. Knows nothing of files (`folder.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.episodes.folder import Episode
+from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import EpisodeError
 from worldmodel.types import Clip
@@ -35,7 +34,7 @@ class EpisodeArrays:
 
     @property
     def slices(self) -> list[slice]:
-        """The place of each episode along `t`."""
+        """Where each episode is along `t`."""
         bounds = self.offsets.tolist()
         return [slice(low, high) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
 

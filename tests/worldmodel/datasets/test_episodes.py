@@ -198,7 +198,7 @@ def test_cut_parquet_is_named(make_layout, cut):
     made = make_layout("lerobot_v3")
     place = made.path / "meta/episodes/chunk-000/file-000.parquet"
     place.write_bytes(place.read_bytes()[:cut])
-    with pytest.raises(EpisodeError, match="file-000.parquet: is (empty|no whole)") as caught:
+    with pytest.raises(EpisodeError, match="file-000.parquet: is (empty|no valid)") as caught:
         open_catalogue(made.path)
     one_line(caught)
 

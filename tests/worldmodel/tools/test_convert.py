@@ -17,8 +17,8 @@ import webdataset
 from tests.worldmodel.datasets.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
 from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.datasets import find_format, open_catalogue, open_episodes
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, EpisodeWriter
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.runs.run import Run
 from worldmodel.storage import write_tensors
