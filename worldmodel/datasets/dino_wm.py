@@ -109,8 +109,8 @@ def _roots(path: str) -> dict[str, str]:
     """The folders of episodes by the split that they are; '' where it is the path itself."""
     if "\0" in path or "://" in path:
         return {}
-    places = {"": path, **{split: os.path.join(path, split) for split in _SPLITS}}
-    found = {split: root for split, root in places.items() if _is_one(root)}
+    candidates = {"": path, **{split: os.path.join(path, split) for split in _SPLITS}}
+    found = {split: root for split, root in candidates.items() if _is_one(root)}
     return {"": path} if "" in found else found
 
 
@@ -121,7 +121,7 @@ def _is_one(root: str) -> bool:
 
 @dataclass(frozen=True)
 class Tables:
-    """What lies beside the frames. Light and picklable: every item carries it.
+    """The tables beside the frames. Light and picklable: every item carries them.
 
     Attributes:
         root: The folder.
@@ -202,7 +202,7 @@ class Tables:
 
 
 def frame_files(root: str, count: int) -> list[str]:
-    """Where the frames of each episode are.
+    """The file of each episode's frames.
 
     Raises:
         EpisodeError: those of one are nowhere.
@@ -263,7 +263,7 @@ def _read(path: str, stamp: tuple[int, int] | None) -> Tensor | None:
 
 
 def _is_complete(value: Any, path: str | Path) -> bool:
-    """Whether it is a tensor of numbers that the file really holds."""
+    """True for a tensor of numbers that the file really holds."""
     return is_dense(value) and value.dtype in _NUMBERS and is_held(value, os.path.getsize(path))
 
 

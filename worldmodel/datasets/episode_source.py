@@ -1,4 +1,4 @@
-"""What readers of third-party episodes share: choosing a camera, naming, cutting and checking.
+"""The parts that readers of third-party episodes share: choosing, naming, cutting and checking.
 
 Knows no layout. In all of them the action of a row is taken at the frame of that row, so the last
 one leads out of the episode and is left out.
@@ -191,12 +191,12 @@ def bounds_of_all(
 
 
 class EpisodeSource(ABC):
-    """What a third-party format says about its episodes, and how it reads one.
+    """Episodes in a third-party format: facts about all of them, and reading one.
 
     Attributes:
         name: Of the data set.
         lengths: Frames of each.
-        has_actions: Whether each has some.
+        has_actions: True for each that has some.
     """
 
     name: str
@@ -205,7 +205,7 @@ class EpisodeSource(ABC):
 
     @abstractmethod
     def describe(self) -> FolderInfo:
-        """What is so of all of them; may take reading their actions."""
+        """Facts about all of them; may take reading their actions."""
 
     @abstractmethod
     def read(self, index: int) -> Episode:
@@ -281,7 +281,7 @@ class EpisodeCatalogue(Catalogue):
         return len(self._source.lengths)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        places = range(len(self))[index]
-        if isinstance(places, range):
-            return [self._source.item(i) for i in places]
-        return self._source.item(places)
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return [self._source.item(i) for i in chosen]
+        return self._source.item(chosen)

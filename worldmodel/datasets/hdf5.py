@@ -118,7 +118,7 @@ class Rows:
 
 @dataclass
 class EpisodeTable:
-    """What a file holds, an entry for each episode."""
+    """The contents of a file, an entry for each episode."""
 
     env: str
     fps: float | None
@@ -233,7 +233,7 @@ def _whole(array: Any, path: str) -> np.ndarray:
 def read_layout(
     file: Any, path: str, *, camera: str | None, action: str | None, split: str | None
 ) -> EpisodeTable:
-    """Where the episodes are.
+    """Find the episodes.
 
     Raises:
         EpisodeError: naming the file, the episode and what is wrong with it.

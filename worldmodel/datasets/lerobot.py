@@ -115,7 +115,7 @@ class LeRobot(Format):
 
 @dataclass(frozen=True)
 class VideoPart:
-    """Where an episode is in a video file: by time, and by counting the episodes before it."""
+    """A stretch of a video file: by time, and by counting the frames of the episodes before it."""
 
     path: str
     begin: float = 0.0  # seconds
@@ -125,16 +125,17 @@ class VideoPart:
     episodes: int = 1  # of the file
     between: float = 0.0  # frames from a begin to the next whole frame, the most of the file's
     drift: float = 0.0  # frames from a begin to where counting puts it, the most of the file's
+    overlap: float = 0.0  # frames from a begin to the end of the episode before, the most likewise
 
     @property
     def is_exact(self) -> bool:
-        """Whether the begins of the file's episodes say which frames those are."""
-        return self.between <= _SURE
+        """True if the begins of the file's episodes tell which frames those are."""
+        return self.between <= _SURE and self.overlap <= _SURE
 
 
 @dataclass(frozen=True)
-class EpisodePlace:
-    """Where an episode is."""
+class EpisodeLocation:
+    """The files that hold an episode."""
 
     index: int
     length: int  # frames
@@ -169,7 +170,7 @@ class LeRobotMeta:
         ]
 
     def is_images(self, camera: str) -> bool:
-        """Whether the frames of a camera are images in the rows, and not videos."""
+        """True if the frames of a camera are images in the rows, and not a video."""
         return self.features[camera].get("dtype") == "image"
 
     @staticmethod
@@ -221,8 +222,8 @@ class LeRobotMeta:
             )
         return os.path.join(self.root, inside)
 
-    def places(self, camera: str) -> list[EpisodePlace]:
-        """Where the episodes are, in order.
+    def locations(self, camera: str) -> list[EpisodeLocation]:
+        """The locations of the episodes, in order.
 
         Raises:
             EpisodeError: naming the file and the episode, what is wrong and what to do.
@@ -242,7 +243,7 @@ class LeRobotMeta:
             raise EpisodeError(f"{self.root}: lists episode {twice[0]} twice; write it once")
         return _counted(found, self.fps)
 
-    def _place(self, row: Mapping[str, Any], camera: str) -> EpisodePlace:
+    def _place(self, row: Mapping[str, Any], camera: str) -> EpisodeLocation:
         index, length = int(row["episode_index"]), int(row["length"])
         if length < 1 or index < 0:
             raise EpisodeError(
@@ -260,11 +261,11 @@ class LeRobotMeta:
             }
             data = self.path("data_path", **fields)
             part = None if self.is_images(camera) else VideoPart(self.path("video_path", **fields))
-            return EpisodePlace(index, length, task, data, part)
+            return EpisodeLocation(index, length, task, data, part)
         at = {k: int(row[f"data/{k}"]) for k in ("chunk_index", "file_index")}
         data = self.path("data_path", **at)
         if self.is_images(camera):
-            return EpisodePlace(index, length, task, data, None)
+            return EpisodeLocation(index, length, task, data, None)
         begin, end = (float(row[f"videos/{camera}/{at}_timestamp"]) for at in ("from", "to"))
         if not 0 <= begin < end < math.inf:
             raise EpisodeError(
@@ -272,29 +273,30 @@ class LeRobotMeta:
             )
         of = {k: int(row[f"videos/{camera}/{k}"]) for k in ("chunk_index", "file_index")}
         video = self.path("video_path", video_key=camera, **of)
-        return EpisodePlace(index, length, task, data, VideoPart(video, begin, end))
+        return EpisodeLocation(index, length, task, data, VideoPart(video, begin, end))
 
 
-def _counted(places: list[EpisodePlace], fps: float) -> list[EpisodePlace]:
+def _counted(locations: list[EpisodeLocation], fps: float) -> list[EpisodeLocation]:
     """The same, with what the episodes of each video file add up to."""
     files: dict[str, list[tuple[float, int]]] = {}
-    for number, place in enumerate(places):
-        if place.video is not None:
-            files.setdefault(place.video.path, []).append((place.video.begin, number))
+    for number, location in enumerate(locations):
+        if location.video is not None:
+            files.setdefault(location.video.path, []).append((location.video.begin, number))
     for episodes in files.values():
         numbers = [number for _, number in sorted(episodes)]
         begins = np.array([begin for begin, _ in sorted(episodes)]) * fps
-        firsts = np.cumsum([0, *(places[number].length for number in numbers)])
+        firsts = np.cumsum([0, *(locations[number].length for number in numbers)])
         of_file = {
             "total": int(firsts[-1]),
             "episodes": len(numbers),
             "between": float(np.abs(begins - np.rint(begins)).max()),
             "drift": float(np.abs(begins - firsts[:-1]).max()),
+            "overlap": float((np.diff(firsts)[:-1] - np.diff(begins)).max(initial=0.0)),
         }
         for number, first in zip(numbers, firsts.tolist(), strict=False):
-            part = replace(places[number].video, first=first, **of_file)  # type: ignore[type-var]
-            places[number] = replace(places[number], video=part)
-    return places
+            part = replace(locations[number].video, first=first, **of_file)  # type: ignore[type-var]
+            locations[number] = replace(locations[number], video=part)
+    return locations
 
 
 def _read_json(path: str) -> dict[str, Any]:
@@ -365,31 +367,31 @@ class RowReader:
     action: str | None
     numbers: tuple[str, ...]
 
-    def read(self, place: EpisodePlace, name: str) -> EpisodeRows:
+    def read(self, location: EpisodeLocation, name: str) -> EpisodeRows:
         """The rows of an episode; `name` is for messages.
 
         Raises:
             EpisodeError: there are more or fewer than there should be, or their times are wrong.
         """
-        rows = self._columns(place, name)
+        rows = self._columns(location, name)
         times = rows.pop("timestamp")
-        self._check_times(times, place, name)
+        self._check_times(times, location, name)
         actions = rows.pop(self.action) if self.action else None
         names = info_names(rows, "observation.")
         return EpisodeRows(times, actions, {names[key]: rows[key] for key in rows})
 
-    def check(self, place: EpisodePlace, name: str) -> EpisodeRows:
+    def check(self, location: EpisodeLocation, name: str) -> EpisodeRows:
         """The same, refused where they are no episode.
 
         Raises:
             EpisodeError: lengths, times or actions are wrong.
         """
-        rows = self.read(place, name)
+        rows = self.read(location, name)
         make_episode(name, stand_in(len(rows.times)), rows.times, rows.actions, rows.info, {})
         return rows
 
-    def _check_times(self, times: np.ndarray, place: EpisodePlace, name: str) -> None:
-        if times.shape != (place.length,) or not np.isfinite(times).all():
+    def _check_times(self, times: np.ndarray, location: EpisodeLocation, name: str) -> None:
+        if times.shape != (location.length,) or not np.isfinite(times).all():
             raise EpisodeError(f"{name}: its timestamps are not one number a row; write it again")
         steps = np.diff(times)
         if (steps <= 0).any():
@@ -408,16 +410,18 @@ class RowReader:
                 + (f"they look like {unit}: write seconds" if unit else "correct one of the two")
             )
 
-    def _columns(self, place: EpisodePlace, name: str) -> dict[str, np.ndarray]:
+    def _columns(self, location: EpisodeLocation, name: str) -> dict[str, np.ndarray]:
         columns = ("timestamp", *self.numbers)
-        table = _table(place.data, ("episode_index", *columns), _stamp(place.data))
+        table = _table(location.data, ("episode_index", *columns), _stamp(location.data))
         try:
-            mine = np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == place.index
+            mine = (
+                np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == location.index
+            )
             chosen = np.flatnonzero(mine)
-            if len(chosen) != place.length:
+            if len(chosen) != location.length:
                 raise EpisodeError(
-                    f"{name}: {place.data} has {len(chosen)} rows of it, its description says "
-                    f"{place.length}; fetch or write the data set again"
+                    f"{name}: {location.data} has {len(chosen)} rows of it, its description says "
+                    f"{location.length}; fetch or write the data set again"
                 )
             part = table.take(chosen)
             rows = {key: rows_of(part.column(key)) for key in columns}
@@ -429,7 +433,7 @@ class RowReader:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """What changes when a file is written again; nothing of a file that is not there."""
+    """The time and size of a file, which change when it is written again; zeros without one."""
     try:
         status = os.stat(path)
         return status.st_mtime_ns, status.st_size
@@ -446,7 +450,7 @@ def _table(path: str, columns: tuple[str, ...], stamp: tuple[int, int]) -> Any:
 class LeRobotVideo(VideoFile):
     """An episode as a video, or as part of one."""
 
-    place: EpisodePlace
+    location: EpisodeLocation
     rows: RowReader
 
     def part(self, times: np.ndarray) -> tuple[int, int]:
@@ -458,7 +462,7 @@ class LeRobotVideo(VideoFile):
             self._require_exact(len(times))
             return super().part(times)
         self._warn(abs(float(times[video.first]) - video.begin))
-        return video.first, video.first + self.place.length
+        return video.first, video.first + self.location.length
 
     def row_frames(self, times: np.ndarray, source: Video) -> np.ndarray:
         """The numbers of the frames of the opened file that rows at these times belong to.
@@ -481,14 +485,14 @@ class LeRobotVideo(VideoFile):
 
     def check_rows(self, source: Video) -> bool:
         """Its rows, and that each of them has a frame."""
-        rows = self.rows.check(self.place, self.name)
+        rows = self.rows.check(self.location, self.name)
         self.row_frames(rows.times, source)
         return rows.actions is not None
 
     @property
     def _video(self) -> VideoPart:
-        assert self.place.video is not None
-        return self.place.video
+        assert self.location.video is not None
+        return self.location.video
 
     def _warn(self, seconds: float) -> None:
         """Say once that times are so far away from the frames that are counted."""
@@ -509,12 +513,12 @@ class LeRobotVideo(VideoFile):
                 f"{self.name}: which frames are its own cannot be known: {video.path} has "
                 f"{num_frames} frames, the lengths of its {video.episodes} episodes add up to "
                 f"{video.total}, and their from_timestamps are up to {video.between:.2g} of a "
-                f"frame away from any frame; fetch the data set again, or write it again with "
-                f"exact times"
+                f"frame away from any frame and put the episodes up to {video.overlap:.2g} frames "
+                f"into each other; fetch the data set again, or write it again with exact times"
             )
 
     def _why_not(self, stamps: np.ndarray, times: np.ndarray, away: np.ndarray) -> str:
-        """Why rows at these times do not find frames at `stamps`, `away` frames from them."""
+        """The reason why rows at these times find no frames at `stamps`: `away` frames from it."""
         video, row = self._video, int(away.argmax())
         has = (
             f"{video.path} has no frame for each of its {len(times)} rows: {len(stamps)} frames "
@@ -545,12 +549,12 @@ class LeRobotImages(Item):
     name: str
     key: str
     camera: str
-    place: EpisodePlace
+    location: EpisodeLocation
     rows: RowReader
 
     def open(self, decoding: Decoding) -> Video:
         """Read the coded images of the episode; they are decoded when asked for."""
-        rows = self.rows.read(self.place, self.name)
+        rows = self.rows.read(self.location, self.name)
         coded = self._coded()
         first = self._decode(coded, 0, decoding.limits)
 
@@ -569,11 +573,11 @@ class LeRobotImages(Item):
 
     def check_rows(self, source: Video) -> bool:
         """The numbers of its rows."""
-        return self.rows.check(self.place, self.name).actions is not None
+        return self.rows.check(self.location, self.name).actions is not None
 
     def _coded(self) -> list[bytes]:
         """Its images as they are in the file."""
-        path, index = self.place.data, self.place.index
+        path, index = self.location.data, self.location.index
         table = read_table(path, ["episode_index", self.camera], episode=index)
         try:
             mine = np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == index
@@ -590,10 +594,10 @@ class LeRobotImages(Item):
                 f"'{str(cells[missing[0]]['path'])[:100]}', and does not hold it; write the data "
                 f"set again with the images in the rows, or as video"
             )
-        if missing or len(coded) != self.place.length:
+        if missing or len(coded) != self.location.length:
             raise EpisodeError(
                 f"{self.name}: {path} has {len(coded) - len(missing)} images of it, its "
-                f"description says {self.place.length}; fetch or write the data set again"
+                f"description says {self.location.length}; fetch or write the data set again"
             )
         return coded
 
@@ -614,8 +618,8 @@ class LeRobotEpisodes(EpisodeSource):
         video: Decoding | None = None,
     ) -> None:
         self.name = printable(meta.root)
-        self.places, self._camera = meta.places(camera), camera
-        self.lengths = [place.length for place in self.places]
+        self.locations, self._camera = meta.locations(camera), camera
+        self.lengths = [location.length for location in self.locations]
         self._meta, self._size, self._video = meta, size, video or Decoding()
         if action is not None:
             action = choose("action", action, list(meta.features), name=self.name)
@@ -626,17 +630,10 @@ class LeRobotEpisodes(EpisodeSource):
                 f"{self.name}: the feature '{action}' is no row of numbers; choose another with "
                 f"action="
             )
-        self.has_actions = [action is not None] * len(self.places)
+        self.has_actions = [action is not None] * len(self.locations)
         self._reader = RowReader(meta.fps, action, tuple(meta.numbers))
-        parts = [place.video for place in self.places if place.video and not place.video.is_exact]
-        drift = max((part.drift for part in parts), default=0.0)
-        if drift > _NOTED:
-            warn_once(
-                (self.name, camera),
-                f"{self.name}: the from_timestamps of '{camera}' are up to {drift:.2g} frames away "
-                f"from where the lengths of the episodes put them; frames are counted by the "
-                f"lengths",
-            )
+        if meta.version == 3:
+            self._warn_of_drift()
 
     def warn_without_actions(self) -> None:
         """Say once which features may be the actions, where none is called so."""
@@ -654,32 +651,43 @@ class LeRobotEpisodes(EpisodeSource):
         low, high = self._bounds()
         root = self._meta.root.rstrip(os.sep)
         robot = str(self._meta.info.get("robot_type") or os.path.basename(root))
-        return FolderInfo(f"lerobot/{robot}", self._meta.fps, low, high, len(self.places))
+        return FolderInfo(f"lerobot/{robot}", self._meta.fps, low, high, len(self.locations))
 
     def item(self, index: int) -> Item:
         """The episode as part of a video."""
-        place = replace(self.places[index], task="")  # it may be long, and items are many
-        name, video = self._name_of(place), place.video
+        location = replace(self.locations[index], task="")  # it may be long, and items are many
+        name, video = self._name_of(location), location.video
         if video is None:
-            return LeRobotImages(name, name, self._camera, place, self._reader)
+            return LeRobotImages(name, name, self._camera, location, self._reader)
         window = None
         if self._meta.version == 3:
             # Half a frame earlier at both ends: the next episode begins where this one ends.
             half = 0.5 / self._meta.fps
             window = (max(0.0, video.begin - half), video.end - half)
-        return LeRobotVideo(name, video.path, None, window, place=place, rows=self._reader)
+        return LeRobotVideo(name, video.path, None, window, location=location, rows=self._reader)
 
     def read(self, index: int) -> Episode:
         """The episode with all its rows."""
-        place = self.places[index]
-        name = self._name_of(place)
-        rows = self._reader.read(place, name)
+        location = self.locations[index]
+        name = self._name_of(location)
+        rows = self._reader.read(location, name)
         frames = self._frames(index, rows.times, name)
         times = rows.times - rows.times[0]
-        return make_episode(name, frames, times, rows.actions, rows.info, {"task": place.task})
+        return make_episode(name, frames, times, rows.actions, rows.info, {"task": location.task})
 
-    def _name_of(self, place: EpisodePlace) -> str:
-        return f"{self.name}::episode {place.index}"
+    def _warn_of_drift(self) -> None:
+        parts = [location.video for location in self.locations if location.video]
+        drift = max((part.drift for part in parts if not part.is_exact), default=0.0)
+        if drift > _NOTED:
+            warn_once(
+                (self.name, self._camera),
+                f"{self.name}: the from_timestamps of '{self._camera}' are up to {drift:.2g} "
+                f"frames away from where the lengths of the episodes put them; frames are counted "
+                f"by the lengths, wherever a file has as many",
+            )
+
+    def _name_of(self, location: EpisodeLocation) -> str:
+        return f"{self.name}::episode {location.index}"
 
     def _frames(self, index: int, times: np.ndarray, name: str) -> torch.Tensor:
         """The frames of the rows at these times of the episode: t h w c, uint8."""
@@ -695,12 +703,12 @@ class LeRobotEpisodes(EpisodeSource):
             reader.close()
 
     def _bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Of all actions."""
+        """The lowest and the highest of all actions."""
         action = self._reader.action
         if action is None:
             return (), ()
         found = []
-        for path in dict.fromkeys(place.data for place in self.places):
+        for path in dict.fromkeys(location.data for location in self.locations):
             rows = read_table(path, [action]).column(action).to_pylist()
             try:
                 found.append(bounds(np.array(rows, np.float64)))

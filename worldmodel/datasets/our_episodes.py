@@ -1,4 +1,4 @@
-"""Our own episodes, as `worldmodel collect` leaves them, as videos."""
+"""Our own episodes, as `worldmodel collect` writes them, as videos."""
 
 import os
 from dataclasses import dataclass

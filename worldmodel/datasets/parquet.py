@@ -84,7 +84,7 @@ def rows_of(column: Any) -> np.ndarray:
 
 
 def _has(file: Any, group: int, episode: int | None) -> bool:
-    """Whether a group of rows has some of an episode."""
+    """True if a group of rows has some of an episode."""
     if episode is None:
         return True
     rows = file.read_row_group(group, columns=["episode_index"], use_threads=False)

@@ -165,6 +165,22 @@ def test_longer_files_are_cut_at_the_end_of_the_episode(make_layout):
     source.close()
 
 
+def test_rows_have_their_frames_whatever_the_clock_of_the_video(make_layout, make_video):
+    """The tables know no times: row k has frame k."""
+    path = make_layout("dino_wm_videos").path
+    file = path / "train" / "obses" / "episode_001.mp4"
+    for times in ([0, 90, 330, 340, 500, 510, 520, 900], [n * 137 for n in range(11)]):
+        make_video(file, len(times), milliseconds=times)
+        episode, item = open_episodes(path)[1], open_catalogue(path)[1]
+        wanted = [10 + 5 * n for n in range(8)]
+        assert np.abs(episode.frames[:, 9, 9, 0].numpy() - wanted).max() <= 2
+        source = item.open(Decoding())
+        seen = source.read(np.arange(*item.part(source.times(np.arange(8)))))
+        assert torch.equal(seen.movedim(1, -1), episode.frames)
+        assert np.allclose(source.times(np.arange(8)), np.arange(8) / 10)
+        source.close()
+
+
 def test_a_folder_without_states_is_named(tmp_path):
     refused(tmp_path, "holds no states.pth with frames below obses/", WorldModelError,
             format="dino_wm")  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from tests.worldmodel.datasets.layouts import (
     write_mp4,
 )
 from worldmodel.datasets import open_catalogue, open_episodes
+from worldmodel.episodes.episode import write_episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
@@ -85,6 +87,29 @@ def test_episodes_come_in_the_size_asked_for(make_layout, name):
     store = open_episodes(make_layout(name).path, size=16)
     assert {tuple(episode.frames.shape[1:]) for episode in store} == {(16, 16, 3)}
     assert abs(int(store[1].frames[3, 8, 8, 0]) - (20 + 60 + 12)) < 3
+
+
+@pytest.mark.parametrize("fps", [29.97, 7.3, 240, 1 / 3])
+def test_frames_of_hdf5_are_rows_at_any_rate(make_layout, fps):
+    path = make_layout("hdf5_groups").path
+    for item, episode in zip(open_catalogue(path, fps=fps), open_episodes(path, fps=fps),
+                             strict=True):  # fmt: skip
+        source = item.open(Decoding())
+        times = source.times(np.arange(source.num_frames))
+        assert item.part(times) == (0, len(episode)) and np.allclose(times, episode.times)
+        assert torch.equal(source.read(np.arange(len(times))).movedim(1, -1), episode.frames)
+
+
+def test_our_episodes_are_read_by_number_whatever_their_clock(tmp_path, make_episode):
+    """Their times may begin anywhere and jitter; clips of them still show consecutive frames."""
+    episode = make_episode(9)
+    times = 1e6 + torch.tensor([0.0, 0.02, 0.31, 0.32, 0.33, 0.7, 0.9, 0.91, 2.0]).double()
+    file = write_episode(replace(episode, times=times), tmp_path / "000000.safetensors")
+    item = open_catalogue(file)[0]
+    source = item.open(Decoding())
+    assert item.part(source.times(np.arange(9))) == (0, 9)
+    assert source.read(np.arange(9))[:, 0, 0, 0].tolist() == list(range(9))
+    assert np.allclose(source.times(np.arange(9)), times - times[0])
 
 
 def test_states_become_infos(make_layout):

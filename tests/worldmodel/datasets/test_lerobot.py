@@ -196,6 +196,14 @@ def test_a_file_of_which_some_episodes_are_listed_goes_by_its_times(tmp_path):
     check_frames(tmp_path, (30, 30))
 
 
+def test_begins_inside_the_episode_before_are_not_trusted(tmp_path):
+    write_v3(tmp_path, begins=np.arange(6) * 29, video=[[*range(174)]])
+    with pytest.warns(UserWarning, match="from_timestamps"):
+        store = open_episodes(tmp_path)
+    with pytest.raises(EpisodeError, match="174 frames.*up to 1 frames into each other"):
+        store[3]
+
+
 def test_an_episode_that_goes_on_in_the_next_file_is_refused_alone(tmp_path):
     write_v3(tmp_path, lengths=(30, 30, 30), files=(0, 0, 1), begins=(0, 30, 15),
              video=[[*range(45)], [*range(45, 90)]])  # fmt: skip

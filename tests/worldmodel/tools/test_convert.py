@@ -6,6 +6,7 @@ import os
 import tarfile
 import zipfile
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -338,7 +339,9 @@ def test_times_that_lerobot_refuses_are_encoded_anew(change, tmp_path):
     assert np.abs(made - np.arange(24) / 30).max() < 1e-4
 
 
-@pytest.mark.parametrize(("turn", "stored"), [((0, 1, -1, 0), (48, 32)), ((-1, 0, 0, -1), (32, 48))])
+@pytest.mark.parametrize(
+    ("turn", "stored"), [((0, 1, -1, 0), (48, 32)), ((-1, 0, 0, -1), (32, 48))]
+)
 def test_a_phone_s_turned_video_is_encoded_upright_for_lerobot(
     change, make_video, tmp_path, turn, stored
 ):
@@ -385,6 +388,18 @@ def test_an_info_with_the_name_of_the_frames_is_refused(change, make_episode, tm
         writer.write(replace(episode, info=info))
     with pytest.raises(EpisodeError, match="info 'images.main' has the name that frames get"):
         change(tmp_path / "e", tmp_path / "out", "lerobot")
+
+
+@pytest.mark.parametrize("to", ["episodes", "lerobot"])
+@pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25)])
+def test_every_frame_of_a_constant_rate_is_converted_once(change, tmp_path, make_video, fps, to):
+    """The rate of film and television is no round number; rounding it must not add up."""
+    (tmp_path / "in").mkdir()
+    make_video(tmp_path / "in" / "a.mp4", 700, fps=fps, codec="libx264")
+    change(tmp_path / "in", tmp_path / "out", to)
+    (episode,) = open_episodes(tmp_path / "out")
+    wanted = [10 + 5 * (number % 48) for number in range(700)]
+    assert np.abs(episode.frames[:, 9, 9, 0].numpy().astype(int) - wanted).max() <= 2
 
 
 def test_what_a_run_wrote_that_was_killed_at_once_is_no_other_conversion(made, change, tmp_path):

@@ -174,13 +174,13 @@ class LeRobotTarget(Target):
             table = read_table(str(self._data(index)))
             for key in table.column_names:
                 columns.setdefault(key, []).append(rows_of(table.column(key)))
-        whole = {key: parts for key, parts in columns.items() if len(parts) == count}
-        partial = sorted(set(columns) - set(whole))
+        common = {key: parts for key, parts in columns.items() if len(parts) == count}
+        partial = sorted(set(columns) - set(common))
         if partial:
             raise EpisodeError(f"{self.plan.folder}: not all episodes have '{partial[0]}'; convert "
                                f"those with and without it apart")  # fmt: skip
         stats, features = {}, {}
-        for key, parts in whole.items():
+        for key, parts in common.items():
             kinds = sorted({f"{part.dtype} {part.shape[1:]}" for part in parts})
             if len(kinds) > 1:
                 raise EpisodeError(
@@ -266,7 +266,7 @@ _PANDAS = {
 
 
 def _is_upright(item: Item) -> bool:
-    """Whether images are stored as they are shown, as LeRobot's `shape` of them asks for."""
+    """True if images are stored as they are shown, as LeRobot's `shape` of them asks for."""
     with raw_file(item) as file, av.open(file) as container:
         return orientation(next(container.decode(container.streams.best("video")))) == (False, 0)
 
