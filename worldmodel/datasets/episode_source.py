@@ -8,6 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import overload
 
 import numpy as np
@@ -36,6 +37,14 @@ def warn_once(about: tuple[str, str], message: str) -> None:
     if about not in _WARNED:
         _WARNED.add(about)
         warnings.warn(printable(message), stacklevel=3)
+
+
+def fetch_again(path: str) -> str:
+    """The remedy for a file that is damaged, or only the pointer to one."""
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(20).startswith(b"version https://git-"):
+            return "it only points to one that Git LFS keeps: fetch it with git lfs pull"
+    return "fetch or write it again"
 
 
 def info_names(keys: Iterable[str], prefix: str) -> dict[str, str]:
@@ -74,7 +83,9 @@ def choose(
     if asked in choices:
         return asked
     ends = [key for key in choices if key.replace("/", ".").rpartition(".")[2] == asked]
-    if len(ends) != 1:
+    if len(ends) > 1:
+        raise ConfigError(f"{name}: {what}={asked} may be any of {', '.join(ends)}; name one whole")
+    if not ends:
         raise ConfigError(f"{name}: no {what} '{asked}': {nearest(asked, choices)}")
     return ends[0]
 

@@ -31,6 +31,7 @@ from worldmodel.datasets.episode_source import (
     check_positive,
     check_room,
     choose,
+    fetch_again,
     info_names,
     make_episode,
     square,
@@ -149,7 +150,7 @@ def opened_h5(path: str) -> Iterator[Any]:
         reason = " ".join(str(cause).split())[:160]
         more = "; pip install hdf5plugin where a filter is missing" if "filter" in reason else ""
         raise EpisodeError(
-            f"{path}: is no valid HDF5 file ({reason}){more}; fetch or write it again"
+            f"{path}: is no valid HDF5 file ({reason}){more}; {fetch_again(path)}"
         ) from cause
 
 
@@ -186,7 +187,7 @@ def group_keys(file: Any, path: str, key: str = "") -> list[str]:
     return [str(name) for name in place] if isinstance(place, h5py.Group) else []
 
 
-def rows_of(file: Any, path: str, rows: Rows, numbers: np.ndarray | None = None) -> np.ndarray:
+def read_rows(file: Any, path: str, rows: Rows, numbers: np.ndarray | None = None) -> np.ndarray:
     """All rows, or those with these increasing numbers.
 
     Raises:
@@ -409,16 +410,16 @@ class HDF5Video(Item):
 
         def take(numbers: np.ndarray) -> np.ndarray:
             with opened_h5(self.path) as file:
-                return images(rows_of(file, self.path, self.frames, numbers))
+                return images(read_rows(file, self.path, self.frames, numbers))
 
         return ArrayVideo(self.name, take, self.shape, self.fps, decoding)
 
     def check_rows(self, source: Video) -> bool:
         """The numbers of every frame; the action of the last one is not used."""
         with opened_h5(self.path) as file:
-            actions = None if self.actions is None else rows_of(file, self.path, self.actions)
+            actions = None if self.actions is None else read_rows(file, self.path, self.actions)
             info = {
-                key: rows_of(file, self.path, Rows(key, self.frames.start, self.frames.stop))
+                key: read_rows(file, self.path, Rows(key, self.frames.start, self.frames.stop))
                 for key in self.infos
             }
         times = np.arange(self.shape[0]) / self.fps
@@ -442,7 +443,9 @@ class HDF5Episodes(EpisodeSource):
         """Rate and bounds of the actions, for which all of them are read."""
         with opened_h5(self._path) as file:
             actions = (rows for rows in self._table.actions if rows is not None)
-            low, high = bounds_of_all([bounds(rows_of(file, self._path, rows)) for rows in actions])
+            low, high = bounds_of_all(
+                [bounds(read_rows(file, self._path, rows)) for rows in actions]
+            )
         return FolderInfo(self._table.env, self._fps, low, high, len(self.lengths))
 
     def item(self, index: int) -> Item:
@@ -459,9 +462,9 @@ class HDF5Episodes(EpisodeSource):
         length = self.lengths[index]
         check_room(name, length, *table.size, self._limits)
         with opened_h5(self._path) as file:
-            frames = images(rows_of(file, self._path, table.frames[index]))
+            frames = images(read_rows(file, self._path, table.frames[index]))
             action, infos = table.actions[index], table.infos[index]
-            actions = None if action is None else rows_of(file, self._path, action)
-            info = {key: rows_of(file, self._path, rows) for key, rows in infos.items()}
+            actions = None if action is None else read_rows(file, self._path, action)
+            info = {key: read_rows(file, self._path, rows) for key, rows in infos.items()}
         cut = square(torch.from_numpy(frames), self._size)
         return make_episode(name, cut, np.arange(length) / self._fps, actions, info, {})

@@ -6,12 +6,12 @@ library pass through functions that Python does not guard. So only functions tha
 called here; from those such exceptions arrive in Python.
 """
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from worldmodel.datasets.episode_source import fetch_again
 from worldmodel.datasets.format import require_extra
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import require_file
@@ -58,15 +58,8 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
             TypeError, RuntimeError) as cause:  # fmt: skip
         reason = " ".join(str(cause).split())[:120]
         raise EpisodeError(
-            f"{path}: is no valid parquet file ({reason}); {_remedy(path)}"
+            f"{path}: is no valid parquet file ({reason}); {fetch_again(path)}"
         ) from cause
-
-
-def _remedy(path: str) -> str:
-    with suppress(OSError), open(path, "rb") as file:
-        if file.read(20).startswith(b"version https://git-"):
-            return "it only points to one that Git LFS keeps: fetch it with git lfs pull"
-    return "fetch or write it again"
 
 
 def rows_of(column: Any) -> np.ndarray:

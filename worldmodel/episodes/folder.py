@@ -34,7 +34,7 @@ def _require(ok: bool, message: str) -> None:
 
 
 class EpisodeWriter:
-    """Writes a folder of episodes; `episodes.json` comes last, so a folder without it is partial.
+    """Writes a folder of episodes; `episodes.json` comes last, so one without it is incomplete.
 
     Episodes that are already there stay (see `done`), which is how a collection goes on after an
     interruption.

@@ -20,11 +20,11 @@ from worldmodel.types import Clip
 
 @dataclass(frozen=True)
 class EpisodeArrays:
-    """All frames of all episodes, one after another along `t`; episode `i` has `slices[i]`."""
+    """All frames of all episodes, one after another along `t`; episode `i` is `slices[i]`."""
 
     frames: Tensor  # t c h w, uint8
     times: Tensor  # t, float64, seconds since the start of their episode
-    offsets: Tensor  # episodes + 1, int64: where each episode begins, and the end
+    offsets: Tensor  # episodes + 1, int64: the first frame of each episode, and the end
     actions: Tensor | None  # t a, float32: the action taken at each frame, 0 after the last one
     info: Mapping[str, Tensor] = field(default_factory=dict)  # t ...; what all episodes have
     sources: tuple[str, ...] = ()  # one per episode
@@ -79,7 +79,7 @@ def _stack_actions(actions: Sequence[Tensor | None]) -> Tensor | None:
     widths = {a.shape[1] for a in known}
     if len(widths) > 1:
         raise EpisodeError(
-            f"episodes have actions of {sorted(widths)} numbers; collect them in one environment"
+            f"episodes have actions of {sorted(widths)} dimensions; collect them in one environment"
         )
     return torch.cat([torch.cat([a, a.new_zeros(1, a.shape[1])]) for a in known])
 
@@ -91,7 +91,7 @@ def _stack(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Segments:
-    """A batch of segments along the world's clock, `p` frames to a time step."""
+    """A batch of segments, `p` frames to a time step."""
 
     frames: Tensor  # b (t p) c h w, uint8
     actions: Tensor  # b t-1 (p a), float32: block i leads from time step i to time step i + 1

@@ -331,6 +331,29 @@ def test_other_hdf5_says_what_it_holds(tmp_path):
         open_catalogue(tmp_path / "e.h5")
 
 
+def test_pointers_of_git_lfs_are_named(make_layout):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    table = make_layout("lerobot_v3")
+    (table.path / "data/chunk-000/file-000.parquet").write_bytes(pointer)
+    file = make_layout("hdf5_columns")
+    file.path.write_bytes(pointer)
+    for path in (table.path, file.path):
+        with pytest.raises(EpisodeError, match="fetch it with git lfs pull") as caught:
+            open_episodes(path)
+        one_line(caught)
+
+
+def test_a_last_part_that_two_cameras_share_is_not_chosen_by(make_layout):
+    made = make_layout("lerobot_v21")
+    path = made.path / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    info["features"]["observation.depth.top"] = info["features"][CAMERA]
+    path.write_text(json.dumps(info))
+    with pytest.raises(ConfigError, match="camera=top may be any of .*images.top, .*depth.top"):
+        open_episodes(made.path, camera="top")
+    assert len(open_episodes(made.path, camera=CAMERA)[0]) == 5
+
+
 def test_the_layouts_of_others_are_named(tmp_path):
     for key, message in (("observations/images/top", "action, observations, as ACT"),
                          ("episode_0/observations", "episode_0, as Minari")):  # fmt: skip
