@@ -32,6 +32,7 @@ from worldmodel.datasets.episode_source import (
     make_episode,
     square,
     stand_in,
+    warn_once,
 )
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import names_in
@@ -173,6 +174,8 @@ class Tables:
         kept, plain = (Path(self.root, f"seq_lengths{ending}") for ending in (".pth", ".pkl"))
         lengths: Any = [longest] * count
         path = kept if kept.exists() else plain
+        if kept.exists() and plain.exists():
+            warn_once((self.root, "lengths"), f"{kept} is read, and {plain.name} beside it is not")
         if kept.exists():
             lengths = read_torch(kept, "list of lengths", EpisodeError)
             lengths = lengths.tolist() if _is_complete(lengths, kept) else lengths
@@ -212,6 +215,12 @@ def frame_files(root: str, count: int) -> list[str]:
     for index in range(count):
         names = [f"episode_{index:03d}.mp4", f"episode_{index:03d}.pth"]
         name = next((name for name in names if name in together), None)
+        if together.issuperset(names):
+            warn_once(
+                (root, "frames"),
+                f"{root}: obses/{name} is read, and {names[1]} beside it is not; so with all that "
+                f"are there twice",
+            )
         if name is not None:
             files.append(os.path.join(root, "obses", name))
         elif f"{index:06d}" in alone:

@@ -102,9 +102,7 @@ class LeRobot(Format):
 
     def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
         """The episodes with their actions."""
-        source = self._source(path, video)
-        source.warn_without_actions()
-        return StoredEpisodes(source)
+        return StoredEpisodes(self._source(path, video))
 
     def _source(self, path: str, video: Decoding | None = None) -> "LeRobotEpisodes":
         meta = LeRobotMeta.read(path)
@@ -399,7 +397,8 @@ class RowReader:
             unix = "; Unix time needs more digits than float32 has" if times[0] > _UNIX else ""
             raise EpisodeError(
                 f"{name}: its timestamps do not increase: row {row} has {times[row]:.10g} s after "
-                f"{times[row - 1]:.10g} s{unix}; write them as seconds since the episode began"
+                f"{times[row - 1]:.10g} s{unix}; write the rows in order, with "
+                f"seconds since the episode began"
             )
         step = float(np.median(steps)) if len(steps) else 1 / self.fps
         if not 0.25 <= step * self.fps <= 4:
@@ -634,12 +633,8 @@ class LeRobotEpisodes(EpisodeSource):
         self._reader = RowReader(meta.fps, action, tuple(meta.numbers))
         if meta.version == 3:
             self._warn_of_drift()
-
-    def warn_without_actions(self) -> None:
-        """Say once which features may be the actions, where none is called so."""
-        numbers = self._meta.numbers
-        similar = [key for key in numbers if key.split(".")[0] in ACTION_NAMES]
-        if self._reader.action is None and similar:
+        similar = [key for key in meta.numbers if key.split(".")[0] in ACTION_NAMES]
+        if action is None and similar:
             warn_once(
                 (self.name, "actions"),
                 f"{self.name}: is read without actions, as no feature is called "

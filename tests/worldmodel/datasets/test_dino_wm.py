@@ -181,6 +181,16 @@ def test_rows_have_their_frames_whatever_the_clock_of_the_video(make_layout, mak
         source.close()
 
 
+def test_what_is_there_twice_is_said(make_layout):
+    path = make_layout("dino_wm_videos").path / "train"
+    torch.save(torch.zeros(8, 20, 24, 3, dtype=torch.uint8), path / "obses" / "episode_001.pth")
+    with pytest.warns(UserWarning, match="obses/episode_001.mp4 is read, and episode_001.pth"):
+        assert open_episodes(path)[1].frames.max() > 90
+    torch.save(torch.tensor([5, 6, 6]), path / "seq_lengths.pth")
+    with pytest.warns(UserWarning, match="seq_lengths.pth is read, and seq_lengths.pkl beside"):
+        assert open_episodes(path).lengths == [5, 6, 6]
+
+
 def test_a_folder_without_states_is_named(tmp_path):
     refused(tmp_path, "holds no states.pth with frames below obses/", WorldModelError,
             format="dino_wm")  # fmt: skip

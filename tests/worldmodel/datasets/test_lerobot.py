@@ -314,7 +314,8 @@ def test_actions_by_the_other_name(tmp_path):
 def test_actions_in_several_columns_are_named(tmp_path):
     rename_actions(write_v3(tmp_path), "action.arm", "action.gripper")
     with pytest.warns(UserWarning, match="without actions.*action=: action.arm, action.gripper"):
-        store = open_episodes(tmp_path)
+        open_catalogue(tmp_path)
+    store = open_episodes(tmp_path)
     assert not len(store.labelled) and set(store[0].info) == {"action.arm", "action.gripper"}
     assert open_episodes(tmp_path, action="gripper")[0].actions.shape == (29, 1)
 
