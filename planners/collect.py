@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter, write_episode
+from worldmodel.episodes.episode import Episode, FolderInfo, write_episode
+from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
 
 from .episode import EpisodeRecord, Policy, make_env, run_episode

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldmodel.episodes.folder import Episode, Episodes
+from worldmodel.episodes.episode import Episode
+from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
 from worldmodel.storage.files import whole_file
 from worldmodel.types import Clip

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worldmodel.checkpoint import save
-    from worldmodel.episodes.folder import Episode, Episodes, read_episode
+    from worldmodel.episodes.episode import Episode, read_episode
+    from worldmodel.episodes.folder import Episodes
     from worldmodel.errors import WorldModelError
     from worldmodel.evaluation.surprise import surprise
     from worldmodel.interop.load import load

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, EpisodeWriter
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 
 
 def level(number: int) -> int:

@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.architecture import Architecture
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, EpisodeWriter
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 

@@ -105,7 +105,7 @@ def to_size(frames: Tensor, short_side: int | None) -> Tensor:
 
 
 def looks_like_frames(array: Any) -> bool:
-    """Whether an array or dataset can be frames of videos: t h w c or t c h w, uint8."""
+    """True if an array or dataset can be frames of videos: t h w c or t c h w, uint8."""
     if array.ndim != 4 or array.dtype != np.uint8:
         return False
     return array.shape[-1] in (1, 3) or array.shape[1] in (1, 3)

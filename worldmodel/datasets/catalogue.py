@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from worldmodel.errors import VideoError
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
@@ -41,11 +43,31 @@ class Item(ABC):
 
     @abstractmethod
     def open(self, decoding: Decoding) -> Video:
-        """Open the whole of what it `opens`; `window` is applied by who draws clips.
+        """Open the whole of what it `opens`; `part` says which frames of that are the item's.
 
         Raises:
             VideoError: naming the item, what is wrong with it and what to do.
         """
+
+    def part(self, times: np.ndarray) -> tuple[int, int]:
+        """The first frame of the opened file that is the item's, and the one after its last.
+
+        Args:
+            times: Of all frames of the file, `t`, seconds.
+
+        Raises:
+            WorldModelError: it has no frame in the file.
+        """
+        if self.window is None:
+            return 0, len(times)
+        low, high = np.searchsorted(times, np.array(self.window) - 1e-6)
+        if low == high:
+            begin, end = self.window
+            raise VideoError(
+                f"{self.name}: has no frame from {begin:g} to {end:g} s, it is {times[-1]:.3g} s "
+                f"long; correct the times or leave it out"
+            )
+        return int(low), int(high)
 
     def check_rows(self, source: Video) -> bool:
         """Read what an episode holds beside its frames; True if there are actions in it.

@@ -1,11 +1,14 @@
-"""What readers of other people's episodes share: choosing a camera, cutting, and checking.
+"""The parts that readers of third-party episodes share: choosing, naming, cutting and checking.
 
 Knows no layout. In all of them the action of a row is taken at the frame of that row, so the last
 one leads out of the episode and is left out.
 """
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import overload
 
 import numpy as np
@@ -17,18 +20,62 @@ from worldmodel.datasets.array_video import to_size
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.store import EpisodeStore
-from worldmodel.errors import ConfigError, EpisodeError, nearest
+from worldmodel.errors import ConfigError, EpisodeError, nearest, printable
 from worldmodel.video.decoding import Limits
 
+ACTION_NAMES = ("action", "actions")  # the first that is there is taken, where none is chosen
+_WARNED: set[tuple[str, str]] = set()
 
-def choose(what: str, asked: str | None, choices: Sequence[str], *, name: str) -> str:
+
+def warn_once(about: tuple[str, str], message: str) -> None:
+    """Warn of something about a data set that does not stop it from being read.
+
+    Args:
+        about: The data set, and what of it: the same is not said again.
+        message: What is so and what is done about it.
+    """
+    if about not in _WARNED:
+        _WARNED.add(about)
+        warnings.warn(printable(message), stacklevel=3)
+
+
+def fetch_again(path: str) -> str:
+    """The remedy for a file that is damaged, or only the pointer to one."""
+    with suppress(OSError), open(path, "rb") as file:
+        if file.read(20).startswith(b"version https://git-"):
+            return "it only points to one that Git LFS keeps: fetch it with git lfs pull"
+    return "fetch or write it again"
+
+
+def info_names(keys: Iterable[str], prefix: str) -> dict[str, str]:
+    """For each key of a file the name that its rows get: without `prefix`, and without `/`.
+
+    Keys that would get one name keep their prefix, or are named as they are.
+    """
+    names = {key: key.removeprefix(prefix).replace("/", "_") for key in keys}
+    for longer in (lambda key: key.replace("/", "_"), str):
+        count = Counter(names.values())
+        names = {key: longer(key) if count[name] > 1 else name for key, name in names.items()}
+    return names
+
+
+def choose(
+    what: str, asked: str | None, choices: Sequence[str], *, name: str, missing: str = ""
+) -> str:
     """The key that was asked for, by its name or its last part; the only one where none was.
+
+    Args:
+        what: What is chosen: the option's name.
+        asked: The option's value.
+        choices: What there is.
+        name: Of the data set, for messages.
+        missing: Why there may be no choices.
 
     Raises:
         ConfigError: there is none, or several and none was chosen.
     """
     if not choices:
-        raise ConfigError(f"{name}: has no {what}; it cannot be read as episodes with one")
+        raise ConfigError(f"{name}: has no {what}{missing and ': '}{missing}")
     if asked is None:
         if len(choices) == 1:
             return choices[0]
@@ -36,7 +83,9 @@ def choose(what: str, asked: str | None, choices: Sequence[str], *, name: str) -
     if asked in choices:
         return asked
     ends = [key for key in choices if key.replace("/", ".").rpartition(".")[2] == asked]
-    if len(ends) != 1:
+    if len(ends) > 1:
+        raise ConfigError(f"{name}: {what}={asked} may be any of {', '.join(ends)}; name one whole")
+    if not ends:
         raise ConfigError(f"{name}: no {what} '{asked}': {nearest(asked, choices)}")
     return ends[0]
 
@@ -141,13 +190,24 @@ def bounds(actions: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist())
 
 
+def bounds_of_all(
+    found: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The bounds of several arrays of actions from those of each; empty where widths differ."""
+    found = [pair for pair in found if pair[0]]
+    if len({len(low) for low, _ in found}) != 1:
+        return (), ()
+    lows, highs = zip(*found, strict=True)
+    return tuple(np.min(lows, axis=0).tolist()), tuple(np.max(highs, axis=0).tolist())
+
+
 class EpisodeSource(ABC):
-    """What a third-party format says about its episodes, and how it reads one.
+    """Episodes in a third-party format: facts about all of them, and reading one.
 
     Attributes:
         name: Of the data set.
         lengths: Frames of each.
-        has_actions: Whether each has some.
+        has_actions: True for each that has some.
     """
 
     name: str
@@ -156,7 +216,7 @@ class EpisodeSource(ABC):
 
     @abstractmethod
     def describe(self) -> FolderInfo:
-        """What is so of all of them; may take reading their actions."""
+        """Facts about all of them; may take reading their actions."""
 
     @abstractmethod
     def read(self, index: int) -> Episode:
@@ -232,7 +292,7 @@ class EpisodeCatalogue(Catalogue):
         return len(self._source.lengths)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        places = range(len(self))[index]
-        if isinstance(places, range):
-            return [self._source.item(i) for i in places]
-        return self._source.item(places)
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return [self._source.item(i) for i in chosen]
+        return self._source.item(chosen)

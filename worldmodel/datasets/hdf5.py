@@ -5,38 +5,53 @@
   DINO-WM that come with them.
 - A group for each episode, `data/demo_<i>`, with `actions` and `obs/<camera>`: robomimic.
 
-How a file is searched is in `hdf5_layouts.py`.
+Nothing outside the file is read: links to other files, external and virtual datasets are refused.
 """
 
+import json
 import os
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from worldmodel.datasets.array_video import ArrayVideo, images
+from worldmodel.datasets.array_video import ArrayVideo, frame_size, images, looks_like_frames
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import (
+    ACTION_NAMES,
     EpisodeCatalogue,
     EpisodeSource,
     StoredEpisodes,
     bounds,
+    bounds_of_all,
     check_positive,
     check_room,
+    choose,
+    fetch_again,
+    info_names,
     make_episode,
     square,
     stand_in,
 )
-from worldmodel.datasets.format import Format
-from worldmodel.datasets.hdf5_layouts import Rows, Table, opened_h5, read_layout, rows_of
-from worldmodel.datasets.listing import shown
+from worldmodel.datasets.format import Format, require_extra
 from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.errors import ConfigError, EpisodeError, WorldModelError, nearest, printable
+from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.video import Video
 
 DEFAULT_FPS = 10.0
 _MAGIC = b"\x89HDF\r\n\x1a\n"
+_MOST_BYTES = 2**32  # of one dataset's rows of one episode
+_ENTRY_BYTES = 16  # of an entry in a list of episodes
+_OTHERS = {  # names in a file, and who writes such files
+    "observations": ", as ACT and ALOHA write each episode",
+    "episode_0": ", as Minari writes episodes",
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,290 @@ class HDF5(Format):
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of a dataset."""
+
+    key: str
+    start: int
+    stop: int
+
+
+@dataclass
+class EpisodeTable:
+    """The contents of a file, an entry for each episode."""
+
+    env: str
+    fps: float | None
+    size: tuple[int, int]  # h w of the frames
+    names: list[str] = field(default_factory=list)
+    frames: list[Rows] = field(default_factory=list)
+    actions: list[Rows | None] = field(default_factory=list)
+    infos: list[Mapping[str, Rows]] = field(default_factory=list)
+
+
+@contextmanager
+def opened_h5(path: str) -> Iterator[Any]:
+    """The file, to read; errors of the library become ours.
+
+    Raises:
+        EpisodeError: it is no HDF5 file, is cut, or holds what is not there.
+    """
+    h5py = require_extra("h5py", "hdf5", "HDF5")
+    require_file(Path(path), "HDF5 file", EpisodeError)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except WorldModelError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, AttributeError,
+            OverflowError, IndexError, NotImplementedError, UnicodeError) as cause:  # fmt: skip
+        # A damaged file makes HDF5 fail wherever it happens to look.
+        reason = " ".join(str(cause).split())[:160]
+        more = "; pip install hdf5plugin where a filter is missing" if "filter" in reason else ""
+        raise EpisodeError(
+            f"{path}: is no valid HDF5 file ({reason}){more}; {fetch_again(path)}"
+        ) from cause
+
+
+def dataset(file: Any, path: str, key: str) -> Any:
+    """A dataset that lies in this file itself, or None where there is none of that name.
+
+    Raises:
+        EpisodeError: it, or a group above it, lies somewhere else.
+    """
+    import h5py
+
+    place: Any = file
+    for part in key.split("/"):
+        if not isinstance(place, h5py.Group) or part not in place:
+            return None
+        if not isinstance(place.get(part, getlink=True), h5py.HardLink):
+            raise EpisodeError(f"{path}: '{key}' is a link; copy what it leads to into the file")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset):
+        return None
+    if place.external or place.is_virtual:
+        raise EpisodeError(f"{path}: '{key}' lies in other files; copy it into this one")
+    return place
+
+
+def group_keys(file: Any, path: str, key: str = "") -> list[str]:
+    """The names in a group; none where it is no group."""
+    import h5py
+
+    place: Any = file
+    for part in key.split("/") if key else []:
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        place = place[part] if isinstance(link, h5py.HardLink) else None
+    return [str(name) for name in place] if isinstance(place, h5py.Group) else []
+
+
+def read_rows(file: Any, path: str, rows: Rows, numbers: np.ndarray | None = None) -> np.ndarray:
+    """All rows, or those with these increasing numbers.
+
+    Raises:
+        EpisodeError: they would not fit in memory.
+    """
+    array = dataset(file, path, rows.key)
+    if array is None:
+        raise EpisodeError(f"{path}: has no '{rows.key}' any more; write it again")
+    count = rows.stop - rows.start if numbers is None else len(numbers)
+    if count * int(np.prod(array.shape[1:], dtype=object)) * array.dtype.itemsize > _MOST_BYTES:
+        raise EpisodeError(
+            f"{path}: '{rows.key}' claims more than 4 GiB for one episode; write shorter ones"
+        )
+    if numbers is None:
+        return np.asarray(array[rows.start : rows.stop])
+    steps = np.diff(numbers)
+    first = rows.start + int(numbers[0])
+    if len(steps) and (steps == steps[0]).all():  # a selection by step is many times faster
+        return np.asarray(array[first : rows.start + int(numbers[-1]) + 1 : int(steps[0])])
+    return np.asarray(array[rows.start + numbers])
+
+
+def _whole(array: Any, path: str) -> np.ndarray:
+    """All of a dataset that lists episodes.
+
+    Raises:
+        EpisodeError: it claims more than a list of episodes can be, or more than the file holds.
+    """
+    most = Limits().frames
+    stored = array.id.get_storage_size()
+    packed = array.id.get_create_plist().get_nfilters() > 0 and stored > 0
+    if (
+        array.size > most
+        or array.nbytes > _ENTRY_BYTES * most
+        or (array.nbytes > stored and not packed)
+    ):
+        raise EpisodeError(
+            f"{path}: '{array.name[1:]}' claims {array.size} entries, {array.nbytes} "
+            f"bytes, of which the file holds {stored}; write it again, with at most {most}"
+        )
+    return np.asarray(array[()])
+
+
+def read_layout(
+    file: Any, path: str, *, camera: str | None, action: str | None, split: str | None
+) -> EpisodeTable:
+    """Find the episodes.
+
+    Raises:
+        EpisodeError: naming the file, the episode and what is wrong with it.
+        ConfigError: a camera, an action or a split that is not there.
+    """
+    if dataset(file, path, "ep_len") is not None and dataset(file, path, "ep_offset") is not None:
+        if split is not None:
+            raise ConfigError(f"{path}: split={split} is for robomimic's files; leave it out")
+        return _columns(file, path, camera, action)
+    if group_keys(file, path, "data"):
+        return _groups(file, path, camera, action, split)
+    keys = group_keys(file, path)
+    likely = next((who for key, who in _OTHERS.items() if key in keys), "")
+    raise EpisodeError(
+        f"{path}: holds neither ep_len and ep_offset nor data/demo_0, but "
+        f"{', '.join(keys)[:200] or 'nothing'}{likely}; convert it to one of those"
+    )
+
+
+def _columns(file: Any, path: str, camera: str | None, action: str | None) -> EpisodeTable:
+    """Columns of all episodes, `ep_len` and `ep_offset`."""
+    columns = [dataset(file, path, key) for key in ("ep_len", "ep_offset")]
+    if any(c.ndim != 1 or c.dtype.kind not in "iu" for c in columns) or (
+        len(columns[0]) != len(columns[1])
+    ):
+        raise EpisodeError(
+            f"{path}: ep_len and ep_offset are not two rows of as many whole numbers; write it "
+            f"again"
+        )
+    spans = [_whole(column, path).tolist() for column in columns]
+    arrays = {key: dataset(file, path, key) for key in group_keys(file, path)}
+    arrays = {k: a for k, a in arrays.items() if a is not None and k not in ("ep_len", "ep_offset")}
+    if camera is None and "pixels" in arrays and looks_like_frames(arrays["pixels"]):
+        camera = "pixels"
+    frames = _choose_frames(arrays, camera, path)
+    actions = _choose_action(arrays, action, path)
+    total = len(arrays[frames])
+    infos = [key for key, a in arrays.items() if _is_info(a) and key != actions and len(a) == total]
+    if actions is not None and len(arrays[actions]) != total:
+        raise EpisodeError(
+            f"{path}: '{frames}' has {total} rows, '{actions}' {len(arrays[actions])}; write it "
+            f"again"
+        )
+    table = EpisodeTable(f"hdf5/{Path(path).stem}", None, frame_size(arrays[frames].shape))
+    end = 0
+    for index, (length, start) in enumerate(zip(*spans, strict=True)):
+        if length == 0:
+            raise EpisodeError(
+                f"{path}: episode {index} is empty (ep_len is 0); leave it out of ep_len and "
+                f"ep_offset"
+            )
+        if length < 0 or start < end or start + length > total:
+            raise EpisodeError(
+                f"{path}: episode {index} is rows {start} to {start + length} of {total}, after "
+                f"row {end}; write it again"
+            )
+        end = start + length
+        table.names.append(f"episode {index}")
+        table.frames.append(Rows(frames, start, end))
+        table.actions.append(None if actions is None else Rows(actions, start, end))
+        table.infos.append({key: Rows(key, start, end) for key in infos})
+    return table
+
+
+def _groups(
+    file: Any, path: str, camera: str | None, action: str | None, split: str | None
+) -> EpisodeTable:
+    """`data/demo_<i>` with `obs/<camera>` and `actions`."""
+    demos = sorted(group_keys(file, path, "data"), key=_by_number)
+    if split is not None:
+        splits = group_keys(file, path, "mask")
+        if split not in splits:
+            raise ConfigError(f"{path}: no split '{split}': {nearest(split, splits)}")
+        mask = dataset(file, path, f"mask/{split}")
+        if mask is None or mask.ndim != 1:
+            raise EpisodeError(f"{path}: mask/{split} lists no episodes; write it again")
+        kept = {n.decode() if isinstance(n, bytes) else str(n) for n in _whole(mask, path)}
+        demos = [demo for demo in demos if demo in kept]
+    if not demos:
+        raise EpisodeError(f"{path}: holds no episode below data/; check the file or the split")
+    table = EpisodeTable(f"robomimic/{Path(path).stem}", _control_rate(file["data"]), (0, 0))
+    for demo in demos:
+        _add_demo(table, file, path, demo, camera=camera, action=action)
+    # One name for all demonstrations, also where one of them lacks a dataset that others have.
+    names = info_names(dict.fromkeys(key for infos in table.infos for key in infos), "obs/")
+    table.infos = [{names[key]: rows for key, rows in infos.items()} for infos in table.infos]
+    return table
+
+
+def _add_demo(
+    table: EpisodeTable, file: Any, path: str, demo: str, *, camera: str | None, action: str | None
+) -> None:
+    base, name = f"data/{demo}", f"{path}::{demo}"
+    inside = [f"obs/{key}" for key in group_keys(file, path, f"{base}/obs")]
+    inside += group_keys(file, path, base)
+    found = {key: dataset(file, path, f"{base}/{key}") for key in inside}
+    arrays = {key: array for key, array in found.items() if array is not None and array.shape}
+    if not any(len(array) for array in arrays.values()):
+        raise EpisodeError(
+            f"{name}: is an empty demonstration; remove its group, or name the others in a list "
+            f"below mask/ and choose that with split="
+        )
+    frames = _choose_frames(arrays, camera, name)
+    actions = _choose_action(arrays, action, name)
+    length, size = len(arrays[frames]), frame_size(arrays[frames].shape)
+    table.size = table.size if table.frames else size
+    if size != table.size:
+        raise EpisodeError(
+            f"{name}: frames are {size}, those before {table.size}; write them at one size"
+        )
+    for key in (frames, actions):
+        if key is not None and (len(arrays[key]) != length or length < 1):
+            raise EpisodeError(
+                f"{name}: '{frames}' has {length} rows, '{key}' {len(arrays[key])}; write it again"
+            )
+    table.names.append(demo)
+    table.frames.append(Rows(f"{base}/{frames}", 0, length))
+    table.actions.append(None if actions is None else Rows(f"{base}/{actions}", 0, length))
+    table.infos.append({
+        key: Rows(f"{base}/{key}", 0, length)
+        for key, array in arrays.items()
+        if key != actions and _is_info(array) and len(array) == length
+    })  # fmt: skip
+
+
+def _choose_frames(arrays: Mapping[str, Any], camera: str | None, name: str) -> str:
+    cameras = [key for key, array in arrays.items() if looks_like_frames(array)]
+    missing = f"frames are t h w c or t c h w, uint8, and none of {', '.join(arrays)[:200]} is"
+    return choose("camera", camera, cameras, name=name, missing=missing)
+
+
+def _choose_action(arrays: Mapping[str, Any], asked: str | None, name: str) -> str | None:
+    if asked is not None:
+        return choose("action", asked, list(arrays), name=name)
+    return next((key for key in ACTION_NAMES if key in arrays), None)
+
+
+def _is_info(array: Any) -> bool:
+    return array.ndim in (1, 2) and array.dtype.kind in "fiub" and array.dtype.itemsize <= 8
+
+
+def _by_number(demo: str) -> tuple[int, str]:
+    digits = demo.rpartition("_")[2]
+    return (int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 12 else -1, demo)
+
+
+def _control_rate(group: Any) -> float | None:
+    """Steps per second that robomimic's `env_args` tell of."""
+    text = group.attrs.get("env_args")
+    try:
+        values = json.loads(text) if isinstance(text, str | bytes) else {}
+        rate = values["env_kwargs"]["control_freq"]
+        return float(rate) if 0 < float(rate) < 1e6 else None
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True)
 class HDF5Video(Item):
     """Frames of an episode in an HDF5 file."""
 
@@ -111,16 +410,16 @@ class HDF5Video(Item):
 
         def take(numbers: np.ndarray) -> np.ndarray:
             with opened_h5(self.path) as file:
-                return images(rows_of(file, self.path, self.frames, numbers))
+                return images(read_rows(file, self.path, self.frames, numbers))
 
         return ArrayVideo(self.name, take, self.shape, self.fps, decoding)
 
     def check_rows(self, source: Video) -> bool:
         """The numbers of every frame; the action of the last one is not used."""
         with opened_h5(self.path) as file:
-            actions = None if self.actions is None else rows_of(file, self.path, self.actions)
+            actions = None if self.actions is None else read_rows(file, self.path, self.actions)
             info = {
-                key: rows_of(file, self.path, Rows(key, self.frames.start, self.frames.stop))
+                key: read_rows(file, self.path, Rows(key, self.frames.start, self.frames.stop))
                 for key in self.infos
             }
         times = np.arange(self.shape[0]) / self.fps
@@ -132,9 +431,9 @@ class HDF5Episodes(EpisodeSource):
     """The episodes of a file, as seen by one camera."""
 
     def __init__(
-        self, path: str, table: Table, *, size: int | None, fps: float, limits: Limits
+        self, path: str, table: EpisodeTable, *, size: int | None, fps: float, limits: Limits
     ) -> None:
-        self.name = shown(path)
+        self.name = printable(path)
         self.lengths = [rows.stop - rows.start for rows in table.frames]
         self.has_actions = [rows is not None for rows in table.actions]
         self._path, self._table, self._size, self._fps = path, table, size, fps
@@ -142,22 +441,12 @@ class HDF5Episodes(EpisodeSource):
 
     def describe(self) -> FolderInfo:
         """Rate and bounds of the actions, for which all of them are read."""
-        lows, highs = [], []
         with opened_h5(self._path) as file:
-            for rows in self._table.actions:
-                if rows is not None:
-                    low, high = bounds(rows_of(file, self._path, rows))
-                    lows += [low] * bool(low)
-                    highs += [high] * bool(high)
-        if not lows or len({len(low) for low in lows}) != 1:
-            return FolderInfo(self._table.env, self._fps, (), (), len(self.lengths))
-        return FolderInfo(
-            self._table.env,
-            self._fps,
-            tuple(np.min(lows, axis=0).tolist()),
-            tuple(np.max(highs, axis=0).tolist()),
-            len(self.lengths),
-        )
+            actions = (rows for rows in self._table.actions if rows is not None)
+            low, high = bounds_of_all(
+                [bounds(read_rows(file, self._path, rows)) for rows in actions]
+            )
+        return FolderInfo(self._table.env, self._fps, low, high, len(self.lengths))
 
     def item(self, index: int) -> Item:
         """The episode as a video."""
@@ -173,9 +462,9 @@ class HDF5Episodes(EpisodeSource):
         length = self.lengths[index]
         check_room(name, length, *table.size, self._limits)
         with opened_h5(self._path) as file:
-            frames = images(rows_of(file, self._path, table.frames[index]))
+            frames = images(read_rows(file, self._path, table.frames[index]))
             action, infos = table.actions[index], table.infos[index]
-            actions = None if action is None else rows_of(file, self._path, action)
-            info = {key: rows_of(file, self._path, rows) for key, rows in infos.items()}
-        whole = square(torch.from_numpy(frames), self._size)
-        return make_episode(name, whole, np.arange(length) / self._fps, actions, info, {})
+            actions = None if action is None else read_rows(file, self._path, action)
+            info = {key: read_rows(file, self._path, rows) for key, rows in infos.items()}
+        cut = square(torch.from_numpy(frames), self._size)
+        return make_episode(name, cut, np.arange(length) / self._fps, actions, info, {})

@@ -1,7 +1,6 @@
-"""Our own episodes, as `worldmodel collect` leaves them, as videos."""
+"""Our own episodes, as `worldmodel collect` writes them, as videos."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,13 +8,12 @@ from typing import ClassVar
 from worldmodel.datasets.array_video import ArrayVideo
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import FileCatalogue, shown
-from worldmodel.episodes.folder import Episodes, read_episode
+from worldmodel.datasets.listing import FileCatalogue
+from worldmodel.episodes.episode import read_episode
+from worldmodel.episodes.folder import EPISODE_FILE, Episodes
 from worldmodel.errors import EpisodeError
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
-
-_NAME = re.compile(r"\d{6,}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class OurEpisodes(Format):
         if any(os.path.isfile(os.path.join(path, *at, "episodes.json")) for at in ((), _RUN)):
             return True
         try:  # one whose collection was interrupted: what to do about it is said on opening
-            return any(_NAME.fullmatch(name) for name in os.listdir(path))
+            return any(EPISODE_FILE.fullmatch(name) for name in os.listdir(path))
         except OSError:
             return False
 
@@ -48,7 +46,7 @@ class OurEpisodes(Format):
     def episodes(self, path: str, video: Decoding | None = None) -> Episodes:
         """The episodes themselves."""
         if os.path.isfile(path):
-            raise EpisodeError(f"{shown(path)}: is one episode; name the folder that it is in")
+            raise EpisodeError(f"{path}: is one episode; name the folder that it is in")
         return Episodes(Path(path))
 
 

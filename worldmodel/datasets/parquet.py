@@ -1,9 +1,9 @@
 """Parquet files, read so that a damaged one is an error.
 
-What pyarrow tells of a file's groups of rows and their columns (`metadata.row_group(i).column(j)`,
-the statistics in it) ends the process where the footer does not fit itself: the exceptions of the
-C++ library pass through functions that Python's side does not guard. Only what reads rows is asked
-here; there they arrive as Python's.
+Where a footer contradicts itself, pyarrow ends the process when it is asked about groups of rows
+and their columns (`metadata.row_group(i).column(j)` and its statistics): exceptions of the C++
+library pass through functions that Python does not guard. So only functions that read rows are
+called here; from those such exceptions arrive in Python.
 """
 
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from worldmodel.datasets.episode_source import fetch_again
 from worldmodel.datasets.format import require_extra
-from worldmodel.datasets.listing import shown
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import require_file
 
@@ -40,7 +40,7 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
             missing = [name for name in columns or () if name not in names]
             if missing:
                 raise EpisodeError(
-                    f"{shown(path)}: has no column '{missing[0]}'; there are {', '.join(names)}"
+                    f"{path}: has no column '{missing[0]}'; there are {', '.join(names)}"
                 )
             groups = [n for n in range(file.num_row_groups) if _has(file, n, episode)]
             batches, taken = [], 0
@@ -50,15 +50,15 @@ def read_table(path: str, columns: list[str] | None = None, *, episode: int | No
                 batches.append(batch)
                 taken += batch.nbytes
                 if taken > _MOST_BYTES:
-                    raise EpisodeError(f"{shown(path)}: holds more than 4 GiB; write smaller files")
+                    raise EpisodeError(f"{path}: holds more than 4 GiB; write smaller files")
             if not batches:
                 return file.schema_arrow.empty_table().select(columns or names)
             return pyarrow.Table.from_batches(batches)
     except (OSError, ValueError, KeyError, NotImplementedError, OverflowError, MemoryError,
             TypeError, RuntimeError) as cause:  # fmt: skip
-        reason = shown(" ".join(str(cause).split()))[:120]
+        reason = " ".join(str(cause).split())[:120]
         raise EpisodeError(
-            f"{shown(path)}: is no whole parquet file ({reason}); fetch or write it again"
+            f"{path}: is no valid parquet file ({reason}); {fetch_again(path)}"
         ) from cause
 
 
@@ -77,7 +77,7 @@ def rows_of(column: Any) -> np.ndarray:
 
 
 def _has(file: Any, group: int, episode: int | None) -> bool:
-    """Whether a group of rows has some of an episode."""
+    """True if a group of rows has some of an episode."""
     if episode is None:
         return True
     rows = file.read_row_group(group, columns=["episode_index"], use_threads=False)

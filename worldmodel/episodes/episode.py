@@ -1,7 +1,7 @@
 """One episode and its file: the writer beside the reader.
 
 A file is safetensors with `frames`, `times`, optionally `actions`, and `info.<name>`; its header
-carries strings. Knows nothing of environments, and nothing of folders (`episodes.py`).
+carries strings. Knows nothing of environments, and nothing of folders (`folder.py`).
 """
 
 import json
@@ -30,7 +30,7 @@ def _require(ok: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode: what was seen, what was done, and what the world said.
+    """One episode: frames, their times, the actions between them, and infos of the environment.
 
     `actions[i]` leads from `frames[i]` to `frames[i + 1]`; `actions=None` is a video only.
     An info array has one entry per frame, except those named `*_image`: one image (h w c,
@@ -124,7 +124,7 @@ class Episode:
 
 
 def write_episode(episode: Episode, path: Path | str) -> Path:
-    """Write one episode file, whole or not at all."""
+    """Write one episode file, completely or not at all."""
     path = Path(path)
     tensors = {"frames": episode.frames, "times": episode.times}
     if episode.actions is not None:
@@ -189,20 +189,21 @@ def open_episode(path: Path) -> safe_open:
     """The opened file, its header read and its tensors not.
 
     Raises:
-        EpisodeError: not a regular file, or not whole.
+        EpisodeError: not a regular file, or not complete.
     """
     require_file(path, "episode", EpisodeError)
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as cause:
         raise EpisodeError(
-            f"{path}: not a whole safetensors file ({cause}), truncated or of another program; {REMEDY}"
+            f"{path}: not a valid safetensors file ({cause}), truncated or of another program; "
+            f"{REMEDY}"
         ) from cause
 
 
 @dataclass(frozen=True)
 class FolderInfo:
-    """What `episodes.json` says about all the episodes of a folder."""
+    """The contents of `episodes.json`: facts about all the episodes of a folder."""
 
     env_id: str  # gymnasium id, or what stands for it
     fps: float  # environment steps per second of the world's time

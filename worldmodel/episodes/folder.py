@@ -1,7 +1,7 @@
 """Folders of episodes: `<index:06d>.safetensors` files and `episodes.json`, written last.
 
-Knows nothing of what is inside an episode (`episode.py`) or of how many are cut into segments
-(`segments.py`, `clips.py`).
+Knows nothing of what is inside an episode (`episode.py`), or of how segments are cut out of them
+(`windows.py`).
 """
 
 import json
@@ -15,17 +15,17 @@ from typing import overload
 from worldmodel.episodes.episode import (
     FORMAT_VERSION,
     REMEDY,
+    Episode,
     FolderInfo,
     open_episode,
+    read_episode,
+    write_episode,
 )
-from worldmodel.episodes.episode import Episode as Episode
-from worldmodel.episodes.episode import read_episode as read_episode
-from worldmodel.episodes.episode import write_episode as write_episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import require_file, whole_file
 
-_NAME = re.compile(r"\d{6,}\.safetensors")
+EPISODE_FILE = re.compile(r"\d{6,}\.safetensors")
 
 
 def _require(ok: bool, message: str) -> None:
@@ -34,7 +34,7 @@ def _require(ok: bool, message: str) -> None:
 
 
 class EpisodeWriter:
-    """Writes a folder of episodes; `episodes.json` comes last, so a folder without it is partial.
+    """Writes a folder of episodes; `episodes.json` comes last, so one without it is incomplete.
 
     Episodes that are already there stay (see `done`), which is how a collection goes on after an
     interruption.
@@ -99,15 +99,15 @@ class Episodes(EpisodeStore):
         inside = Path(folder) / "episodes"
         self.folder = inside if (inside / "episodes.json").is_file() else Path(folder)
         self.info = read_folder_info(self.folder)
-        self._entries = [_Entry.read(path) for path in _episode_files(self.folder)]
+        self._files = [_EpisodeFile.read(path) for path in _episode_files(self.folder)]
 
-    def _with(self, entries: list["_Entry"]) -> "Episodes":
+    def _with(self, files: list["_EpisodeFile"]) -> "Episodes":
         view = object.__new__(Episodes)
-        view.folder, view.info, view._entries = self.folder, self.info, entries
+        view.folder, view.info, view._files = self.folder, self.info, files
         return view
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._files)
 
     @overload
     def __getitem__(self, index: int) -> Episode: ...
@@ -115,49 +115,49 @@ class Episodes(EpisodeStore):
     def __getitem__(self, index: slice) -> "Episodes": ...
     def __getitem__(self, index: int | slice) -> "Episode | Episodes":
         if isinstance(index, slice):
-            return self._with(self._entries[index])
-        return read_episode(self._entries[index].path)
+            return self._with(self._files[index])
+        return read_episode(self._files[index].path)
 
     def __iter__(self) -> Iterator[Episode]:
-        return (read_episode(entry.path) for entry in self._entries)
+        return (read_episode(file.path) for file in self._files)
 
     @property
     def paths(self) -> list[Path]:
         """The files, in order."""
-        return [entry.path for entry in self._entries]
+        return [file.path for file in self._files]
 
     @property
     def lengths(self) -> list[int]:
         """Number of frames of each, from the headers alone."""
-        return [entry.num_frames for entry in self._entries]
+        return [file.num_frames for file in self._files]
 
     @property
     def labelled(self) -> "Episodes":
         """Those with actions."""
-        return self._with([entry for entry in self._entries if entry.has_actions])
+        return self._with([file for file in self._files if file.has_actions])
 
     @property
     def unlabelled(self) -> "Episodes":
         """Those that are videos only."""
-        return self._with([entry for entry in self._entries if not entry.has_actions])
+        return self._with([file for file in self._files if not file.has_actions])
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _EpisodeFile:
     path: Path
     num_frames: int
     has_actions: bool
 
     @staticmethod
-    def read(path: Path) -> "_Entry":
+    def read(path: Path) -> "_EpisodeFile":
         with open_episode(path) as file:
             names = file.keys()
             _require("frames" in names, f"{path}: has no frames; {REMEDY}")
-            return _Entry(path, file.get_slice("frames").get_shape()[0], "actions" in names)
+            return _EpisodeFile(path, file.get_slice("frames").get_shape()[0], "actions" in names)
 
 
 def _episode_files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name))
+    return sorted(p for p in folder.iterdir() if EPISODE_FILE.fullmatch(p.name))
 
 
 def read_folder_info(folder: Path) -> FolderInfo:
@@ -170,15 +170,15 @@ def read_folder_info(folder: Path) -> FolderInfo:
     path = folder / "episodes.json"
     _require(
         path.exists(),
-        f"{folder}: has no episodes.json, so it is no folder of episodes or its collection "
-        f"was interrupted; run `worldmodel collect` again",
+        f"{folder}: has no episodes.json, so it is no folder of episodes, or what wrote it was "
+        f"interrupted; run that again (worldmodel collect, or data convert)",
     )
     info = _read_index(path)
     found = len(_episode_files(folder))
     _require(
         found == info.count and found > 0,
         f"{folder}: holds {found} episode files, episodes.json names {info.count}; "
-        f"collect the episodes again",
+        f"collect or convert the episodes again",
     )
     return info
 

@@ -1,6 +1,6 @@
-"""What any folder or file of episodes offers, whoever wrote it.
+"""The interface of any folder or file of episodes, whoever wrote it.
 
-Knows no format: those are in `formats/`, and implement `EpisodeSource`.
+Knows no format: those are in `datasets/`.
 """
 
 from abc import abstractmethod

@@ -1,8 +1,7 @@
 """Many episodes as stacked arrays in memory, and training segments cut from them by indexing.
 
-Cuts along the world's clock: a segment is time steps of consecutive frames and the blocks of
-actions between them. Knows nothing of files (`episodes.py`) or of videos without actions
-(`clips.py`).
+A segment is time steps of consecutive frames, and the blocks of actions between them, one action
+for each step of the environment. Knows nothing of files (`folder.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.episodes.folder import Episode
+from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import EpisodeError
 from worldmodel.types import Clip
@@ -21,11 +20,11 @@ from worldmodel.types import Clip
 
 @dataclass(frozen=True)
 class EpisodeArrays:
-    """All frames of all episodes, one after another along `t`; episode `i` has `slices[i]`."""
+    """All frames of all episodes, one after another along `t`; episode `i` is `slices[i]`."""
 
     frames: Tensor  # t c h w, uint8
     times: Tensor  # t, float64, seconds since the start of their episode
-    offsets: Tensor  # episodes + 1, int64: where each episode begins, and the end
+    offsets: Tensor  # episodes + 1, int64: the first frame of each episode, and the end
     actions: Tensor | None  # t a, float32: the action taken at each frame, 0 after the last one
     info: Mapping[str, Tensor] = field(default_factory=dict)  # t ...; what all episodes have
     sources: tuple[str, ...] = ()  # one per episode
@@ -35,7 +34,7 @@ class EpisodeArrays:
 
     @property
     def slices(self) -> list[slice]:
-        """The place of each episode along `t`."""
+        """Where each episode is along `t`."""
         bounds = self.offsets.tolist()
         return [slice(low, high) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
 
@@ -80,7 +79,7 @@ def _stack_actions(actions: Sequence[Tensor | None]) -> Tensor | None:
     widths = {a.shape[1] for a in known}
     if len(widths) > 1:
         raise EpisodeError(
-            f"episodes have actions of {sorted(widths)} numbers; collect them in one environment"
+            f"episodes have actions of {sorted(widths)} dimensions; collect them in one environment"
         )
     return torch.cat([torch.cat([a, a.new_zeros(1, a.shape[1])]) for a in known])
 
@@ -92,7 +91,7 @@ def _stack(infos: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Segments:
-    """A batch of segments along the world's clock, `p` frames to a time step."""
+    """A batch of segments, `p` frames to a time step."""
 
     frames: Tensor  # b (t p) c h w, uint8
     actions: Tensor  # b t-1 (p a), float32: block i leads from time step i to time step i + 1

@@ -126,26 +126,19 @@ class OpenVideo:
 
     source: Video
     times: np.ndarray  # t, seconds
-    known: dict[tuple[float, float] | None, np.ndarray] = field(default_factory=dict)  # by window
+    known: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)  # by part
 
     def part(self, item: Item) -> tuple[int, np.ndarray]:
-        """The item's window: number of its first frame, and its times."""
-        if item.window is None:
-            return 0, self.times
-        low, high = np.searchsorted(self.times, np.array(item.window) - 1e-6)
-        if low == high:
-            begin, end = item.window
-            raise VideoError(
-                f"{item.name}: has no frame from {begin:g} to {end:g} s, it is "
-                f"{self.times[-1]:.3g} s long; correct the times or leave it out"
-            )
-        return int(low), self.times[low:high]
+        """The number of the item's first frame, and the times of its frames."""
+        first, end = item.part(self.times)
+        return first, self.times[first:end]
 
     def starts(self, item: Item, sampling: Sampling) -> np.ndarray:
         """The frames of the item that a clip can begin at."""
-        if item.window not in self.known:
-            self.known[item.window] = sampling.starts(self.part(item)[1], name=item.name)
-        return self.known[item.window]
+        first, end = item.part(self.times)
+        if (first, end) not in self.known:
+            self.known[first, end] = sampling.starts(self.times[first:end], name=item.name)
+        return self.known[first, end]
 
 
 class Opened:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worldmodel.datasets.catalogue import Item
-from worldmodel.episodes.folder import read_episode
+from worldmodel.episodes.episode import read_episode
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, Opened
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader

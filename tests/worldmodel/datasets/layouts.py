@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, EpisodeWriter
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 
 Build = Callable[[Path, Path], "Made"]  # an empty folder and a video to copy
 LAYOUTS: dict[str, Build] = {}

@@ -165,6 +165,32 @@ def test_longer_files_are_cut_at_the_end_of_the_episode(make_layout):
     source.close()
 
 
+def test_rows_have_their_frames_whatever_the_clock_of_the_video(make_layout, make_video):
+    """The tables know no times: row k has frame k."""
+    path = make_layout("dino_wm_videos").path
+    file = path / "train" / "obses" / "episode_001.mp4"
+    for times in ([0, 90, 330, 340, 500, 510, 520, 900], [n * 137 for n in range(11)]):
+        make_video(file, len(times), milliseconds=times)
+        episode, item = open_episodes(path)[1], open_catalogue(path)[1]
+        wanted = [10 + 5 * n for n in range(8)]
+        assert np.abs(episode.frames[:, 9, 9, 0].numpy() - wanted).max() <= 2
+        source = item.open(Decoding())
+        seen = source.read(np.arange(*item.part(source.times(np.arange(8)))))
+        assert torch.equal(seen.movedim(1, -1), episode.frames)
+        assert np.allclose(source.times(np.arange(8)), np.arange(8) / 10)
+        source.close()
+
+
+def test_what_is_there_twice_is_said(make_layout):
+    path = make_layout("dino_wm_videos").path / "train"
+    torch.save(torch.zeros(8, 20, 24, 3, dtype=torch.uint8), path / "obses" / "episode_001.pth")
+    with pytest.warns(UserWarning, match="obses/episode_001.mp4 is read, and episode_001.pth"):
+        assert open_episodes(path)[1].frames.max() > 90
+    torch.save(torch.tensor([5, 6, 6]), path / "seq_lengths.pth")
+    with pytest.warns(UserWarning, match="seq_lengths.pth is read, and seq_lengths.pkl beside"):
+        assert open_episodes(path).lengths == [5, 6, 6]
+
+
 def test_a_folder_without_states_is_named(tmp_path):
     refused(tmp_path, "holds no states.pth with frames below obses/", WorldModelError,
             format="dino_wm")  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from tests.worldmodel.datasets.layouts import (
     write_mp4,
 )
 from worldmodel.datasets import open_catalogue, open_episodes
+from worldmodel.episodes.episode import write_episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError
@@ -85,6 +87,29 @@ def test_episodes_come_in_the_size_asked_for(make_layout, name):
     store = open_episodes(make_layout(name).path, size=16)
     assert {tuple(episode.frames.shape[1:]) for episode in store} == {(16, 16, 3)}
     assert abs(int(store[1].frames[3, 8, 8, 0]) - (20 + 60 + 12)) < 3
+
+
+@pytest.mark.parametrize("fps", [29.97, 7.3, 240, 1 / 3])
+def test_frames_of_hdf5_are_rows_at_any_rate(make_layout, fps):
+    path = make_layout("hdf5_groups").path
+    for item, episode in zip(open_catalogue(path, fps=fps), open_episodes(path, fps=fps),
+                             strict=True):  # fmt: skip
+        source = item.open(Decoding())
+        times = source.times(np.arange(source.num_frames))
+        assert item.part(times) == (0, len(episode)) and np.allclose(times, episode.times)
+        assert torch.equal(source.read(np.arange(len(times))).movedim(1, -1), episode.frames)
+
+
+def test_our_episodes_are_read_by_number_whatever_their_clock(tmp_path, make_episode):
+    """Their times may begin anywhere and jitter; clips of them still show consecutive frames."""
+    episode = make_episode(9)
+    times = 1e6 + torch.tensor([0.0, 0.02, 0.31, 0.32, 0.33, 0.7, 0.9, 0.91, 2.0]).double()
+    file = write_episode(replace(episode, times=times), tmp_path / "000000.safetensors")
+    item = open_catalogue(file)[0]
+    source = item.open(Decoding())
+    assert item.part(source.times(np.arange(9))) == (0, 9)
+    assert source.read(np.arange(9))[:, 0, 0, 0].tolist() == list(range(9))
+    assert np.allclose(source.times(np.arange(9)), times - times[0])
 
 
 def test_states_become_infos(make_layout):
@@ -198,7 +223,7 @@ def test_cut_parquet_is_named(make_layout, cut):
     made = make_layout("lerobot_v3")
     place = made.path / "meta/episodes/chunk-000/file-000.parquet"
     place.write_bytes(place.read_bytes()[:cut])
-    with pytest.raises(EpisodeError, match="file-000.parquet: is (empty|no whole)") as caught:
+    with pytest.raises(EpisodeError, match="file-000.parquet: is (empty|no valid)") as caught:
         open_catalogue(made.path)
     one_line(caught)
 
@@ -225,7 +250,8 @@ def rewrite(path, key, values):
     ("key", "values", "message"),
     [
         ("ep_len", [5, 8, 60], "e.h5: episode 2 is rows 13 to 73 of 19"),
-        ("ep_len", [5, 0, 6], "episode 1 is rows 5 to 5 of 19"),
+        ("ep_len", [5, 0, 6], "episode 1 is empty .ep_len is 0.; leave it out"),
+        ("ep_len", [5, -1, 6], "episode 1 is rows 5 to 4 of 19"),
         ("ep_offset", [0, 4, 13], "episode 1 is rows 4 to 12 of 19, after row 5"),
         ("ep_len", [5, 8], "not two rows of as many whole numbers"),
         ("ep_len", [5.0, 8.0, 6.0], "not two rows of as many whole numbers"),
@@ -293,7 +319,7 @@ def test_a_file_that_claims_too_much_is_refused_at_once(tmp_path):
 def test_cut_hdf5_is_named(make_layout, cut):
     made = make_layout("hdf5_columns")
     made.path.write_bytes(made.path.read_bytes()[:cut])
-    with pytest.raises(EpisodeError, match="e.h5: is no whole HDF5 file") as caught:
+    with pytest.raises(EpisodeError, match="e.h5: is no valid HDF5 file") as caught:
         open_episodes(made.path)[0]
     one_line(caught)
 
@@ -303,6 +329,80 @@ def test_other_hdf5_says_what_it_holds(tmp_path):
         file["weights"] = np.zeros(3)
     with pytest.raises(EpisodeError, match="holds neither ep_len .* but weights"):
         open_catalogue(tmp_path / "e.h5")
+
+
+def test_pointers_of_git_lfs_are_named(make_layout):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    table = make_layout("lerobot_v3")
+    (table.path / "data/chunk-000/file-000.parquet").write_bytes(pointer)
+    file = make_layout("hdf5_columns")
+    file.path.write_bytes(pointer)
+    for path in (table.path, file.path):
+        with pytest.raises(EpisodeError, match="fetch it with git lfs pull") as caught:
+            open_episodes(path)
+        one_line(caught)
+
+
+def test_a_last_part_that_two_cameras_share_is_not_chosen_by(make_layout):
+    made = make_layout("lerobot_v21")
+    path = made.path / "meta" / "info.json"
+    info = json.loads(path.read_text())
+    info["features"]["observation.depth.top"] = info["features"][CAMERA]
+    path.write_text(json.dumps(info))
+    with pytest.raises(ConfigError, match="camera=top may be any of .*images.top, .*depth.top"):
+        open_episodes(made.path, camera="top")
+    assert len(open_episodes(made.path, camera=CAMERA)[0]) == 5
+
+
+def test_the_layouts_of_others_are_named(tmp_path):
+    for key, message in (("observations/images/top", "action, observations, as ACT"),
+                         ("episode_0/observations", "episode_0, as Minari")):  # fmt: skip
+        with h5py.File(tmp_path / "e.h5", "w") as file:
+            file[key], file["action"] = np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 2))
+            if "episode" in key:
+                del file["action"]
+        with pytest.raises(EpisodeError, match=f"but {message}.*; convert it") as caught:
+            open_episodes(tmp_path / "e.h5")
+        one_line(caught)
+
+
+@pytest.mark.parametrize("empty", ["nothing", "no rows"])
+def test_an_empty_demonstration_is_named_with_what_to_do(make_layout, empty):
+    path = make_layout("hdf5_groups").path
+    with h5py.File(path, "a") as file:
+        del file["data/demo_1"]
+        group = file.create_group("data/demo_1")
+        if empty == "no rows":
+            group["actions"] = np.zeros((0, 2))
+            group["obs/agentview_image"] = np.zeros((0, 20, 24, 3), np.uint8)
+    with pytest.raises(EpisodeError, match="demo_1: is an empty demonstration; .*split=") as caught:
+        open_episodes(path)
+    one_line(caught)
+    assert open_episodes(path, split="train").lengths == [5, 6]
+
+
+def test_demonstrations_without_images_say_so(make_layout):
+    """As robomimic's files of low dimension are."""
+    path = make_layout("hdf5_groups").path
+    with h5py.File(path, "a") as file:
+        del file["data/demo_0/obs/agentview_image"]
+    with pytest.raises(ConfigError, match="demo_0: has no camera: frames are .*obs/eef, actions"):
+        open_episodes(path)
+
+
+def test_two_datasets_of_one_name_are_both_kept(make_layout):
+    """Also where one demonstration has only one of them."""
+    path = make_layout("hdf5_groups").path
+    with h5py.File(path, "a") as file:
+        for number, length in enumerate(LENGTHS):
+            file[f"data/demo_{number}/obs/states"] = np.full((length, 2), 2.0)
+            if number != 1:
+                file[f"data/demo_{number}/states"] = np.full((length, 5), 5.0)
+    one, two, three = open_episodes(path)
+    assert set(one.info) == set(three.info) == {"eef", "obs_states", "states"}
+    assert one.info["obs_states"].shape == (5, 2) and one.info["states"].shape == (5, 5)
+    assert set(two.info) == {"eef", "obs_states"}
+    assert set(load_arrays(open_episodes(path)).info) == {"eef", "obs_states"}
 
 
 def test_a_missing_library_says_how_to_get_it(make_layout, monkeypatch):
@@ -372,7 +472,8 @@ def test_images_that_are_missing_or_damaged(make_layout):
         one_line(caught)
         assert len(open_episodes(made.path)[0]) == 5
 
-    spoil({"bytes": None, "path": "a.png"}, "has 7 images of it, its description says 8")
+    spoil({"bytes": None, "path": "a.png"}, "row 2 of .* only names its image, 'a.png'")
+    spoil({"bytes": None, "path": None}, "has 7 images of it, its description says 8")
     spoil({"bytes": b"text", "path": None}, "episode 1, frame 2: is no whole image")
     spoil({"bytes": cells[0]["bytes"][:60], "path": None}, "episode 1, frame 2: is no whole ima")
     small = images_of(0, size=8)[0]

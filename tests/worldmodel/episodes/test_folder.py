@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter, read_episode, write_episode
+from worldmodel.episodes.episode import Episode, FolderInfo, read_episode, write_episode
+from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import EpisodeError
 
 

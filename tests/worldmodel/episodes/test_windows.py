@@ -1,4 +1,4 @@
-"""Segments follow the world's clock, whatever the lengths of the episodes."""
+"""Segments are consecutive frames and the actions between them, however long episodes are."""
 
 from collections import Counter
 

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from dataclasses import fields
+from dataclasses import fields, replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,8 +21,8 @@ import webdataset
 from tests.worldmodel.datasets.layouts import LAYOUTS, LENGTHS, actions_of, frames_of, put
 from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.datasets import find_format, open_catalogue, open_episodes
-from worldmodel.episodes.episode import FolderInfo
-from worldmodel.episodes.folder import Episode, EpisodeWriter
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.errors import ConfigError, EpisodeError, RunError, VideoError
 from worldmodel.runs.run import Run
 from worldmodel.storage import write_tensors
@@ -342,6 +343,69 @@ def test_times_that_lerobot_refuses_are_encoded_anew(change, tmp_path):
     assert change(tmp_path / "in", tmp_path / "out", "lerobot", fps=30)["copied"] == 0
     made = VideoReader(next((tmp_path / "out").rglob("*.mp4"))).times(np.arange(24))
     assert np.abs(made - np.arange(24) / 30).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("turn", "stored"), [((0, 1, -1, 0), (48, 32)), ((-1, 0, 0, -1), (32, 48))]
+)
+def test_a_phone_s_turned_video_is_encoded_upright_for_lerobot(
+    change, make_video, tmp_path, turn, stored
+):
+    (tmp_path / "in").mkdir()
+    path = make_video(tmp_path / "in" / "a.mp4", 6)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    a, b, c, d = (number << 16 for number in turn)
+    numbers = [a, b, 0, c, d, 0, 48 << 16, 32 << 16, 1 << 30]
+    content[matrix : matrix + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in numbers)
+    path.write_bytes(content)
+    assert change(tmp_path / "in", tmp_path / "out", "lerobot")["copied"] == 0
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    about = info["features"]["observation.images.main"]
+    with av.open(str(next((tmp_path / "out").rglob("*.mp4")))) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.height, frame.width) == stored and frame.rotation == 0
+    assert about["shape"] == [*stored, 3]
+    assert (about["info"]["video.height"], about["info"]["video.width"]) == stored
+
+
+def test_lerobot_is_told_of_sound(change, tmp_path):
+    (tmp_path / "in").mkdir()
+    with av.open(str(tmp_path / "in" / "a.mp4"), "w") as container:
+        video, sound = container.add_stream("libx264", rate=10), container.add_stream("aac", 8000)
+        video.width, video.height, video.pix_fmt = 32, 24, "yuv420p"
+        for number in range(6):
+            image = np.full((24, 32, 3), 40 * number, np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        audio = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        audio.sample_rate = 8000
+        container.mux(sound.encode(audio))
+        for stream in (video, sound):
+            container.mux(stream.encode(None))
+    assert change(tmp_path / "in", tmp_path / "out", "lerobot")["copied"] == 1
+    info = json.loads((tmp_path / "out/meta/info.json").read_text())
+    assert info["features"]["observation.images.main"]["info"]["has_audio"] is True
+
+
+def test_an_info_with_the_name_of_the_frames_is_refused(change, make_episode, tmp_path):
+    episode = make_episode(4)
+    info = {"images.main": episode.info["position"]}
+    with EpisodeWriter(tmp_path / "e", FolderInfo("a", 10.0, (), ())) as writer:
+        writer.write(replace(episode, info=info))
+    with pytest.raises(EpisodeError, match="info 'images.main' has the name that frames get"):
+        change(tmp_path / "e", tmp_path / "out", "lerobot")
+
+
+@pytest.mark.parametrize("to", ["episodes", "lerobot"])
+@pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(25)])
+def test_every_frame_of_a_constant_rate_is_converted_once(change, tmp_path, make_video, fps, to):
+    """The rate of film and television is no round number; rounding it must not add up."""
+    (tmp_path / "in").mkdir()
+    make_video(tmp_path / "in" / "a.mp4", 700, fps=fps, codec="libx264")
+    change(tmp_path / "in", tmp_path / "out", to)
+    (episode,) = open_episodes(tmp_path / "out")
+    wanted = [10 + 5 * (number % 48) for number in range(700)]
+    assert np.abs(episode.frames[:, 9, 9, 0].numpy().astype(int) - wanted).max() <= 2
 
 
 def test_what_a_run_wrote_that_was_killed_at_once_is_no_other_conversion(made, change, tmp_path):

@@ -65,17 +65,8 @@ def copy_video(item: Item, path: Path) -> None:
 
 
 def places(item: Item, source: Video) -> np.ndarray:
-    """The numbers of the frames of an opened item that lie in its window.
-
-    Raises:
-        VideoError: there is none.
-    """
-    times = source.times(np.arange(source.num_frames))
-    begin, end = item.window or (-np.inf, np.inf)
-    numbers = np.flatnonzero((times >= begin) & (times < end))
-    if not len(numbers):
-        raise VideoError(f"{item.name}: has no frame between {begin:g} s and {end:g} s")
-    return numbers
+    """The numbers of the frames of an opened file that are the item's."""
+    return np.arange(*item.part(source.times(np.arange(source.num_frames))))
 
 
 def chunks_of(source: Video, numbers: np.ndarray, times: np.ndarray) -> Iterator[Chunk]:

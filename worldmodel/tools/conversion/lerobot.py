@@ -9,20 +9,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import torch
 from einops import rearrange
 
 from worldmodel.datasets.array_video import ArrayVideo
+from worldmodel.datasets.catalogue import Item
 from worldmodel.datasets.format import require_extra
 from worldmodel.datasets.parquet import read_table, rows_of
 from worldmodel.episodes.episode import Episode
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import whole_file
-from worldmodel.tools.conversion.encode import chunks_of, copy_video, encode, ending_of
+from worldmodel.tools.conversion.encode import (
+    chunks_of,
+    copy_video,
+    encode,
+    ending_of,
+    raw_file,
+)
 from worldmodel.tools.conversion.running_stats import RunningStats
 from worldmodel.tools.conversion.target import Conversion, Target
 from worldmodel.video.open import VideoReader
+from worldmodel.video.rgb import orientation
 
 CAMERA = "observation.images.main"
 _PER_CHUNK = 1000  # files in a folder
@@ -102,6 +111,9 @@ class LeRobotTarget(Target):
             actions = episode.actions if length > 1 else torch.zeros(1, episode.actions.shape[1])
             rows["action"] = np.concatenate([actions, actions[-1:]])[:length]
         for name, values in episode.info.items():
+            if f"observation.{name}" == CAMERA:
+                raise EpisodeError(f"{episode.source}: its info '{name}' has the name that frames "
+                                   f"get in LeRobot, {CAMERA}; rename it")  # fmt: skip
             if values.ndim in (1, 2) and not values.is_complex():
                 key = name if name.startswith("next.") else f"observation.{name}"
                 rows[key] = _array(values)
@@ -109,14 +121,18 @@ class LeRobotTarget(Target):
         self._write_table(data, columns, {"task": episode.metadata.get("task", "")})
 
     def _write_video(self, index: int, episode: Episode, path: Path) -> None:
-        """Copied if it is an MP4 with exactly these frames at exactly this rate."""
+        """Copy an MP4 with exactly these frames at exactly this rate, upright; encode others."""
         item, plan = self.plan.catalogue[index], self.plan
         if plan.copies() and ending_of(item) == ".mp4":
             source = item.open(plan.decoding())
             times = source.times(np.arange(source.num_frames))
             source.close()
             goals = np.arange(len(episode)) / self.fps
-            if len(times) == len(goals) and np.abs(times - goals).max() < _TOLERANCE:
+            if (
+                len(times) == len(goals)
+                and np.abs(times - goals).max() < _TOLERANCE
+                and _is_upright(item)
+            ):
                 copy_video(item, path)
                 self.copied += 1
                 return
@@ -135,7 +151,7 @@ class LeRobotTarget(Target):
                 task = (file.schema_arrow.metadata or {}).get(b"task", b"").decode()
         except (OSError, ValueError) as cause:
             raise EpisodeError(
-                f"{data}: is not whole ({cause}); remove it and run again"
+                f"{data}: is not complete ({cause}); remove it and run again"
             ) from cause
         self._tasks.setdefault(task, len(self._tasks))
         first = self._rows[-1]["dataset_to_index"] if self._rows else 0
@@ -158,13 +174,13 @@ class LeRobotTarget(Target):
             table = read_table(str(self._data(index)))
             for key in table.column_names:
                 columns.setdefault(key, []).append(rows_of(table.column(key)))
-        whole = {key: parts for key, parts in columns.items() if len(parts) == count}
-        partial = sorted(set(columns) - set(whole))
+        common = {key: parts for key, parts in columns.items() if len(parts) == count}
+        partial = sorted(set(columns) - set(common))
         if partial:
             raise EpisodeError(f"{self.plan.folder}: not all episodes have '{partial[0]}'; convert "
                                f"those with and without it apart")  # fmt: skip
         stats, features = {}, {}
-        for key, parts in whole.items():
+        for key, parts in common.items():
             kinds = sorted({f"{part.dtype} {part.shape[1:]}" for part in parts})
             if len(kinds) > 1:
                 raise EpisodeError(
@@ -182,11 +198,14 @@ class LeRobotTarget(Target):
         return stats, features
 
     def _look(self, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Statistics of some frames and a description of all."""
+        """Statistics of some frames, and the description of all."""
         chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).round().astype(int))
-        running, sizes, codec = RunningStats(), set(), ""
+        running, sizes, codec, sound = RunningStats(), set(), "", False
         for index in range(count) if count <= _LOOKS else chosen:
-            reader = VideoReader(str(self._video(int(index))))
+            path = str(self._video(int(index)))
+            with av.open(path) as container:
+                sound |= bool(container.streams.audio)
+            reader = VideoReader(path)
             frames = reader.read(np.array([reader.num_frames // 2]))
             codec = reader.info.codec
             sizes.add(tuple(frames.shape[-2:]))
@@ -204,7 +223,7 @@ class LeRobotTarget(Target):
         height, width = sizes.pop()
         about = {"video.fps": self.fps, "video.height": height, "video.width": width,
                  "video.channels": 3, "video.codec": codec, "video.is_depth_map": False,
-                 "has_audio": False}  # fmt: skip
+                 "has_audio": sound}  # fmt: skip
         return stats, {"dtype": "video", "shape": [height, width, 3],
                        "names": ["height", "width", "channels"], "info": about}  # fmt: skip
 
@@ -244,6 +263,12 @@ _PANDAS = {
     ],
     "pandas_version": "2.2.0",
 }  # fmt: skip
+
+
+def _is_upright(item: Item) -> bool:
+    """True if images are stored as they are shown, as LeRobot's `shape` of them asks for."""
+    with raw_file(item) as file, av.open(file) as container:
+        return orientation(next(container.decode(container.streams.best("video")))) == (False, 0)
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
