@@ -23,8 +23,8 @@ from worldmodel.storage.tensors import (
     read_tensors,
     read_tensors_and_header,
     save_tensors,
+    write_safetensors,
 )
-from worldmodel.storage.write_tensors import write_safetensors
 
 # What text that is no description of a model ends in: no JSON, wrong keys and types, sizes that
 # nothing can be built with.

@@ -13,7 +13,6 @@ from worldmodel.interop import vjepa_predictors
 from worldmodel.interop.building import Found, build
 from worldmodel.interop.hints import Hints, frames_size
 from worldmodel.interop.keys import Rule, blocks, count, layer, patches
-from worldmodel.interop.pickles import read_pickle
 from worldmodel.interop.report import KeyReport
 from worldmodel.interop.vjepa_parts import (
     BLOCK,
@@ -31,6 +30,7 @@ from worldmodel.interop.vjepa_parts import (
     tensor,
 )
 from worldmodel.model import WorldModel
+from worldmodel.storage.pickles import read_torch
 
 SUFFIXES = (".pt", ".pth", ".tar")
 
@@ -41,7 +41,12 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
     Raises:
         CheckpointError: it cannot be read, is of an unknown family, or has a key without a place.
     """
-    parts = split(read_pickle(path), path)
+    held = read_torch(path, "checkpoint", CheckpointError)
+    if not isinstance(held, Mapping):
+        raise CheckpointError(
+            f"{path}: holds {type(held).__name__}, not a dictionary of weights; name a checkpoint"
+        )
+    parts = split(held, path)
     family = hints.family or recognise(parts, path)
     if family not in FAMILIES:
         raise CheckpointError(f"{path}: no family '{family}': {nearest(family, FAMILIES)}")

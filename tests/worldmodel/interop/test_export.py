@@ -19,7 +19,7 @@ from worldmodel.cli.app import main
 from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface, vjepa
 from worldmodel.interop.export import export
-from worldmodel.storage import write_tensors
+from worldmodel.storage import tensors
 from worldmodel.types import Clip, Mask
 
 pytest.importorskip("transformers")
@@ -174,7 +174,7 @@ def test_a_disk_without_room_is_one_line(tmp_path, monkeypatch, capsys, format):
         )
 
     hf_model().save_pretrained(tmp_path / "hf")
-    monkeypatch.setattr(write_tensors, "save_file", no_room)
+    monkeypatch.setattr(tensors, "save_file", no_room)
     words = [f"model={tmp_path / 'hf'}", f"output={tmp_path / 'out'}", f"format={format}"]
     capsys.readouterr()
     assert main(["export", *words]) == 2
