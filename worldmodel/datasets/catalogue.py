@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from worldmodel.errors import VideoError
+from worldmodel.errors import VideoError, printable
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
@@ -61,10 +61,14 @@ class Item(ABC):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a data set names and is not taken, and why."""
+    """Something that a data set names and that is left out, and why; in one printable line each."""
 
     name: str
     reason: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "reason"):
+            object.__setattr__(self, field, printable(getattr(self, field)))
 
 
 class Catalogue(Sequence[Item]):

@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import shown
 from worldmodel.datasets.published import Entry, check_split, first_folder, lines_of, stem, take
 from worldmodel.errors import ConfigError, VideoError
 
@@ -55,7 +54,7 @@ class HMDB51(Format):
         """The videos of the split, class after class."""
         lists = _lists(path, self.fold)
         if not lists:
-            raise VideoError(f"{shown(path)}: has no {_LISTS[0]}/*_test_split{self.fold}.txt; "
+            raise VideoError(f"{path}: has no {_LISTS[0]}/*_test_split{self.fold}.txt; "
                              f"fetch HMDB51's lists")  # fmt: skip
         classes = sorted(lists)
         entries = []
@@ -63,7 +62,7 @@ class HMDB51(Format):
             for line, text in lines_of(lists[name]):
                 file, _, code = text.rpartition(" ")
                 if code not in _CODES or not file:
-                    raise VideoError(f"{shown(lists[name])}, line {line}: '{shown(text)[:60]}' is "
+                    raise VideoError(f"{lists[name]}, line {line}: '{text[:60]}' is "
                                      f"not a name and 0, 1 or 2; fetch it again")  # fmt: skip
                 if self.split in (None, _CODES[code]):
                     entries.append(Entry(f"{name}/{stem(file.strip())}", label))

@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 
 from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
-from worldmodel.errors import VideoError
+from worldmodel.errors import VideoError, printable
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
@@ -25,11 +25,7 @@ VIDEOS = tuple(
 NO_LABEL = -1
 
 
-def shown(name: str) -> str:
-    """A name as messages can print it, in one line: what is not printable is escaped."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+shown = printable  # for the readers of episodes, until they leave it to the errors
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ class FileCatalogue(Catalogue):
         make: Make = video_file,
         left_out: Sequence[LeftOut] = (),
     ) -> None:
-        self.name = shown(name)
+        self.name = printable(name)
         self.classes = tuple(classes)
         self.left_out = list(left_out)
         self._paths, self._labels, self._lines, self._make = paths, labels, lines, make
@@ -103,7 +99,7 @@ class FileCatalogue(Catalogue):
         path = self._paths[index]
         label = NO_LABEL if self._labels is None else int(self._labels[index])
         origin = "" if self._lines is None else f" ({self.name}, line {self._lines[index]})"
-        return self._make(shown(path), path, None if label == NO_LABEL else label, origin)
+        return self._make(printable(path), path, None if label == NO_LABEL else label, origin)
 
 
 def walk(root: str | Path) -> Iterator[str]:
@@ -143,7 +139,7 @@ def names_in(folder: str) -> list[str]:
 
 def _refuse(cause: OSError) -> NoReturn:
     raise VideoError(
-        f"{shown(str(cause.filename))}: folder cannot be read ({cause.strerror}); check the path "
+        f"{cause.filename}: folder cannot be read ({cause.strerror}); check the path "
         f"and its permissions"
     ) from cause
 
@@ -167,7 +163,7 @@ def class_folders(root: str, paths: Sequence[str]) -> tuple[np.ndarray, tuple[st
         inside = os.path.relpath(path, root).split(os.sep)
         if len(inside) < 2:
             raise VideoError(
-                f"{shown(path)}: is in no class folder; put it in a folder called like its class"
+                f"{path}: is in no class folder; put it in a folder called like its class"
             )
         firsts.append(inside[0])
     classes = sorted(set(firsts))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.datasets.catalogue import LeftOut
-from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in, shown
+from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import ConfigError, VideoError, nearest
 
@@ -59,7 +59,7 @@ def lines_of(path: str) -> Iterator[tuple[int, str]]:
                 if line := line.strip():
                     yield number, line
     except UnicodeDecodeError as cause:
-        raise VideoError(f"{shown(path)}: is not a text file in UTF-8; fetch it again") from cause
+        raise VideoError(f"{path}: is not a text file in UTF-8; fetch it again") from cause
 
 
 def json_of(path: str) -> Any:
@@ -73,8 +73,8 @@ def json_of(path: str) -> Any:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (ValueError, RecursionError) as cause:
-        reason = shown(" ".join(str(cause).split()))[:80]
-        raise VideoError(f"{shown(path)}: is not whole JSON ({reason}); fetch it again") from cause
+        reason = " ".join(str(cause).split())[:80]
+        raise VideoError(f"{path}: is not whole JSON ({reason}); fetch it again") from cause
 
 
 def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> int:
@@ -89,7 +89,7 @@ def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> 
         value = -1
     if not 0 <= value < (2**31 if below is None else below):
         rule = "a class number" if below is None else f"a class number below {below}"
-        raise VideoError(f"{shown(path)}, {where}: '{shown(str(text))[:60]}' is not {rule}; "
+        raise VideoError(f"{path}, {where}: '{str(text)[:60]}' is not {rule}; "
                          f"fetch the list again")  # fmt: skip
     return value
 
@@ -105,22 +105,22 @@ def take(name: str, folder: str, entries: Sequence[Entry], classes: Sequence[str
     for entry in dict.fromkeys(entries):
         inside, stem = os.path.split(entry.place)
         if "\0" in entry.place or os.path.isabs(inside) or ".." in inside.split("/"):
-            raise VideoError(f"{shown(name)}: its lists name '{shown(entry.place)[:100]}', which "
+            raise VideoError(f"{name}: its lists name '{entry.place[:100]}', which "
                              f"leads out of the folder; fetch them again")  # fmt: skip
         where = os.path.join(folder, inside) if inside else folder
         if where not in listings:
             listings[where] = _videos_in(where)
         file = listings[where].get(stem)
         if file is None:
-            reason = f"{shown(where)}: holds no '{shown(stem)}' with the ending of a video"
-            left_out.append(LeftOut(shown(entry.place), reason))
+            reason = f"{where}: holds no '{stem}' with the ending of a video"
+            left_out.append(LeftOut(entry.place, reason))
         else:
             paths.append(os.path.join(where, file))
             labels.append(entry.label)
     if not paths:
         first = f"; the first: {left_out[0].reason}" if left_out else ""
         raise VideoError(
-            f"{shown(name)}: its lists name {len(left_out)} videos and {shown(folder)} holds none "
+            f"{name}: its lists name {len(left_out)} videos and {folder} holds none "
             f"of them{first}"
         )
     return FileCatalogue(
