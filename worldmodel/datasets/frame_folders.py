@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from worldmodel.datasets.image_file import IMAGES, read_image
 from worldmodel.datasets.listing import VIDEOS, FileCatalogue, names_in, walk
 from worldmodel.datasets.published import lines_of
 from worldmodel.errors import VideoError
+from worldmodel.video.container import VideoInfo
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
@@ -147,6 +148,36 @@ class FrameFolder(Item):
             return np.stack(images)
 
         return ArrayVideo(self.name, take, (len(files), *size[:2]), self.fps, decoding)
+
+
+def timed_frames(
+    folder: str, decoding: Decoding, *, fps: float | None = None
+) -> tuple[VideoInfo, Iterator[tuple[float, np.ndarray]]]:
+    """One folder of frames as `read_clip` takes it: what it is, and its images with their times.
+
+    Args:
+        folder: With numbered images in it.
+        decoding: What is refused.
+        fps: Frames per second, where no `fps.txt` beside the images or in the folder above says it.
+
+    Raises:
+        VideoError: it is no such folder, or nothing says its rate.
+    """
+    if not os.path.isdir(folder):
+        raise VideoError(f"{folder}: is no folder of images; check the path")
+    files = (os.path.join(folder, *up, RATE_FILE) for up in ((), (os.pardir,)))
+    rate = next((_rate_in(file) for file in files if os.path.isfile(file)), fps)
+    if not rate:
+        raise VideoError(
+            f"{folder}: say how many frames a second its images are, with fps= or in a file "
+            f"{RATE_FILE} beside them or in the folder above"
+        )
+    video = FrameFolder(folder, folder, rate).open(replace(decoding, short_side=None))
+    count = video.num_frames
+    height, width = video.read(np.array([0])).shape[-2:]
+    info = VideoInfo(folder, count, rate, height, width, "frames", count / rate)
+    images = (video.read(np.array([i]))[0].movedim(0, -1).numpy() for i in range(count))
+    return info, zip(video.times(np.arange(count)).tolist(), images, strict=True)
 
 
 def _by_folder(paths: Iterable[str]) -> Iterator[tuple[str, list[str]]]:

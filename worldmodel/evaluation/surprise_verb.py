@@ -1,6 +1,7 @@
 """The verb `surprise`: score a clip, or matched pairs of possible and impossible clips."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.datasets.frame_folders import timed_frames
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.evaluation.statistics import auroc, rate_results
 from worldmodel.evaluation.surprise import both, surprise
@@ -38,14 +40,15 @@ def judge(
     Args:
         run: where results and `examples.safetensors` go.
         model: with a masked predictor, or the run that trained it.
-        clips: a video to score from beginning to end; without it the suite is run.
+        clips: a video, or a folder of frames, to score; without it the suite is run.
         suite: `suite(kind, n, seed=, num_frames=)` makes pairs of possible and impossible clips
             (`possible`, `impossible`: n t h w c uint8; `step`: n).
         pixel_change: the baseline that knows only pixels, n t h w c -> n t-1.
         kinds: of violations.
         pairs: of each kind.
         num_frames: frames of a clip of the suite.
-        fps: frames per second that a video is read at; its own rate if None.
+        fps: frames per second that a video is read at; its own rate if None. Of a folder of frames
+            without `fps.txt` it is the rate.
         window: time steps that a predictor of tokens looks at together; its own number if None.
         seen: how many of them it sees; its own number if None.
         video: how a video is decoded.
@@ -149,7 +152,11 @@ def _right(possible: np.ndarray, impossible: np.ndarray) -> float:
 def _score_video(
     run: "Run", model: WorldModel, path: str, *, fps: float | None, video: Decoding
 ) -> dict[str, float]:
-    info = video_info(path, stream=video.stream, limits=video.limits)
+    source: Any = path
+    if os.path.isdir(path):
+        info, source = timed_frames(path, video, fps=fps)
+    else:
+        info = video_info(path, stream=video.stream, limits=video.limits)
     p = model.tubelet_frames
     slower = fps is not None and fps < info.fps
     count = int(info.duration * fps if slower and fps else info.frames) // p * p
@@ -157,7 +164,7 @@ def _score_video(
         raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
     # At the video's own rate frames are taken as they come, whatever lies between them.
     clip = read_clip(
-        path, num_frames=count, fps=fps if slower else None, size=model.size,
+        source, num_frames=count, fps=fps if slower else None, size=model.size,
         backend=video.backend, stream=video.stream, limits=video.limits,
     )  # fmt: skip
     scores = surprise(model, clip)

@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from worldmodel.datasets import find_format, frame_folders, open_catalogue
+from worldmodel.datasets.frame_folders import timed_frames
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoding import Decoding
+from worldmodel.video.open import read_clip
 
 
 def frame(path, level, size=(30, 20)):
@@ -184,3 +186,17 @@ def test_videos_among_the_folders_are_named(tmp_path):
     with pytest.raises(VideoError, match="of images .*jump/c.* and videos .*run/z.mp4.*apart"):
         open_catalogue(tmp_path, fps=10)
     assert len(open_catalogue(tmp_path, format="folder")) == 1
+
+
+def test_one_folder_is_read_as_a_clip(tmp_path):
+    clips(tmp_path, ["clip"])
+    with pytest.raises(VideoError, match="clip: say how many frames a second"):
+        timed_frames(str(tmp_path / "clip"), Decoding())
+    info, frames = timed_frames(str(tmp_path / "clip"), Decoding(), fps=20)
+    assert (info.frames, info.fps, info.height, info.width) == (12, 20, 20, 30)
+    clip = read_clip(frames, num_frames=4, fps=10, size=16)
+    assert clip.frames.shape == (1, 4, 3, 16, 16)
+    assert np.allclose(clip.times[0].numpy(), [0, 0.1, 0.2, 0.3])
+    assert np.allclose(clip.frames[0, :, 0, 8, 8].numpy() * 255, [0, 20, 40, 60], atol=0.5)
+    (tmp_path / "fps.txt").write_text("8")
+    assert timed_frames(str(tmp_path / "clip"), Decoding(), fps=20)[0].fps == 8
