@@ -12,12 +12,12 @@ from typing import ClassVar
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.published import (
-    Entry,
+    ListedVideo,
     check_split,
     first_folder,
     json_of,
+    listed_videos,
     number_of,
-    take,
 )
 from worldmodel.errors import VideoError
 
@@ -61,8 +61,8 @@ class Diving48(Format):
                     label = number_of(
                         row.get("label"), rows, f"entry {number}", below=len(classes) or None
                     )
-                    entries.append(Entry(name, label))
-        return take(path, first_folder(path, ("rgb", "videos")), entries, classes)
+                    entries.append(ListedVideo(name, label))
+        return listed_videos(path, first_folder(path, ("rgb", "videos")), entries, classes)
 
 
 def _find(path: str, what: str) -> list[str]:

@@ -40,13 +40,17 @@ class Folder(Format):
     def open(self, path: str) -> Catalogue:
         """The videos, in the order of their paths."""
         if not os.path.isdir(path):
-            raise VideoError(f"{path}: is no folder; name one, or leave format=auto")
+            raise VideoError(f"{path}: is not a folder; name one, or leave format=auto")
         found = files_below(path, VIDEOS)
         if not found:
             refuse_unread(path, VideoError)
-            others = sum(1 for _ in islice(walk(path), 100_000))
+            others = list(islice(walk(path), 100_000))
+            hdf5 = next((name for name in others if name.endswith((".hdf5", ".h5"))), None)
             raise VideoError(
-                f"{path}: holds no video ({others} other files); looked for "
+                f"{path}: holds no video ({len(others)} other files); name one of its HDF5 files, "
+                f"as {hdf5}"
+                if hdf5
+                else f"{path}: holds no video ({len(others)} other files); looked for "
                 f"{' '.join(VIDEOS)}, or name a manifest (.csv, .txt) of paths"
             )
         if not self.classes:

@@ -28,7 +28,7 @@ from worldmodel.errors import VideoError
 
 _NAME = re.compile(r"[\w-]{11}_\d{6}_\d{6}")
 _SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
-_FOLDERS = {  # as the data set is passed on: `train`, `train_256`, `videos_train`
+_FOLDERS = {  # as copies of it are named: `train`, `train_256`, `videos_train`
     split: tuple(form.format(name) for name in names for form in ("{}", "{}_256", "videos_{}"))
     for split, names in _SPLITS.items()
 }
@@ -61,7 +61,7 @@ class Kinetics(Format):
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """By its lists, or by how the first videos are called."""
+        """By its lists, or by the names of the first videos."""
         if not os.path.isdir(path):
             return False
         try:

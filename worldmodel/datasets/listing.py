@@ -1,6 +1,6 @@
-"""Files that are videos or images, listed: what most formats come down to.
+"""Catalogues of files, which most formats come down to, and how folders are searched.
 
-Items are made when asked for: a path, a label and a line number are all that is kept of each.
+Items are made when they are asked for: only a path, a label and a line number are kept of each.
 """
 
 import os
@@ -17,7 +17,7 @@ from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
-# Of the containers that are read: see `_FORMATS` in `container.py`.
+# Of the containers that are read: see `_FORMATS` in `video/container.py`.
 VIDEOS = tuple(
     ".3gp .asf .avi .f4v .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm "
     ".wmv".split()
@@ -64,12 +64,12 @@ class FileCatalogue(Catalogue):
 
     Args:
         name: Of the data set.
-        paths: One a file.
-        labels: A class number each, `NO_LABEL` for none; None where none has one.
+        paths: One of each file.
+        labels: A class number of each, `NO_LABEL` for none; None if no file has one.
         classes: Their names.
-        lines: The line of `name` that names each file; None where it is no list.
-        make: What a file becomes.
-        left_out: What the data set names and does not hold.
+        lines: The line of `name` that names each file; None if it is not a list.
+        make: Makes the item of a file.
+        left_out: Videos that the data set names and lacks.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ def walk(root: str | Path) -> Iterator[str]:
     """All files below a folder, hidden ones left out.
 
     Links to folders are followed after all real folders, and no folder is entered twice: loops of
-    links end, and a file that can be reached in two ways has the name without a link in it.
+    links end, and a file with two paths has the one without a link in it.
 
     Raises:
         VideoError: a folder may not be read.

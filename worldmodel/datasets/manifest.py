@@ -1,7 +1,7 @@
 """Lists of videos, as V-JEPA reads them: `path label` in each line, without a header.
 
-Published as: a text file with a path and a class number, separated by a space, or by `::` where
-paths have spaces in them; or a numpy array of paths. A comma separates too.
+A list is a text file with a path and a class number, separated by a space, a comma, or `::` where
+paths have spaces in them; or a numpy array of paths.
 """
 
 import csv
@@ -23,6 +23,7 @@ from worldmodel.errors import VideoError
 
 TEXTS = (".csv", ".txt")
 _DIGITS = "0123456789"
+_LONGEST = 10_000  # characters of a line; a path has at most 4096, a signed URL some more
 _BLANK = " \t\r"
 _VIDEO = "|".join(re.escape(ending) for ending in VIDEOS)
 _THEN_MORE = re.compile(rf"(?:{_VIDEO})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I)
@@ -37,8 +38,8 @@ class Manifest(Format):
     A class number may follow each path; -1 says that there is none.
 
     Attributes:
-        outside: Whether relative paths may leave the manifest's folder (`../`). Absolute paths
-            and URLs say plainly where they lead and are always taken.
+        outside: Allow relative paths to leave the manifest's folder (`../`). Absolute paths and
+            URLs are always taken.
         on_bad: `error` stops at the first line that cannot be read, `skip` takes the others, and
             lists it in `left_out`.
     """
@@ -66,6 +67,10 @@ class Manifest(Format):
         paths, labels, lines, left_out = [], [], [], []
         for line, text in _array_rows(path) if is_array else _text_rows(path):
             try:
+                if len(text) > _LONGEST:
+                    raise _bad(
+                        path, line, f"has {len(text)} characters, more than any path; correct it"
+                    )
                 name, label = _name(path, line, text) if is_array else _split(path, line, text)
                 if ".." in name:
                     self._check_inside(path, line, name)
@@ -159,10 +164,10 @@ def _label(path: str, number: int, sign: int, digits: str) -> int:
 
 
 def _unquote(name: str) -> str:
-    """The path, without the quotes that a table program puts around one with a comma in it."""
+    """The path, without the quotes that a spreadsheet puts around one with a comma in it."""
     if len(name) < 3 or not name.startswith('"') or not name.endswith('"'):
         return name
-    return next(csv.reader([name]))[0] if len(name) < 100_000 else name[1:-1]
+    return next(csv.reader([name]))[0]
 
 
 def _name(path: str, number: int, text: str) -> tuple[str, int]:
@@ -178,7 +183,7 @@ def _array_rows(path: str) -> Iterator[tuple[int, str]]:
         names = load_array(path)
     except ValueError as cause:
         raise VideoError(
-            f"{path}: is no array of paths that can be read without running code "
+            f"{path}: is not an array of paths that can be read without running code "
             f"({' '.join(str(cause).split())[:120]}); save it as an array of strings: "
             f"np.save(path, np.array(paths, dtype=str))"
         ) from cause
@@ -190,7 +195,7 @@ def _array_rows(path: str) -> Iterator[tuple[int, str]]:
     if names.dtype.kind == "U" and names.size and names.dtype.itemsize:
         codes = names.view(np.dtype("u4").newbyteorder(names.dtype.byteorder))
         if int(codes.max()) > sys.maxunicode:  # numpy makes a string of it that breaks Python
-            raise VideoError(f"{path}: holds what is no text; save the paths again")
+            raise VideoError(f"{path}: holds something that is not text; save the paths again")
     for number, name in enumerate(names, start=1):
         text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
         if text:

@@ -89,15 +89,15 @@ def load(path: str) -> np.ndarray:
     """The array t n h w, left on disk.
 
     Raises:
-        VideoError: it is none.
+        VideoError: it is not such an array.
     """
     try:
         array = load_array(path)
     except ValueError as cause:
         reason = " ".join(str(cause).split())[:120]
-        raise VideoError(f"{path}: is no whole array ({reason}); fetch it again") from cause
+        raise VideoError(f"{path}: is not a complete array ({reason}); fetch it again") from cause
     if array.ndim != 4 or array.dtype != np.uint8:
-        raise VideoError(f"{path}: is no array t n h w of uint8; fetch Moving MNIST again")
+        raise VideoError(f"{path}: is not an array t n h w of uint8; fetch Moving MNIST again")
     if not array.size:
         raise VideoError(f"{path}: is an empty array {array.shape}; fetch it again")
     return array

@@ -1,7 +1,7 @@
 """Tar shards as WebDataset reads them: members with the same name up to the first dot are one.
 
-Each shard's headers are read once, when the catalogue is made, and kept in memory: where a member
-lies is what random access needs, and what a stream never knows.
+The headers of each shard are read once, when the catalogue is made, and kept in memory: random
+access needs the positions of the members.
 """
 
 import json
@@ -55,7 +55,7 @@ class ShardVideo(Item):
     label: int | None = None
 
     def open(self, decoding: Decoding) -> Video:
-        """Read it where it lies."""
+        """Read it in place."""
         if self.size == 0:
             raise VideoError(f"{self.name}: is empty (0 bytes); make the shard again")
         file = member_file(self.shard, self.offset, self.size)
@@ -67,7 +67,7 @@ class _Index:
     """The videos of one shard."""
 
     names: list[str] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)  # offset, size
+    positions: list[tuple[int, int]] = field(default_factory=list)  # offset, size
     labels: list[int | str | None] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class ShardCatalogue(Catalogue):
     """The videos of shards, shard after shard.
 
     Attributes:
-        left_out: What `on_bad=skip` did not take.
+        left_out: The samples and shards that `on_bad=skip` left out.
     """
 
     def __init__(self, name: str, shards: Sequence[str], indices: Sequence[_Index]) -> None:
@@ -85,8 +85,8 @@ class ShardCatalogue(Catalogue):
         self._shards = shards
         self._names = [n for index in indices for n in index.names]
         self._of = np.repeat(np.arange(len(indices)), [len(index.names) for index in indices])
-        places = [place for index in indices for place in index.places]
-        self._places = np.array(places, np.int64).reshape(-1, 2)
+        positions = [position for index in indices for position in index.positions]
+        self._positions = np.array(positions, np.int64).reshape(-1, 2)
         self._labels, self.classes = numbered([lab for index in indices for lab in index.labels])
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class ShardCatalogue(Catalogue):
 
     def _item(self, i: int) -> Item:
         shard, label = self._shards[self._of[i]], int(self._labels[i])
-        offset, size = self._places[i].tolist()
+        offset, size = self._positions[i].tolist()
         name = f"{printable(shard)}::{self._names[i]}"
         key = f"{shard}::{offset}"
         return ShardVideo(name, key, shard, offset, size, None if label == NO_LABEL else label)
@@ -203,7 +203,7 @@ class Shards(Format):
         label = self._label_of(sample, kind, read, shard)
         index.labels.append(label)
         index.names.append(f"{sample_name(sample.key)}.{kind}")
-        index.places.append((member.offset, member.size))
+        index.positions.append((member.offset, member.size))
 
     def _video_of(self, sample: Sample, shard: str) -> str:
         kinds = [kind for kind in sample.parts if f".{kind}".endswith(VIDEOS)]
@@ -245,7 +245,7 @@ def numbered(labels: Sequence[int | str | None]) -> tuple[np.ndarray, tuple[str,
     """Labels as numbers; where they are words, in the order of the words, which are returned.
 
     Raises:
-        VideoError: some are numbers and some are words.
+        VideoError: some are numbers and some words.
     """
     words = sorted({label for label in labels if isinstance(label, str)})
     if words and any(isinstance(label, int) for label in labels):
@@ -311,7 +311,7 @@ def list_shards(path: str) -> list[str]:
 
 
 def is_tar(path: str) -> bool:
-    """Whether a path, or the file that a URL names in an archive, is called as a tar is."""
+    """True if a path, or the file that a URL names in an archive, ends like a tar."""
     named = next((link for link in path.split("::") if "://" in link), path)
     return named.lower().endswith(TARS)
 

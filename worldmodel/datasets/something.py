@@ -7,13 +7,13 @@ from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import NO_LABEL
 from worldmodel.datasets.published import (
-    Entry,
+    ListedVideo,
     check_split,
     first_file,
     first_folder,
     json_of,
+    listed_videos,
     number_of,
-    take,
 )
 from worldmodel.errors import VideoError
 
@@ -58,14 +58,14 @@ class SomethingSomething(Format):
         if index is None:
             raise VideoError(f"{path}: has no labels.json; fetch the data set's lists")
         label, classes = _classes(index)
-        entries: list[Entry] = []
+        entries: list[ListedVideo] = []
         for split in (self.split,) if self.split else _SPLITS[:2]:
             rows = first_file(path, _names(split))
             if rows is not None:
                 entries += _entries(rows, label)
             elif self.split:
                 raise VideoError(f"{path}: has no {split}.json; fetch the data set's lists")
-        return take(path, first_folder(path, _FOLDERS), entries, classes)
+        return listed_videos(path, first_folder(path, _FOLDERS), entries, classes)
 
 
 def _classes(path: str) -> tuple[dict[str, int], list[str]]:
@@ -82,7 +82,7 @@ def _classes(path: str) -> tuple[dict[str, int], list[str]]:
     return label, sorted(label, key=lambda name: label[name])
 
 
-def _entries(path: str, label: dict[str, int]) -> list[Entry]:
+def _entries(path: str, label: dict[str, int]) -> list[ListedVideo]:
     rows = json_of(path)
     if not isinstance(rows, list):
         raise VideoError(f"{path}: is not a list of videos; fetch it again")
@@ -99,5 +99,5 @@ def _entries(path: str, label: dict[str, int]) -> list[Entry]:
                                  f"'{template[:60]}', which labels.json lacks; "
                                  f"fetch it again")  # fmt: skip
             found = label[template]
-        entries.append(Entry(str(name), found))
+        entries.append(ListedVideo(str(name), found))
     return entries

@@ -106,7 +106,7 @@ def _is_there(file: IO[bytes], member: Member) -> bool:
 
 @dataclass(frozen=True)
 class Sample:
-    """What has one key in a shard: members by what follows the first dot, in lower case."""
+    """Members with one key, by the rest of their names after the first dot, in lower case."""
 
     key: str
     parts: dict[str, Member]
@@ -158,7 +158,7 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def sample_name(key: str) -> str:
-    """A key that can be shown and would stay below a folder: nothing in it leads up or to `/`."""
+    """A key as a printable path that cannot leave a folder: without `..` and a leading `/`."""
     parts = ["_" if part in ("", ".", "..") else part for part in key.lstrip("/").split("/")]
     return printable("/".join(parts))
 
@@ -168,7 +168,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     """A local file or a URL, opened to read.
 
     Raises:
-        OSError: it cannot be opened; what file systems of other people raise besides is theirs.
+        OSError: it cannot be opened; other file systems raise errors of their own.
     """
     if "://" not in path:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""UCF101: `<Class>/v_<Class>_g01_c01.avi`, and `ucfTrainTestlist/` with three ways to split."""
+"""UCF101: `<Class>/v_<Class>_g01_c01.avi`, and `ucfTrainTestlist/` with three splits."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import ClassVar
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.published import (
-    Entry,
+    ListedVideo,
     check_split,
     first_file,
     first_folder,
     lines_of,
+    listed_videos,
     stem,
-    take,
 )
 from worldmodel.errors import ConfigError, VideoError
 
@@ -26,7 +26,7 @@ class UCF101(Format):
 
     Attributes:
         split: `train` or `test`; both by default.
-        fold: Which of the three ways to split, 1 to 3.
+        fold: Which of the three splits, 1 to 3.
     """
 
     name: ClassVar[str] = "ucf101"
@@ -66,8 +66,8 @@ class UCF101(Format):
                 place = text.partition(" ")[0]
                 folder = place.partition("/")[0]
                 if folder not in label:
-                    raise VideoError(f"{rows}, line {line}: '{folder[:60]}' is no "
+                    raise VideoError(f"{rows}, line {line}: '{folder[:60]}' is not a "
                                      f"class of {index}; fetch it again")  # fmt: skip
-                entries.append(Entry(stem(place), label[folder]))
+                entries.append(ListedVideo(stem(place), label[folder]))
         videos = first_folder(path, ("UCF-101", "UCF101", "videos"))
-        return take(path, videos, entries, classes)
+        return listed_videos(path, videos, entries, classes)

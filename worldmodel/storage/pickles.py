@@ -28,7 +28,7 @@ _MOST_BYTES = 2**26  # of such a list
 
 
 def read_torch(path: Path, what: str, error: type[WorldModelError]) -> Any:
-    """What `torch.save` wrote; tensors stay on disk until they are used.
+    """The content of a file of `torch.save`; tensors stay on disk until they are used.
 
     Args:
         path: The file.
@@ -64,12 +64,12 @@ def read_torch(path: Path, what: str, error: type[WorldModelError]) -> Any:
 
 
 def is_dense(value: Any) -> TypeGuard[Tensor]:
-    """Whether it is a tensor whose numbers lie in memory, or in the file."""
+    """True for a dense tensor in memory, or in the file."""
     return isinstance(value, Tensor) and value.layout == torch.strided and value.is_cpu
 
 
 def is_held(tensor: Tensor, size: int) -> bool:
-    """Whether a file of `size` bytes can hold all that a dense tensor from it claims."""
+    """True if a file of `size` bytes can hold all that a dense tensor from it claims."""
     claimed = tensor.numel() * tensor.element_size()
     return claimed <= min(size, tensor.untyped_storage().nbytes())
 

@@ -37,7 +37,7 @@ def write_safetensors(
 
 
 def save_tensors(tensors: dict[str, Tensor], header: dict[str, str], path: Path) -> None:
-    """Write tensors and a header of strings as one file, whole or not at all."""
+    """Write tensors and a header of strings as one file, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         write_safetensors(tensors, temporary, {"format_version": str(FORMAT_VERSION), **header})
@@ -79,7 +79,7 @@ def read_tensors_and_header(
 
 
 def _is_pointer(path: Path) -> bool:
-    """Whether it is what Git leaves in place of a large file that it has not fetched."""
+    """True for the text that Git leaves in place of a large file that it has not fetched."""
     start = b"version https://git-lfs"
     try:
         with path.open("rb") as file:
