@@ -94,8 +94,9 @@ class FrameFolders(Format):
                 f"apart, or read the videos alone with format=folder"
             )
         folders.sort(key=lambda folder: folder.split(os.sep))
-        found = {folder: self.fps or _nearest_rate(folder, root, rates) for folder in folders}
-        unknown = [folder for folder, rate in found.items() if not rate]
+        nearest = ((folder, self.fps or _nearest_rate(folder, root, rates)) for folder in folders)
+        found = {folder: rate for folder, rate in nearest if rate}
+        unknown = [folder for folder in folders if folder not in found]
         if unknown:
             raise VideoError(
                 f"{path}: holds {len(folders)} folders of numbered images, which are read as "
@@ -129,7 +130,7 @@ class FrameFolder(Item):
         """Order the images; each is decoded when it is asked for."""
         files = [os.path.join(self.key, name) for name in _in_order(self.key)]
         if not files:
-            raise VideoError(f"{self.name}: holds no image any more; fetch it again")
+            raise VideoError(f"{self.name}: holds no image; name a folder of numbered images")
 
         def decode(number: int) -> np.ndarray:
             return read_image(files[number], files[number], decoding.limits)

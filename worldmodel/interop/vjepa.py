@@ -30,7 +30,7 @@ from worldmodel.interop.vjepa_parts import (
     tensor,
 )
 from worldmodel.model import WorldModel
-from worldmodel.storage.pickles import read_torch
+from worldmodel.storage.pickles import read_pickle
 
 SUFFIXES = (".pt", ".pth", ".tar")
 
@@ -41,12 +41,7 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
     Raises:
         CheckpointError: it cannot be read, is of an unknown family, or has a key without a place.
     """
-    held = read_torch(path, "checkpoint", CheckpointError)
-    if not isinstance(held, Mapping):
-        raise CheckpointError(
-            f"{path}: holds {type(held).__name__}, not a dictionary of weights; name a checkpoint"
-        )
-    parts = split(held, path)
+    parts = split(read_pickle(path), path)
     family = hints.family or recognise(parts, path)
     if family not in FAMILIES:
         raise CheckpointError(f"{path}: no family '{family}': {nearest(family, FAMILIES)}")

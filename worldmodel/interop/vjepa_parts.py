@@ -11,7 +11,7 @@ from torch import Tensor
 from worldmodel.errors import CheckpointError
 from worldmodel.interop.keys import Names, count
 from worldmodel.nn.sincos import sincos
-from worldmodel.storage.pickles import read_weights
+from worldmodel.storage.pickles import weights_of
 
 FAMILIES = ("vjepa", "vjepa2", "vjepa2.1", "vjepa2-ac")
 SIZES = {"vjepa": 224, "vjepa2": 256, "vjepa2.1": 384, "vjepa2-ac": 256}  # pixels
@@ -60,7 +60,7 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
     order = ["ema_encoder", "target_encoder", "encoder"]
     known = [name for name in (*order, "predictor") if isinstance(held.get(name), Mapping)]
     if not known and any(isinstance(value, Tensor) for value in held.values()):
-        return Parts(read_weights(held, path), "encoder", {}, {})
+        return Parts(weights_of(held, path), "encoder", {}, {})
     held = {name: value for name, value in held.items() if name != "predictor" or value is not None}
     predictor = held.get("predictor", {})
     if isinstance(predictor, Mapping) and any("action_encoder" in str(key) for key in predictor):
@@ -77,7 +77,7 @@ def split(held: Mapping[str, Any], path: Path) -> Parts:
         value = held.get(name, {})
         if not isinstance(value, Mapping):
             raise CheckpointError(f"{path}: {name} holds {type(value).__name__}, not weights")
-        parts[name] = read_weights(value, path)
+        parts[name] = weights_of(value, path)
     for name, value in held.items():
         if name not in (*order, "predictor") and _is_weights(value):
             raise CheckpointError(

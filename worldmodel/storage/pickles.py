@@ -106,7 +106,21 @@ def read_list(path: Path, what: str, error: type[WorldModelError]) -> list[int]:
     return found
 
 
-def read_weights(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+def read_pickle(path: Path) -> Mapping[str, Any]:
+    """The dictionary in a `.pt` file; its tensors stay on disk until they are used.
+
+    Raises:
+        CheckpointError: see `read_torch`, or it holds something else.
+    """
+    held = read_torch(path, "checkpoint", CheckpointError)
+    if not isinstance(held, Mapping):
+        raise CheckpointError(
+            f"{path}: holds {type(held).__name__}, not a dictionary of weights; name a checkpoint"
+        )
+    return held
+
+
+def weights_of(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     """A state dictionary out of a file, without the prefixes that training wrappers leave.
 
     Raises:

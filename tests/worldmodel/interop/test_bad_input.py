@@ -339,6 +339,8 @@ def test_weights_that_are_missing_cut_or_spoilt(folder):
     refused(folder, "is a pointer of Git LFS", names=path)
     path.unlink()
     refused(folder, "no model.safetensors; save the model again")
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"1")
+    refused(folder, "has model-00001-of-00002.safetensors but no model.safetensors.index.json")
 
 
 @pytest.fixture
