@@ -47,10 +47,10 @@ class Folder(Format):
             others = list(islice(walk(path), 100_000))
             hdf5 = next((name for name in others if name.endswith((".hdf5", ".h5"))), None)
             raise VideoError(
-                f"{path}: holds no video ({len(others)} other files); name one of its HDF5 files, "
+                f"{path}: holds no video among {len(others)} files; name one of its HDF5 files, "
                 f"as {hdf5}"
                 if hdf5
-                else f"{path}: holds no video ({len(others)} other files); looked for "
+                else f"{path}: holds no video among {len(others)} files; looked for "
                 f"{' '.join(VIDEOS)}, or name a manifest (.csv, .txt) of paths"
             )
         if not self.classes:

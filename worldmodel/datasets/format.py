@@ -10,10 +10,11 @@ import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import fields
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.storage.plain_types import check_value
 from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
@@ -87,13 +88,15 @@ def make_format(of: type[Format], options: dict[str, Any]) -> Format:
     """The format with these options.
 
     Raises:
-        ConfigError: it has no such option.
+        ConfigError: it has no such option, or one of another type.
     """
     known = [field.name for field in fields(of)]  # type: ignore[arg-type]  # all are dataclasses
-    for option in options:
+    takes = get_type_hints(of)
+    for option, value in options.items():
         if option not in known:
             hint = nearest(option, known) if known else "it has no options"
             raise ConfigError(f"format={of.name} has no option '{option}': {hint}")
+        check_value(option, value, takes[option])
     return of(**options)
 
 

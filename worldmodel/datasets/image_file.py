@@ -50,7 +50,8 @@ def read_image(source: str | BinaryIO, name: str, limits: Limits) -> np.ndarray:
             KeyError, TypeError, OverflowError, MemoryError, ArithmeticError, AttributeError,
             NotImplementedError, RuntimeError) as cause:  # fmt: skip
         # Damaged images make PIL raise whatever its readers stumble over.
-        reason = " ".join(str(cause).split())[:120]
+        unknown = isinstance(cause, UnidentifiedImageError)
+        reason = f"none of {', '.join(_READERS)}" if unknown else " ".join(str(cause).split())[:120]
         raise VideoError(
             f"{name}: is not a complete image ({reason}); fetch or make it again, or leave it out"
         ) from cause

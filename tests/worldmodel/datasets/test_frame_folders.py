@@ -99,6 +99,8 @@ def test_without_a_rate_both_readings_are_offered(tmp_path):
     assert len(open_catalogue(tmp_path, format="images")) == 36
     with pytest.raises(ConfigError, match="fps must be positive"):
         open_catalogue(tmp_path, fps=0)
+    with pytest.raises(ConfigError, match="fps=fast must be a number"):
+        open_catalogue(tmp_path, fps="fast")
 
 
 def test_one_of_several_folders_of_each_video_can_be_chosen(tmp_path):
