@@ -188,7 +188,8 @@ def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):
     path.write_bytes(b"PK")
     assert main(["export", f"model={path}", f"output={tmp_path / 'out'}"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith(f"worldmodel: {path}: not a whole PyTorch")
+    assert error.startswith(f"worldmodel: {path}: not a complete PyTorch file")
+    assert error.count("\n") == 1
 
 
 def test_settings_that_say_what_the_files_say_are_refused(tmp_path):
