@@ -26,8 +26,8 @@ from worldmodel.storage.tensors import (
     read_tensors,
     read_tensors_and_header,
     save_tensors,
+    write_safetensors,
 )
-from worldmodel.storage.write_tensors import write_safetensors
 
 # Raised by text that does not describe a model: no JSON, wrong keys and types, sizes that nothing
 # can be built with.

@@ -7,12 +7,17 @@ that line and exits with 2. Inside the library, `assert` guards only our own inv
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 1200  # characters of a message: less than a screen of 24 lines
+
 
 class WorldModelError(Exception):
-    """Base of every error that this package raises on purpose: one line, whatever it quotes."""
+    """Base of every error that this package raises on purpose.
+
+    It is one printable line, no longer than a screen, whatever it quotes.
+    """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        super().__init__(_cut(printable(message)))
 
 
 class VideoError(WorldModelError):
@@ -49,6 +54,14 @@ def printable(message: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode()
         for letter in message
     )
+
+
+def _cut(message: str) -> str:
+    """A message without its middle where it is too long: names stand first, remedies last."""
+    if len(message) <= _LONGEST:
+        return message
+    half = _LONGEST // 2 - 25
+    return f"{message[:half]} ... {len(message) - 2 * half} characters ... {message[-half:]}"
 
 
 def nearest(name: str, choices: Iterable[str], *, listed_by: str = "") -> str:

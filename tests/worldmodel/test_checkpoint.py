@@ -155,7 +155,7 @@ def test_truncated_files(folder, name, share):
 
 def test_weights_of_text(folder):
     (folder / "model.safetensors").write_text("weights" * 100)
-    refused(folder, "not a whole safetensors file", names=folder / "model.safetensors")
+    refused(folder, "not a complete safetensors file", names=folder / "model.safetensors")
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, "2", None])

@@ -1,6 +1,6 @@
-"""What a data set of videos is made of: a catalogue of items, each of which opens as a video.
+"""A data set of videos: a catalogue of items, each of which opens as a video.
 
-Knows no layout on disk: those are one file each beside this. Knows nothing of clips and batches.
+Knows nothing of layouts on disk (one file each in this folder), nor of clips and batches.
 """
 
 from abc import ABC, abstractmethod
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worldmodel.errors import VideoError
+from worldmodel.errors import VideoError, printable
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
@@ -20,11 +20,10 @@ class Item(ABC):
     Subclasses are frozen dataclasses: items that are equal open as the same frames and times.
 
     Attributes:
-        name: Says which it is, in messages and in `Clip.sources`: `folder/a.mp4`,
-            `shard-000.tar::a.mp4`.
-        key: Where it lies: the path or URL of its file, or what stands for one.
+        name: Names it in messages and in `Clip.sources`: `folder/a.mp4`, `shard-000.tar::a.mp4`.
+        key: Where it is stored: the path or URL of its file, or an equivalent.
         label: Its class number, or None.
-        window: The seconds of the opened file that it is, or None for all of it.
+        window: The part of the opened file that it is, in seconds, or None for all of it.
     """
 
     name: str
@@ -34,10 +33,9 @@ class Item(ABC):
 
     @property
     def opens(self) -> Hashable:
-        """What has to be opened to read it. Items that are equal in it share one open reader.
+        """A key of the reader that it needs: items with equal keys share one open reader.
 
-        That is the item itself, with all that decides its frames and their times, unless it knows
-        of less that does.
+        By default the item itself, which holds all that decides its frames and their times.
         """
         return self
 
@@ -70,10 +68,10 @@ class Item(ABC):
         return int(low), int(high)
 
     def check_rows(self, source: Video) -> bool:
-        """Read what an episode holds beside its frames; True if there are actions in it.
+        """Read the rows that an episode has beside its frames; True if it has actions.
 
         Args:
-            source: What `open` gave.
+            source: The video that `open` returned.
 
         Raises:
             EpisodeError: it cannot be read as an episode: lengths, times or actions are wrong.
@@ -83,19 +81,23 @@ class Item(ABC):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a data set names and is not taken, and why."""
+    """A video or a line of a data set that is left out, and why."""
 
     name: str
     reason: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "reason"):
+            object.__setattr__(self, field, printable(getattr(self, field)))
 
 
 class Catalogue(Sequence[Item]):
     """The items of a data set in a fixed order; making one opens no video.
 
     Attributes:
-        name: Of the data set: what the user called it by.
+        name: The path that the user gave.
         classes: Names of the labels, where the data set has them.
-        left_out: What the data set names and is not among the items.
+        left_out: What the data set names and the items lack.
     """
 
     name: str
@@ -107,7 +109,7 @@ class AllLeftOut(VideoError):
     """Nothing of a data set can be taken.
 
     Attributes:
-        left_out: What it names, and why each is left out.
+        left_out: The videos that it names, and why each is left out.
     """
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]) -> None:

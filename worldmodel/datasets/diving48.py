@@ -11,14 +11,13 @@ from typing import ClassVar
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import shown
 from worldmodel.datasets.published import (
-    Entry,
+    ListedVideo,
     check_split,
     first_folder,
     json_of,
+    listed_videos,
     number_of,
-    take,
 )
 from worldmodel.errors import VideoError
 
@@ -53,17 +52,17 @@ class Diving48(Format):
             for rows in _find(path, split)[-1:]:  # of several versions, the last
                 values = json_of(rows)
                 if not isinstance(values, list):
-                    raise VideoError(f"{shown(rows)}: is not a list of dives; fetch it again")
+                    raise VideoError(f"{rows}: is not a list of dives; fetch it again")
                 for number, row in enumerate(values):
                     name = row.get("vid_name") if isinstance(row, dict) else None
                     if not isinstance(name, str) or not name:
-                        raise VideoError(f"{shown(rows)}: entry {number} has no vid_name; "
+                        raise VideoError(f"{rows}: entry {number} has no vid_name; "
                                          f"fetch it again")  # fmt: skip
                     label = number_of(
                         row.get("label"), rows, f"entry {number}", below=len(classes) or None
                     )
-                    entries.append(Entry(name, label))
-        return take(path, first_folder(path, ("rgb", "videos")), entries, classes)
+                    entries.append(ListedVideo(name, label))
+        return listed_videos(path, first_folder(path, ("rgb", "videos")), entries, classes)
 
 
 def _find(path: str, what: str) -> list[str]:
@@ -81,6 +80,6 @@ def _vocabulary(path: str) -> list[str]:
     for rows in _find(path, "vocab")[-1:]:
         values = json_of(rows)
         if not isinstance(values, list):
-            raise VideoError(f"{shown(rows)}: is not a list of dives; fetch it again")
-        return [shown("_".join(map(str, v)) if isinstance(v, list) else str(v)) for v in values]
+            raise VideoError(f"{rows}: is not a list of dives; fetch it again")
+        return ["_".join(map(str, v)) if isinstance(v, list) else str(v) for v in values]
     return []

@@ -1,4 +1,4 @@
-"""A folder of videos, searched to its depth."""
+"""A folder of videos, and all folders below it."""
 
 import os
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from worldmodel.datasets.listing import (
     FileCatalogue,
     class_folders,
     files_below,
-    shown,
     walk,
 )
+from worldmodel.datasets.unread import refuse_unread
 from worldmodel.errors import VideoError
 
 
@@ -40,12 +40,17 @@ class Folder(Format):
     def open(self, path: str) -> Catalogue:
         """The videos, in the order of their paths."""
         if not os.path.isdir(path):
-            raise VideoError(f"{shown(path)}: is no folder; name one, or leave format=auto")
+            raise VideoError(f"{path}: is not a folder; name one, or leave format=auto")
         found = files_below(path, VIDEOS)
         if not found:
-            others = sum(1 for _ in islice(walk(path), 100_000))
+            refuse_unread(path, VideoError)
+            others = list(islice(walk(path), 100_000))
+            hdf5 = next((name for name in others if name.endswith((".hdf5", ".h5"))), None)
             raise VideoError(
-                f"{shown(path)}: holds no video ({others} other files); looked for "
+                f"{path}: holds no video among {len(others)} files; name one of its HDF5 files, "
+                f"as {hdf5}"
+                if hdf5
+                else f"{path}: holds no video among {len(others)} files; looked for "
                 f"{' '.join(VIDEOS)}, or name a manifest (.csv, .txt) of paths"
             )
         if not self.classes:

@@ -1,7 +1,8 @@
-"""What a format is: how it is recognised and what it becomes. One file here each; no more to do.
+"""The role of a format: how a layout on disk is recognised, and what it becomes.
 
-A format is a dataclass whose fields are its options. Defining one registers it, and every file of
-this folder is imported when formats are asked for. Knows no format itself.
+A new format is one new file in this folder: a dataclass whose fields are its options. Defining it
+registers it, and all files of the folder are imported when formats are asked for. No format is
+known here.
 """
 
 import importlib
@@ -9,10 +10,11 @@ import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import fields
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.storage.plain_types import check_value
 from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Format(ABC):
     Attributes:
         name: What `format=` calls it.
         rank: Formats are asked whether they recognise a path in this order.
-        looks: How it is recognised, for people.
+        looks: How it is recognised, in words.
     """
 
     name: ClassVar[str]
@@ -42,7 +44,7 @@ class Format(ABC):
     @classmethod
     @abstractmethod
     def recognises(cls, path: str) -> bool:
-        """Whether this is one, by names and first bytes alone; never raises for what it is not."""
+        """True if the path has this layout, by names and first bytes alone; never raises."""
 
     @abstractmethod
     def open(self, path: str) -> Catalogue:
@@ -70,7 +72,7 @@ class Format(ABC):
 
 
 def formats() -> dict[str, type[Format]]:
-    """All formats by name, in the order in which they are asked."""
+    """All formats by name, in the order in which they are asked to recognise a path."""
     folder = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(folder.__path__):
         importlib.import_module(f"{__package__}.{module.name}")
@@ -86,18 +88,20 @@ def make_format(of: type[Format], options: dict[str, Any]) -> Format:
     """The format with these options.
 
     Raises:
-        ConfigError: it has no such option.
+        ConfigError: it has no such option, or one of another type.
     """
     known = [field.name for field in fields(of)]  # type: ignore[arg-type]  # all are dataclasses
-    for option in options:
+    takes = get_type_hints(of)
+    for option, value in options.items():
         if option not in known:
             hint = nearest(option, known) if known else "it has no options"
             raise ConfigError(f"format={of.name} has no option '{option}': {hint}")
+        check_value(option, value, takes[option])
     return of(**options)
 
 
 def check_on_bad(value: str) -> None:
-    """Refuse what is no choice of `on_bad`.
+    """Refuse an unknown value of `on_bad`.
 
     Raises:
         ConfigError: with the choices.

@@ -1,4 +1,4 @@
-"""HMDB51: `<class>/<name>.avi`, and a list for each class and each of three ways to split.
+"""HMDB51: `<class>/<name>.avi`, and a list for each class and each of three splits.
 
 `<class>_test_split<fold>.txt` has a name and a code in each line: 1 trains, 2 tests, 0 is in
 neither.
@@ -12,8 +12,14 @@ from typing import ClassVar
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import shown
-from worldmodel.datasets.published import Entry, check_split, first_folder, lines_of, stem, take
+from worldmodel.datasets.published import (
+    ListedVideo,
+    check_split,
+    first_folder,
+    lines_of,
+    listed_videos,
+    stem,
+)
 from worldmodel.errors import ConfigError, VideoError
 
 _LISTS = (
@@ -31,7 +37,7 @@ class HMDB51(Format):
 
     Attributes:
         split: `train`, `test` or `other`; all by default.
-        fold: Which of the three ways to split, 1 to 3.
+        fold: Which of the three splits, 1 to 3.
     """
 
     name: ClassVar[str] = "hmdb51"
@@ -55,7 +61,7 @@ class HMDB51(Format):
         """The videos of the split, class after class."""
         lists = _lists(path, self.fold)
         if not lists:
-            raise VideoError(f"{shown(path)}: has no {_LISTS[0]}/*_test_split{self.fold}.txt; "
+            raise VideoError(f"{path}: has no {_LISTS[0]}/*_test_split{self.fold}.txt; "
                              f"fetch HMDB51's lists")  # fmt: skip
         classes = sorted(lists)
         entries = []
@@ -63,12 +69,12 @@ class HMDB51(Format):
             for line, text in lines_of(lists[name]):
                 file, _, code = text.rpartition(" ")
                 if code not in _CODES or not file:
-                    raise VideoError(f"{shown(lists[name])}, line {line}: '{shown(text)[:60]}' is "
+                    raise VideoError(f"{lists[name]}, line {line}: '{text[:60]}' is "
                                      f"not a name and 0, 1 or 2; fetch it again")  # fmt: skip
                 if self.split in (None, _CODES[code]):
-                    entries.append(Entry(f"{name}/{stem(file.strip())}", label))
+                    entries.append(ListedVideo(f"{name}/{stem(file.strip())}", label))
         videos = first_folder(path, ("hmdb51_org", "videos", "hmdb51"))
-        return take(path, videos, entries, classes)
+        return listed_videos(path, videos, entries, classes)
 
 
 def _lists(path: str, fold: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Folders of images: each is a video of one frame. Classes are folders, as torchvision has it."""
+"""Images, each a video of one frame: one, or those of a folder, classes as torchvision has them."""
 
 import os
 from dataclasses import dataclass
@@ -8,13 +8,12 @@ from typing import ClassVar
 from worldmodel.datasets.array_video import ArrayVideo
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.image_file import read_image
+from worldmodel.datasets.image_file import IMAGES, read_image
 from worldmodel.datasets.listing import (
     VIDEOS,
     FileCatalogue,
     class_folders,
     files_below,
-    shown,
     walk,
 )
 from worldmodel.datasets.single_file import require_file_named
@@ -22,23 +21,22 @@ from worldmodel.errors import VideoError
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
-IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _LOOK_AT = 2000  # files, to tell images from videos
 
 
 @dataclass(frozen=True)
 class Images(Format):
-    """Images below a folder; where all lie in folders of their own, those are the classes."""
+    """One image, or the images below a folder; the folders that they lie in are the classes."""
 
     name: ClassVar[str] = "images"
     rank: ClassVar[int] = 70
-    looks: ClassVar[str] = f"a folder with images ({' '.join(IMAGES)}) and no video"
+    looks: ClassVar[str] = f"an image ({' '.join(IMAGES)}), or a folder with some and no video"
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Images and no video among the first files."""
+        """An image by its ending, or a folder with images and no video among its first files."""
         if not os.path.isdir(path):
-            return False
+            return path.lower().endswith(IMAGES) and os.path.isfile(path)
         try:
             names = [name.lower() for name in islice(walk(path), _LOOK_AT)]
         except VideoError:
@@ -47,9 +45,12 @@ class Images(Format):
 
     def open(self, path: str) -> Catalogue:
         """The images in the order of their paths."""
+        if not os.path.isdir(path):
+            require_file_named(path, "image")
+            return FileCatalogue(path, [path], make=_image)
         found = files_below(path, IMAGES)
         if not found:
-            raise VideoError(f"{shown(path)}: holds no image; looked for {' '.join(IMAGES)}")
+            raise VideoError(f"{path}: holds no image; looked for {' '.join(IMAGES)}")
         if any(os.path.dirname(name) == path.rstrip(os.sep) for name in found):
             return FileCatalogue(path, found, make=_image)
         labels, classes = class_folders(path, found)

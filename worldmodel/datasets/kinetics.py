@@ -21,7 +21,6 @@ from worldmodel.datasets.listing import (
     class_folders,
     files_below,
     names_in,
-    shown,
     walk,
 )
 from worldmodel.datasets.published import check_split, first_folder, lines_of, stem
@@ -29,7 +28,7 @@ from worldmodel.errors import VideoError
 
 _NAME = re.compile(r"[\w-]{11}_\d{6}_\d{6}")
 _SPLITS = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
-_FOLDERS = {  # as the data set is passed on: `train`, `train_256`, `videos_train`
+_FOLDERS = {  # as copies of it are named: `train`, `train_256`, `videos_train`
     split: tuple(form.format(name) for name in names for form in ("{}", "{}_256", "videos_{}"))
     for split, names in _SPLITS.items()
 }
@@ -62,7 +61,7 @@ class Kinetics(Format):
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """By its lists, or by how the first videos are called."""
+        """By its lists, or by the names of the first videos."""
         if not os.path.isdir(path):
             return False
         try:
@@ -83,7 +82,7 @@ class Kinetics(Format):
         folders = self._folders(path)
         found = [file for folder in folders for file in files_below(folder, VIDEOS)]
         if not found:
-            raise VideoError(f"{shown(path)}: holds no video of {self.split or 'Kinetics'}")
+            raise VideoError(f"{path}: holds no video of {self.split or 'Kinetics'}")
         # A class has the same number in every split, also where one split lacks it.
         places = [(os.path.relpath(p, f), p) for f in self._folders(path, every=True)
                   for p in files_below(f, VIDEOS)]  # fmt: skip
@@ -106,7 +105,7 @@ class Kinetics(Format):
             return list(inside.values()) or [path]
         if self.split not in inside:
             raise VideoError(
-                f"{shown(path)}: has no folder for split={self.split}, only for "
+                f"{path}: has no folder for split={self.split}, only for "
                 f"{', '.join(inside)}; choose one of them, or fetch it"
             )
         return [inside[self.split]]
@@ -127,8 +126,8 @@ class Kinetics(Format):
                     row.get("label") or "",
                 )  # lists of tests may have none
         except (ValueError, TypeError, KeyError, OverflowError, csv.Error) as cause:
-            raise VideoError(f"{shown(path)}, line {number}: is not {','.join(_COLUMNS)} "
-                             f"({shown(str(cause))[:60]}); fetch it again") from cause  # fmt: skip
+            raise VideoError(f"{path}, line {number}: is not {','.join(_COLUMNS)} "
+                             f"({str(cause)[:60]}); fetch it again") from cause  # fmt: skip
 
 
 def _lists(path: str) -> Iterator[str]:
@@ -156,8 +155,8 @@ def _labels(rows: list[tuple[str, str, str]]) -> dict[str, str]:
     for file, name, label in rows:
         before = found.setdefault(name, label)
         if before and label and before != label:
-            raise VideoError(f"{shown(file)}: names {shown(name)} as '{shown(label)[:60]}', and "
-                             f"before as '{shown(before)[:60]}'; correct the list")  # fmt: skip
+            raise VideoError(f"{file}: names {name} as '{label[:60]}', and "
+                             f"before as '{before[:60]}'; correct the list")  # fmt: skip
         found[name] = before or label
     return found
 
@@ -170,9 +169,9 @@ def _listed(path: str, folders: list[str], rows: list[tuple[str, str, str]]) -> 
     number = {label: i for i, label in enumerate(classes)} | {"": -1}
     kept = [(places[name], number[label]) for name, label in named.items() if name in places]
     if not kept:
-        raise VideoError(f"{shown(path)}: its lists name {len(named)} videos and none of them is "
+        raise VideoError(f"{path}: its lists name {len(named)} videos and none of them is "
                          f"there; check the folder or split")  # fmt: skip
-    missing = [LeftOut(shown(n), f"{shown(n)}: is in the list and not on disk") for n in named
+    missing = [LeftOut(n, f"{n}: is in the list and not on disk") for n in named
                if n not in places]  # fmt: skip
     files, labels = zip(*kept, strict=True)
     return FileCatalogue(

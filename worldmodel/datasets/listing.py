@@ -1,6 +1,6 @@
-"""Files that are videos or images, listed: what most formats come down to.
+"""Catalogues of files, which most formats come down to, and how folders are searched.
 
-Items are made when asked for: a path, a label and a line number are all that is kept of each.
+Items are made when they are asked for: only a path, a label and a line number are kept of each.
 """
 
 import os
@@ -12,12 +12,12 @@ from typing import NoReturn
 import numpy as np
 
 from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
-from worldmodel.errors import VideoError
+from worldmodel.errors import VideoError, printable
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
-# Of the containers that are read: see `_FORMATS` in `container.py`.
+# Of the containers that are read: see `_FORMATS` in `video/container.py`.
 VIDEOS = tuple(
     ".3gp .asf .avi .f4v .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .vob .webm "
     ".wmv".split()
@@ -25,11 +25,7 @@ VIDEOS = tuple(
 NO_LABEL = -1
 
 
-def shown(name: str) -> str:
-    """A name as messages can print it, in one line: what is not printable is escaped."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+shown = printable  # for the readers of episodes, until they leave it to the errors
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,12 @@ class FileCatalogue(Catalogue):
 
     Args:
         name: Of the data set.
-        paths: One a file.
-        labels: A class number each, `NO_LABEL` for none; None where none has one.
+        paths: One of each file.
+        labels: A class number of each, `NO_LABEL` for none; None if no file has one.
         classes: Their names.
-        lines: The line of `name` that names each file; None where it is no list.
-        make: What a file becomes.
-        left_out: What the data set names and does not hold.
+        lines: The line of `name` that names each file; None if it is not a list.
+        make: Makes the item of a file.
+        left_out: Videos that the data set names and lacks.
     """
 
     def __init__(
@@ -87,7 +83,7 @@ class FileCatalogue(Catalogue):
         make: Make = video_file,
         left_out: Sequence[LeftOut] = (),
     ) -> None:
-        self.name = shown(name)
+        self.name = printable(name)
         self.classes = tuple(classes)
         self.left_out = list(left_out)
         self._paths, self._labels, self._lines, self._make = paths, labels, lines, make
@@ -103,14 +99,14 @@ class FileCatalogue(Catalogue):
         path = self._paths[index]
         label = NO_LABEL if self._labels is None else int(self._labels[index])
         origin = "" if self._lines is None else f" ({self.name}, line {self._lines[index]})"
-        return self._make(shown(path), path, None if label == NO_LABEL else label, origin)
+        return self._make(printable(path), path, None if label == NO_LABEL else label, origin)
 
 
 def walk(root: str | Path) -> Iterator[str]:
     """All files below a folder, hidden ones left out.
 
     Links to folders are followed after all real folders, and no folder is entered twice: loops of
-    links end, and a file that can be reached in two ways has the name without a link in it.
+    links end, and a file with two paths has the one without a link in it.
 
     Raises:
         VideoError: a folder may not be read.
@@ -143,7 +139,7 @@ def names_in(folder: str) -> list[str]:
 
 def _refuse(cause: OSError) -> NoReturn:
     raise VideoError(
-        f"{shown(str(cause.filename))}: folder cannot be read ({cause.strerror}); check the path "
+        f"{cause.filename}: folder cannot be read ({cause.strerror}); check the path "
         f"and its permissions"
     ) from cause
 
@@ -167,7 +163,7 @@ def class_folders(root: str, paths: Sequence[str]) -> tuple[np.ndarray, tuple[st
         inside = os.path.relpath(path, root).split(os.sep)
         if len(inside) < 2:
             raise VideoError(
-                f"{shown(path)}: is in no class folder; put it in a folder called like its class"
+                f"{path}: is in no class folder; put it in a folder called like its class"
             )
         firsts.append(inside[0])
     classes = sorted(set(firsts))

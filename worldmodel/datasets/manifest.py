@@ -1,7 +1,7 @@
 """Lists of videos, as V-JEPA reads them: `path label` in each line, without a header.
 
-Published as: a text file with a path and a class number, separated by a space, or by `::` where
-paths have spaces in them; or a numpy array of paths. A comma separates too.
+A list is a text file with a path and a class number, separated by a space, a comma, or `::` where
+paths have spaces in them; or a numpy array of paths.
 """
 
 import csv
@@ -17,12 +17,13 @@ import numpy as np
 from worldmodel.datasets.array_video import load_array
 from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, LeftOut
 from worldmodel.datasets.format import Format, check_on_bad
-from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, shown
+from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
 
 TEXTS = (".csv", ".txt")
 _DIGITS = "0123456789"
+_LONGEST = 10_000  # characters of a line; a path has at most 4096, a signed URL some more
 _BLANK = " \t\r"
 _VIDEO = "|".join(re.escape(ending) for ending in VIDEOS)
 _THEN_MORE = re.compile(rf"(?:{_VIDEO})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I)
@@ -37,8 +38,8 @@ class Manifest(Format):
     A class number may follow each path; -1 says that there is none.
 
     Attributes:
-        outside: Whether relative paths may leave the manifest's folder (`../`). Absolute paths
-            and URLs say plainly where they lead and are always taken.
+        outside: Allow relative paths to leave the manifest's folder (`../`). Absolute paths and
+            URLs are always taken.
         on_bad: `error` stops at the first line that cannot be read, `skip` takes the others, and
             lists it in `left_out`.
     """
@@ -66,20 +67,24 @@ class Manifest(Format):
         paths, labels, lines, left_out = [], [], [], []
         for line, text in _array_rows(path) if is_array else _text_rows(path):
             try:
+                if len(text) > _LONGEST:
+                    raise _bad(
+                        path, line, f"has {len(text)} characters, more than any path; correct it"
+                    )
                 name, label = _name(path, line, text) if is_array else _split(path, line, text)
                 if ".." in name:
                     self._check_inside(path, line, name)
             except VideoError as cause:
                 if self.on_bad == "error":
                     raise
-                left_out.append(LeftOut(f"{shown(path)}, line {line}", str(cause)))
+                left_out.append(LeftOut(f"{path}, line {line}", str(cause)))
                 continue
             paths.append(os.path.join(root, name) if "://" not in name else name)
             labels.append(label)
             lines.append(line)
         if not paths:
             first = left_out[0].reason if left_out else "write the path of a video in each line"
-            raise AllLeftOut(f"{shown(path)}: names no video; {first}", left_out)
+            raise AllLeftOut(f"{path}: names no video; {first}", left_out)
         return FileCatalogue(
             path, paths, labels=np.array(labels, np.int32), lines=np.array(lines, np.int32),
             left_out=left_out,
@@ -89,13 +94,13 @@ class Manifest(Format):
         leaves = os.path.normpath(name).split(os.sep)[0] == ".."
         if leaves and not os.path.isabs(name) and "://" not in name and not self.outside:
             raise _bad(
-                path, line, f"'{shown(name)}' leaves the manifest's folder; write an absolute "
+                path, line, f"'{name}' leaves the manifest's folder; write an absolute "
                 f"path, or allow it with outside=true"
             )  # fmt: skip
 
 
 def _bad(path: str, line: int, what: str) -> VideoError:
-    return VideoError(f"{shown(path)}, line {line}: {what}")
+    return VideoError(f"{path}, line {line}: {what}")
 
 
 def _text_rows(path: str) -> Iterator[tuple[int, str]]:
@@ -105,12 +110,12 @@ def _text_rows(path: str) -> Iterator[tuple[int, str]]:
             text = file.read()
     except UnicodeDecodeError as cause:
         raise VideoError(
-            f"{shown(path)}: is not a text file in UTF-8 (byte {cause.start}); a manifest has the "
+            f"{path}: is not a text file in UTF-8 (byte {cause.start}); a manifest has the "
             f"path of a video in each line"
         ) from cause
     if "\0" in text:
         raise VideoError(
-            f"{shown(path)}: is not a text file in UTF-8 (it has zero bytes); a manifest has the "
+            f"{path}: is not a text file in UTF-8 (it has zero bytes); a manifest has the "
             f"path of a video in each line"
         )
     for number, line in enumerate(text.split("\n"), start=1):
@@ -123,7 +128,7 @@ def _split(path: str, number: int, line: str) -> tuple[str, int]:
     name, label = _parts(path, number, line)
     first = name.split(",")[0].split(" ")[0].lower()
     if number == 1 and first in _HEADER and not name.lower().endswith(VIDEOS):
-        raise _bad(path, 1, f"'{shown(line)[:80]}' is a header; remove it")
+        raise _bad(path, 1, f"'{line[:80]}' is a header; remove it")
     return name, label
 
 
@@ -138,12 +143,12 @@ def _parts(path: str, number: int, line: str) -> tuple[str, int]:
         name = name[:-2] if name.endswith("::") else name.removesuffix(",")
         if name := name.rstrip(_BLANK):
             return _unquote(name), _label(path, number, sign, digits)
-        raise _bad(path, number, f"'{shown(line)[:80]}' has a label and no path; write one")
+        raise _bad(path, number, f"'{line[:80]}' has a label and no path; write one")
     if not line.lower().endswith(VIDEOS):
         more = (_URL_THEN_MORE if "://" in line else _THEN_MORE).search(line)
         if more and not line.endswith('"'):
             raise _bad(
-                path, number, f"label '{shown(more[1])[:80]}' is not a whole number; write class "
+                path, number, f"label '{more[1][:80]}' is not a whole number; write class "
                 f"numbers, or put a path that has it in its name in quotes"
             )  # fmt: skip
     return _unquote(line), NO_LABEL
@@ -159,10 +164,10 @@ def _label(path: str, number: int, sign: int, digits: str) -> int:
 
 
 def _unquote(name: str) -> str:
-    """The path, without the quotes that a table program puts around one with a comma in it."""
+    """The path, without the quotes that a spreadsheet puts around one with a comma in it."""
     if len(name) < 3 or not name.startswith('"') or not name.endswith('"'):
         return name
-    return next(csv.reader([name]))[0] if len(name) < 100_000 else name[1:-1]
+    return next(csv.reader([name]))[0]
 
 
 def _name(path: str, number: int, text: str) -> tuple[str, int]:
@@ -178,19 +183,19 @@ def _array_rows(path: str) -> Iterator[tuple[int, str]]:
         names = load_array(path)
     except ValueError as cause:
         raise VideoError(
-            f"{shown(path)}: is no array of paths that can be read without running code "
-            f"({shown(' '.join(str(cause).split()))[:120]}); save it as an array of strings: "
+            f"{path}: is not an array of paths that can be read without running code "
+            f"({' '.join(str(cause).split())[:120]}); save it as an array of strings: "
             f"np.save(path, np.array(paths, dtype=str))"
         ) from cause
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise VideoError(
-            f"{shown(path)}: a manifest is one row of strings, this is an array "
+            f"{path}: a manifest is one row of strings, this is an array "
             f"{names.shape} of {names.dtype}; save the paths, or name the format of the data"
         )
     if names.dtype.kind == "U" and names.size and names.dtype.itemsize:
         codes = names.view(np.dtype("u4").newbyteorder(names.dtype.byteorder))
         if int(codes.max()) > sys.maxunicode:  # numpy makes a string of it that breaks Python
-            raise VideoError(f"{shown(path)}: holds what is no text; save the paths again")
+            raise VideoError(f"{path}: holds something that is not text; save the paths again")
     for number, name in enumerate(names, start=1):
         text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
         if text:

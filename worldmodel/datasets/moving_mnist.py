@@ -10,7 +10,7 @@ from worldmodel.datasets.array_video import ArrayVideo, load_array
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import FileCatalogue, shown
+from worldmodel.datasets.listing import FileCatalogue
 from worldmodel.datasets.published import check_split, first_file
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
@@ -53,7 +53,7 @@ class MovingMNIST(Format):
         frames, videos = load(file).shape[:2]
         begin, end = {None: (0, frames), "train": (0, _FIRST), "test": (_FIRST, frames)}[self.split]
         if min(end, frames) <= begin:
-            raise VideoError(f"{shown(file)}: has {frames} frames, none of them in {self.split}; "
+            raise VideoError(f"{file}: has {frames} frames, none of them in {self.split}; "
                              f"leave split out")  # fmt: skip
 
         def make(name: str, key: str, label: int | None, origin: str) -> Item:
@@ -89,15 +89,15 @@ def load(path: str) -> np.ndarray:
     """The array t n h w, left on disk.
 
     Raises:
-        VideoError: it is none.
+        VideoError: it is not such an array.
     """
     try:
         array = load_array(path)
     except ValueError as cause:
-        reason = shown(" ".join(str(cause).split()))[:120]
-        raise VideoError(f"{shown(path)}: is no whole array ({reason}); fetch it again") from cause
+        reason = " ".join(str(cause).split())[:120]
+        raise VideoError(f"{path}: is not a complete array ({reason}); fetch it again") from cause
     if array.ndim != 4 or array.dtype != np.uint8:
-        raise VideoError(f"{shown(path)}: is no array t n h w of uint8; fetch Moving MNIST again")
+        raise VideoError(f"{path}: is not an array t n h w of uint8; fetch Moving MNIST again")
     if not array.size:
-        raise VideoError(f"{shown(path)}: is an empty array {array.shape}; fetch it again")
+        raise VideoError(f"{path}: is an empty array {array.shape}; fetch it again")
     return array

@@ -1,7 +1,7 @@
-"""What the published layouts share: lists of splits, and which of the videos they name are there.
+"""Helpers of the published layouts: reading their lists, and finding the videos that they name.
 
-Knows none of them. Parts of these data sets vanish from the web, so a video that a list names and
-the folder lacks is left out and counted, in `left_out`; one that is there and damaged is an error.
+Knows no single layout. Parts of these data sets vanish from the web, so a video that a list names
+and the folder lacks is left out and counted in `left_out`; a damaged video is an error.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from worldmodel.datasets.catalogue import LeftOut
-from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in, shown
+from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import ConfigError, VideoError, nearest
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A video as a list names it."""
+class ListedVideo:
+    """A video that a list names."""
 
-    place: str  # without the ending: relative to the folder of the videos
+    place: str  # relative to the folder of the videos, without the ending
     label: int = NO_LABEL
 
 
@@ -50,7 +50,7 @@ def lines_of(path: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, numbered.
 
     Raises:
-        VideoError: it is no text.
+        VideoError: it is not text.
     """
     require_file_named(path, "list of videos")
     try:
@@ -59,22 +59,22 @@ def lines_of(path: str) -> Iterator[tuple[int, str]]:
                 if line := line.strip():
                     yield number, line
     except UnicodeDecodeError as cause:
-        raise VideoError(f"{shown(path)}: is not a text file in UTF-8; fetch it again") from cause
+        raise VideoError(f"{path}: is not a text file in UTF-8; fetch it again") from cause
 
 
 def json_of(path: str) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Raises:
-        VideoError: it is no JSON.
+        VideoError: it is not JSON.
     """
     require_file_named(path, "list of videos")
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (ValueError, RecursionError) as cause:
-        reason = shown(" ".join(str(cause).split()))[:80]
-        raise VideoError(f"{shown(path)}: is not whole JSON ({reason}); fetch it again") from cause
+        reason = " ".join(str(cause).split())[:80]
+        raise VideoError(f"{path}: is not complete JSON ({reason}); fetch it again") from cause
 
 
 def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> int:
@@ -89,39 +89,42 @@ def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> 
         value = -1
     if not 0 <= value < (2**31 if below is None else below):
         rule = "a class number" if below is None else f"a class number below {below}"
-        raise VideoError(f"{shown(path)}, {where}: '{shown(str(text))[:60]}' is not {rule}; "
+        raise VideoError(f"{path}, {where}: '{str(text)[:60]}' is not {rule}; "
                          f"fetch the list again")  # fmt: skip
     return value
 
 
-def take(name: str, folder: str, entries: Sequence[Entry], classes: Sequence[str]) -> FileCatalogue:
+def listed_videos(
+    name: str, folder: str, entries: Sequence[ListedVideo], classes: Sequence[str]
+) -> FileCatalogue:
     """The videos that the entries name and the folder holds, in the order of the entries.
 
     Raises:
-        VideoError: an entry leads out of the folder, or none of them is there.
+        VideoError: a name leads out of the folder, or none of them is there.
     """
     listings: dict[str, dict[str, str]] = {}
     paths, labels, left_out = [], [], []
     for entry in dict.fromkeys(entries):
         inside, stem = os.path.split(entry.place)
         if "\0" in entry.place or os.path.isabs(inside) or ".." in inside.split("/"):
-            raise VideoError(f"{shown(name)}: its lists name '{shown(entry.place)[:100]}', which "
+            raise VideoError(f"{name}: its lists name '{entry.place[:100]}', which "
                              f"leads out of the folder; fetch them again")  # fmt: skip
         where = os.path.join(folder, inside) if inside else folder
         if where not in listings:
             listings[where] = _videos_in(where)
         file = listings[where].get(stem)
         if file is None:
-            reason = f"{shown(where)}: holds no '{shown(stem)}' with the ending of a video"
-            left_out.append(LeftOut(shown(entry.place), reason))
+            reason = f"{where}: holds no '{stem}' with the ending of a video"
+            if os.path.isdir(os.path.join(where, stem)):
+                reason += "; folders of frames are read with format=frames"
+            left_out.append(LeftOut(entry.place, reason))
         else:
             paths.append(os.path.join(where, file))
             labels.append(entry.label)
     if not paths:
         first = f"; the first: {left_out[0].reason}" if left_out else ""
         raise VideoError(
-            f"{shown(name)}: its lists name {len(left_out)} videos and {shown(folder)} holds none "
-            f"of them{first}"
+            f"{name}: its lists name {len(left_out)} videos and {folder} holds none of them{first}"
         )
     return FileCatalogue(
         name, paths, labels=np.array(labels, np.int32), classes=classes, left_out=left_out

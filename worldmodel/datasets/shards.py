@@ -1,33 +1,36 @@
 """Tar shards as WebDataset reads them: members with the same name up to the first dot are one.
 
-Each shard's headers are read once, when the catalogue is made, and kept in memory: where a member
-lies is what random access needs, and what a stream never knows.
+The headers of each shard are read once, when the catalogue is made, and kept in memory: random
+access needs the positions of the members.
 """
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from glob import glob
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, Item, LeftOut
-from worldmodel.datasets.format import Format, check_on_bad
-from worldmodel.datasets.listing import NO_LABEL, VIDEOS, shown
-from worldmodel.datasets.samples import (
+from worldmodel.datasets.format import Format, check_on_bad, require_extra
+from worldmodel.datasets.listing import NO_LABEL, VIDEOS
+from worldmodel.datasets.tar_members import (
+    Member,
     Sample,
-    label_of_json,
-    label_of_text,
-    numbered,
+    member_file,
+    members,
+    opened,
     sample_name,
     samples,
+    system_of,
 )
-from worldmodel.datasets.shard_list import TARS, is_tar, list_shards
-from worldmodel.datasets.tar_members import Member, member_file, members, opened
-from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest
+from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest, printable
 from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
@@ -35,6 +38,9 @@ from worldmodel.video.video import Video
 
 _BESIDE = (".json", ".txt", ".csv", ".parquet", ".md", ".idx", ".index")
 _SMALL = 2**20  # bytes of a member that can be a label
+_MOST = 1_000_000  # shards
+_A_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.I)
+TARS = (".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class ShardVideo(Item):
     label: int | None = None
 
     def open(self, decoding: Decoding) -> Video:
-        """Read it where it lies."""
+        """Read it in place."""
         if self.size == 0:
             raise VideoError(f"{self.name}: is empty (0 bytes); make the shard again")
         file = member_file(self.shard, self.offset, self.size)
@@ -61,7 +67,7 @@ class _Index:
     """The videos of one shard."""
 
     names: list[str] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)  # offset, size
+    positions: list[tuple[int, int]] = field(default_factory=list)  # offset, size
     labels: list[int | str | None] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
@@ -70,17 +76,17 @@ class ShardCatalogue(Catalogue):
     """The videos of shards, shard after shard.
 
     Attributes:
-        left_out: What `on_bad=skip` did not take.
+        left_out: The samples and shards that `on_bad=skip` left out.
     """
 
     def __init__(self, name: str, shards: Sequence[str], indices: Sequence[_Index]) -> None:
-        self.name = shown(name)
+        self.name = printable(name)
         self.left_out = [out for index in indices for out in index.left_out]
         self._shards = shards
         self._names = [n for index in indices for n in index.names]
         self._of = np.repeat(np.arange(len(indices)), [len(index.names) for index in indices])
-        places = [place for index in indices for place in index.places]
-        self._places = np.array(places, np.int64).reshape(-1, 2)
+        positions = [position for index in indices for position in index.positions]
+        self._positions = np.array(positions, np.int64).reshape(-1, 2)
         self._labels, self.classes = numbered([lab for index in indices for lab in index.labels])
 
     def __len__(self) -> int:
@@ -92,8 +98,8 @@ class ShardCatalogue(Catalogue):
 
     def _item(self, i: int) -> Item:
         shard, label = self._shards[self._of[i]], int(self._labels[i])
-        offset, size = self._places[i].tolist()
-        name = f"{shown(shard)}::{self._names[i]}"
+        offset, size = self._positions[i].tolist()
+        name = f"{printable(shard)}::{self._names[i]}"
         key = f"{shard}::{offset}"
         return ShardVideo(name, key, shard, offset, size, None if label == NO_LABEL else label)
 
@@ -152,13 +158,13 @@ class Shards(Format):
         catalogue = ShardCatalogue(path, shards, indices)
         if not len(catalogue):
             first = catalogue.left_out[0].reason if catalogue.left_out else "no sample"
-            said = f"{shown(path)}: {len(shards)} shards hold no video: {first}"
+            said = f"{path}: {len(shards)} shards hold no video: {first}"
             raise AllLeftOut(said, catalogue.left_out)
         return catalogue
 
     def _index(self, shard: str) -> _Index:
         """The videos of one shard."""
-        index, name = _Index(), shown(shard)
+        index, name = _Index(), shard
 
         def bad(what: str, cause: Exception) -> None:
             if self.on_bad == "error":
@@ -183,7 +189,7 @@ class Shards(Format):
             bad(name, cause)
         except Exception as cause:  # each file system has errors of its own
             reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-            problem = VideoError(f"{name}: cannot be read ({shown(reason)}); check the path and "
+            problem = VideoError(f"{name}: cannot be read ({reason}); check the path and "
                                  f"access to it")  # fmt: skip
             problem.__cause__ = cause
             bad(name, problem)
@@ -194,10 +200,10 @@ class Shards(Format):
     ) -> None:
         kind = self._video_of(sample, shard)
         member = sample.parts[kind]
-        label = self._label_of(sample, read, shard)
+        label = self._label_of(sample, kind, read, shard)
         index.labels.append(label)
         index.names.append(f"{sample_name(sample.key)}.{kind}")
-        index.places.append((member.offset, member.size))
+        index.positions.append((member.offset, member.size))
 
     def _video_of(self, sample: Sample, shard: str) -> str:
         kinds = [kind for kind in sample.parts if f".{kind}".endswith(VIDEOS)]
@@ -208,25 +214,134 @@ class Shards(Format):
                 f"no {self.video or 'video'} among {', '.join(sample.parts)[:100]}; make it again, "
                 f"or leave it out with on_bad=skip"
             )  # fmt: skip
-            raise VideoError(f"{shard}: sample '{shown(sample.key)}' has {which}")
+            raise VideoError(f"{shard}: sample '{sample.key}' has {which}")
         return kinds[0]
 
     def _label_of(
-        self, sample: Sample, read: Callable[[Member], bytes], shard: str
+        self, sample: Sample, video: str, read: Callable[[Member], bytes], shard: str
     ) -> int | str | None:
         asked = ("cls", "json") if self.label == "auto" else (self.label,)
-        kind = next((kind for kind in asked if kind in sample.parts), None)
+        # Of a.b.mp4 it is a.b.cls, else a.cls: both are of the sample `a`.
+        stem = f"{video.rpartition('.')[0]}."
+        kinds = (kind for word in asked for kind in (f"{stem}{word}", word))
+        kind = next((kind for kind in kinds if kind in sample.parts), None)
         if kind is None:
             return None
-        name = f"{shard}: {kind} of sample '{shown(sample.key)}'"
+        name = f"{shard}: {kind} of sample '{sample.key}'"
         member = sample.parts[kind]
         if member.size > _SMALL:
             raise VideoError(f"{name} has {member.size} bytes, too many for a label; use label=")
         try:
-            text = read(member).decode("utf-8").strip()
-            return label_of_json(json.loads(text)) if kind == "json" else label_of_text(text)
+            text = read(member).decode("utf-8-sig").strip()
+            return label_of_json(json.loads(text)) if kind.endswith("json") else label_of_text(text)
         except (ValueError, RecursionError) as cause:
             raise VideoError(
                 f"{name} cannot be read ({' '.join(str(cause).split())[:80]}); make the shard "
                 f"again, or take label=none"
             ) from cause
+
+
+def numbered(labels: Sequence[int | str | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as numbers; where they are words, in the order of the words, which are returned.
+
+    Raises:
+        VideoError: some are numbers and some words.
+    """
+    words = sorted({label for label in labels if isinstance(label, str)})
+    if words and any(isinstance(label, int) for label in labels):
+        raise VideoError(f"some labels are numbers and some words ('{words[0][:80]}'); "
+                         f"name the member that holds them with label=")  # fmt: skip
+    number = {word: i for i, word in enumerate(words)}
+    found = [NO_LABEL if x is None else number[x] if isinstance(x, str) else x for x in labels]
+    return np.array(found, np.int32), tuple(words)
+
+
+def label_of_text(text: str) -> int | str | None:
+    """A class number, also when it is written as `3.0`, or a word; None for -1 and for nothing.
+
+    Raises:
+        ValueError: a number that can be no class.
+    """
+    if not _A_NUMBER.fullmatch(text):
+        return text or None
+    value = float(text)
+    if not value.is_integer() or not NO_LABEL <= value < 2**31:
+        raise ValueError(f"label {text[:20]} is not a whole number between 0 and 2**31")
+    return None if value == NO_LABEL else int(value)
+
+
+def label_of_json(values: object) -> int | str | None:
+    """The `label` of an object, or the value itself.
+
+    Raises:
+        ValueError: it is neither a class number nor a word.
+    """
+    found = values.get("label") if isinstance(values, dict) else values
+    if isinstance(found, float) and found.is_integer():
+        found = int(found)
+    if isinstance(found, bool) or not isinstance(found, int | str | None):
+        raise ValueError("'label' is neither a whole number nor a word")
+    return found if found is None else label_of_text(str(found))
+
+
+def list_shards(path: str) -> list[str]:
+    """The shards that a path, a pattern or a folder stands for.
+
+    Raises:
+        VideoError: there are none.
+        ConfigError: the pattern is too long, or would run a command.
+    """
+    if path.startswith("pipe:"):
+        raise ConfigError(f"{path}: commands are not run; fetch the shards, or give a URL")
+    found = _expand(path) if "{" in path else [path]
+    if len(found) == 1 and (os.path.isdir(path) or path.endswith("/")):
+        found = [f"{path.rstrip('/')}/*.tar*"]
+    shards: list[str] = []
+    for name in found:
+        if "*" not in name or os.path.exists(name):
+            shards.append(name)
+        elif "://" in name:
+            shards += _glob_url(name)
+        else:
+            shards += sorted(glob(name))
+    shards = [s for s in shards if is_tar(s)] if shards != [path] else shards
+    if not shards:
+        raise VideoError(f"{path}: stands for no shard (.tar); check the path")
+    return shards
+
+
+def is_tar(path: str) -> bool:
+    """True if a path, or the file that a URL names in an archive, ends like a tar."""
+    named = next((link for link in path.split("::") if "://" in link), path)
+    return named.lower().endswith(TARS)
+
+
+def _glob_url(url: str) -> list[str]:
+    """The URLs that one with `*` stands for, each with the chain of archives that it had."""
+    first, chained, rest = url.partition("::")
+    if chained and "://" not in first:  # a cache of what follows
+        return [f"{first}::{name}" for name in _glob_url(rest)]
+    try:
+        system, inside = system_of(url)
+        found = system.glob(inside)
+    except WorldModelError:
+        raise
+    except Exception as cause:  # each file system has errors of its own
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise VideoError(f"{url}: cannot be listed ({reason}); check the path and "
+                         f"access to it") from cause  # fmt: skip
+    return sorted(f"{system.unstrip_protocol(path)}{chained}{rest}" for path in found)
+
+
+def _expand(path: str) -> list[str]:
+    for low, high in re.findall(r"\{(\d+)\.\.(\d+)", path):
+        if len(low) > 9 or len(high) > 9 or abs(int(high) - int(low)) >= _MOST:
+            raise ConfigError(f"{path}: stands for more than {_MOST} shards; name fewer")
+    braceexpand = require_extra("braceexpand", "shards", f"the pattern {path}")
+    try:
+        found = list(islice(braceexpand.braceexpand(path), _MOST + 1))
+    except ValueError as cause:
+        raise ConfigError(f"{path}: braces do not match; write {{000..011}}") from cause
+    if len(found) > _MOST:
+        raise ConfigError(f"{path}: stands for more than {_MOST} shards; name fewer")
+    return found

@@ -1,8 +1,9 @@
-"""One file, which is a video."""
+"""A single video file."""
 
 import os
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from worldmodel.datasets.catalogue import Catalogue
@@ -14,7 +15,7 @@ from worldmodel.storage.files import require_file
 
 @dataclass(frozen=True)
 class SingleFile(Format):
-    """One video file, or the URL of one; whatever no other format recognises and is no folder."""
+    """One video file or URL: whatever is not a folder and no other format recognises."""
 
     name: ClassVar[str] = "file"
     rank: ClassVar[int] = 99
@@ -22,7 +23,7 @@ class SingleFile(Format):
 
     @classmethod
     def recognises(cls, path: str) -> bool:
-        """Anything that is there and is no folder; what is wrong with it is said on opening."""
+        """Anything that exists and is not a folder; opening it finds what is wrong with it."""
         if "://" in path:
             return True
         try:
@@ -38,13 +39,11 @@ class SingleFile(Format):
 
 
 def require_file_named(path: str, what: str) -> None:
-    """Refuse what is no regular file; see `require_file`.
+    """Refuse a path that is not a regular file; see `require_file`.
 
     Raises:
         VideoError: naming the file, what is wrong and what to do.
     """
-    from pathlib import Path
-
     if "\0" in path:
-        raise VideoError(f"{path!r}: no file is called so (it has a zero byte); check the path")
+        raise VideoError(f"{path!r}: no file has this name (it has a zero byte); check the path")
     require_file(Path(path), what, VideoError)

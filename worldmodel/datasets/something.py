@@ -5,15 +5,15 @@ from typing import ClassVar
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import NO_LABEL, shown
+from worldmodel.datasets.listing import NO_LABEL
 from worldmodel.datasets.published import (
-    Entry,
+    ListedVideo,
     check_split,
     first_file,
     first_folder,
     json_of,
+    listed_videos,
     number_of,
-    take,
 )
 from worldmodel.errors import VideoError
 
@@ -56,48 +56,48 @@ class SomethingSomething(Format):
         """The videos of the split, in the order of its list."""
         index = first_file(path, _names("labels"))
         if index is None:
-            raise VideoError(f"{shown(path)}: has no labels.json; fetch the data set's lists")
+            raise VideoError(f"{path}: has no labels.json; fetch the data set's lists")
         label, classes = _classes(index)
-        entries: list[Entry] = []
+        entries: list[ListedVideo] = []
         for split in (self.split,) if self.split else _SPLITS[:2]:
             rows = first_file(path, _names(split))
             if rows is not None:
                 entries += _entries(rows, label)
             elif self.split:
-                raise VideoError(f"{shown(path)}: has no {split}.json; fetch the data set's lists")
-        return take(path, first_folder(path, _FOLDERS), entries, classes)
+                raise VideoError(f"{path}: has no {split}.json; fetch the data set's lists")
+        return listed_videos(path, first_folder(path, _FOLDERS), entries, classes)
 
 
 def _classes(path: str) -> tuple[dict[str, int], list[str]]:
     """The number of each template, and the templates in that order."""
     values = json_of(path)
     if not isinstance(values, dict) or not values:
-        raise VideoError(f"{shown(path)}: is not templates with their numbers; fetch it again")
+        raise VideoError(f"{path}: is not templates with their numbers; fetch it again")
     label = {
-        name: number_of(number, path, f"'{shown(name)[:60]}'", below=len(values))
+        name: number_of(number, path, f"'{name[:60]}'", below=len(values))
         for name, number in values.items()
     }
     if len(set(label.values())) < len(label):
-        raise VideoError(f"{shown(path)}: two templates have one number; fetch it again")
+        raise VideoError(f"{path}: two templates have one number; fetch it again")
     return label, sorted(label, key=lambda name: label[name])
 
 
-def _entries(path: str, label: dict[str, int]) -> list[Entry]:
+def _entries(path: str, label: dict[str, int]) -> list[ListedVideo]:
     rows = json_of(path)
     if not isinstance(rows, list):
-        raise VideoError(f"{shown(path)}: is not a list of videos; fetch it again")
+        raise VideoError(f"{path}: is not a list of videos; fetch it again")
     entries = []
     for number, row in enumerate(rows):
         name = row.get("id") if isinstance(row, dict) else None
         if not isinstance(name, str | int) or isinstance(name, bool):
-            raise VideoError(f"{shown(path)}: entry {number} has no id; fetch it again")
+            raise VideoError(f"{path}: entry {number} has no id; fetch it again")
         found = NO_LABEL
         if "template" in row:
             template = str(row["template"]).replace("[", "").replace("]", "")
             if template not in label:
-                raise VideoError(f"{shown(path)}: entry {number} has the template "
-                                 f"'{shown(template)[:60]}', which labels.json lacks; "
+                raise VideoError(f"{path}: entry {number} has the template "
+                                 f"'{template[:60]}', which labels.json lacks; "
                                  f"fetch it again")  # fmt: skip
             found = label[template]
-        entries.append(Entry(str(name), found))
+        entries.append(ListedVideo(str(name), found))
     return entries

@@ -1,25 +1,26 @@
-"""Tar archives without unpacking them: which members there are, and bytes of one of them.
+"""Tar archives without unpacking them: their members, the samples that they form, their bytes.
 
-Members are only ever read into memory: their names never become paths. Knows neither samples nor
-labels (`shards.py`).
+Members are only ever read into memory: their names never become paths. Labels are in `shards.py`.
 """
 
 import io
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
 from worldmodel.datasets.format import require_extra
-from worldmodel.datasets.listing import shown
-from worldmodel.errors import VideoError
+from worldmodel.errors import VideoError, printable
 
 _BLOCK = 512  # bytes; what a tar is made of
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"(\xb5/\xfd": "zstd"}
 _REMEDY = "fetch or make the shard again, or leave it out with on_bad=skip"
 _LONGEST = 4096  # characters of a name
 _BUFFER = 2**18  # bytes asked for at a time
+_KEY = re.compile(r"((?:.*/)?[^.]+)\.([^/]*)", re.S)
+_META = re.compile(r"__[^/]*__(?:$|/)")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
                     raise VideoError(f"{name}: is damaged after {last}; {_REMEDY}")
                 place = tar.offset
                 tar.members.clear()  # type: ignore[attr-defined]  # or a million headers would stay in memory
-                last = f"'{shown(info.name)[:200]}'"
+                last = f"'{info.name[:200]}'"
                 if info.isdir():
                     continue
                 if not info.isreg() or info.issparse():
@@ -89,7 +90,7 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
         raise VideoError(f"{name}: {what} after {last}; {_REMEDY}") from cause
     except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError, RecursionError,
             IndexError, KeyError, MemoryError) as cause:  # fmt: skip
-        reason = shown(" ".join(str(cause).split()))[:120]
+        reason = " ".join(str(cause).split())[:120]
         raise VideoError(f"{name}: is damaged after {last} ({reason}); {_REMEDY}") from cause
     if block.strip(b"\0") or len(block) < _BLOCK:
         what = "is damaged" if len(block) == _BLOCK else "is cut"
@@ -103,12 +104,71 @@ def _is_there(file: IO[bytes], member: Member) -> bool:
     return bool(file.read(1))
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Members with one key, by the rest of their names after the first dot, in lower case."""
+
+    key: str
+    parts: dict[str, Member]
+
+
+def samples(found: Iterable[Member], shard: str) -> Iterator[Sample]:
+    """Neighbours with one key as samples, by the rules of WebDataset.
+
+    Where the members end in an error, the sample before it comes first, unless it is the one that
+    is cut.
+
+    Raises:
+        VideoError: a sample has two members of one kind.
+    """
+    now: Sample | None = None
+    end: VideoError | None = None
+    members = iter(found)
+    while True:
+        try:
+            member = next(members)
+        except StopIteration:
+            break
+        except VideoError as cause:
+            end = cause
+            break
+        key, kind = _parts(member.name)
+        if not key:
+            continue
+        if now is None or key != now.key:
+            if now is not None:
+                yield now
+            now = Sample(key, {})
+        if kind in now.parts:
+            raise VideoError(f"{shard}: '{member.name}' is there twice; make the shard again")
+        now.parts[kind] = member
+    cut = _parts(end.member)[0] if isinstance(end, CutMember) else None
+    if now is not None and now.key != cut:
+        yield now
+    if end is not None:
+        raise end
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The key and the kind of a member; no key where it belongs to no sample."""
+    match = _KEY.fullmatch(name)
+    if match is None or _META.match(name):
+        return "", ""
+    return match[1], match[2].lower()
+
+
+def sample_name(key: str) -> str:
+    """A key as a printable path that cannot leave a folder: without `..` and a leading `/`."""
+    parts = ["_" if part in ("", ".", "..") else part for part in key.lstrip("/").split("/")]
+    return printable("/".join(parts))
+
+
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     """A local file or a URL, opened to read.
 
     Raises:
-        OSError: it cannot be opened; what file systems of other people raise besides is theirs.
+        OSError: it cannot be opened; other file systems raise errors of their own.
     """
     if "://" not in path:
         with open(path, "rb") as file:

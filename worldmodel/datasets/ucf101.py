@@ -1,4 +1,4 @@
-"""UCF101: `<Class>/v_<Class>_g01_c01.avi`, and `ucfTrainTestlist/` with three ways to split."""
+"""UCF101: `<Class>/v_<Class>_g01_c01.avi`, and `ucfTrainTestlist/` with three splits."""
 
 import os
 from dataclasses import dataclass
@@ -6,15 +6,14 @@ from typing import ClassVar
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
-from worldmodel.datasets.listing import shown
 from worldmodel.datasets.published import (
-    Entry,
+    ListedVideo,
     check_split,
     first_file,
     first_folder,
     lines_of,
+    listed_videos,
     stem,
-    take,
 )
 from worldmodel.errors import ConfigError, VideoError
 
@@ -27,7 +26,7 @@ class UCF101(Format):
 
     Attributes:
         split: `train` or `test`; both by default.
-        fold: Which of the three ways to split, 1 to 3.
+        fold: Which of the three splits, 1 to 3.
     """
 
     name: ClassVar[str] = "ucf101"
@@ -51,12 +50,12 @@ class UCF101(Format):
         """The videos of the split, in the order of its lists."""
         index = first_file(path, _CLASSES)
         if index is None:
-            raise VideoError(f"{shown(path)}: has no {_CLASSES[0]}; fetch UCF101's lists")
+            raise VideoError(f"{path}: has no {_CLASSES[0]}; fetch UCF101's lists")
         classes: list[str] = []
         for line, text in lines_of(index):
             number, _, name = text.partition(" ")
             if number != str(len(classes) + 1) or not name.strip():
-                raise VideoError(f"{shown(index)}, line {line}: '{shown(text)[:60]}' is not a "
+                raise VideoError(f"{index}, line {line}: '{text[:60]}' is not a "
                                  f"number in order and a class; fetch it again")  # fmt: skip
             classes.append(name.strip())
         label = {name: i for i, name in enumerate(classes)}
@@ -67,8 +66,8 @@ class UCF101(Format):
                 place = text.partition(" ")[0]
                 folder = place.partition("/")[0]
                 if folder not in label:
-                    raise VideoError(f"{shown(rows)}, line {line}: '{shown(folder)[:60]}' is no "
-                                     f"class of {shown(index)}; fetch it again")  # fmt: skip
-                entries.append(Entry(stem(place), label[folder]))
+                    raise VideoError(f"{rows}, line {line}: '{folder[:60]}' is not a "
+                                     f"class of {index}; fetch it again")  # fmt: skip
+                entries.append(ListedVideo(stem(place), label[folder]))
         videos = first_folder(path, ("UCF-101", "UCF101", "videos"))
-        return take(path, videos, entries, classes)
+        return listed_videos(path, videos, entries, classes)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import require_file, whole_file
-from worldmodel.storage.write_tensors import write_safetensors
+from worldmodel.storage.tensors import write_safetensors
 from worldmodel.types import Clip
 
 FORMAT_VERSION = 1

@@ -1,6 +1,7 @@
 """The verb `surprise`: score a video, or matched pairs of possible and impossible clips."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.datasets.frame_folders import timed_frames
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.evaluation.pairs import pair_results
 from worldmodel.evaluation.surprise import surprise, surprise_and_persistence
@@ -69,10 +71,11 @@ def surprise_verb(
     Args:
         run: where results and `examples.safetensors` go.
         model: with a masked predictor, or the run that trained it.
-        clips: a video to score from beginning to end; without it the suite is run.
+        clips: a video, or a folder of frames, to score; without it the suite is run.
         pairs: of each kind of violation.
         suite: what makes the pairs, and of which kinds.
-        fps: frames per second that a video is read at; its own rate if None.
+        fps: frames per second that a video is read at; its own rate if None. Of a folder of frames
+            without `fps.txt` it is the rate.
         window: of a predictor of tokens.
         video: how a video is decoded.
         seed: of the suite.
@@ -144,7 +147,11 @@ def _scores(
 def _score_video(
     run: "Run", model: WorldModel, path: str, *, fps: float | None, video: Decoding
 ) -> dict[str, float]:
-    info = video_info(path, stream=video.stream, limits=video.limits)
+    source: Any = path
+    if os.path.isdir(path):
+        info, source = timed_frames(path, video, fps=fps)
+    else:
+        info = video_info(path, stream=video.stream, limits=video.limits)
     p = model.tubelet_frames
     slower = fps is not None and fps < info.fps
     count = int(info.duration * fps if slower and fps else info.frames) // p * p
@@ -152,7 +159,7 @@ def _score_video(
         raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
     # At the video's own rate every frame is taken, however far apart they are.
     clip = read_clip(
-        path, num_frames=count, fps=fps if slower else None, size=model.size,
+        source, num_frames=count, fps=fps if slower else None, size=model.size,
         backend=video.backend, stream=video.stream, limits=video.limits,
     )  # fmt: skip
     scores = surprise(model, clip)

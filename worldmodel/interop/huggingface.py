@@ -84,6 +84,8 @@ def read(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport]:
     elif weights.is_file():
         tensors = read_tensors(weights, remedy="fetch it again")
     else:
+        if shards := sorted(folder.glob("model-*-of-*.safetensors")):
+            raise CheckpointError(f"{folder}: has {shards[0].name} but no {INDEX}; fetch it too")
         raise CheckpointError(
             f"{folder}: has a config.json but no model.safetensors; save the model again with "
             "save_pretrained(folder): pickles are not read"

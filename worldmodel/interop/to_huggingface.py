@@ -12,7 +12,7 @@ from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import VideoViT
 from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.storage.files import whole_file
-from worldmodel.storage.write_tensors import write_safetensors
+from worldmodel.storage.tensors import write_safetensors
 
 
 def write(model: WorldModel, folder: Path) -> None:

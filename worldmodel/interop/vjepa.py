@@ -18,9 +18,9 @@ from worldmodel.interop.convert_weights import WeightConversion, convert_weights
 from worldmodel.interop.hints import Hints
 from worldmodel.interop.key_report import KeyReport
 from worldmodel.interop.key_rules import KeyRule, Names, blocks, count, layer, patches
-from worldmodel.interop.pickles import read_pickle, weights_of
 from worldmodel.model import WorldModel
 from worldmodel.nn.positions import sincos
+from worldmodel.storage.pickles import read_pickle, weights_of
 
 SUFFIXES = (".pt", ".pth", ".tar")
 FAMILIES = ("vjepa", "vjepa2", "vjepa2.1", "vjepa2-ac")

@@ -1,6 +1,6 @@
-"""Files at the border: is it a regular file, and writing it whole or not at all.
+"""Checks of a file before it is opened, and writing one completely or not at all.
 
-Knows nothing of what is inside the files.
+Knows nothing of the content of files.
 """
 
 import csv
@@ -20,7 +20,7 @@ _LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 def require_file(path: Path, what: str, error: type[WorldModelError]) -> None:
-    """Refuse what is not a readable, non-empty regular file, before anything opens it.
+    """Refuse a path that is not a readable, non-empty regular file, before anything opens it.
 
     Opening a FIFO or a device blocks for ever, so this looks at the kind of file first.
 
@@ -48,9 +48,9 @@ def require_file(path: Path, what: str, error: type[WorldModelError]) -> None:
 
 
 def require_access(path: Path, error: type[WorldModelError], *inside: str) -> None:
-    """Refuse a path that cannot be looked at or into, nor at what is `inside`.
+    """Refuse a path that may not be looked at or into, or whose parts `inside` may not.
 
-    What is not there passes.
+    A path that does not exist passes.
 
     Raises:
         WorldModelError: of class `error`: it may not be looked at, or no file can have its name.
@@ -70,7 +70,7 @@ def require_access(path: Path, error: type[WorldModelError], *inside: str) -> No
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write to the yielded temporary name; it becomes `path` when the block ends well.
+    """Write to the yielded temporary name; it becomes `path` when the block succeeds.
 
     A block that fails leaves neither the temporary file nor a half-written `path`.
     """

@@ -1,23 +1,21 @@
-"""Files of other people that are pickles, read without running anything that is in them.
+"""Third-party pickles, read without running anything that is in them.
 
-`.pt` and `.pth` go through PyTorch's restricted unpickler (`weights_only=True`), which builds
-tensors and plain values alone. Other pickles are not unpickled at all.
+`.pt` and `.pth` go through PyTorch's restricted unpickler (`weights_only=True`), which builds only
+tensors and plain values. Other pickles are not unpickled at all.
 """
 
-import io
 import pickletools
 import warnings
 import zipfile
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
-from worldmodel.errors import WorldModelError
+from worldmodel.errors import CheckpointError, WorldModelError
 from worldmodel.storage.files import require_file
-from worldmodel.storage.pickled_tuples import largest_tuple
 
 # What PyTorch says of a pickle that asks for anything but tensors and plain values.
 _OTHER_THAN_WEIGHTS = ("GLOBAL", "allowlisted", "Unsupported class", "unrecognized function")
@@ -27,11 +25,10 @@ _OF_A_LIST = frozenset(
 )
 _WHOLE = frozenset("BININT BININT1 BININT2 INT LONG LONG1".split())
 _MOST_BYTES = 2**26  # of such a list
-_MOST_PARTS = 10**5  # of a tuple; those of weights hold shapes
 
 
 def read_torch(path: Path, what: str, error: type[WorldModelError]) -> Any:
-    """What `torch.save` wrote; tensors stay on disk until they are used.
+    """The content of a file of `torch.save`; tensors stay on disk until they are used.
 
     Args:
         path: The file.
@@ -46,40 +43,33 @@ def read_torch(path: Path, what: str, error: type[WorldModelError]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd pickles, which are refused here anyway
-            # Files of before 2020 are no zip archives and cannot be mapped.
+            # Files from before 2020 are not zip archives and cannot be mapped.
             zipped = zipfile.is_zipfile(path)
-            if zipped and _packed(path):
-                raise error(
-                    f"{path}: is a compressed archive, which PyTorch does not write; fetch it again"
-                )
-            if _largest_tuple(path, zipped) > _MOST_PARTS:
-                raise error(
-                    f"{path}: holds a tuple of more than {_MOST_PARTS} parts, which no weights "
-                    "need; it was not built"
-                )
+            if zipped:
+                _require_plain(path, error)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except error:
         raise
-    except Exception as cause:  # a damaged pickle ends in any exception that there is
+    except Exception as cause:  # a damaged pickle may raise anything
         reason = " ".join(str(cause).split())
         if any(words in reason for words in _OTHER_THAN_WEIGHTS):
             raise error(
-                f"{path}: holds more than tensors and plain values; it was not executed; have who "
-                "made it save tensors alone, of a model its state dictionary"
+                f"{path}: holds more than tensors and plain values; it was not executed; ask its "
+                "author to save tensors only: for a model, its state dictionary"
             ) from cause
         raise error(
-            f"{path}: not a whole PyTorch file ({type(cause).__name__}): truncated, or of another "
-            "kind; fetch it again"
+            f"{path}: not a complete PyTorch file ({type(cause).__name__}): truncated, or of "
+            "another kind; fetch it again"
         ) from cause
 
 
 def is_dense(value: Any) -> TypeGuard[Tensor]:
-    """Whether it is a tensor whose numbers lie in memory, or in the file."""
+    """True for a dense tensor in memory, or in the file."""
     return isinstance(value, Tensor) and value.layout == torch.strided and value.is_cpu
 
 
 def is_held(tensor: Tensor, size: int) -> bool:
-    """Whether a file of `size` bytes can hold all that a dense tensor from it claims."""
+    """True if a file of `size` bytes can hold all that a dense tensor from it claims."""
     claimed = tensor.numel() * tensor.element_size()
     return claimed <= min(size, tensor.untyped_storage().nbytes())
 
@@ -106,37 +96,71 @@ def read_list(path: Path, what: str, error: type[WorldModelError]) -> list[int]:
             lists += step.name in ("EMPTY_LIST", "LIST")
     except error:
         raise
-    except Exception as cause:  # a damaged pickle ends in any exception that there is
+    except Exception as cause:  # a damaged pickle may raise anything
         raise error(
-            f"{path}: not a whole pickle ({type(cause).__name__}): truncated, or of another kind; "
-            "fetch it again"
+            f"{path}: not a complete pickle ({type(cause).__name__}): truncated, or of another "
+            "kind; fetch it again"
         ) from cause
     if lists != 1:
         raise error(f"{path}: holds {lists} lists, where one {what} belongs; fetch it again")
     return found
 
 
-def _packed(path: Path) -> bool:
-    """Whether a member of an archive is compressed: it may become any size, and is not mapped."""
-    with zipfile.ZipFile(path) as archive:
-        return any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+def read_pickle(path: Path) -> Mapping[str, Any]:
+    """The dictionary in a `.pt` file; its tensors stay on disk until they are used.
 
-
-def _largest_tuple(path: Path, zipped: bool) -> int:
-    """The parts of the largest tuple in the pickles of a file, up to where it is damaged.
-
-    Before it was an archive it was five pickles one after the other, and then the numbers.
+    Raises:
+        CheckpointError: see `read_torch`, or it holds something else.
     """
-    found = [0]
-    with suppress(Exception):  # what is damaged is told by who reads it
-        if zipped:
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    if name.endswith("data.pkl"):
-                        with archive.open(name) as file:
-                            found.append(largest_tuple(io.BytesIO(file.read()), most=_MOST_PARTS))
-        else:
-            with path.open("rb") as file:
-                for _ in range(5):
-                    found.append(largest_tuple(file, most=_MOST_PARTS))
-    return max(found)
+    held = read_torch(path, "checkpoint", CheckpointError)
+    if not isinstance(held, Mapping):
+        raise CheckpointError(
+            f"{path}: holds {type(held).__name__}, not a dictionary of weights; name a checkpoint"
+        )
+    return held
+
+
+def weights_of(held: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """A state dictionary out of a file, without the prefixes that training wrappers leave.
+
+    Raises:
+        CheckpointError: a value is not a tensor, two keys become the same, or the tensors claim
+            more than the file holds.
+    """
+    found: dict[str, Tensor] = {}
+    size, claimed = path.stat().st_size, 0
+    for key, value in held.items():
+        if not isinstance(key, str) or not is_dense(value):
+            raise CheckpointError(
+                f"{path}: {key} holds {type(value).__name__}, not a dense tensor; it is not a "
+                "state dictionary"
+            )
+        claimed += value.numel() * value.element_size()
+        if claimed > size:  # some share their numbers, which would be copied for each
+            raise CheckpointError(
+                f"{path}: its tensors claim {claimed} bytes or more, the file has {size}: it gives "
+                "some numbers several times, or more than the file holds; save a state dictionary "
+                "of tensors of their own, or fetch it again"
+            )
+        name = key
+        while name.startswith(("module.", "backbone.")):
+            name = name.partition(".")[2]
+        if name in found:
+            raise CheckpointError(f"{path}: holds {name} twice; it is not of one model")
+        found[name] = value
+    return found
+
+
+def _require_plain(path: Path, error: type[WorldModelError]) -> None:
+    """Refuse an archive with a compressed member, which may become any size, or with a program."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise error(
+            f"{path}: is a TorchScript program, which is not run; save the model's state "
+            "dictionary with torch.save instead"
+        )
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise error(
+            f"{path}: is a compressed archive, which PyTorch does not write; fetch it again"
+        )

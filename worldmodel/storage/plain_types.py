@@ -1,4 +1,4 @@
-"""Values from a file against the annotations of the arguments that they are for."""
+"""Checks of values against the annotations of the arguments that they are for."""
 
 import inspect
 import types
@@ -13,7 +13,7 @@ PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "
 def check_value(key: str, value: Any, annotation: Any) -> None:
     """Refuse a value that an argument with this annotation cannot take.
 
-    What is no plain type is left to whoever takes it.
+    A value of another than a plain type is left to whoever takes it.
 
     Raises:
         ConfigError: names the key, the rule and the value.
@@ -33,7 +33,7 @@ def check_value(key: str, value: Any, annotation: Any) -> None:
         return
     wanted = [choice for choice in choices if choice in PLAIN]
     if len(wanted) + (type(None) in choices) < len(choices) or not wanted:
-        return  # it takes something else too, which only the target can judge
+        return  # it takes something else too, which only the callable can judge
     fits = type(value) in wanted or (type(value) is int and float in wanted)
     if not fits:
         words = " or ".join(PLAIN[choice] for choice in wanted)

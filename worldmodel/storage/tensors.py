@@ -1,20 +1,43 @@
-"""Files of tensors: written whole or not at all, read without ever executing what they say."""
+"""Files of tensors in the safetensors format."""
 
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from worldmodel.errors import CheckpointError
 from worldmodel.storage.files import require_access, whole_file
-from worldmodel.storage.write_tensors import write_safetensors
 
 FORMAT_VERSION = 2
 _REMEDY = "train the model again or convert it"
 
 
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file in place.
+
+    Raises:
+        OSError: it cannot be written, for example because the disk is full.
+    """
+    # In main memory, without gradients or gaps.
+    dense = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(dense, path, metadata)
+    except SafetensorError as cause:  # of a full disk it says that a file could not be serialised
+        found = re.search(r"\(os error (\d+)\)", str(cause))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from cause
+
+
 def save_tensors(tensors: dict[str, Tensor], header: dict[str, str], path: Path) -> None:
-    """Write tensors and a header of strings as one file, whole or not at all."""
+    """Write tensors and a header of strings as one file, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         write_safetensors(tensors, temporary, {"format_version": str(FORMAT_VERSION), **header})
@@ -50,13 +73,13 @@ def read_tensors_and_header(
                 f"{path}: is a pointer of Git LFS, not the weights; run git lfs pull beside it"
             ) from cause
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({cause}): truncated, or of another kind such "
-            f"as a pickle; {remedy}"
+            f"{path}: not a complete safetensors file ({cause}): truncated, or of another kind "
+            f"such as a pickle; {remedy}"
         ) from cause
 
 
 def _is_pointer(path: Path) -> bool:
-    """Whether it is what Git leaves in place of a large file that it has not fetched."""
+    """True for the text that Git leaves in place of a large file that it has not fetched."""
     start = b"version https://git-lfs"
     try:
         with path.open("rb") as file:

@@ -449,3 +449,15 @@ def moving_mnist(root: Path, video: Path) -> Made:
     levels = np.add.outer(5 * np.arange(20), 30 * np.arange(4))[..., None, None]
     np.save(root / "mnist_test_seq.npy", np.tile(levels, (1, 1, 64, 64)).astype(np.uint8))
     return Made(root, "moving_mnist", 4)
+
+
+@layout
+def frame_folders(root: Path, video: Path) -> Made:
+    """Numbers without zeros before them, whose order by letters is another."""
+    for clip, level in (("run/b", 60), ("jump/c", 20), ("run/a", 40)):
+        (root / clip).mkdir(parents=True)
+        for number in range(1, 13):
+            image = np.full((20, 30, 3), level + number, np.uint8)
+            Image.fromarray(image).save(root / clip / f"f{number}.png")
+    (root / "fps.txt").write_text("10\n")
+    return Made(root, "frames", 3, labels=[0, 1, 1])

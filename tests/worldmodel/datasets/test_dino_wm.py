@@ -138,7 +138,7 @@ def test_tables_that_are_something_else_are_left_alone(make_layout):
     torch.save(torch.zeros(2, 2), path / "camera.pth")
     assert set(open_episodes(path)[0].info) == {"states"}
     (path / "velocities.pth").write_bytes(b"PK\x03\x04 cut")
-    refused(path, "velocities.pth: not a whole PyTorch file")
+    refused(path, "velocities.pth: not a complete PyTorch file")
 
 
 def test_frames_that_are_missing_or_too_few(make_layout):
@@ -154,7 +154,7 @@ def test_frames_that_are_missing_or_too_few(make_layout):
     torch.save(torch.zeros(8, 20, 24, 3), file)
     refused(tensors, "episode_001.pth: holds no frames t h w c of uint8")
     file.write_bytes(file.read_bytes()[:900])
-    refused(tensors, "episode_001.pth: not a whole PyTorch file")
+    refused(tensors, "episode_001.pth: not a complete PyTorch file")
 
 
 def test_longer_files_are_cut_at_the_end_of_the_episode(make_layout):
@@ -204,5 +204,5 @@ def test_a_pickled_list_is_read_by_looking_at_it(tmp_path, protocol):
     path.write_bytes(pickle.dumps(lengths, protocol=protocol))
     assert read_list(path, "list", EpisodeError) == lengths
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(EpisodeError, match="list.pkl: not a whole pickle"):
+    with pytest.raises(EpisodeError, match="list.pkl: not a complete pickle"):
         read_list(path, "list", EpisodeError)

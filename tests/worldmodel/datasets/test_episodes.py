@@ -474,8 +474,8 @@ def test_images_that_are_missing_or_damaged(make_layout):
 
     spoil({"bytes": None, "path": "a.png"}, "row 2 of .* only names its image, 'a.png'")
     spoil({"bytes": None, "path": None}, "has 7 images of it, its description says 8")
-    spoil({"bytes": b"text", "path": None}, "episode 1, frame 2: is no whole image")
-    spoil({"bytes": cells[0]["bytes"][:60], "path": None}, "episode 1, frame 2: is no whole ima")
+    spoil({"bytes": b"text", "path": None}, "episode 1, frame 2: is not a complete image")
+    spoil({"bytes": cells[0]["bytes"][:60], "path": None}, "episode 1, frame 2: is not a comp")
     small = images_of(0, size=8)[0]
     spoil(small, r"episode 1: frame 2 is \(8, 8\), the first \(20, 24\)")
     numbers = table.set_column(at, CAMERA, [list(range(len(cells)))])

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from worldmodel.datasets import find_format, open_catalogue
+from worldmodel.datasets import find_format, open_catalogue, open_episodes
 from worldmodel.datasets.listing import walk
-from worldmodel.errors import VideoError
+from worldmodel.errors import EpisodeError, VideoError
 from worldmodel.video.decoding import Decoding, Limits
 
 
@@ -141,5 +141,61 @@ def test_truncated_images_are_named(tmp_path, cut):
     noise = np.random.default_rng(0).integers(0, 255, (30, 30, 3)).astype(np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(VideoError, match="a.png: is no whole image"):
+    with pytest.raises(VideoError, match="a.png: is not a complete image"):
         open_catalogue(tmp_path)[0].open(Decoding())
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_images_of_any_depth_are_upright(tmp_path, ending, orientation, deep):
+    """A bright corner, which each of the eight orientations puts somewhere else."""
+    levels = np.zeros((32, 48), np.uint16 if deep else np.uint8)
+    levels[:8, :16] = 65535 if deep else 255
+    tags = {"tiffinfo": {274: orientation}}
+    if ending == "png":
+        tags = {"exif": Image.Exif()}
+        tags["exif"][274] = orientation
+    Image.fromarray(levels).save(tmp_path / f"a.{ending}", **tags)
+    right = {
+        1: levels, 2: np.fliplr(levels), 3: np.rot90(levels, 2), 4: np.flipud(levels),
+        5: levels.T, 6: np.rot90(levels, -1), 7: np.rot90(levels, 2).T, 8: np.rot90(levels),
+    }[orientation]  # fmt: skip
+    frames = open_catalogue(tmp_path)[0].open(Decoding()).read(np.array([0]))
+    assert np.array_equal(frames[0, 0].numpy() > 0, right > 0)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
+def test_animations_and_pages_are_not_their_first_image(tmp_path, name):
+    first, *more = (Image.fromarray(np.full((20, 30), 50 * k, np.uint8)) for k in range(3))
+    first.save(tmp_path / name, save_all=True, append_images=more)
+    with pytest.raises(VideoError, match=f"{name}: is an animation or a document of 3"):
+        open_catalogue(tmp_path)[0].open(Decoding())
+
+
+def test_an_image_by_its_path_is_a_video_of_one_frame(tmp_path):
+    path = image(tmp_path / "a.png")
+    (item,) = open_catalogue(path)
+    assert item.open(Decoding()).num_frames == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("data/main_data.hdf5", "a Minari data set"),
+        ("1.0.0/bridge-train.tfrecord-00000-of-00012", "RLDS"),
+        ("pusht.zarr/.zgroup", "a zarr store"),
+        ("zarr.json", "a zarr store"),
+        ("episode_0.hdf5", "ACT's episodes"),
+        ("data/train-00000-of-00002.parquet", "shards of Hugging Face"),
+    ],
+)
+def test_layouts_that_are_not_read_are_named(tmp_path, name, layout):
+    (tmp_path / "d" / name).parent.mkdir(parents=True)
+    (tmp_path / "d" / name).write_bytes(b"1")
+    with pytest.raises(VideoError, match=f"d: looks like {layout}.*not read; convert"):
+        open_catalogue(tmp_path / "d")
+    with pytest.raises(EpisodeError, match=f"looks like {layout}"):
+        open_episodes(tmp_path / "d")
+    (tmp_path / "d" / "a.mp4").write_bytes(b"1")
+    assert len(open_catalogue(tmp_path / "d")) == 1

@@ -79,6 +79,16 @@ def test_bad_manifests(tmp_path, text, message):
     assert "\n" not in str(caught.value) and "m.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["{}", "{}.mp4 jump", "{} 3", "../{}", "a.mp4 {}"])
+def test_a_line_of_megabytes_is_one_short_message(tmp_path, form):
+    (tmp_path / "m.csv").write_text("a.mp4 1\n" + form.format("x" * 5_000_000))
+    with pytest.raises(VideoError, match="m.csv, line 2: has 50000.. characters") as caught:
+        open_catalogue(tmp_path / "m.csv")
+    assert len(str(caught.value)) < 300
+    (left,) = open_catalogue(tmp_path / "m.csv", on_bad="skip").left_out
+    assert len(left.reason) < 300
+
+
 def test_bad_lines_are_left_out_where_that_is_asked_for(tmp_path):
     (tmp_path / "m.csv").write_text("path,label\na.mp4 1\nb.mp4 jump\n../c.mp4 1\nd.mp4\n")
     catalogue = open_catalogue(tmp_path / "m.csv", on_bad="skip")
@@ -129,7 +139,7 @@ def test_an_array_that_claims_too_much_is_refused(tmp_path):
     np.save(tmp_path / "m.npy", np.array(["a.mp4"]))
     data = (tmp_path / "m.npy").read_bytes().replace(b"(1,)", b"(9999999999,)")
     (tmp_path / "m.npy").write_bytes(data)
-    with pytest.raises(VideoError, match="m.npy: is no array of paths"):
+    with pytest.raises(VideoError, match="m.npy: is not an array of paths"):
         open_catalogue(tmp_path / "m.npy", format="manifest")
 
 
@@ -142,7 +152,7 @@ def test_several_arrays_and_damaged_headers_are_refused(tmp_path):
     data = (tmp_path / "m.npy").read_bytes()
     for old, new in ((b"}", b"("), (b"<U5", b"<U\xff"), (b"'descr'", b"r"), (b"{", b"\0")):
         (tmp_path / "m.npy").write_bytes(data.replace(old, new, 1))
-        with pytest.raises(VideoError, match="m.npy: is no array of paths"):
+        with pytest.raises(VideoError, match="m.npy: is not an array of paths"):
             open_catalogue(tmp_path / "m.npy", format="manifest")
 
 

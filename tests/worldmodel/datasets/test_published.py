@@ -145,7 +145,7 @@ def test_moving_mnist_is_torchvision_s(make_layout, tmp_path, split):
         ("something", "labels/labels.json", "[1]", "is not templates with their numbers"),
         ("something", "labels/labels.json", '{"a": "x"}', "'x' is not a class number below 1"),
         ("something", "labels/labels.json", '{"a": "0", "b": 0}', "two templates have one number"),
-        ("something", "labels/train.json", "{", "is not whole JSON"),
+        ("something", "labels/train.json", "{", "is not complete JSON"),
         ("something", "labels/train.json", '[{"name": 1}]', "entry 0 has no id"),
         ("something", "labels/train.json", '[{"id": 1, "template": "Q"}]', "labels.json lacks"),
         ("diving48", "Diving48_V2_train.json", "{}", "is not a list of dives"),
@@ -153,7 +153,7 @@ def test_moving_mnist_is_torchvision_s(make_layout, tmp_path, split):
         ("diving48", "Diving48_V2_train.json", '[{"label": 1}]', "entry 0 has no vid_name"),
         ("kinetics_lists", "annotations/val.csv",
          "label,youtube_id,time_start,time_end\na,b,c,d", "line 2: is not label,youtube_id"),
-        ("moving_mnist", "mnist_test_seq.npy", "text", "is no whole array"),
+        ("moving_mnist", "mnist_test_seq.npy", "text", "is not a complete array"),
     ],
 )  # fmt: skip
 def test_bad_lists_are_named(make_layout, layout, file, text, message):
@@ -184,7 +184,7 @@ def test_splits_that_do_not_exist(make_layout, layout):
 def test_arrays_of_another_kind_are_refused(make_layout):
     made = make_layout("moving_mnist")
     np.save(made.path / "mnist_test_seq.npy", np.zeros((3, 3)))
-    with pytest.raises(WorldModelError, match="is no array t n h w"):
+    with pytest.raises(WorldModelError, match="is not an array t n h w"):
         open_catalogue(made.path)
     assert json.dumps(made.labels) == "null"
 

@@ -12,9 +12,8 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from tests.worldmodel.datasets.layouts import write_tar
 from worldmodel.datasets import open_catalogue
-from worldmodel.datasets.samples import samples
-from worldmodel.datasets.shard_list import list_shards
-from worldmodel.datasets.tar_members import member_file, members
+from worldmodel.datasets.shards import list_shards
+from worldmodel.datasets.tar_members import member_file, members, samples
 from worldmodel.errors import ConfigError, VideoError, WorldModelError
 from worldmodel.video.decoding import Decoding
 
@@ -220,6 +219,8 @@ def test_compressed_shards_are_refused(tmp_path):
         ({"a.mp4": b"x", "a.json": b"{"}, {}, "json of sample 'a' cannot be read"),
         ({"a.mp4": b"x", "a.json": b"[" * 90_000}, {}, "json of sample 'a' cannot be read"),
         ({"a.mp4": b"x", "a.json": b'{"label": 1.5}'}, {}, "neither a whole number nor a word"),
+        ({"a.mp4": b"x", "a.json": b'{"label": NaN}'}, {}, "neither a whole number nor a word"),
+        ({"a.mp4": b"x", "a.cls": b"0.5"}, {}, "label 0.5 is not a whole number"),
         ({"a.mp4": b"x", "a.cls": b"\xff\xfe"}, {}, "cls of sample 'a' cannot be read"),
         ({"a.mp4": b"x", "a.cls": b"1", "b.mp4": b"x", "b.cls": b"w"}, {}, "some numbers|words"),
         ({"a.mp4": b"x", "a.cls": bytes(2**20 + 1)}, {}, "too many for a label"),
@@ -234,6 +235,32 @@ def test_bad_samples(tmp_path, members, options, message):
     with pytest.raises(VideoError, match=message) as caught:
         open_catalogue(tmp_path / "s.tar", **options)[0].open(Decoding())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("members", "label"),
+    [
+        ({"a.b.mp4": b"x", "a.b.cls": b"7"}, 7),
+        ({"a.b.mp4": b"x", "a.b.json": b'{"label": 7}'}, 7),
+        ({"a.b.mp4": b"x", "a.b.cls": b"7", "a.cls": b"1"}, 7),
+        ({"a.b.mp4": b"x", "a.cls": b"1"}, 1),
+        ({"v1.2.0.mp4": b"x", "v1.2.0.cls": b"7"}, 7),
+        ({"a.mp4": b"x", "a.cls": b"3.0"}, 3),
+        ({"a.mp4": b"x", "a.cls": b"-1.0"}, None),
+        ({"a.mp4": b"x", "a.cls": b"\xef\xbb\xbf3\r\n"}, 3),
+        ({"a.mp4": b"x", "a.json": b'\xef\xbb\xbf{"label": 3.0}'}, 3),
+    ],
+)  # fmt: skip
+def test_class_numbers_however_they_are_written(tmp_path, members, label):
+    write_tar(tmp_path / "s.tar", members)
+    catalogue = open_catalogue(tmp_path / "s.tar")
+    assert [item.label for item in catalogue] == [label] and catalogue.classes == ()
+
+
+@pytest.mark.parametrize("word", ["run", "3 legs", "v1.2", "1_000", "nan"])
+def test_words_stay_words(tmp_path, word):
+    write_tar(tmp_path / "s.tar", {"a.mp4": b"x", "a.cls": word.encode()})
+    assert open_catalogue(tmp_path / "s.tar").classes == (word,)
 
 
 def test_a_member_twice_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from worldmodel.cli.app import main
 from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface, vjepa
 from worldmodel.interop.export import export
-from worldmodel.storage import write_tensors
+from worldmodel.storage import tensors
 from worldmodel.types import Clip, Mask
 
 pytest.importorskip("transformers")
@@ -176,7 +176,7 @@ def test_a_disk_without_room_is_one_line(tmp_path, monkeypatch, capsys, format):
         )
 
     hf_model().save_pretrained(tmp_path / "hf")
-    monkeypatch.setattr(write_tensors, "save_file", no_room)
+    monkeypatch.setattr(tensors, "save_file", no_room)
     words = [f"model={tmp_path / 'hf'}", f"output={tmp_path / 'out'}", f"format={format}"]
     capsys.readouterr()
     assert main(["export", *words]) == 2
@@ -190,7 +190,8 @@ def test_on_the_command_line_too_an_error_is_one_line(tmp_path, capsys):
     path.write_bytes(b"PK")
     assert main(["export", f"model={path}", f"output={tmp_path / 'out'}"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith(f"worldmodel: {path}: not a whole PyTorch")
+    assert error.startswith(f"worldmodel: {path}: not a complete PyTorch file")
+    assert error.count("\n") == 1
 
 
 def test_settings_that_say_what_the_files_say_are_refused(tmp_path):

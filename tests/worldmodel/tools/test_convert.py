@@ -25,7 +25,7 @@ from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.errors import ConfigError, EpisodeError, RunError, VideoError
 from worldmodel.runs.run import Run
-from worldmodel.storage import write_tensors
+from worldmodel.storage import tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
@@ -481,7 +481,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing_half(
             patch.setattr(module, "chunks_of", some)
         patch.setattr(encode.shutil, "copyfileobj", full)
         patch.setattr(tarfile.TarFile, "addfile", full)
-        patch.setattr(write_tensors, "save_file", part)
+        patch.setattr(tensors, "save_file", part)
         with pytest.raises((ConfigError, VideoError), match="No space left on device") as found:
             change(source, tmp_path / "out", to, size=size)
     assert "\n" not in str(found.value)
