@@ -11,6 +11,7 @@ from benchmarks.table import Row, Table
 from worldmodel.architecture import Architecture
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import StateHead
+from worldmodel.planners import Problem
 from worldmodel.types import Clip, History
 
 SIZE = 64  # pixels of a side
@@ -21,7 +22,7 @@ def bench_plan(planner: Any, make_cost: Callable[..., Any], *, repeats: int, dev
     """Time of seeing a frame and of planning from it.
 
     Args:
-        planner: has `plan(model, history, ...)`, as all of ours.
+        planner: has `plan(problem, ...)`, as all of ours.
         make_cost: a cost from a goal state (d).
         repeats: decisions.
         device: where the model is.
@@ -39,10 +40,8 @@ def bench_plan(planner: Any, make_cost: Callable[..., Any], *, repeats: int, dev
 
     def decide() -> None:
         generator = Generator(device).manual_seed(0)
-        costs = [make_cost(state + 1)]
-        plans.append(
-            planner.plan(model, history, costs=costs, action_dim=block, generator=generator)
-        )
+        problem = Problem(model, history, costs=[make_cost(state + 1)])
+        plans.append(planner.plan(problem, generator=generator))
 
     times = time_alternately({"see": see, "plan": decide}, repeats=repeats, device=device)
     rows = [

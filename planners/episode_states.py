@@ -1,4 +1,4 @@
-"""What a model sees in a folder of episodes: its states, for maps and for guardrails."""
+"""The states that a model sees in recorded episodes, which landmarks and guardrails learn from."""
 
 import hashlib
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from .images import fit_square
 
 
 @dataclass(frozen=True)
-class Experience:
-    """The states of all episodes, one action block apart, and which of them were flagged."""
+class EpisodeStates:
+    """The states of all episodes, one action block apart, and which are flagged as violations."""
 
     states: Tensor  # n d: those of all episodes, one after the other
     lengths: Tensor  # e, int64: states of each episode
-    flagged: Tensor  # n, bool: a frame of the state carried the flag
+    flagged: Tensor  # n, bool: the flag is true in a frame of the state
 
     @property
     def sequences(self) -> list[Tensor]:
@@ -41,8 +41,8 @@ class Experience:
         """
         if not self.flagged.any():
             raise ConfigError(
-                "no episode was ever flagged, so a guardrail has no examples; collect more, or "
-                "plan with guardrail=none"
+                "no episode was ever flagged, so a guardrail has no examples; collect more "
+                "episodes, or plan with guardrail=none"
             )
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.states), generator=generator)
@@ -57,13 +57,13 @@ def encode_episodes(
     *,
     flag: str,
     on_episode: Callable[[], object] = lambda: None,
-) -> Experience:
-    """Show every episode to the model; their actions are not looked at.
+) -> EpisodeStates:
+    """Encode every episode; actions are not used.
 
     Args:
-        model: Sees.
-        episodes: What is shown.
-        flag: Name of the info that flags a frame; where an episode has none, nothing is flagged.
+        model: Encodes.
+        episodes: What is encoded.
+        flag: Name of the info that flags a frame; a frame without that info is not flagged.
         on_episode: Called after each.
     """
     states, flags = [], []
@@ -73,7 +73,7 @@ def encode_episodes(
         flags.append(flagged)
         on_episode()
     lengths = torch.tensor([len(s) for s in states])
-    return Experience(torch.cat(states), lengths, torch.cat(flags))
+    return EpisodeStates(torch.cat(states), lengths, torch.cat(flags))
 
 
 def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor]:
@@ -88,26 +88,27 @@ def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, 
     states = model.states(Clip.from_uint8(frames))[0].cpu()
     if flag not in episode.info:
         return states, torch.zeros(len(states), dtype=torch.bool)
-    flagged = rearrange(episode.info[flag][:whole].bool(), "(t s) -> t s", s=span)
+    values = episode.info[flag][:whole].double().nan_to_num()  # NaN: not told in that step
+    flagged = rearrange(values != 0, "(t s) ... -> t (s ...)", s=span)
     return states, flagged.any(dim=1)
 
 
-def cached_experience(
+def cached_states(
     model: ImageDynamics,
     episodes: Episodes,
     *,
     weights: Path,
     flag: str,
     on_episode: Callable[[], object] = lambda: None,
-) -> Experience:
-    """The same, kept in a folder `cache` beside the model's, for the next plan with this model.
+) -> EpisodeStates:
+    """`encode_episodes`, kept in a folder `cache` beside the model for the next plan with it.
 
     Args:
-        model: Sees.
-        episodes: What is shown.
-        weights: The model's file; a changed one makes a new entry.
+        model: Encodes.
+        episodes: What is encoded.
+        weights: The model's file; if it changed, the episodes are encoded again.
         flag: See `encode_episodes`.
-        on_episode: Called after each, if they have to be shown.
+        on_episode: Called after each that is encoded.
     """
     key = hashlib.sha256(weights.read_bytes())
     key.update((episodes.folder / "episodes.json").read_bytes())
@@ -115,7 +116,7 @@ def cached_experience(
     owner = weights.parent.parent if weights.parent.name == "model" else weights.parent
     path = owner / "cache" / f"experience-{key.hexdigest()[:16]}.safetensors"
     try:
-        return Experience(**load_file(path))
+        return EpisodeStates(**load_file(path))
     except (OSError, SafetensorError, TypeError):
         # Missing, or cut short: it can always be made again.
         made = encode_episodes(model, episodes, flag=flag, on_episode=on_episode)
@@ -123,5 +124,5 @@ def cached_experience(
         with whole_file(path) as temporary:
             save_file(vars(made), temporary)
     except OSError:
-        pass  # a model in a place that may not be written to is only slower
+        pass  # beside a model that may not be written to, nothing is kept
     return made
