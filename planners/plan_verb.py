@@ -158,7 +158,8 @@ class _Evaluator:
             for record in found:
                 records.append(record)
                 say_left_out(self._run, record.left_out, self._said)
-                bar.advance(1, success=sum(r.success is True for r in records) / len(records))
+                told = [r.success for r in records if r.success is not None]
+                bar.advance(1, **({"success": sum(told) / len(records)} if told else {}))
         return records
 
     def run_baselines(self) -> dict[str, float]:

@@ -133,10 +133,14 @@ class KeepOutFlagged(Factory[Guardrail]):
 
     def report(self, folder: Path) -> dict[str, float]:
         """How many hazards it was learned from."""
+        self._prepared()
         return {"guardrail_examples": float(self.num_examples)}
 
     def for_episode(self, info: Mapping[str, Any]) -> Guardrail:
         """The same guardrail for every episode."""
+        return self._prepared()
+
+    def _prepared(self) -> Guardrail:
         if self.guardrail is None:
             raise ConfigError("KeepOutFlagged learns from recorded episodes: call prepare() first")
         return self.guardrail

@@ -8,6 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from worldmodel.envs import PixelWorld
+from worldmodel.envs.rendering import choose_gl
 from worldmodel.planners.behaviours import Random, SmoothRandom
 from worldmodel.planners.collect import folder_info, to_episode
 from worldmodel.planners.episode import run_episode
@@ -70,6 +71,7 @@ class Positions(gymnasium.Wrapper):
 
 
 def test_gymnasiums_own_reacher_is_recorded_as_it_moved():
+    choose_gl()
     inner = Positions(gymnasium.make("Reacher-v5", render_mode="rgb_array"))
     inner.truth = []
     env = PixelWorld(inner, size=32)

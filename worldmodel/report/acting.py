@@ -68,15 +68,19 @@ def _goal(episode: Episode) -> np.ndarray | None:
 
 def _flag(episode: Episode, name: str) -> np.ndarray:
     values = episode.info.get(name)
-    return np.zeros(len(episode), bool) if values is None else values.numpy().astype(bool)
+    if values is None:
+        return np.zeros(len(episode), bool)
+    return np.nan_to_num(values.numpy()).astype(bool)  # NaN: that step did not tell
 
 
 def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
-    reached = bool(_flag(episode, "success").any())
+    told = [name for name in ("success", "is_success") if name in episode.info]
+    reached = any(bool(_flag(episode, name).any()) for name in told)
     steps = len(episode) - 1
     words = [str(outcome["task"]).replace("_", " ")] if "task" in outcome else []
     verdict = f"reached in {steps} steps" if reached else f"not reached in {steps} steps"
-    words.append(f'<span class="{"met" if reached else "missed"}">{verdict}</span>')
+    span = f'<span class="{"met" if reached else "missed"}">{verdict}</span>'
+    words.append(span if told else f"{steps} steps")
     touched = int(_flag(episode, "hazard_contact").sum())
     if touched:
         words.append(f'<span class="missed">hazard for {touched}</span>')
