@@ -1,4 +1,4 @@
-"""Any gymnasium environment that can draw itself, as a world of pixels with goal images."""
+"""Turn any gymnasium environment that renders images into one that observes them."""
 
 from collections.abc import Callable
 from typing import Any, SupportsFloat
@@ -19,8 +19,8 @@ class PixelWorld(
 ):
     """Replaces the observation by the environment's own image, `size size 3` uint8.
 
-    The whole image is kept, averaged over areas; one that is not square is squeezed. What the
-    environment observed itself is left out. MuJoCo worlds of others draw faster after
+    The whole image is kept, averaged over areas; one that is not square is squeezed. The
+    environment's own observation is dropped. MuJoCo worlds of others render faster after
     `worldmodel.envs.rendering.strip_effects(env.unwrapped.model)`.
 
     Args:

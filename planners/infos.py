@@ -7,6 +7,7 @@ Whatever cannot be an array over time is left out, with a reason.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -29,13 +30,12 @@ def copy_info(info: Mapping[str, Any]) -> dict[str, np.ndarray | str]:
 
 
 def _copy(value: Any) -> np.ndarray | str:
-    try:
+    # Ragged lists, tensors elsewhere, and numbers beyond 64 bits have no array of numbers.
+    with suppress(TypeError, ValueError, RuntimeError):
         array = np.array(value)
-    except (TypeError, ValueError, RuntimeError):
-        return "is no array of numbers: not recorded"
-    if array.dtype.kind in "biuf":
-        return array
-    return f"is of type {type(value).__name__}, no number: not recorded"
+        if array.dtype.kind in "biuf":
+            return array
+    return f"of type {type(value).__name__} is no array of numbers: not recorded"
 
 
 def stack_infos(infos: Sequence[Mapping[str, np.ndarray | str]]) -> Infos:

@@ -76,7 +76,7 @@ def test_workers_change_nothing(tmp_path):
 
 def test_infos_that_are_not_recorded_are_named_once(tmp_path, capsys):
     gather(tmp_path / "run", episodes=3)
-    assert capsys.readouterr().err.count("info 'label' is of type str") == 1
+    assert capsys.readouterr().err.count("info 'label' of type str") == 1
 
 
 def test_other_seeds_are_other_episodes(tmp_path):
