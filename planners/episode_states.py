@@ -27,6 +27,7 @@ class EpisodeStates:
     states: Tensor  # n d: those of all episodes, one after the other
     lengths: Tensor  # e, int64: states of each episode
     flagged: Tensor  # n, bool: the flag is true in a frame of the state
+    told: Tensor  # n, bool: the flag was told in every frame of the state
 
     @property
     def sequences(self) -> list[Tensor]:
@@ -34,7 +35,9 @@ class EpisodeStates:
         return list(self.states.split(self.lengths.tolist()))
 
     def examples(self, most: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Flagged states (at most `most`) and others (at most four times as many), at random.
+        """Flagged states (at most `most`) and safe ones (at most four times as many), at random.
+
+        A state that is not flagged is safe only if the flag was told in all its frames.
 
         Raises:
             ConfigError: nothing is flagged.
@@ -46,8 +49,8 @@ class EpisodeStates:
             )
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.states), generator=generator)
-        states, flagged = self.states[order], self.flagged[order]
-        return states[flagged][:most], states[~flagged][: 4 * most]
+        states, flagged, told = self.states[order], self.flagged[order], self.told[order]
+        return states[flagged][:most], states[told & ~flagged][: 4 * most]
 
 
 @torch.no_grad()
@@ -66,17 +69,18 @@ def encode_episodes(
         flag: Name of the info that flags a frame; a frame without that info is not flagged.
         on_episode: Called after each.
     """
-    states, flags = [], []
+    states, flags, told = [], [], []
     for episode in episodes:
-        seen, flagged = _encode(model, episode, flag)
+        seen, flagged, known = _encode(model, episode, flag)
         states.append(seen)
         flags.append(flagged)
+        told.append(known)
         on_episode()
     lengths = torch.tensor([len(s) for s in states])
-    return EpisodeStates(torch.cat(states), lengths, torch.cat(flags))
+    return EpisodeStates(torch.cat(states), lengths, torch.cat(flags), torch.cat(told))
 
 
-def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor]:
+def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor, Tensor]:
     span = model.tubelet_frames
     whole = len(episode) // span * span
     if whole == 0:
@@ -87,10 +91,11 @@ def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, 
     frames = fit_square(rearrange(episode.frames[:whole], "t h w c -> 1 t c h w"), model.size)
     states = model.states(Clip.from_uint8(frames))[0].cpu()
     if flag not in episode.info:
-        return states, torch.zeros(len(states), dtype=torch.bool)
-    values = episode.info[flag][:whole].double().nan_to_num()  # NaN: not told in that step
-    flagged = rearrange(values != 0, "(t s) ... -> t (s ...)", s=span)
-    return states, flagged.any(dim=1)
+        nothing = torch.zeros(len(states), dtype=torch.bool)
+        return states, nothing, nothing.clone()
+    values = rearrange(episode.info[flag][:whole].double(), "(t s) ... -> t (s ...)", s=span)
+    told = ~values.isnan()
+    return states, (told & (values != 0)).any(dim=1), told.all(dim=1)
 
 
 def cached_states(

@@ -12,7 +12,8 @@ import torch
 from tests.planners.fakes import POINT_WORLD, PointModel, PointWorld, draw
 from worldmodel import report
 from worldmodel.cli.run_verb import run_verb
-from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError, EnvError
 from worldmodel.planners import (
     CEM,
@@ -154,6 +155,21 @@ def test_episode_states_are_what_the_model_sees(episodes_folder):
     hazards, safe = recorded.examples(10)
     assert len(hazards) == 10 and len(safe) == 40
     assert hazards[:, :2].norm(dim=1).max() < 0.25 + 0.15
+
+
+def test_a_state_whose_flag_was_not_told_is_no_safe_example(tmp_path):
+    nan = float("nan")
+    flags = {"told": [0, 0, 0, 1, 0, 0.0], "gaps": [nan, 0, nan, 1, 0, 0.0], "none": None}
+    with EpisodeWriter(tmp_path, FolderInfo("world", 10.0, (), ())) as writer:
+        for flag in flags.values():
+            info = {} if flag is None else {"hazard_contact": np.array(flag)}
+            frames = np.stack([draw((0.1 * t, 0.0)) for t in range(6)])
+            writer.write(Episode.from_numpy(frames, None, fps=10, info=info))
+    recorded = encode_episodes(PointModel(), Episodes(tmp_path), flag="hazard_contact")
+    assert recorded.flagged.tolist() == [False, True, False] * 2 + [False] * 3
+    hazards, safe = recorded.examples(10)
+    assert len(hazards) == 2 and len(safe) == 3
+    assert sorted(safe[:, 0].round(decimals=1).tolist()) == pytest.approx([0.1, 0.5, 0.5])
 
 
 def test_episode_states_are_kept_beside_the_model(model_folder, episodes_folder):
