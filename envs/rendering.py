@@ -93,7 +93,7 @@ def strip_effects(model: "mujoco.MjModel") -> None:
     model.mat_reflectance[:] = 0
 
 
-def _import_triton_first() -> None:
+def import_triton_first() -> None:
     """Load triton's LLVM before the one that Mesa's software OpenGL brings.
 
     In the other order, the first optimiser that PyTorch builds crashes the process.
@@ -114,7 +114,7 @@ class FastRenderer:
     """
 
     def __init__(self, model: "mujoco.MjModel", size: int) -> None:
-        _import_triton_first()
+        import_triton_first()
         choose_gl()
         import mujoco
 

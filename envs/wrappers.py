@@ -1,5 +1,6 @@
 """Turn any gymnasium environment that renders images into one that observes them."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, SupportsFloat
 
@@ -8,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from PIL import Image
+
+from .rendering import import_triton_first
 
 Goal = Callable[[gymnasium.Env[Any, Any]], np.ndarray] | np.ndarray
 Info = dict[str, Any]
@@ -47,6 +50,8 @@ class PixelWorld(
             )
         if size < 1:
             raise ValueError(f"size must be a positive number of pixels, got {size}")
+        if "mujoco" in sys.modules:
+            import_triton_first()
         self._size = size
         self._goal = goal
         self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
