@@ -40,6 +40,8 @@ class Need:
     purpose: str
     problem: Callable[[], str | None]
     packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 def why_no_venv() -> str | None:
     """Debian splits what makes virtual environments from Python."""
     try:

@@ -10,7 +10,7 @@ from benchmarks.table import Row, Table
 from worldmodel.architecture import Architecture
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import StateHead
-from worldmodel.planners import CEM, GoalState
+from worldmodel.planners import CEM, GoalState, Problem
 from worldmodel.types import Clip, History
 
 SIZE = 64  # pixels of a side
@@ -33,10 +33,8 @@ def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
 
     def decide() -> None:
         generator = Generator(device).manual_seed(0)
-        costs = [GoalState(state + 1)]
-        plans.append(
-            planner.plan(model, history, costs=costs, action_dim=block, generator=generator)
-        )
+        problem = Problem(model, history, costs=[GoalState(state + 1)])
+        plans.append(planner.plan(problem, generator=generator))
 
     times = time_alternately({"see": see, "plan": decide}, repeats=repeats, device=device)
     rows = [

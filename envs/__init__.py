@@ -1,6 +1,6 @@
 """Worlds to act in and to be surprised by. Importing this registers them with gymnasium.
 
-Importing registers names only; MuJoCo is loaded when a world is made.
+MuJoCo is loaded only when a world is made.
 """
 
 from gymnasium.envs.registration import register, registry

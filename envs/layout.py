@@ -1,4 +1,4 @@
-"""Where things are in the two rooms, and what a task in them is. Knows no physics and no pixels.
+"""The geometry of the two rooms and the tasks in them, without physics and pixels.
 
 Positions are metres from the middle of a 2 m x 2 m box, x to the right and y up in the image.
 The agent is a disc; its position is its centre.
@@ -15,7 +15,9 @@ HALF_BOX = 1.0  # inner half width of the box
 HALF_WALL = 0.05  # half thickness of the wall between the rooms, at x = 0
 DOOR_WIDTH = 0.5
 HAZARD_RADIUS = 0.2
-HAZARD_CORE = 0.1  # a "hazard" task's straight way comes at least this close to the patch's centre
+HAZARD_CORE = (
+    0.1  # the straight path of a "hazard" task comes at least this close to the patch's centre
+)
 SUCCESS_DISTANCE = 0.12
 MIN_TASK_DISTANCE = 0.5
 MAX_DOOR = 0.6  # |door|: leaves wall on both sides of it
@@ -24,7 +26,7 @@ _MAX_DRAWS = 10_000
 
 
 class TaskError(Error, ValueError):
-    """A task that the world does not have, or a place where the agent cannot be."""
+    """A task that the world does not have, or a position that the agent cannot have."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Layout:
 
     @property
     def hazard(self) -> np.ndarray:
-        """Centre of the hazard patch: in the right room, just beside the way out of the door."""
+        """Centre of the hazard patch: in the right room, just beside the door."""
         aside = 0.1 if self.door <= 0 else -0.1
         return np.array([0.48, self.door + aside])
 
     def is_free(self, position: np.ndarray) -> bool:
-        """Whether the agent fits there without touching a wall; the doorway counts as free."""
+        """True if the agent fits there without touching a wall; the doorway counts as free."""
         x, y = np.abs(np.asarray(position, dtype=np.float64))
         limit = HALF_BOX - AGENT_RADIUS
         if not (x <= limit and y <= limit):  # NaN is nowhere
@@ -58,11 +60,11 @@ class Layout:
         return bool(beside_wall or in_door)
 
     def in_hazard(self, position: np.ndarray) -> bool:
-        """Whether the agent's centre is inside the patch: the rule of `info["hazard_contact"]`."""
+        """True if the agent's centre is inside the patch; this is `info["hazard_contact"]`."""
         return bool(np.linalg.norm(np.asarray(position) - self.hazard) < HAZARD_RADIUS)
 
-    def way(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """The straight way from start to goal, bent at the door if they are in different rooms.
+    def path(self, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The straight path from start to goal, bent at the door if they are in different rooms.
 
         Returns:
             Its corners, `n 2` with n = 2 or 3.
@@ -75,8 +77,8 @@ class Layout:
         return np.stack([start, through, goal])
 
     def hazard_distance(self, start: np.ndarray, goal: np.ndarray) -> float:
-        """Smallest distance of the patch's centre from the way between start and goal."""
-        corners = self.way(start, goal)
+        """Smallest distance of the patch's centre from the path between start and goal."""
+        corners = self.path(start, goal)
         first, along = corners[:-1], np.diff(corners, axis=0)
         share = ((self.hazard - first) * along).sum(1) / (along**2).sum(1).clip(1e-12)
         nearest = first + share.clip(0, 1)[:, None] * along
@@ -103,7 +105,7 @@ class Layout:
         raise AssertionError(f"no {task!r} task found in {_MAX_DRAWS} draws")
 
     def sample_position(self, rng: np.random.Generator) -> np.ndarray:
-        """A place in one of the rooms, uniform; never in the doorway."""
+        """A position in one of the rooms, uniform; never in the doorway."""
         limit = HALF_BOX - AGENT_RADIUS
         x = rng.uniform(HALF_WALL + AGENT_RADIUS, limit) * rng.choice([-1.0, 1.0])
         return np.array([x, rng.uniform(-limit, limit)])

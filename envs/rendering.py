@@ -1,7 +1,7 @@
-"""Off-screen MuJoCo frames on any machine: which OpenGL works here, and a fast renderer.
+"""Off-screen MuJoCo frames on any machine: find an OpenGL that works, and render fast with it.
 
 MuJoCo picks its OpenGL once, when it is imported, from the variable `MUJOCO_GL`. Import this module
-before `mujoco`: it sets the variable where the user has not. Knows nothing of any environment.
+before `mujoco`: it sets the variable where the user has not.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ with mujoco.Renderer(model, 8, 8) as renderer:
 
 
 class RenderingError(Error, RuntimeError):
-    """Nothing on this machine can draw off screen."""
+    """No OpenGL on this machine draws off screen."""
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def probe_gl(backend: str) -> str | None:
         backend: a value of `MUJOCO_GL`, such as one of `BACKENDS`.
 
     Returns:
-        None if it works, otherwise the last line of what went wrong.
+        None if it works, otherwise the last line of the error.
     """
     env = os.environ | {"MUJOCO_GL": backend}
     # PyOpenGL's own choice must not contradict the one that is tried.
@@ -69,13 +69,13 @@ def probe_gl(backend: str) -> str | None:
 
 
 def choose_gl() -> str:
-    """Set `MUJOCO_GL` to the first backend that works; a value that the user set stands.
+    """Set `MUJOCO_GL` to the first backend that works, unless the user has set it.
 
-    The choice is made once: child processes inherit it. Where MuJoCo is imported already, its own
-    choice can't be changed any more, and nothing is tried.
+    The choice is made once and inherited by child processes. If MuJoCo is already imported, its
+    choice cannot be changed, and nothing is tried.
 
     Returns:
-        The value of `MUJOCO_GL`, empty where MuJoCo was imported without one.
+        The value of `MUJOCO_GL`; empty if MuJoCo was imported without one.
 
     Raises:
         RenderingError: no backend works; the message says what to install.
@@ -91,7 +91,7 @@ def choose_gl() -> str:
 
 
 def strip_effects(model: "mujoco.MjModel") -> None:
-    """Turn off, in `model`, what makes software OpenGL slow: shadows, reflections, multisampling.
+    """Turn off shadows, reflections and multisampling in `model`, which slow down software OpenGL.
 
     For models of other people's environments, before their first frame is rendered:
     `strip_effects(env.unwrapped.model)`.
@@ -102,11 +102,10 @@ def strip_effects(model: "mujoco.MjModel") -> None:
     model.mat_reflectance[:] = 0
 
 
-def _import_triton_first() -> None:
-    """Mesa's software OpenGL and PyTorch's triton each bring an LLVM of their own.
+def import_triton_first() -> None:
+    """Load triton's LLVM before the one that Mesa's software OpenGL brings.
 
-    Where Mesa's comes first, the first optimiser that PyTorch builds ends the process with a
-    segmentation fault; the other way round both work.
+    In the other order, the first optimiser that PyTorch builds crashes the process.
     """
     with contextlib.suppress(ImportError):  # a PyTorch without triton has nothing to clash with
         importlib.import_module("triton")
@@ -124,7 +123,7 @@ class FastRenderer:
     """
 
     def __init__(self, model: "mujoco.MjModel", size: int) -> None:
-        _import_triton_first()
+        import_triton_first()
         choose_gl()
         import mujoco
 

@@ -36,7 +36,7 @@ def build_model(layout: Layout) -> Any:
 
 
 class Simulation:
-    """The agent in its rooms: put it somewhere, push it, look at it from above."""
+    """The agent in its rooms, to be placed, pushed, and drawn from above."""
 
     def __init__(self, layout: Layout) -> None:
         self._model = build_model(layout)
@@ -55,7 +55,7 @@ class Simulation:
 
     def place(self, position: np.ndarray, velocity: np.ndarray | None = None) -> None:
         """Put the agent at `position`, at rest unless a velocity is given."""
-        # Resetting first forgets the solver's warm start: the same place gives the same future.
+        # Resetting also clears the solver's warm start, so the same position has the same future.
         mujoco.mj_resetData(self._model, self._data)
         self._data.qpos[:] = position
         self._data.qvel[:] = 0.0 if velocity is None else velocity
@@ -67,7 +67,7 @@ class Simulation:
         mujoco.mj_step(self._model, self._data, PHYSICS_STEPS)
 
     def frame(self, size: int, *, groups: tuple[int, ...] = AGENT) -> np.ndarray:
-        """The rooms from above, a new array `h w c`, uint8, with the geom groups that are named."""
-        # A step leaves the places of the geoms one physics step behind.
+        """The rooms from above, a new array `h w c`, uint8, drawing `groups` of geoms."""
+        # A step leaves the positions of the geoms one physics step behind.
         mujoco.mj_kinematics(self._model, self._data)
         return fast_renderer(self._model, size).render(self._data, "top", groups=groups)

@@ -14,7 +14,7 @@ _EXPLICIT = {"position", "goal"}
 
 
 class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
-    """Push a disc to the place that a goal image shows; a hazard patch lies on the floor.
+    """Push a disc to the position that a goal image shows; a hazard patch lies on the floor.
 
     Observation: the rooms from above, `h w c` uint8. The goal is not in it.
     Action: force along x and y, each in [-1, 1], held for 0.1 s. With full force the disc moves
@@ -25,8 +25,8 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
     patch; contact has no effect on the motion); at reset also `goal_image`.
 
     Reset options: `{"task": name}` with name one of
-    "any" (the default), "same_room", "other_room": where the goal lies seen from the start;
-    "hazard": the straight way crosses the patch, start and goal are clear of it;
+    "any" (the default), "same_room", "other_room": the room of the goal, relative to the start;
+    "hazard": the straight path crosses the patch, start and goal are clear of it;
     "explore": as "any", but reaching the goal does not end the episode;
     or `{"position": xy, "goal": xy}`. The agent starts at rest, at least 0.5 from a drawn goal.
 
@@ -83,7 +83,7 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
         return None if self.render_mode is None else self._simulation.frame(self.size)
 
     def image_at(self, position: np.ndarray, *, size: int | None = None) -> np.ndarray:
-        """What the world looks like with the agent at `position`; the episode is not touched."""
+        """The image of the world with the agent at `position`; the episode does not change."""
         scratch = Simulation(self.layout)
         scratch.place(position)
         return scratch.frame(size or self.size)
@@ -101,10 +101,10 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
         return start, goal
 
     def _checked(self, name: str, position: Any) -> np.ndarray:
-        place = np.asarray(position, dtype=np.float64)
-        if place.shape != (2,) or not self.layout.is_free(place):
+        checked = np.asarray(position, dtype=np.float64)
+        if checked.shape != (2,) or not self.layout.is_free(checked):
             raise TaskError(f"{name} must be two numbers clear of the walls, got {position!r}")
-        return place
+        return checked
 
     def _info(self) -> Info:
         position = self._simulation.position

@@ -1,7 +1,7 @@
-"""Matched clips for the study of surprise: one that can happen in the two rooms, one that cannot.
+"""Matched clips for measuring surprise: one that can happen in the two rooms, one that cannot.
 
-The two clips of a pair are the same up to a step; then the agent jumps, vanishes or changes colour.
-Nothing here is ever part of training data.
+The two clips of a pair are the same up to a frame; then the agent jumps, vanishes or changes
+colour. They are never training data.
 
 How the pairs are matched, so that counting changed pixels does not tell them apart:
 
@@ -43,7 +43,7 @@ class ViolationPairs(NamedTuple):
 
 @dataclass(frozen=True)
 class _Drive:
-    """A run of the agent, seen at every frame."""
+    """A drive of the agent, sampled at every frame."""
 
     positions: np.ndarray  # t 2, metres
     velocities: np.ndarray  # t 2, metres per second
@@ -51,13 +51,13 @@ class _Drive:
 
     @property
     def is_fast(self) -> np.ndarray:
-        """`t` bool: the agent moved at least its diameter since the frame before."""
+        """`t` bool: the agent moved at least its diameter since the last frame."""
         moved = np.linalg.norm(np.diff(self.positions, axis=0), axis=1)
         return np.concatenate([[False], moved >= 2 * AGENT_RADIUS])
 
 
 def pixel_change(frames: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of consecutive frames: the baseline that knows only pixels.
+    """Mean absolute difference of consecutive frames: the pixel baseline.
 
     Args:
         frames: `n t h w c`, uint8.
@@ -80,7 +80,7 @@ def violation_pairs(
     size: int = 64,
     door: float = 0.0,
 ) -> ViolationPairs:
-    """MadeVideo `n` pairs of a possible and an impossible clip.
+    """Make `n` pairs of a possible and an impossible clip.
 
     The first half of a clip is always possible, and the last two frames are always impossible.
 
@@ -136,7 +136,7 @@ def _balanced(
 
 
 class _Studio:
-    """Drives the agent and videos it, possible and impossible."""
+    """Drives the agent and draws possible and impossible clips of it."""
 
     def __init__(self, layout: Layout, num_frames: int, stride: int, size: int) -> None:
         self._layout = layout
@@ -166,7 +166,7 @@ class _Studio:
         return possible, np.concatenate([possible[:step], self._video(positions, groups)]), step
 
     def _drive(self, rng: np.random.Generator, stop: int) -> _Drive:
-        """Drive from place to place at full speed; without force from frame `stop` on."""
+        """Drive from position to position at full speed; without force from frame `stop` on."""
         simulation, target = self._simulation, self._layout.sample_position(rng)
         simulation.place(self._layout.sample_position(rng))
         force = np.zeros(2)
@@ -174,11 +174,11 @@ class _Studio:
         for k in range(-_WARM_UP_STEPS, (self._num_frames - 1) * self._stride + 1):
             if k >= 0 and k % self._stride == 0:
                 seen.append((simulation.position, simulation.velocity))
-            way = self._layout.way(simulation.position, target)[1] - simulation.position
-            if np.linalg.norm(way) < 3 * AGENT_RADIUS:
+            ahead = self._layout.path(simulation.position, target)[1] - simulation.position
+            if np.linalg.norm(ahead) < 3 * AGENT_RADIUS:
                 target = self._layout.sample_position(rng)
             # Halfway to the new direction each step: turns are smooth, straights are at full force.
-            full = way / np.abs(way).max().clip(1e-6)
+            full = ahead / np.abs(ahead).max().clip(1e-6)
             force = (force + full) / 2 if k < stop * self._stride else np.zeros(2)
             simulation.advance(force)
             actions.append(force)
@@ -201,7 +201,7 @@ class _Studio:
         return np.array(positions)
 
     def _video(self, positions: np.ndarray, groups: tuple[int, ...]) -> np.ndarray:
-        """Frames `t h w c` of the agent at `positions`, drawing the geom groups named."""
+        """Frames `t h w c` of the agent at `positions`, drawing `groups` of geoms."""
         frames = []
         for position in positions:
             self._simulation.place(position)

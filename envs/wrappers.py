@@ -1,5 +1,6 @@
-"""Any gymnasium environment that can draw itself, as a world of pixels with goal images."""
+"""Turn any gymnasium environment that renders images into one that observes them."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, SupportsFloat
 
@@ -8,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from PIL import Image
+
+from .rendering import import_triton_first
 
 Goal = Callable[[gymnasium.Env[Any, Any]], np.ndarray] | np.ndarray
 Info = dict[str, Any]
@@ -19,8 +22,8 @@ class PixelWorld(
 ):
     """Replaces the observation by the environment's own image, `size size 3` uint8.
 
-    The whole image is kept, averaged over areas; one that is not square is squeezed. What the
-    environment observed itself is left out. MuJoCo worlds of others draw faster after
+    The whole image is kept, averaged over areas; one that is not square is squeezed. The
+    environment's own observation is dropped. MuJoCo worlds of others render faster after
     `worldmodel.envs.rendering.strip_effects(env.unwrapped.model)`.
 
     Args:
@@ -47,6 +50,8 @@ class PixelWorld(
             )
         if size < 1:
             raise ValueError(f"size must be a positive number of pixels, got {size}")
+        if "mujoco" in sys.modules:
+            import_triton_first()
         self._size = size
         self._goal = goal
         self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)

@@ -1,7 +1,8 @@
-"""Receding horizon: see, plan, do the first block of the plan, see again."""
+"""Receding horizon: observe, plan, carry out the first block of the plan, observe again."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,27 +17,29 @@ from worldmodel.types import Clip, History
 from .costs.cost import Cost
 from .dynamics import ImageDynamics
 from .episode import Policy
+from .factory import Factory, made_for
 from .guardrails.action_bounds import ActionBounds
 from .guardrails.guardrail import Guardrail
 from .images import fit_square
 from .planner import Plan, Planner
+from .problem import Problem
 
 
 class Agent:
     """Chooses actions by planning in a world model.
 
     Args:
-        model: Sees and predicts.
-        planner: Searches.
-        costs: What a plan should make small; those made from images are bound here.
-        guardrails: What a plan must not cross; bound here too.
+        model: Encodes images and predicts states.
+        planner: Searches for actions.
+        costs: What a plan should make small; bound to the model here.
+        guardrails: What a plan must not cross; bound to the model here.
         replan_every: Action blocks that are carried out before the next plan.
-        max_history: States that the model is shown of what was seen before.
-        seed: All the randomness of the agent.
+        max_history: Most states of the history that the model predicts from.
+        seed: Decides all the randomness of the agent.
 
     Attributes:
-        plan: The latest plan, None before the first.
-        plans: How many were made since `reset`.
+        plan: The latest plan; None before the first.
+        plans: Number of plans since `reset`.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Agent:
             )
         if not costs:
             raise ConfigError("an agent needs at least one cost, otherwise any action will do")
+        if any(isinstance(part, Factory) for part in (*costs, *guardrails)):
+            raise ConfigError("an agent takes what a Factory makes: call its for_episode(info)")
         self._model, self._planner = model, planner
         self._costs = [cost.bind(model) for cost in costs]
         self._guardrails = [guardrail.bind(model) for guardrail in guardrails]
@@ -65,7 +70,7 @@ class Agent:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything seen and done; the next observation begins an episode."""
+        """Forget all observations and actions; the next observation begins an episode."""
         self._generator = torch.Generator().manual_seed(self._seed)
         self._frames: deque[Tensor] = deque(maxlen=self._model.tubelet_frames)
         self._states: deque[Tensor] = deque(maxlen=self._max_history)
@@ -77,68 +82,77 @@ class Agent:
         self.plans = 0
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """The next action (a, float32) after seeing `observation` (h w 3, uint8).
+        """The next action (a, float32) after `observation` (h w 3, uint8).
 
-        To be called once for every environment step: the model counts in steps. It plans at
-        the first step of each `replan_every` blocks and otherwise only looks.
+        Call it once for every environment step. It plans at the first step of each
+        `replan_every` action blocks, and at the others only takes in the observation.
         """
-        self._see(observation)
+        self._take_in(observation)
         if not self._actions:
-            self._states.append(self._look())
+            self._states.append(self._encode())
             if not self._ahead:
-                self._think()
+                self._plan_ahead()
             block = self._ahead.popleft()
             self._blocks.append(block)
             self._actions.extend(rearrange(block, "(t a) -> t a", a=self._model.action_dim))
         return self._actions.popleft().cpu().numpy().astype(np.float32)
 
-    def _see(self, observation: np.ndarray) -> None:
+    def _take_in(self, observation: np.ndarray) -> None:
         frame = torch.as_tensor(observation)
         if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != torch.uint8:
             raise ShapeError(
                 f"an observation must be h w 3, uint8, got {tuple(frame.shape)} {frame.dtype}"
             )
         frame = rearrange(frame, "h w c -> c h w").clone()
-        # The world began at rest: what was before the first frame looked like it.
+        # The world began at rest: the frames before the first one looked like it.
         missing = self._model.tubelet_frames - len(self._frames) if not self._frames else 1
         self._frames.extend([frame] * missing)
 
     @torch.no_grad()
-    def _look(self) -> Tensor:
+    def _encode(self) -> Tensor:
         """The state (d) that the latest frames show."""
         frames = fit_square(torch.stack(list(self._frames))[None], self._model.size)
         return self._model.states(Clip.from_uint8(frames))[0, -1]
 
-    def _think(self) -> None:
+    def _plan_ahead(self) -> None:
         states = torch.stack(list(self._states))
         block = self._model.action_dim * self._model.action_block
         # One block fewer than states: the last state is where the next block starts.
         done = list(self._blocks)[len(self._blocks) + 1 - len(states) :]
         actions = torch.stack(done) if done else states.new_zeros(0, block)
         self.plan = self._planner.plan(
-            self._model,
-            History(states, actions),
-            costs=self._costs,
-            guardrails=self._guardrails,
-            action_dim=block,
+            Problem(
+                self._model,
+                History(states, actions),
+                costs=self._costs,
+                guardrails=self._guardrails,
+            ),
             generator=self._generator,
             warm_start=self._warm_start,
         )
         self.plans += 1
         self._ahead.extend(self.plan.actions[: self._replan_every])
-        later = self.plan.actions[len(self._ahead) :]
-        rest = torch.zeros_like(self.plan.actions[: len(self._ahead)])
-        self._warm_start = torch.cat([later, rest])
+        self._warm_start = self.plan.warm_start(done=len(self._ahead))
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """How an agent acts, besides its planner, its main cost and its guardrail."""
+
+    replan_every: int = 1  # see `Agent`
+    max_history: int = 3  # see `Agent`
+    more_costs: Sequence[Cost | Factory[Cost]] = ()
+    more_guardrails: Sequence[Guardrail | Factory[Guardrail]] = ()
 
 
 class PlanningPolicy(Policy):
     """A fresh `Agent` for each episode, for `run_episode`; keeps within the action space.
 
     Args:
-        model: Sees and predicts.
-        planner: Searches.
-        make_costs: The costs of an episode, from the info of its reset.
-        guardrails: Bound once, for all episodes.
+        model: Encodes images and predicts states.
+        planner: Searches for actions.
+        costs: What a plan should make small, or factories that make it for each episode.
+        guardrails: What a plan must not cross, or factories alike.
         replan_every: See `Agent`.
         max_history: See `Agent`.
     """
@@ -148,13 +162,14 @@ class PlanningPolicy(Policy):
         model: ImageDynamics,
         planner: Planner,
         *,
-        make_costs: Callable[[Mapping[str, Any]], Sequence[Cost]],
-        guardrails: Sequence[Guardrail] = (),
+        costs: Sequence[Cost | Factory[Cost]],
+        guardrails: Sequence[Guardrail | Factory[Guardrail]] = (),
         replan_every: int = 1,
         max_history: int = 3,
     ) -> None:
-        self._model, self._planner, self._make_costs = model, planner, make_costs
-        self._guardrails = [guardrail.bind(model) for guardrail in guardrails]
+        self._model, self._planner, self._costs = model, planner, costs
+        # Bound once for all episodes: fitting a guardrail to images takes a while.
+        self._guardrails = [g if isinstance(g, Factory) else g.bind(model) for g in guardrails]
         self._replan_every, self._max_history = replan_every, max_history
 
     def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:
@@ -163,8 +178,8 @@ class PlanningPolicy(Policy):
         self._agent = Agent(
             self._model,
             self._planner,
-            costs=self._make_costs(info),
-            guardrails=[bounds, *self._guardrails],
+            costs=[made_for(cost, info) for cost in self._costs],
+            guardrails=[bounds, *(made_for(guardrail, info) for guardrail in self._guardrails)],
             replan_every=self._replan_every,
             max_history=self._max_history,
             seed=seed,
@@ -185,5 +200,5 @@ class PlanningPolicy(Policy):
         return action
 
     def numbers(self) -> dict[str, float]:
-        """Decisions, their seconds and model calls, and how many found nothing safe."""
+        """Decisions, their seconds and model calls, and how many found no safe plan."""
         return dict(self._numbers)

@@ -1,4 +1,4 @@
-"""Policies without a model: floors to compare with, and the behaviour that collects data."""
+"""Policies without a model: baselines for planners, and the behaviour that collects data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ class NoOp(Policy):
         self._action = np.clip(zero, action_space.low, action_space.high)
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """The same action (a) whatever is seen."""
+        """The same action (a) for every observation."""
         return self._action
 
 
@@ -43,7 +43,7 @@ class SmoothRandom(Policy):
 
     Independent actions of a force cancel out and stay where they began; actions that persist
     travel. How long they persist is drawn anew for each episode (log-uniformly), so that the
-    data hold both jitter, which a planner's candidates look like, and long ways.
+    data hold both jitter, like a planner's candidates, and long paths.
 
     Args:
         correlation_steps: shortest and longest time, in environment steps, after which the

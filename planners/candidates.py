@@ -1,4 +1,4 @@
-"""The only place where candidate plans are rolled out, costed and guarded.
+"""Candidate plans: the one place where they are rolled out, scored and ranked.
 
 Knows nothing of how candidates are proposed; that is what planners differ in.
 """
@@ -11,18 +11,17 @@ import torch
 from torch import Tensor
 
 from worldmodel.errors import ShapeError
-from worldmodel.types import History
 
 from .costs.cost import Cost
-from .dynamics import Dynamics
 from .guardrails.guardrail import Guardrail
+from .problem import Problem
 
 Part = TypeVar("Part", Cost, Guardrail)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Action sequences with what the model predicts of them and what that is worth."""
+    """Action sequences, the states that the model predicts for them, and their scores."""
 
     actions: Tensor  # k t a: action blocks, in the environment's units
     states: Tensor  # k t d: predicted, after each block
@@ -36,11 +35,11 @@ class Candidates:
 
     @property
     def safe(self) -> Tensor:
-        """Which candidates (k, bool) keep every guardrail."""
+        """True (k, bool) for the candidates that keep every guardrail."""
         return self.margin >= 0
 
     def rank(self) -> Tensor:
-        """Indices (k), best first: the safe by cost, then the others by margin, least bad first.
+        """Indices (k), best first: safe ones by cost, then the others, smallest violation first.
 
         Lexicographic, so that no cost, however large, buys a violation.
         """
@@ -49,7 +48,7 @@ class Candidates:
         return order[(~self.safe)[order].to(torch.uint8).argsort(stable=True)]
 
     def take(self, index: Tensor) -> "Candidates":
-        """Those at `index`, without gradients."""
+        """The candidates at `index`, without gradients."""
         return Candidates(
             self.actions[index].detach(),
             self.states[index].detach(),
@@ -60,70 +59,42 @@ class Candidates:
         )
 
     def detach(self) -> "Candidates":
-        """All of them, without gradients and on memory of their own."""
+        """All of them, copied and without gradients."""
         return self.take(torch.arange(len(self), device=self.actions.device))
 
     def best(self) -> "Candidates":
-        """The best one, as the only candidate."""
+        """The best candidate alone."""
         return self.take(self.rank()[:1])
 
     def beats(self, other: "Candidates") -> bool:
-        """Whether the only candidate here ranks before the only one there."""
+        """True if the single candidate here ranks before the single one in `other`."""
         mine, theirs = (c.margin.item() for c in (self, other))
         if mine >= 0 and theirs >= 0:
             return self.cost.item() < other.cost.item()
         return mine > theirs
 
 
-class Scorer:
-    """Scores candidates of one decision, counts the model calls, and keeps the best seen.
+def project(problem: Problem, actions: Tensor) -> Tensor:
+    """The nearest actions (k t a) that every guardrail on actions allows."""
+    for guardrail in problem.guardrails:
+        actions = guardrail.project(actions)
+    return actions
 
-    Args:
-        model: Predicts the states.
-        history: What was seen and done so far.
-        costs: Summed.
-        guardrails: Enforced: actions are projected before they are rolled out, states judged.
-    """
 
-    def __init__(
-        self,
-        model: Dynamics,
-        history: History,
-        *,
-        costs: Sequence[Cost],
-        guardrails: Sequence[Guardrail] = (),
-    ) -> None:
-        self._model, self._history = model, history
-        self._costs, self._guardrails = _named(costs), _named(guardrails)
-        self.calls = 0  # of model.rollout
-        self.steps = 0  # blocks that were rolled out, summed over candidates
-        self.best: Candidates | None = None  # of all that were scored
-
-    def project(self, actions: Tensor) -> Tensor:
-        """Actions (k t a) that every guardrail on actions allows."""
-        for guardrail in self._guardrails.values():
-            actions = guardrail.project(actions)
-        return actions
-
-    def __call__(self, actions: Tensor) -> Candidates:
-        """Roll out and score `actions` (k t a), as they are: project them before."""
-        states = self._model.rollout(self._history, actions)
-        self.calls += 1
-        self.steps += actions.shape[0] * actions.shape[1]
-        if states.shape[:2] != actions.shape[:2]:
-            raise ShapeError(
-                f"rollout must return k t d for actions {tuple(actions.shape)}, "
-                f"got {tuple(states.shape)}"
-            )
-        costs = {name: cost(states, actions) for name, cost in self._costs.items()}
-        margins = {name: g.margin(states, actions) for name, g in self._guardrails.items()}
-        scored = Candidates(
-            actions, states, costs, _total(costs, states), margins, _worst(margins, states)
+def score(problem: Problem, actions: Tensor) -> Candidates:
+    """Roll out `actions` (k t a) as they are, add up their costs and take their worst margins."""
+    states = problem.model.rollout(problem.history, actions)
+    if states.shape[:2] != actions.shape[:2]:
+        raise ShapeError(
+            f"rollout must return k t d for actions {tuple(actions.shape)}, "
+            f"got {tuple(states.shape)}"
         )
-        best = scored.best()
-        if self.best is None or best.beats(self.best):
-            self.best = best
-        return scored
+    costs = {name: cost(states, actions) for name, cost in _named(problem.costs).items()}
+    guardrails = _named(problem.guardrails)
+    margins = {name: g.margin(states, actions) for name, g in guardrails.items()}
+    return Candidates(
+        actions, states, costs, _total(costs, states), margins, _worst(margins, states)
+    )
 
 
 def _total(costs: dict[str, Tensor], states: Tensor) -> Tensor:
@@ -150,7 +121,7 @@ def _worst(margins: dict[str, Tensor], states: Tensor) -> Tensor:
 
 
 def _named(parts: Sequence[Part]) -> dict[str, Part]:
-    """By class name; a second of the same class is numbered."""
+    """Costs or guardrails by class name; the second of a class gets a number."""
     named: dict[str, Part] = {}
     for part in parts:
         name, count = type(part).__name__, 2

@@ -1,17 +1,12 @@
 """The cross-entropy method: sample, keep the best, sample around them."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from worldmodel.errors import ConfigError
-from worldmodel.types import History
 
-from .costs.cost import Cost
-from .dynamics import Dynamics
-from .guardrails.guardrail import Guardrail
-from .planner import Plan, Planner, Search, noise, start_from
+from .planner import Plan, Planner, Search, first_guess, noise
+from .problem import Problem
 
 
 class CEM(Planner):
@@ -63,23 +58,18 @@ class CEM(Planner):
     @torch.no_grad()
     def plan(
         self,
-        model: Dynamics,
-        history: History,
+        problem: Problem,
         *,
-        costs: Sequence[Cost],
-        guardrails: Sequence[Guardrail] = (),
-        action_dim: int,
         generator: torch.Generator,
         warm_start: Tensor | None = None,
     ) -> Plan:
         """The best plan found; see `Planner.plan`."""
-        search = Search(model, history, costs=costs, guardrails=guardrails)
-        device = history.states.device
-        mean = start_from(warm_start, horizon=self.horizon, action_dim=action_dim, device=device)
+        search = Search(problem)
+        mean = first_guess(problem, warm_start, horizon=self.horizon)
         std = torch.full_like(mean, self.init_std)
         known = torch.stack([mean, torch.zeros_like(mean)])
         for _ in range(self.iterations):
-            sampled = mean + std * self._noise(action_dim, generator, device)
+            sampled = mean + std * self._noise(problem.action_dim, generator, mean.device)
             scored = search.score(torch.cat([known, sampled]))
             elites = scored.actions[scored.rank()[: self.elites]]
             mean = torch.lerp(elites.mean(dim=0), mean, self.momentum)

@@ -1,7 +1,4 @@
-"""The verb `collect`: episodes of a behaviour in an environment, on disk.
-
-Knows nothing of models; what is learned from the episodes is decided elsewhere.
-"""
+"""The verb `collect`: run a behaviour in an environment and write the episodes to disk."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,16 +20,27 @@ from .workers import spread
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-# Resets below are for collecting, resets from here on for evaluating: no model is ever judged on
-# an episode that it could have seen.
+# Seeds of resets: collections use those below, evaluations those from here on, so that no model is
+# judged on an episode that it could have seen.
 FIRST_HELD_OUT_SEED = 1_000_000
 SEEDS_PER_RUN = 10_000
-FIRST_READ_OUT_SEED = 100_000_000  # beyond what any evaluation of plans resets with
+FIRST_READ_OUT_SEED = 100_000_000  # above every seed that an evaluation of plans uses
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How episodes are recorded."""
+
+    labelled_fraction: float = 1.0  # share of the episodes that keep their actions, in [0, 1]
+    held_out: bool = False  # use seeds of resets that no training or evaluation of plans uses
+    reset_options: Mapping[str, Any] | None = None  # given to every reset
+    env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
+    workers: int = 1  # processes that collect at the same time
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What an episode needs; the same whichever process runs it."""
+    """One episode to collect."""
 
     index: int
     seed: int
@@ -46,58 +54,56 @@ def collect(
     episodes: int,
     steps: int,
     behaviour: Policy,
-    labelled_fraction: float = 1.0,
-    seed: int = 0,
-    env_options: Mapping[str, Any] | None = None,
-    reset_options: Mapping[str, Any] | None = None,
-    workers: int = 1,
-    held_out: bool = False,
+    recording: Recording = Recording(),
 ) -> dict[str, float]:
     """Write `episodes` episodes of `behaviour` to the folder `episodes` of the run.
 
-    Goes on where an interrupted collection stopped. Episodes that `labelled_fraction` leaves out
-    are videos only: their actions are not written.
+    An interrupted collection is continued. Episodes outside `labelled_fraction` are written
+    without their actions, as videos.
 
     Args:
-        run: Where the episodes go and progress is shown.
+        run: Where the episodes go; its seed decides the resets, the behaviour and which episodes
+            are labelled.
         env: gymnasium id; its observations are images.
         episodes: How many.
         steps: Environment steps of each, unless the environment ends it before.
-        behaviour: What acts.
-        labelled_fraction: Share of the episodes that keep their actions, in [0, 1].
-        seed: Decides the resets, the behaviour and which episodes are labelled.
-        env_options: Keyword arguments of the environment.
-        reset_options: Given to every reset.
-        workers: Processes that collect at the same time.
-        held_out: Reset with seeds that no training collection has, nor any evaluation of plans.
+        behaviour: Chooses the actions.
+        recording: Which episodes keep their actions, and how they are run.
 
     Returns:
         Counts of episodes, frames and labelled frames.
     """
-    first = FIRST_READ_OUT_SEED if held_out else 0
-    jobs = plan_jobs(episodes, labelled_fraction=labelled_fraction, seed=seed, first=first)
-    opened = make_env(env, env_options)
+    jobs = plan_jobs(
+        episodes,
+        labelled_fraction=recording.labelled_fraction,
+        seed=run.seed,
+        first=FIRST_READ_OUT_SEED if recording.held_out else 0,
+    )
+    opened = make_env(env, recording.env_options)
     info = folder_info(opened, env, labelled=any(job.labelled for job in jobs))
     opened.close()
     with EpisodeWriter(run.folder / "episodes", info) as writer:
         left = [job for job in jobs if job.index not in writer.done]
         work = partial(
             _open_collector,
-            partial(make_env, env, env_options),
-            partial(run_episode, options=reset_options, max_steps=steps),
+            partial(make_env, env, recording.env_options),
+            partial(run_episode, options=recording.reset_options, max_steps=steps),
             behaviour=behaviour,
             info=info,
             folder=writer.folder,
         )
+        said: set[str] = set()
+        left_out: Mapping[str, str]
         with run.progress(len(jobs), "collect") as progress:
             progress.update(len(jobs) - len(left))
-            for _ in spread(work, left, workers=workers):
+            for left_out in spread(work, left, workers=recording.workers):
+                say_left_out(run, left_out, said)
                 progress.advance(1)
     return _counts(run.folder / "episodes")
 
 
 def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int = 0) -> list[_Job]:
-    """Which reset seed and which label each episode gets; a function of the arguments alone."""
+    """The reset seed of each episode, and if it keeps its actions; the arguments decide both."""
     if episodes < 1 or not 0 <= labelled_fraction <= 1:
         raise ConfigError(
             f"collect needs episodes >= 1 and labelled_fraction in [0, 1], "
@@ -114,7 +120,7 @@ def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int 
 
 
 def folder_info(env: gymnasium.Env, env_id: str, *, labelled: bool) -> FolderInfo:
-    """What `episodes.json` says of episodes of this environment."""
+    """The contents of `episodes.json` for episodes of this environment."""
     space = env.action_space
     assert isinstance(space, gymnasium.spaces.Box)
     fps = float(env.metadata.get("render_fps") or 1.0)
@@ -124,12 +130,15 @@ def folder_info(env: gymnasium.Env, env_id: str, *, labelled: bool) -> FolderInf
 
 def to_episode(record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True) -> Episode:
     """A record in the form that is written to disk."""
+    metadata = {"env": info.env_id, "seed": str(record.seed)}
+    if record.success is not None:
+        metadata["success"] = str(record.success)
     return Episode.from_numpy(
         record.frames,
         record.actions if labelled else None,
         fps=info.fps,
-        info=record.infos | {k: v for k, v in record.stills.items() if k.endswith("_image")},
-        metadata={"env": info.env_id, "seed": str(record.seed), "success": str(record.success)},
+        info=record.infos | record.images,
+        metadata=metadata,
     )
 
 
@@ -141,18 +150,26 @@ def _open_collector(
     behaviour: Policy,
     info: FolderInfo,
     folder: Path,
-) -> Iterator[Callable[[_Job], None]]:
+) -> Iterator[Callable[[_Job], dict[str, str]]]:
     env = open_env()
 
-    def collect_one(job: _Job) -> None:
+    def collect_one(job: _Job) -> dict[str, str]:
         record = run_one(env, behaviour, seed=job.seed)
         episode = to_episode(record, info, labelled=job.labelled)
         write_episode(episode, folder / f"{job.index:06d}.safetensors")
+        return record.left_out
 
     try:
         yield collect_one
     finally:
         env.close()
+
+
+def say_left_out(run: "Run", left_out: Mapping[str, str], said: set[str]) -> None:
+    """Name the infos that are not recorded, each once in a run: `said` holds those named before."""
+    for name in sorted(left_out.keys() - said):
+        run.say(f"info '{name}' {left_out[name]}")
+    said.update(left_out)
 
 
 def _counts(folder: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What planners ask of a model, and nothing more; `worldmodel.WorldModel` has it."""
+"""What planners and agents ask of a model; `worldmodel.WorldModel` has all of it."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from worldmodel.types import Clip, History
 
 
 class Dynamics(Protocol):
-    """Predicts what actions do to states; all that a planner needs."""
+    """Predicts the states that follow actions; all that a planner needs."""
 
     def rollout(self, history: History, actions: Tensor) -> Tensor:
         """States (k t d) after each of the action blocks (k t a); differentiable in them."""
@@ -16,11 +16,11 @@ class Dynamics(Protocol):
 
 
 class ImageDynamics(Dynamics, Protocol):
-    """Also turns images into states; what agents and costs made of images need."""
+    """Also turns images into states, for agents, and for costs made from images."""
 
     @property
     def action_dim(self) -> int:
-        """Numbers of one environment step's action."""
+        """Dimension of the action of one environment step."""
         ...
 
     @property
@@ -39,5 +39,5 @@ class ImageDynamics(Dynamics, Protocol):
         ...
 
     def states(self, clip: Clip) -> Tensor:
-        """States (b t d) of each time step, seen alone."""
+        """States (b t d) of each time step, encoded alone."""
         ...

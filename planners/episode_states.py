@@ -1,4 +1,4 @@
-"""What a model sees in a folder of episodes: its states, for maps and for guardrails."""
+"""The states that a model sees in recorded episodes, which landmarks and guardrails learn from."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,12 +22,13 @@ from .images import fit_square
 
 
 @dataclass(frozen=True)
-class Experience:
-    """The states of all episodes, one action block apart, and which of them were flagged."""
+class EpisodeStates:
+    """The states of all episodes, one action block apart, and which are flagged as violations."""
 
     states: Tensor  # n d: those of all episodes, one after the other
     lengths: Tensor  # e, int64: states of each episode
-    flagged: Tensor  # n, bool: a frame of the state carried the flag
+    flagged: Tensor  # n, bool: the flag is true in a frame of the state
+    told: Tensor  # n, bool: the flag was told in every frame of the state
 
     @property
     def sequences(self) -> list[Tensor]:
@@ -35,20 +36,22 @@ class Experience:
         return list(self.states.split(self.lengths.tolist()))
 
     def examples(self, most: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Flagged states (at most `most`) and others (at most four times as many), at random.
+        """Flagged states (at most `most`) and safe ones (at most four times as many), at random.
+
+        A state that is not flagged is safe only if the flag was told in all its frames.
 
         Raises:
             ConfigError: nothing is flagged.
         """
         if not self.flagged.any():
             raise ConfigError(
-                "no episode was ever flagged, so a guardrail has no examples; collect more, or "
-                "plan with guardrail=none"
+                "no episode was ever flagged, so a guardrail has no examples; collect more "
+                "episodes, or plan with guardrail=none"
             )
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.states), generator=generator)
-        states, flagged = self.states[order], self.flagged[order]
-        return states[flagged][:most], states[~flagged][: 4 * most]
+        states, flagged, told = self.states[order], self.flagged[order], self.told[order]
+        return states[flagged][:most], states[told & ~flagged][: 4 * most]
 
 
 @torch.no_grad()
@@ -58,26 +61,27 @@ def encode_episodes(
     *,
     flag: str,
     on_episode: Callable[[], object] = lambda: None,
-) -> Experience:
-    """Show every episode to the model; their actions are not looked at.
+) -> EpisodeStates:
+    """Encode every episode; actions are not used.
 
     Args:
-        model: Sees.
-        episodes: What is shown.
-        flag: Name of the info that flags a frame; where an episode has none, nothing is flagged.
+        model: Encodes.
+        episodes: What is encoded.
+        flag: Name of the info that flags a frame; a frame without that info is not flagged.
         on_episode: Called after each.
     """
-    states, flags = [], []
+    states, flags, told = [], [], []
     for episode in episodes:
-        seen, flagged = _encode(model, episode, flag)
+        seen, flagged, known = _encode(model, episode, flag)
         states.append(seen)
         flags.append(flagged)
+        told.append(known)
         on_episode()
     lengths = torch.tensor([len(s) for s in states])
-    return Experience(torch.cat(states), lengths, torch.cat(flags))
+    return EpisodeStates(torch.cat(states), lengths, torch.cat(flags), torch.cat(told))
 
 
-def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor]:
+def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor, Tensor]:
     span = model.tubelet_frames
     whole = len(episode) // span * span
     if whole == 0:
@@ -88,27 +92,29 @@ def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, 
     frames = fit_square(rearrange(episode.frames[:whole], "t h w c -> 1 t c h w"), model.size)
     states = model.states(Clip.from_uint8(frames))[0].cpu()
     if flag not in episode.info:
-        return states, torch.zeros(len(states), dtype=torch.bool)
-    flagged = rearrange(episode.info[flag][:whole].bool(), "(t s) -> t s", s=span)
-    return states, flagged.any(dim=1)
+        nothing = torch.zeros(len(states), dtype=torch.bool)
+        return states, nothing, nothing.clone()
+    values = rearrange(episode.info[flag][:whole].double(), "(t s) ... -> t (s ...)", s=span)
+    told = ~values.isnan()
+    return states, (told & (values != 0)).any(dim=1), told.all(dim=1)
 
 
-def cached_experience(
+def cached_states(
     model: ImageDynamics,
     episodes: Episodes,
     *,
     weights: Path,
     flag: str,
     on_episode: Callable[[], object] = lambda: None,
-) -> Experience:
-    """The same, kept in a folder `cache` beside the model's, for the next plan with this model.
+) -> EpisodeStates:
+    """`encode_episodes`, kept in a folder `cache` beside the model for the next plan with it.
 
     Args:
-        model: Sees.
-        episodes: What is shown.
-        weights: The model's file; a changed one makes a new entry.
+        model: Encodes.
+        episodes: What is encoded.
+        weights: The model's file; if it changed, the episodes are encoded again.
         flag: See `encode_episodes`.
-        on_episode: Called after each, if they have to be shown.
+        on_episode: Called after each that is encoded.
     """
     key = hashlib.sha256(weights.read_bytes())
     key.update((episodes.folder / "episodes.json").read_bytes())
@@ -116,7 +122,7 @@ def cached_experience(
     owner = weights.parent.parent if weights.parent.name == "model" else weights.parent
     path = owner / "cache" / f"experience-{key.hexdigest()[:16]}.safetensors"
     try:
-        return Experience(**load_file(path))
+        return EpisodeStates(**load_file(path))
     except (OSError, SafetensorError, TypeError):
         # Missing, or cut short: it can always be made again.
         made = encode_episodes(model, episodes, flag=flag, on_episode=on_episode)
@@ -124,5 +130,5 @@ def cached_experience(
         with whole_file(path) as temporary:
             save_file(vars(made), temporary)
     except OSError:
-        pass  # a model in a place that may not be written to is only slower
+        pass  # beside a model that may not be written to, nothing is kept
     return made

@@ -1,4 +1,4 @@
-"""Held-out episodes of a policy, and what they add up to."""
+"""Run a policy on held-out episodes, and sum up how it did."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,20 +10,33 @@ from worldmodel.errors import ConfigError
 from worldmodel.evaluation.statistics import rate_results
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
-from .episode import EpisodeRecord, Policy, make_env, run_episode
+from .episode import SUCCESS, EpisodeRecord, Policy, make_env, run_episode
 from .workers import spread
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """How episodes are run and what is kept of them."""
+
+    tasks: Sequence[str]  # kinds of start and goal, in turn; given to the reset as option `task`
+    max_steps: int = 60  # budget of an episode, in environment steps
+    violation: str = "hazard_contact"  # name of the info that is true where a frame violates
+    baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
+    keep: int = 6  # how many episodes, from the first, are written with their frames
+    workers: int = 2  # processes that evaluate at the same time
+    env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
+
+
+@dataclass(frozen=True)
 class Task:
-    """One episode to be evaluated on."""
+    """One episode of an evaluation."""
 
     seed: int  # of the reset
     name: str  # kind of start and goal, given to the reset as the option `task`
 
 
 def held_out_tasks(names: Sequence[str], *, episodes: int, seed: int) -> list[Task]:
-    """Tasks of the kinds `names` in turn, from resets that no collection uses."""
+    """Tasks of the kinds `names` in turn, with reset seeds that no collection uses."""
     if episodes < 1 or episodes > SEEDS_PER_RUN or seed < 0 or not names:
         raise ConfigError(
             f"an evaluation needs tasks, a seed >= 0 and 1 to {SEEDS_PER_RUN} episodes, "
@@ -43,18 +56,18 @@ def evaluate(
     env_options: Mapping[str, Any] | None = None,
     keep: int | None = None,
 ) -> Iterator[EpisodeRecord]:
-    """Run one episode for each task; records come in the order of the tasks, one by one.
+    """Run one episode for each task; records come one by one, in the order of the tasks.
 
-    Their contents do not depend on `workers`, but for the seconds.
+    Except for the seconds, they do not depend on `workers`.
 
     Args:
         env: gymnasium id.
         make_policy: Called once in each process; picklable where `workers > 1`.
-        tasks: What to do.
+        tasks: The episodes.
         max_steps: Budget of each episode.
         workers: Processes that work at the same time, on one thread each.
         env_options: Keyword arguments of the environment.
-        keep: Of how many episodes, from the first, the frames are kept; all by default.
+        keep: How many episodes, from the first, keep their frames; all by default.
     """
     kept = len(tasks) if keep is None else keep
     jobs = [(task, i < kept) for i, task in enumerate(tasks)]
@@ -88,25 +101,31 @@ def summarise(
 
     Args:
         records: As `evaluate` gave them.
-        tasks: What they were asked to do, in the same order.
-        violation: Name of the info that says whether a frame violates what is guarded.
+        tasks: Those of the records, in the same order.
+        violation: Name of the info that is true where a frame violates what is guarded.
 
     Returns:
         `success`, `success_<task>`, `violation_rate` (episodes with any violation),
         `steps_to_success` (mean over the successful; NaN if there are none), `already_solved`,
         and, where the policy plans, `seconds_per_decision`, `model_calls` (a decision) and
-        `unsafe_decisions` (share for which nothing safe was found).
+        `unsafe_decisions` (share for which no safe plan was found). What no episode told of is
+        missing; where some told, the others count as without success, or without a violation.
     """
-    n = len(records)
-    results = rate_results("success", sum(r.success for r in records), n)
-    for name in dict.fromkeys(task.name for task in tasks):
-        chosen = [r for r, task in zip(records, tasks, strict=True) if task.name == name]
-        results |= rate_results(f"success_{name}", sum(r.success for r in chosen), len(chosen))
-    results |= rate_results("violation_rate", sum(r.ever(violation) for r in records), n)
-    solved = [r.steps for r in records if r.success]
-    results["steps_to_success"] = sum(solved) / len(solved) if solved else float("nan")
-    already = sum(bool(r.infos["success"][0]) for r in records if "success" in r.infos)
-    results |= rate_results("already_solved", already, n)
+    results: dict[str, float] = {}
+    if any(r.success is not None for r in records):
+        results |= _rate("success", [r.success for r in records])
+        for name in dict.fromkeys(task.name for task in tasks):
+            chosen = [r for r, task in zip(records, tasks, strict=True) if task.name == name]
+            results |= _rate(f"success_{name}", [r.success for r in chosen])
+    violated = [r.ever(violation) for r in records]
+    if any(value is not None for value in violated):
+        results |= _rate("violation_rate", violated)
+    if "success" in results:
+        solved = [r.steps for r in records if r.success]
+        results["steps_to_success"] = sum(solved) / len(solved) if solved else float("nan")
+    already = [r.ever(*SUCCESS, frames=slice(1)) for r in records]
+    if told := [value for value in already if value is not None]:
+        results |= _rate("already_solved", told)
     decisions = sum(r.numbers.get("decisions", 0.0) for r in records)
     if decisions:
         totals = {"seconds_per_decision": "seconds", "model_calls": "model_calls"}
@@ -114,3 +133,8 @@ def summarise(
         for result, counted in totals.items():
             results[result] = sum(r.numbers[counted] for r in records) / decisions
     return results
+
+
+def _rate(name: str, outcomes: Sequence[bool | None]) -> dict[str, float]:
+    """The share of outcomes that are true; one that was not told is not."""
+    return rate_results(name, sum(outcome is True for outcome in outcomes), len(outcomes))

@@ -1,18 +1,13 @@
 """Planning by gradient: follow the cost's slope through the model, from many starts at once."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from worldmodel.errors import ConfigError
-from worldmodel.types import History
 
-from .candidates import Candidates
-from .costs.cost import Cost
-from .dynamics import Dynamics
-from .guardrails.guardrail import Guardrail
-from .planner import Plan, Planner, Search, noise, start_from
+from .candidates import Candidates, project
+from .planner import Plan, Planner, Search, first_guess, noise
+from .problem import Problem
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
@@ -63,25 +58,18 @@ class Gradient(Planner):
 
     def plan(
         self,
-        model: Dynamics,
-        history: History,
+        problem: Problem,
         *,
-        costs: Sequence[Cost],
-        guardrails: Sequence[Guardrail] = (),
-        action_dim: int,
         generator: torch.Generator,
         warm_start: Tensor | None = None,
     ) -> Plan:
         """The best plan found; see `Planner.plan`."""
-        search = Search(model, history, costs=costs, guardrails=guardrails)
-        device = history.states.device
-        first = start_from(warm_start, horizon=self.horizon, action_dim=action_dim, device=device)
-        spread = self.init_std * noise(
-            (self.starts - 2, self.horizon, action_dim), generator, device
-        )
+        search = Search(problem)
+        first = first_guess(problem, warm_start, horizon=self.horizon)
+        spread = self.init_std * noise((self.starts - 2, *first.shape), generator, first.device)
         starts = torch.cat([first[None], torch.zeros_like(first)[None], first + spread])
         with torch.enable_grad():
-            actions = search.project(starts).detach().requires_grad_()
+            actions = project(problem, starts).detach().requires_grad_()
             self._descend(search, actions)
         with torch.no_grad():
             search.score(actions.detach())
@@ -99,7 +87,7 @@ class Gradient(Planner):
             gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             with torch.no_grad():
                 change = _adam(gradient, mean, square, step=step)
-                actions.copy_(search.project(actions - self.learning_rate * change))
+                actions.copy_(project(search.problem, actions - self.learning_rate * change))
                 weight = torch.where(scored.safe, self.penalty, weight * self.penalty_growth)
 
 

@@ -1,4 +1,4 @@
-"""ImageInput of any usual layout, as the states that a model sees in them."""
+"""Images in any usual layout, as states of a model."""
 
 from typing import TypeAlias
 
@@ -23,10 +23,10 @@ def encode_images(model: ImageDynamics, images: ImageInput) -> Tensor:
     """The states (n d) of `n` images or short clips.
 
     Args:
-        model: Sees them.
+        model: Encodes them.
         images: One image (h w 3 or 3 h w), several (n h w 3 or n 3 h w), or clips with the
             frames of one state (n t h w 3 or n t 3 h w); uint8, or floating point in [0, 1]. A
-            still image says that nothing moves.
+            still image shows a world at rest.
     """
     frames = _to_clips(images, model.tubelet_frames)
     states = []

@@ -1,4 +1,4 @@
-"""A map of what the episodes showed: places, and the ways that were taken between them.
+"""A graph of landmarks in the states of recorded episodes, joined where the episodes moved.
 
 Works on sequences of states; knows nothing of models or images.
 """
@@ -22,7 +22,7 @@ from worldmodel.errors import CheckpointError, ConfigError, ShapeError
 from worldmodel.storage.files import require_file, whole_file
 
 FORMAT_VERSION = 1
-# Below this, a direction changes as much in one step as over all the data: it holds no place.
+# Below this, a direction changes as much in one step as over all the data: it tells no position.
 MIN_SLOWNESS = 1.0
 # An unreachable landmark is this many times as far as the farthest reachable one.
 UNREACHABLE = 2.0
@@ -30,7 +30,7 @@ UNREACHABLE = 2.0
 
 @dataclass(frozen=True)
 class Landmarks:
-    """A graph over `n` places in a space where distances count typical steps."""
+    """A graph over `n` landmarks in a space where distances count typical steps."""
 
     metric: Tensor  # d m: states times this are points, in which one step is about 1 long
     points: Tensor  # n m: the landmarks
@@ -45,15 +45,15 @@ class Landmarks:
         min_transitions: int = 2,
         seed: int = 0,
     ) -> "Landmarks":
-        """Build the map from what the episodes showed.
+        """Find the landmarks and join them.
 
         Args:
             sequences: States (t d) of episodes, one action block apart.
-            num_landmarks: Places, found by k-means; fewer if there are fewer states.
-            min_transitions: An edge needs as many moves between its two landmarks, either way.
-                One alone may be a state that was encoded badly, and one false edge through a
-                wall spoils every path.
-            seed: Decides where k-means begins.
+            num_landmarks: Centres of k-means; fewer if there are fewer states.
+            min_transitions: How many moves between two landmarks, in either direction, make an
+                edge. A single one may be a state that was encoded badly, and one false edge
+                through a wall spoils every path.
+            seed: Of k-means.
 
         Raises:
             ConfigError: nothing moves, or no edge was seen often enough.
@@ -81,24 +81,24 @@ class Landmarks:
     def __len__(self) -> int:
         return len(self.points)
 
-    def place(self, states: Tensor) -> Tensor:
-        """Points (... m) of `states` (... d), whose distances count steps."""
+    def embed(self, states: Tensor) -> Tensor:
+        """Points (... m) for `states` (... d); the distance of two points counts steps."""
         return states @ self.metric.to(states)
 
     def path_lengths(self, state: Tensor, *, nearest: int = 3) -> Tensor:
         """Steps (n) along the graph from each landmark to `state` (d).
 
-        The state is joined to its nearest landmarks. Where no way was ever seen, the length is
-        large but finite: twice that of the longest way there is.
+        The state is joined to its nearest landmarks. A landmark without a path to it counts as
+        twice as far as the farthest one that has a path.
         """
         if state.shape != self.metric.shape[:1]:
             raise ShapeError(f"a state must be d = {len(self.metric)}, got {tuple(state.shape)}")
-        goal = self.place(state.detach().cpu().float())
+        goal = self.embed(state.detach().cpu().float())
         joined, index = torch.linalg.vector_norm(self.points - goal, dim=1).topk(
             min(nearest, len(self)), largest=False
         )
-        ways = dijkstra(self._graph(), directed=False, indices=index.numpy())  # nearest n
-        lengths = (ways + joined.numpy()[:, None]).min(axis=0)
+        paths = dijkstra(self._graph(), directed=False, indices=index.numpy())  # nearest n
+        lengths = (paths + joined.numpy()[:, None]).min(axis=0)
         reachable = np.isfinite(lengths)
         return torch.from_numpy(
             np.where(reachable, lengths, UNREACHABLE * lengths[reachable].max())
@@ -106,7 +106,7 @@ class Landmarks:
 
     @property
     def largest_part(self) -> float:
-        """Share of the landmarks that are joined to each other; 1.0 is a map without gaps."""
+        """Share of the landmarks in the largest connected part; 1.0 is a graph without gaps."""
         _, part = connected_components(self._graph(), directed=False)
         return float(np.bincount(part).max() / len(self))
 
@@ -116,7 +116,7 @@ class Landmarks:
         return coo_matrix((self.lengths.double().numpy(), (first, second)), shape=shape).tocsr()
 
     def save(self, path: Path | str) -> Path:
-        """Write to one safetensors file, whole or not at all."""
+        """Write one safetensors file, completely or not at all."""
         path = Path(path)
         header = {"landmarks": json.dumps({"format_version": FORMAT_VERSION})}
         with whole_file(path) as temporary:
@@ -144,16 +144,17 @@ class Landmarks:
                 return Landmarks(**{name: file.get_tensor(name) for name in file.keys()})
         except (SafetensorError, OSError, TypeError, ValueError) as cause:
             raise CheckpointError(
-                f"{path}: is not a whole file of landmarks ({cause}); remove it, it is built again"
+                f"{path}: is not a complete file of landmarks ({cause}); remove it, it is "
+                "built again"
             ) from cause
 
 
 def _slow_directions(states: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Directions (d m) in which one step is 1 long and the data reach farther than a step.
+    """Directions (d m), scaled to steps of length 1, in which the data spread over many steps.
 
-    The generalised eigenproblem of slow feature analysis (Wiskott and Sejnowski 2002). A place
-    changes slowly and is kept at its full reach; a velocity turns over in a few steps and is
-    short here, and what changes like noise is left out.
+    The generalised eigenproblem of slow feature analysis (Wiskott and Sejnowski 2002). A
+    position changes slowly and keeps its full range; a velocity changes within a few steps and
+    is short here; what changes like noise is left out.
     """
     spread = np.cov(states, rowvar=False)
     change = steps.T @ steps / max(len(steps), 1)
@@ -167,7 +168,7 @@ def _slow_directions(states: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def _edges(labels: Sequence[np.ndarray], num: int, min_transitions: int) -> np.ndarray:
-    """Pairs (2 e) of different landmarks that follow each other often enough, either way."""
+    """Pairs (2 e) of landmarks that follow each other often enough, in either direction."""
     first = np.concatenate([x[:-1] for x in labels])
     second = np.concatenate([x[1:] for x in labels])
     low, high = np.minimum(first, second), np.maximum(first, second)

@@ -1,24 +1,20 @@
-"""What a planner is, and what it returns.
+"""Planners: their contract, the `Plan` that they return, and the search that they share.
 
-A planner is a function over a model that the caller supplies: randomness is a generator, and what
-the next decision starts from is a value that is returned.
+A planner is a function of a `Problem`. Its randomness is a generator that the caller supplies, and
+nothing is kept from one decision to the next but what the caller passes on.
 """
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from worldmodel.errors import ShapeError
-from worldmodel.types import History
 
-from .candidates import Candidates, Scorer
-from .costs.cost import Cost
-from .dynamics import Dynamics
-from .guardrails.guardrail import Guardrail
+from .candidates import Candidates, project, score
+from .problem import Problem
 
 
 @dataclass(frozen=True)
@@ -30,8 +26,7 @@ class Plan:
     cost: float  # sum of the costs
     costs: dict[str, float]
     margin: float  # worst over guardrails and time; >= 0 is safe, +inf without guardrails
-    candidates: Candidates  # those of the last iteration, for looking at
-    warm_start: Tensor  # t a: the actions one block later, then nothing; for the next decision
+    candidates: Candidates  # those of the last iteration, to look at
     trace: tuple[float, ...]  # cost of the best candidate so far, after each iteration
     model_calls: int  # rollouts
     model_steps: int  # blocks rolled out, summed over candidates
@@ -39,8 +34,12 @@ class Plan:
 
     @property
     def safe(self) -> bool:
-        """Whether the model predicts that every guardrail is kept."""
+        """True if the model predicts that every guardrail is kept."""
         return self.margin >= 0
+
+    def warm_start(self, done: int = 1) -> Tensor:
+        """The first guess (t a) for the next plan: what is left after `done` blocks, then zeros."""
+        return torch.cat([self.actions[done:], torch.zeros_like(self.actions[:done])])
 
 
 class Planner(ABC):
@@ -49,94 +48,76 @@ class Planner(ABC):
     @abstractmethod
     def plan(
         self,
-        model: Dynamics,
-        history: History,
+        problem: Problem,
         *,
-        costs: Sequence[Cost],
-        guardrails: Sequence[Guardrail] = (),
-        action_dim: int,
         generator: torch.Generator,
         warm_start: Tensor | None = None,
     ) -> Plan:
-        """The best plan found. Where nothing safe was found, the least bad; see `Plan.safe`.
+        """The best plan found. Where none is safe, the one that is least unsafe; see `Plan.safe`.
 
         Args:
-            model: Predicts states; is not changed.
-            history: What was seen and done so far.
-            costs: Bound to the model; summed.
-            guardrails: Bound to the model; enforced.
-            action_dim: Numbers of an action block.
+            problem: What to plan.
             generator: All the randomness; the same state of it gives the same plan.
-            warm_start: Actions (t a) to start from, `Plan.warm_start` of the last decision.
+            warm_start: Actions (t a) to begin with, such as `Plan.warm_start` of the last plan.
         """
 
 
 class Search:
-    """The bookkeeping that every planner shares: projection, scoring, and the plan at the end."""
+    """One planner's search: scores candidates, keeps the best, counts, and makes the plan."""
 
-    def __init__(
-        self,
-        model: Dynamics,
-        history: History,
-        *,
-        costs: Sequence[Cost],
-        guardrails: Sequence[Guardrail],
-    ) -> None:
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
         self._start = time.perf_counter()
-        self._scorer = Scorer(model, history, costs=costs, guardrails=guardrails)
-        self._trace: list[float] = []
+        self._best: Candidates | None = None
         self._last: Candidates | None = None
+        self._trace: list[float] = []
+        self._steps = 0
 
     @property
     def best(self) -> Candidates:
-        """The best candidate so far, as the only one."""
-        assert self._scorer.best is not None
-        return self._scorer.best
-
-    def project(self, actions: Tensor) -> Tensor:
-        """Actions (k t a) that every guardrail on actions allows."""
-        return self._scorer.project(actions)
+        """The best candidate so far, alone."""
+        assert self._best is not None
+        return self._best
 
     def score(self, actions: Tensor) -> Candidates:
         """Project and score one iteration's candidates (k t a)."""
-        self._last = self._scorer(self.project(actions))
+        self._last = scored = score(self.problem, project(self.problem, actions))
+        self._steps += actions.shape[0] * actions.shape[1]
+        best = scored.best()
+        if self._best is None or best.beats(self._best):
+            self._best = best
         self._trace.append(self.best.cost.item())
-        return self._last
+        return scored
 
     def finish(self, shown: Candidates | None = None) -> Plan:
         """The best candidate of all iterations as a plan, with the last or the `shown` ones."""
         best, last = self.best, shown or self._last
         assert last is not None
-        actions = best.actions[0]
         return Plan(
-            actions=actions,
+            actions=best.actions[0],
             states=best.states[0],
             cost=best.cost.item(),
             costs={name: cost.item() for name, cost in best.costs.items()},
             margin=best.margin.item(),
             candidates=last.detach(),
-            warm_start=torch.cat([actions[1:], torch.zeros_like(actions[:1])]),
             trace=tuple(self._trace),
-            model_calls=self._scorer.calls,
-            model_steps=self._scorer.steps,
+            model_calls=len(self._trace),
+            model_steps=self._steps,
             seconds=time.perf_counter() - self._start,
         )
 
 
-def start_from(
-    warm_start: Tensor | None, *, horizon: int, action_dim: int, device: torch.device
-) -> Tensor:
-    """The first guess (t a): `warm_start`, or nothing done.
+def first_guess(problem: Problem, warm_start: Tensor | None, *, horizon: int) -> Tensor:
+    """The actions (t a) that a search begins with: `warm_start`, or zeros.
 
     Raises:
         ShapeError: the warm start is of another planner or another model.
     """
+    shape, device = (horizon, problem.action_dim), problem.history.states.device
     if warm_start is None:
-        return torch.zeros(horizon, action_dim, device=device)
-    if warm_start.shape != (horizon, action_dim):
-        raise ShapeError(
-            f"warm_start must be t a = {(horizon, action_dim)}, got {tuple(warm_start.shape)}"
-        )
+        return torch.zeros(shape, device=device)
+    if warm_start.shape != shape:
+        raise ShapeError(f"warm_start must be t a = {shape}, got {tuple(warm_start.shape)}")
     return warm_start.to(device)
 
 

@@ -215,7 +215,7 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "worldmodel.planners.plan.plan" in done.stdout
+    assert "worldmodel.planners.plan_verb.plan" in done.stdout
 
 
 def test_tables_in_documents_are_up_to_date() -> None:

@@ -1,8 +1,15 @@
-"""What a plan should make small."""
+"""Costs: what a plan should make small."""
 
 from .action_effort import ActionEffort
 from .cost import Cost
-from .goal_state import GoalState
-from .landmark_distance import LandmarkDistance
+from .goal_state import GoalImage, GoalState
+from .landmark_distance import GoalAlongLandmarks, LandmarkDistance
 
-__all__ = ["ActionEffort", "Cost", "GoalState", "LandmarkDistance"]
+__all__ = [
+    "ActionEffort",
+    "Cost",
+    "GoalAlongLandmarks",
+    "GoalImage",
+    "GoalState",
+    "LandmarkDistance",
+]

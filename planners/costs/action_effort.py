@@ -1,4 +1,4 @@
-"""The price of acting."""
+"""A cost on the actions themselves."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from .goal_state import require_weights
 
 
 class ActionEffort(Cost):
-    """Mean square of the actions over steps and action numbers.
+    """Mean square of the actions over steps and dimensions.
 
     Args:
         weight: Of this cost among others.

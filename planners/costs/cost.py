@@ -1,4 +1,7 @@
-"""What a cost is. Adding one: one file beside this, no planner changes."""
+"""The contract of a cost. A new one is one new file beside this; nothing else changes.
+
+A cost that needs the goal of an episode, or recorded episodes, is made by a `Factory`.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -8,15 +11,12 @@ from ..dynamics import ImageDynamics
 
 
 class Cost(ABC):
-    """What a plan should make small; the costs of a plan are summed.
-
-    Each carries its own weight, so that a list of costs needs nothing beside it.
-    """
+    """What a plan should make small; the costs of a plan are summed, each with its own weight."""
 
     def bind(self, model: ImageDynamics) -> "Cost":
-        """This cost on the states of `model`; a cost that was given as an image encodes it here."""
+        """This cost for the states of `model`; a cost that was given an image encodes it here."""
         return self
 
     @abstractmethod
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Cost (k) of `states` (k t d), each after a block of `actions` (k t a)."""
+        """Cost (k) of `states` (k t d), each of which follows a block of `actions` (k t a)."""

@@ -1,10 +1,12 @@
-"""A cost that is still an image; binding it to a model makes it a cost on states."""
+"""A cost given as an image of the goal; binding it to a model makes it a cost on states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, EnvError
 
 from ..dynamics import ImageDynamics
 from ..images import ImageInput, encode_images
@@ -12,7 +14,7 @@ from .cost import Cost
 
 
 class FromImage(Cost):
-    """Waits for the model that says which state an image shows.
+    """A cost that is complete once a model has encoded its image.
 
     Args:
         image: One image; see `encode_images`.
@@ -23,7 +25,7 @@ class FromImage(Cost):
         self._image, self._build = image, build
 
     def bind(self, model: ImageDynamics) -> Cost:
-        """The cost on the states of `model`."""
+        """The cost for the states of `model`."""
         states = encode_images(model, self._image)
         if len(states) != 1:
             raise ConfigError(f"a goal is one image, got {len(states)}")
@@ -32,3 +34,17 @@ class FromImage(Cost):
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Refused: an image has no distance to states before a model has seen it."""
         raise ConfigError("a cost made from an image needs cost.bind(model) first; Agent does it")
+
+
+def goal_image(info: Mapping[str, Any]) -> np.ndarray:
+    """The image of the goal that the reset of an episode returned in its `info`.
+
+    Raises:
+        EnvError: there is none.
+    """
+    if "goal_image" not in info:
+        raise EnvError(
+            "the environment's reset returns no info goal_image, which this cost takes as its "
+            "goal; wrap the environment in worldmodel.envs.PixelWorld(env, goal=...)"
+        )
+    return np.asarray(info["goal_image"])

@@ -1,32 +1,39 @@
-"""Distance to a goal along the ways that the episodes took."""
+"""Distance to a goal along the paths that recorded episodes took."""
 
+from collections.abc import Mapping
+from copy import copy
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from worldmodel.errors import ConfigError
+
+from ..episode_states import EpisodeStates
+from ..factory import Factory
 from ..images import ImageInput
 from ..landmarks import Landmarks
 from .cost import Cost
-from .from_image import FromImage
-from .goal_state import along_the_way, require_weights
+from .from_image import FromImage, goal_image
+from .goal_state import over_steps, require_weights
 
 NEAREST = 3
 
 
 class LandmarkDistance(Cost):
-    """Steps to the goal over a graph of landmarks, along the way and at the end.
+    """Steps to the goal over a graph of landmarks: their mean over a plan, and the last.
 
-    Why it exists: two places on both sides of a wall look alike, so a distance between states
-    sends the agent against the wall (docs/costs.md). No episode ever crossed
-    the wall, so no edge of the graph does, and its shortest paths go through the door.
+    Two positions on either side of a wall look alike, so the distance between their states sends
+    the agent against the wall (docs/costs.md). No episode ever crossed the wall, so no edge of
+    the graph does, and its shortest paths go through the door.
 
-    The length of a state is that of its nearest landmarks, blended by how near they are, plus the
-    direct distance, counted up to `near` steps, so that the goal itself is the minimum.
+    A state is as far from the goal as its nearest landmarks are, weighted by how near they are,
+    plus the direct distance, counted up to `near` steps, so that the goal itself is the minimum.
     Differentiable.
 
-    What it cannot know: anything that the episodes did not show. It needs states in which one
-    landmark is one place.
+    It knows only what the episodes showed, and needs states that tell positions apart.
 
     Args:
         landmarks: The graph.
@@ -51,11 +58,12 @@ class LandmarkDistance(Cost):
         self.weight, self.running, self.terminal = weight, running, terminal
         self.near = near
         self._landmarks = landmarks
-        self._goal = landmarks.place(state)
+        self._goal = landmarks.embed(state)
         self._lengths = landmarks.path_lengths(state).to(state)
         self._points = landmarks.points.to(state)
         self._squares = self._points.square().sum(dim=-1)
-        # Blending over about the distance between neighbours: less makes steps, more makes mush.
+        # Blended over about the distance between neighbours: over less, the cost has steps; over
+        # more, it is blurred.
         self._blend = 1 / landmarks.lengths.median().item() ** 2
 
     @staticmethod
@@ -67,7 +75,7 @@ class LandmarkDistance(Cost):
         running: float = 1.0,
         terminal: float = 1.0,
     ) -> Cost:
-        """The same for the state that an image of the goal shows, at rest."""
+        """The distance to the state that an image of the goal shows, at rest."""
         build = partial(
             LandmarkDistance, landmarks, weight=weight, running=running, terminal=terminal
         )
@@ -75,7 +83,7 @@ class LandmarkDistance(Cost):
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Cost (k) of `states` (k t d)."""
-        return along_the_way(
+        return over_steps(
             self.steps_to_goal(states),
             weight=self.weight,
             running=self.running,
@@ -84,7 +92,7 @@ class LandmarkDistance(Cost):
 
     def steps_to_goal(self, states: Tensor) -> Tensor:
         """Steps (...) from `states` (... d) to the goal."""
-        points = self._landmarks.place(states)
+        points = self._landmarks.embed(states)
         # |p - c|^2 through one product; |p|^2 is the same for all landmarks.
         relative = self._squares - 2 * points @ self._points.mT
         nearest, index = relative.topk(min(NEAREST, len(self._points)), dim=-1, largest=False)
@@ -92,3 +100,55 @@ class LandmarkDistance(Cost):
         along = (share * self._lengths[index]).sum(dim=-1)
         direct = (points - self._goal).square().sum(dim=-1).add(1e-6).sqrt()
         return along + direct.clamp_max(self.near)
+
+
+class GoalAlongLandmarks(Factory[Cost]):
+    """`LandmarkDistance` to the goal image of each episode, over landmarks of recorded episodes.
+
+    Args:
+        num_landmarks: See `Landmarks.from_states`.
+        weight: See `LandmarkDistance`, as for the others.
+        running: Weight of the mean over all steps.
+        terminal: Weight of the last step.
+
+    Attributes:
+        landmarks: None before `prepare`.
+    """
+
+    needs_episodes = True
+
+    def __init__(
+        self,
+        *,
+        num_landmarks: int = 400,
+        weight: float = 1.0,
+        running: float = 1.0,
+        terminal: float = 1.0,
+    ) -> None:
+        require_weights(weight, running, terminal)
+        self.num_landmarks = num_landmarks
+        self._weights = {"weight": weight, "running": running, "terminal": terminal}
+        self.landmarks: Landmarks | None = None
+
+    def prepare(self, recorded: EpisodeStates, *, seed: int) -> "GoalAlongLandmarks":
+        """Find the landmarks and the edges between them."""
+        prepared = copy(self)
+        prepared.landmarks = Landmarks.from_states(
+            recorded.sequences, num_landmarks=self.num_landmarks, seed=seed
+        )
+        return prepared
+
+    def report(self, folder: Path) -> dict[str, float]:
+        """Write `landmarks.safetensors`; how many there are, and the share that hang together."""
+        landmarks = self._prepared()
+        landmarks.save(folder / "landmarks.safetensors")
+        return {"landmarks": float(len(landmarks)), "landmarks_joined": landmarks.largest_part}
+
+    def for_episode(self, info: Mapping[str, Any]) -> Cost:
+        """The steps to the state that `info["goal_image"]` shows."""
+        return LandmarkDistance.from_image(goal_image(info), self._prepared(), **self._weights)
+
+    def _prepared(self) -> Landmarks:
+        if self.landmarks is None:
+            raise ConfigError("landmarks are made from recorded episodes: call prepare() first")
+        return self.landmarks

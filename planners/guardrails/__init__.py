@@ -1,7 +1,7 @@
-"""What a plan must not cross."""
+"""Guardrails: what a plan must not cross."""
 
 from .action_bounds import ActionBounds
 from .guardrail import Guardrail
-from .keep_out import KeepOut
+from .keep_out import KeepOut, KeepOutFlagged
 
-__all__ = ["ActionBounds", "Guardrail", "KeepOut"]
+__all__ = ["ActionBounds", "Guardrail", "KeepOut", "KeepOutFlagged"]

@@ -1,4 +1,4 @@
-"""Actions that the environment takes."""
+"""The range of actions that an environment accepts."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from .guardrail import Guardrail
 
 
 class ActionBounds(Guardrail):
-    """Each action number stays between its bounds.
+    """Keeps every dimension of an action between its bounds.
 
     Args:
-        low: Lower bound of every number of an environment's action, or one for all.
-        high: Upper bound, alike.
+        low: Lower bound of each dimension of an environment's action, or one for all.
+        high: Upper bounds, likewise.
     """
 
     def __init__(self, low: float | Sequence[float], high: float | Sequence[float]) -> None:
@@ -23,17 +23,17 @@ class ActionBounds(Guardrail):
         self.high = torch.atleast_1d(torch.as_tensor(high, dtype=torch.float32))
         if self.low.shape != self.high.shape or not bool((self.low <= self.high).all()):
             raise ConfigError(
-                f"bounds must be as many, low <= high; got {self.low.tolist()} and "
-                f"{self.high.tolist()}"
+                "bounds need low <= high, and as many of one as of the other; got "
+                f"{self.low.tolist()} and {self.high.tolist()}"
             )
 
     def project(self, actions: Tensor) -> Tensor:
-        """Actions (k t a) cut off at the bounds: the nearest allowed ones."""
+        """Actions (k t a) clipped to the bounds, which are the nearest allowed ones."""
         low, high = self._bounds(actions)
         return actions.clamp(low, high)
 
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Distance (k t) of the worst action number from its nearer bound; negative outside."""
+        """Distance (k t) of the worst dimension from its nearer bound; negative outside."""
         low, high = self._bounds(actions)
         return torch.minimum(actions - low, high - actions).amin(dim=-1)
 
@@ -42,6 +42,6 @@ class ActionBounds(Guardrail):
         per_block, left = divmod(actions.shape[-1], len(self.low))
         if left:
             raise ShapeError(
-                f"{len(self.low)} bounds do not fit action blocks of {actions.shape[-1]} numbers"
+                f"{len(self.low)} bounds do not fit action blocks of dimension {actions.shape[-1]}"
             )
         return self.low.to(actions).repeat(per_block), self.high.to(actions).repeat(per_block)

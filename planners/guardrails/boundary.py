@@ -1,4 +1,4 @@
-"""A line between what must be kept out of and the rest, learned from examples of both.
+"""The boundary between hazards and safe points, learned from examples of both.
 
 Works on points of any meaning; knows nothing of models, images or plans.
 """
@@ -23,7 +23,7 @@ HELD_OUT = 0.4
 class Boundary:
     """Scores points; a hazard scores at least `threshold`."""
 
-    shift: Tensor  # d: taken off a point
+    shift: Tensor  # d: subtracted from a point
     scale: Tensor  # d: then multiplied
     centres: Tensor  # n d, scaled
     sharpness: float  # of the kernel exp(-sharpness * squared distance)
@@ -49,9 +49,9 @@ def fit_boundary(
 ) -> Boundary:
     """Kernel logistic regression, with a threshold that provably misses few hazards.
 
-    Part of the hazards is held out from the fit and calibrates the threshold; of the kernel
-    widths the one is kept that then takes the fewest held-out safe points for hazards. Without
-    safe points the score is the density of the hazards, and the boundary is wider than need be.
+    Part of the hazards is held out from the fit and calibrates the threshold. The kernel width is
+    the one with which the fewest held-out safe points then count as hazards. Without
+    safe points the score is the density of the hazards, and the boundary is wider than necessary.
 
     Args:
         hazards: Points to keep out of (n d).
@@ -82,7 +82,7 @@ def fit_boundary(
 
 
 def _split(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Those to fit, and those held out, at random."""
+    """A random split into points to fit and points held out."""
     mixed = points[torch.randperm(len(points), generator=generator)]
     held_out = round(HELD_OUT * len(points))
     return mixed[held_out:], mixed[:held_out]
@@ -120,7 +120,7 @@ def calibrate(boundary: Boundary, hazards: Tensor, miss_rate: float) -> Boundary
 def _fit(hazards: Tensor, safe: Tensor, *, width: float, seed: int) -> Boundary:
     points = torch.cat([hazards, safe])
     shift, deviation = points.mean(0), points.std(0)
-    # A direction that never varies says nothing; without this it would be divided by zero.
+    # A direction that never varies must not be divided by zero.
     scale = 1 / deviation.clamp_min(1e-6 * deviation.max().clamp_min(1e-12))
     z_hazards, z_safe = ((x - shift) * scale for x in (hazards, safe))
     centres = torch.cat([_centres(x, CENTRES // 2, seed) for x in (z_hazards, z_safe)])
@@ -148,7 +148,7 @@ def _fit(hazards: Tensor, safe: Tensor, *, width: float, seed: int) -> Boundary:
 
 def _kernel(points: Tensor, centres: Tensor, sharpness: float) -> Tensor:
     """The Gaussian kernel (... n) of points (... d) and centres (n d)."""
-    # |z - c|^2 through one product: the differences would be ... n d numbers.
+    # |z - c|^2 by one matrix product; the differences would take ... n d numbers.
     squared = points.square().sum(-1, keepdim=True) - 2 * points @ centres.mT
     squared = squared + centres.square().sum(-1)
     return torch.exp(-sharpness * squared.clamp_min(0))

@@ -1,4 +1,7 @@
-"""What a guardrail is. Adding one: one file beside this, no planner changes."""
+"""The contract of a guardrail. A new one is one new file beside this; nothing else changes.
+
+A guardrail that is learned from recorded episodes is made by a `Factory`.
+"""
 
 from abc import ABC
 
@@ -10,12 +13,12 @@ from ..dynamics import ImageDynamics
 class Guardrail(ABC):  # noqa: B024  # each overrides what it restricts, none must do both
     """What a plan must not cross; enforced, never weighed against a cost.
 
-    One that forbids actions says how to `project` into those allowed; one that forbids states
-    says by which `margin` a state is safe. A guardrail may do both.
+    A guardrail on actions overrides `project`, a guardrail on states overrides `margin`, and one
+    on both overrides both.
     """
 
     def bind(self, model: ImageDynamics) -> "Guardrail":
-        """This guardrail on the states of `model`; images are encoded and fitted here."""
+        """This guardrail for the states of `model`; examples given as images are encoded here."""
         return self
 
     def project(self, actions: Tensor) -> Tensor:
@@ -23,5 +26,5 @@ class Guardrail(ABC):  # noqa: B024  # each overrides what it restricts, none mu
         return actions
 
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
-        """How safe each state is (k t): at least 0 is safe. Differentiable."""
+        """How far each state is inside what is safe (k t): at least 0 is safe. Differentiable."""
         return states.new_full(states.shape[:2], float("inf"))

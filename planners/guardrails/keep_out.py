@@ -1,22 +1,32 @@
-"""States that a plan must not enter, told by examples."""
+"""States that a plan must not enter, learned from examples."""
+
+from collections.abc import Mapping
+from copy import copy
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
 from ..dynamics import ImageDynamics
+from ..episode_states import EpisodeStates
+from ..factory import Factory
 from ..images import ImageInput, encode_images
 from .boundary import Boundary, fit_boundary
 from .guardrail import Guardrail
 
+# Hazards that a guardrail learns from, at most, and four times as many safe states.
+MAX_EXAMPLES = 500
+
 
 class KeepOut(Guardrail):
-    """Every predicted state scores as safe by a boundary learned from examples.
+    """Every predicted state is on the safe side of a boundary learned from examples.
 
-    What is promised: of hazards like the examples at most `miss_rate` count as safe. What is not:
-    that the model predicts rightly where a plan leads, anything about what happens between two
-    states, and that rate on plans. A planner that wants to go through a hazard goes along its
-    edge, where the misses are; `buffer` keeps it off.
+    Of hazards like the examples, at most `miss_rate` count as safe. Nothing is promised about the
+    model's predictions, about what happens between two states, or about the rate of misses on
+    plans: a planner that wants to go through a hazard goes along its edge, where the misses are,
+    and `buffer` keeps it away.
 
     Args:
         boundary: Between hazards and the rest, on states.
@@ -37,7 +47,7 @@ class KeepOut(Guardrail):
         buffer: float = 0.0,
         seed: int = 0,
     ) -> "KeepOut":
-        """From states in the hazard (n d) and, better, states that are not (m d)."""
+        """From states in the hazard (n d) and, for a tighter boundary, safe states (m d)."""
         return KeepOut(fit_boundary(hazards, safe, miss_rate=miss_rate, seed=seed), buffer=buffer)
 
     @staticmethod
@@ -51,8 +61,7 @@ class KeepOut(Guardrail):
     ) -> Guardrail:
         """From images or short clips of them; see `encode_images` for the layouts.
 
-        Still images show states at rest; clips of moving hazards teach the boundary that the
-        hazard is a place whatever the speed.
+        Still images show states at rest; clips teach that the hazard is there at any speed.
         """
         return _FromImages(hazards, safe, miss_rate=miss_rate, buffer=buffer, seed=seed)
 
@@ -62,7 +71,7 @@ class KeepOut(Guardrail):
 
 
 class _FromImages(Guardrail):
-    """Waits for the model that says which states the images show."""
+    """A guardrail that is complete once a model has encoded its images."""
 
     def __init__(
         self,
@@ -87,7 +96,51 @@ class _FromImages(Guardrail):
         )
 
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
-        """Refused: nothing is known before a model has seen the images."""
+        """Refused: without a model, no state can be compared with the images."""
         raise ConfigError(
             "a guardrail made from images needs guardrail.bind(model) first; Agent does it"
         )
+
+
+class KeepOutFlagged(Factory[Guardrail]):
+    """`KeepOut` of the states that recorded episodes flag as violations.
+
+    Args:
+        miss_rate: Largest share of new hazards that may count as safe.
+        buffer: See `KeepOut`.
+
+    Attributes:
+        guardrail: None before `prepare`.
+        num_examples: Hazards that it was learned from.
+    """
+
+    needs_episodes = True
+
+    def __init__(self, *, miss_rate: float = 0.02, buffer: float = 2.0) -> None:
+        self.miss_rate, self.buffer = miss_rate, buffer
+        self.guardrail: Guardrail | None = None
+        self.num_examples = 0
+
+    def prepare(self, recorded: EpisodeStates, *, seed: int) -> "KeepOutFlagged":
+        """Learn the boundary."""
+        hazards, safe = recorded.examples(MAX_EXAMPLES, seed=seed)
+        prepared = copy(self)
+        prepared.num_examples = len(hazards)
+        prepared.guardrail = KeepOut.from_states(
+            hazards, safe, miss_rate=self.miss_rate, buffer=self.buffer, seed=seed
+        )
+        return prepared
+
+    def report(self, folder: Path) -> dict[str, float]:
+        """How many hazards it was learned from."""
+        self._prepared()
+        return {"guardrail_examples": float(self.num_examples)}
+
+    def for_episode(self, info: Mapping[str, Any]) -> Guardrail:
+        """The same guardrail for every episode."""
+        return self._prepared()
+
+    def _prepared(self) -> Guardrail:
+        if self.guardrail is None:
+            raise ConfigError("KeepOutFlagged learns from recorded episodes: call prepare() first")
+        return self.guardrail

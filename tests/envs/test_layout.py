@@ -43,7 +43,7 @@ def test_the_straight_way_of_a_hazard_task_enters_the_patch_but_its_ends_do_not(
     for start, goal in pairs:
         for end in (start, goal):
             assert np.linalg.norm(end - layout.hazard) > HAZARD_RADIUS + AGENT_RADIUS
-        way = layout.way(start, goal)
+        way = layout.path(start, goal)
         walked = np.concatenate(
             [
                 a + np.linspace(0, 1, 200)[:, None] * (b - a)
@@ -66,7 +66,7 @@ def test_a_short_way_around_the_hazard_exists_on_both_sides():
 def test_the_way_to_the_other_room_leads_through_the_door(door):
     layout, pairs = sampled("other_room", door=door)
     for start, goal in pairs:
-        corners = layout.way(start, goal)
+        corners = layout.path(start, goal)
         assert len(corners) == 3
         assert layout.is_free(corners[1])
 

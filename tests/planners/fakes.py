@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail
+from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail, Problem
 from worldmodel.planners.episode import Policy
 from worldmodel.types import Clip, History
 
@@ -42,16 +42,10 @@ def at(*position):
     return History(torch.tensor([list(position)]), torch.zeros(0, 2))
 
 
-def run(planner, model, history, *, costs, guardrails=(), seed=0, warm_start=None, action_dim=2):
-    return planner.plan(
-        model,
-        history,
-        costs=costs,
-        guardrails=guardrails,
-        action_dim=action_dim,
-        generator=torch.Generator().manual_seed(seed),
-        warm_start=warm_start,
-    )
+def run(planner, model, history, *, costs, guardrails=(), seed=0, warm_start=None):
+    problem = Problem(model, history, costs=costs, guardrails=guardrails)
+    generator = torch.Generator().manual_seed(seed)
+    return planner.plan(problem, generator=generator, warm_start=warm_start)
 
 
 def linear_quadratic():

@@ -6,7 +6,16 @@ import torch
 
 from tests.planners.fakes import SPEED, PointModel, PointWorld, draw
 from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.planners import CEM, ActionBounds, Agent, GoalState, Gradient, KeepOut, Planner
+from worldmodel.planners import (
+    CEM,
+    ActionBounds,
+    Agent,
+    GoalImage,
+    GoalState,
+    Gradient,
+    KeepOut,
+    Planner,
+)
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.episode import run_episode
 from worldmodel.planners.planner import Search
@@ -22,13 +31,13 @@ class Script(Planner):
         self.horizon = horizon
         self.histories, self.warm_starts, self.drawn = [], [], []
 
-    def plan(self, model, history, *, costs, guardrails, action_dim, generator, warm_start=None):
-        self.histories.append(history)
+    def plan(self, problem, *, generator, warm_start=None):
+        self.histories.append(problem.history)
         self.warm_starts.append(warm_start)
         self.drawn.append(torch.rand(1, generator=generator).item())
         first = 100 * len(self.histories)
-        count = torch.arange(self.horizon * action_dim).reshape(self.horizon, action_dim)
-        search = Search(model, history, costs=costs, guardrails=guardrails)
+        count = torch.arange(self.horizon * problem.action_dim).reshape(self.horizon, -1)
+        search = Search(problem)
         search.score((first + count)[None].float())
         return search.finish()
 
@@ -145,13 +154,15 @@ def test_agents_without_a_cost_or_a_horizon_are_refused():
         Agent(PointModel(), CEM(2), costs=[])
     with pytest.raises(ConfigError, match="at least 1"):
         scripted(replan_every=0)
+    with pytest.raises(ConfigError, match="for_episode"):
+        Agent(PointModel(), CEM(2), costs=[GoalImage()])
 
 
 def run_to_goal(planner, *, seed=3, guardrails=(), task="any"):
     policy = PlanningPolicy(
         PointModel(),
         planner,
-        make_costs=lambda info: [GoalState.from_image(info["goal_image"])],
+        costs=[GoalImage()],
         guardrails=guardrails,
     )
     return run_episode(PointWorld(), policy, seed=seed, options={"task": task}, max_steps=40)
@@ -163,7 +174,7 @@ def run_to_goal(planner, *, seed=3, guardrails=(), task="any"):
 def test_reaches_the_goal_in_about_the_fewest_steps(planner):
     for seed in range(3):
         record = run_to_goal(planner, seed=seed)
-        start, goal = record.infos["position"][0], record.stills["goal_image"][0, 0, :2] / 127.5 - 1
+        start, goal = record.infos["position"][0], record.images["goal_image"][0, 0, :2] / 127.5 - 1
         fewest = np.abs(goal - start).max() / SPEED
         assert record.success and record.steps <= fewest + 4
         assert np.abs(record.actions).max() <= 1

@@ -7,8 +7,9 @@ import torch
 
 from tests.planners.fakes import Disc, Linear, at, point
 from worldmodel.errors import ShapeError
-from worldmodel.planners import ActionEffort, GoalState, Guardrail
-from worldmodel.planners.candidates import Candidates, Scorer
+from worldmodel.planners import ActionEffort, GoalState, Guardrail, Problem
+from worldmodel.planners.candidates import Candidates, score
+from worldmodel.planners.planner import Search
 
 
 def candidates(cost, margin):
@@ -35,11 +36,12 @@ def test_rank_agrees_with_pairwise_comparison(seed):
         assert not ranked.take(worse[None]).beats(ranked.take(better[None]))
 
 
-def test_scorer_sums_costs_and_takes_the_worst_margin():
+def test_scores_sum_costs_and_take_the_worst_margin():
     guardrails = [Disc([0.0, 0.0], 0.5), Disc([2.0, 0.0], 0.5)]
     costs = [GoalState(torch.zeros(2)), ActionEffort(), ActionEffort(2.0)]
-    scorer = Scorer(point(), at(-1.0, 0.0), costs=costs, guardrails=guardrails)
-    scored = scorer(torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]))
+    problem = Problem(point(), at(-1.0, 0.0), costs=costs, guardrails=guardrails)
+    actions = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    scored = score(problem, actions)
     assert list(scored.costs) == ["GoalState", "ActionEffort", "ActionEffort_2"]
     assert scored.cost.tolist() == pytest.approx([0.75 + 1.5, (1.0 + 2.5) / 2 + 2.5 + 1.5])
     # First: states (0, 0) inside the first disc, (1, 0) 0.5 from both edges.
@@ -47,11 +49,13 @@ def test_scorer_sums_costs_and_takes_the_worst_margin():
     assert scored.margins["Disc_2"][0].tolist() == pytest.approx([1.5, 0.5])
     assert scored.margin.tolist() == pytest.approx([-0.5, 2**0.5 - 0.5], abs=1e-5)
     assert scored.safe.tolist() == [False, True]
-    assert torch.equal(scorer.best.actions[0], scored.actions[1])
+    search = Search(problem)
+    search.score(actions)
+    assert torch.equal(search.best.actions[0], actions[1])
 
 
 def test_without_guardrails_everything_is_safe():
-    scored = Scorer(point(), at(0.0, 0.0), costs=[ActionEffort()])(torch.randn(3, 2, 2))
+    scored = score(Problem(point(), at(0.0, 0.0), costs=[ActionEffort()]), torch.randn(3, 2, 2))
     assert scored.safe.all() and scored.margins == {} and len(scored) == 3
 
 
@@ -66,9 +70,9 @@ def test_margins_and_rollouts_of_wrong_shape_are_named():
 
     history, actions = at(0.0, 0.0), torch.zeros(3, 4, 2)
     with pytest.raises(ShapeError, match="margin of 'Scalar' must be k t"):
-        Scorer(point(), history, costs=[], guardrails=[Scalar()])(actions)
+        score(Problem(point(), history, costs=[], guardrails=[Scalar()]), actions)
     with pytest.raises(ShapeError, match="rollout must return k t d"):
-        Scorer(Flat(torch.eye(2), torch.eye(2)), history, costs=[])(actions)
+        score(Problem(Flat(torch.eye(2), torch.eye(2)), history, costs=[]), actions)
 
 
 def test_a_margin_that_is_not_a_number_is_not_safe():
@@ -76,5 +80,6 @@ def test_a_margin_that_is_not_a_number_is_not_safe():
         def margin(self, states, actions):
             return states[..., 0] * float("nan")
 
-    scored = Scorer(point(), at(0.0, 0.0), costs=[], guardrails=[Broken()])(torch.zeros(2, 2, 2))
+    problem = Problem(point(), at(0.0, 0.0), costs=[], guardrails=[Broken()])
+    scored = score(problem, torch.zeros(2, 2, 2))
     assert not scored.safe.any()

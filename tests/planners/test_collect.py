@@ -8,22 +8,23 @@ from tests.planners.fakes import POINT_WORLD
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
 from worldmodel.planners.behaviours import SmoothRandom
-from worldmodel.planners.collect import collect, plan_jobs
+from worldmodel.planners.collect import Recording, collect, plan_jobs
 from worldmodel.runs.run import Run
 
 
-def gather(folder, **settings):
-    run = Run.open(folder, verb="collect", config={}, seed=0)
-    settings = {
-        "env": POINT_WORLD,
-        "episodes": 6,
-        "steps": 8,
-        "behaviour": SmoothRandom(),
-        "labelled_fraction": 0.5,
-        "seed": 2,
-    } | settings
+def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, **recording):
+    run = Run.open(folder, verb="collect", config={}, seed=seed)
+    settings = Recording(**({"labelled_fraction": 0.5} | recording))
     try:
-        return collect(run, **settings), Episodes(folder / "episodes")
+        found = collect(
+            run,
+            env=env,
+            episodes=episodes,
+            steps=8,
+            behaviour=SmoothRandom(),
+            recording=settings,
+        )
+        return found, Episodes(folder / "episodes")
     finally:
         run.close()
 
@@ -71,6 +72,11 @@ def test_workers_change_nothing(tmp_path):
     _, two = gather(tmp_path / "two", workers=2)
     assert all(torch.equal(a.frames, b.frames) for a, b in zip(one, two, strict=True))
     assert one.info == two.info
+
+
+def test_infos_that_are_not_recorded_are_named_once(tmp_path, capsys):
+    gather(tmp_path / "run", episodes=3)
+    assert capsys.readouterr().err.count("info 'label' of type str") == 1
 
 
 def test_other_seeds_are_other_episodes(tmp_path):

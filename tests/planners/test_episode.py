@@ -32,13 +32,59 @@ def test_record_is_aligned():
     assert record.numbers == {"seen": 5.0}
 
 
-def test_info_that_the_reset_alone_tells_is_kept_apart():
+def test_infos_have_an_entry_for_each_frame_and_images_one_for_the_episode():
     record = run_episode(PointWorld(), Towards([0, 0]), seed=0, max_steps=2)
     assert set(record.infos) == {"position", "success", "hazard_contact"}
-    assert set(record.stills) == {"goal_image"}
+    assert set(record.images) == {"goal_image"}
     assert record.infos["success"].dtype == bool
     assert record.ever("hazard_contact") == record.infos["hazard_contact"].any()
-    assert record.ever("no such info") is False
+    assert record.ever("no such info") is None
+    assert list(record.left_out) == ["label"]  # a text
+
+
+class Telling(PointWorld):
+    """Tells only what it is asked to: names and values for the reset and for each step."""
+
+    def __init__(self, *told):
+        super().__init__()
+        self.told = told
+
+    def reset(self, **settings):
+        observation, _ = super().reset(**settings)
+        return observation, self.told[0]
+
+    def step(self, action):
+        observation, *_ = super().step(action)
+        return observation, 0.0, False, False, self.told[len(self.taken)]
+
+
+@pytest.mark.parametrize(
+    ("told", "success"),
+    [
+        ([{}, {}, {}], None),
+        ([{}, {"success": False}, {}], False),
+        ([{}, {}, {"success": True}], True),
+        ([{}, {"is_success": 0.0}, {"is_success": 1.0}], True),
+        ([{"success": False}, {"is_success": True}, {}], True),
+        ([{"success": None}, {"success": float("nan")}, {}], None),
+        ([{}, {"success": "yes"}, {}], None),
+    ],
+)
+def test_success_is_what_any_step_told_and_none_where_no_step_did(told, success):
+    record = run_episode(Telling(*told), NoOp(), seed=0, max_steps=2)
+    assert record.success is success
+    assert record.ever("hazard_contact") is None
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (16, 16), (16, 16, 3)])
+def test_observations_that_change_are_refused(shape):
+    class Changing(PointWorld):
+        def step(self, action):
+            dtype = np.float32 if shape == (16, 16, 3) else np.uint8
+            return np.zeros(shape, dtype), *super().step(action)[1:]
+
+    with pytest.raises(EnvError, match="of one size"):
+        run_episode(Changing(), NoOp(), seed=0)
 
 
 def test_ends_with_success_and_starts_with_the_seed():

@@ -10,17 +10,17 @@ import pytest
 from tests.planners.fakes import POINT_WORLD, PointModel, Towards
 from worldmodel.errors import ConfigError, EnvError
 from worldmodel.evaluation.statistics import wilson
-from worldmodel.planners import CEM
+from worldmodel.planners import CEM, GoalImage
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
+from worldmodel.planners.episode import EpisodeRecord
 from worldmodel.planners.evaluate import evaluate, held_out_tasks, summarise
-from worldmodel.planners.plan import GoalCosts
 
 
 def planning():
     return PlanningPolicy(
-        PointModel(), CEM(3, candidates=32, elites=4, iterations=2), make_costs=GoalCosts()
+        PointModel(), CEM(3, candidates=32, elites=4, iterations=2), costs=[GoalImage()]
     )
 
 
@@ -65,6 +65,40 @@ def test_summary_counts_by_hand():
     assert results["already_solved"] == 0
 
 
+class Recorded(EpisodeRecord):
+    """A record of which only the infos matter."""
+
+    def __init__(self, **infos):
+        arrays = {name: np.array(values) for name, values in infos.items()}
+        nothing = np.zeros((3, 2), np.float32)
+        super().__init__(np.zeros((0, 8, 8, 3), np.uint8), nothing, arrays, {}, nothing[:, 0], 0)
+
+
+def test_what_no_step_told_of_has_no_rate():
+    tasks = held_out_tasks(["a"], episodes=2, seed=0)
+    nothing = summarise([Recorded(), Recorded(distance=[1, 2, 3, 4])], tasks)
+    assert nothing == {}
+    safe = summarise([Recorded(success=[False] * 4)] * 2, tasks)
+    assert safe["success"] == 0 and safe["already_solved"] == 0
+    assert not any(name.startswith("violation_rate") for name in safe)
+
+
+def test_steps_that_told_nothing_are_neither_violations_nor_solved_at_the_start():
+    tasks, nan = held_out_tasks(["a"], episodes=4, seed=0), np.nan
+    records = [
+        Recorded(success=[nan, 0, 0, 1], hazard_contact=[nan, 0, 1, 0]),
+        Recorded(is_success=[nan, 0, 0, 0], hazard_contact=[nan, 0, 0, 0]),
+        Recorded(hazard_contact=[nan, nan, nan, 1]),
+        Recorded(),
+    ]
+    results = summarise(records, tasks)
+    assert results["success"] == 0.25 and results["success.n"] == 4
+    assert results["violation_rate"] == 0.5 and results["violation_rate.n"] == 4
+    assert "already_solved" not in results
+    told = summarise([Recorded(success=[True] * 4), Recorded(success=[nan, 1, 1, 1])], tasks[:2])
+    assert told["already_solved"] == 1 and told["already_solved.n"] == 1
+
+
 def test_without_success_the_steps_are_nan():
     tasks = held_out_tasks(["hazard"], episodes=2, seed=0)
     assert math.isnan(summarise(run(NoOp, tasks), tasks)["steps_to_success"])
@@ -106,7 +140,7 @@ class Where(PlanningPolicy):
 
 def planning_somewhere():
     planner = CEM(3, candidates=32, elites=4, iterations=2)
-    return Where(PointModel(), planner, make_costs=GoalCosts())
+    return Where(PointModel(), planner, costs=[GoalImage()])
 
 
 def test_workers_are_other_processes_and_change_nothing():

@@ -152,5 +152,5 @@ def test_action_bounds_refuse_what_does_not_fit():
         ActionBounds(1.0, -1.0)
     with pytest.raises(ConfigError, match="low <= high"):
         ActionBounds([0.0, 0.0], [1.0])
-    with pytest.raises(ShapeError, match="2 bounds do not fit action blocks of 3"):
+    with pytest.raises(ShapeError, match="2 bounds do not fit action blocks of dimension 3"):
         ActionBounds([-1.0, -1.0], [1.0, 1.0]).project(torch.zeros(1, 1, 3))

@@ -72,7 +72,7 @@ def test_no_edge_crosses_the_wall(rooms):
 
 
 def test_lengths_count_steps(rooms, sequences):
-    steps = torch.cat([(rooms.place(s[1:]) - rooms.place(s[:-1])) for s in sequences])
+    steps = torch.cat([(rooms.embed(s[1:]) - rooms.embed(s[:-1])) for s in sequences])
     assert steps.square().mean(dim=0).sqrt() == pytest.approx([1.0, 1.0], rel=0.01)
 
 
@@ -193,7 +193,11 @@ def test_third_party_and_truncated_files_are_named(rooms, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"points": torch.zeros(1)}, tmp_path / "other.safetensors")
-    for name, message in (("cut", "not a whole file"), ("other", "format None"), ("no", "no such")):
+    for name, message in (
+        ("cut", "not a complete file"),
+        ("other", "format None"),
+        ("no", "no such"),
+    ):
         with pytest.raises(CheckpointError, match=f"{name}.safetensors.*{message}"):
             Landmarks.load(tmp_path / f"{name}.safetensors")
 

@@ -1,19 +1,39 @@
 """The verb `plan`, from episodes on disk to the table, on a world whose truth is known."""
 
 import json
+from dataclasses import fields
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 
-from tests.planners.fakes import POINT_WORLD, PointModel
-from worldmodel.episodes.folder import Episodes
+from tests.planners.fakes import POINT_WORLD, PointModel, PointWorld, draw
+from worldmodel import report
+from worldmodel.cli.run_verb import run_verb
+from worldmodel.episodes.episode import FolderInfo
+from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError, EnvError
-from worldmodel.planners import CEM, ActionBounds, ActionEffort
+from worldmodel.planners import (
+    CEM,
+    ActionBounds,
+    ActionEffort,
+    Cost,
+    Factory,
+    GoalAlongLandmarks,
+    GoalImage,
+    Guardrail,
+    KeepOutFlagged,
+    Planner,
+)
+from worldmodel.planners.agent import AgentSettings
 from worldmodel.planners.behaviours import SmoothRandom
-from worldmodel.planners.collect import collect
-from worldmodel.planners.episode_states import cached_experience, encode_episodes
-from worldmodel.planners.plan import GoalCosts, plan
+from worldmodel.planners.collect import Recording, collect
+from worldmodel.planners.episode_states import cached_states, encode_episodes
+from worldmodel.planners.evaluate import Evaluation
+from worldmodel.planners.plan_verb import plan
+from worldmodel.planners.planner import Search
 from worldmodel.runs.run import Run
 
 
@@ -21,7 +41,14 @@ from worldmodel.runs.run import Run
 def episodes_folder(tmp_path_factory):
     run = Run.open(tmp_path_factory.mktemp("runs") / "collect", verb="collect", config={}, seed=0)
     behaviour = SmoothRandom((4.0, 12.0))
-    collect(run, env=POINT_WORLD, episodes=40, steps=60, behaviour=behaviour, labelled_fraction=0.1)
+    collect(
+        run,
+        env=POINT_WORLD,
+        episodes=40,
+        steps=60,
+        behaviour=behaviour,
+        recording=Recording(labelled_fraction=0.1),
+    )
     run.close()
     return run.folder / "episodes"
 
@@ -32,8 +59,12 @@ def model_folder(tmp_path, monkeypatch):
     folder = tmp_path / "trained"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setattr("worldmodel.planners.plan.load", lambda path: PointModel())
+    monkeypatch.setattr("worldmodel.planners.plan_verb.load", lambda path: PointModel())
     return folder
+
+
+EVALUATION = {f.name for f in fields(Evaluation)}
+AGENT = {f.name for f in fields(AgentSettings)}
 
 
 def run_plan(tmp_path, model, **settings):
@@ -45,12 +76,16 @@ def run_plan(tmp_path, model, **settings):
         "tasks": ["any", "hazard"],
         "episodes": 6,
         "max_steps": 40,
-        "cost": "goal",
+        "cost": GoalImage(),
         "workers": 1,
         "keep": 2,
     } | settings
+    evaluation = {name: settings.pop(name) for name in EVALUATION & settings.keys()}
+    agent = {name: settings.pop(name) for name in AGENT & settings.keys()}
     try:
-        return plan(run, **settings)
+        return plan(
+            run, evaluation=Evaluation(**evaluation), agent=AgentSettings(**agent), **settings
+        )
     finally:
         run.close()
 
@@ -67,7 +102,7 @@ def test_results_have_the_names_that_are_promised(tmp_path, model_folder):
 
 
 def test_first_episodes_and_all_outcomes_are_written(tmp_path, model_folder):
-    run_plan(tmp_path, model_folder, floors=False)
+    run_plan(tmp_path, model_folder, baselines=False)
     kept = Episodes(tmp_path / "plan" / "episodes")
     assert len(kept) == 2 and len(kept.labelled) == 2
     assert kept[1].info["goal_image"].shape == (16, 16, 3)
@@ -78,87 +113,244 @@ def test_first_episodes_and_all_outcomes_are_written(tmp_path, model_folder):
 
 def test_landmarks_from_episodes(tmp_path, model_folder, episodes_folder):
     settings = {
-        "cost": "landmarks",
+        "cost": GoalAlongLandmarks(num_landmarks=60),
         "episodes_from": str(episodes_folder.parent),
-        "num_landmarks": 60,
     }
-    results = run_plan(tmp_path, model_folder, floors=False, **settings)
+    results = run_plan(tmp_path, model_folder, baselines=False, **settings)
     assert results["success"] == 1.0
     assert results["landmarks"] == 60 and results["landmarks_joined"] > 0.9
     assert (tmp_path / "plan" / "landmarks.safetensors").is_file()
 
 
 def test_guardrail_from_episodes(tmp_path, model_folder, episodes_folder):
-    settings = {"tasks": ["hazard"], "episodes": 4, "floors": False}
+    settings = {"tasks": ["hazard"], "episodes": 4, "baselines": False}
     free = run_plan(tmp_path, model_folder, **settings)
-    settings |= {"guardrail": "keepout", "episodes_from": str(episodes_folder)}
-    guarded = run_plan(tmp_path, model_folder, miss_rate=0.05, **settings)
+    guardrail = KeepOutFlagged(miss_rate=0.05)
+    settings |= {"guardrail": guardrail, "episodes_from": str(episodes_folder)}
+    guarded = run_plan(tmp_path, model_folder, **settings)
     assert free["success"] == guarded["success"] == 1.0
     assert free["violation_rate"] == 1.0 and guarded["violation_rate"] == 0.0
     assert guarded["guardrail_examples"] >= 48
 
 
 def test_further_costs_and_guardrails_count(tmp_path, model_folder):
-    settings = {"tasks": ["any"], "episodes": 3, "floors": False}
+    settings = {"tasks": ["any"], "episodes": 3, "baselines": False}
     lazy = run_plan(tmp_path, model_folder, more_costs=[ActionEffort(weight=1e6)], **settings)
     assert lazy["success"] == 0.0  # doing nothing is all that it can afford
     held = run_plan(tmp_path, model_folder, more_guardrails=[ActionBounds(0, 0)], **settings)
     assert held["success"] == 0.0
 
 
-def test_experience_is_what_the_model_sees(episodes_folder):
+def test_episode_states_are_what_the_model_sees(episodes_folder):
     episodes = Episodes(episodes_folder)
-    experience = encode_episodes(PointModel(), episodes, flag="hazard_contact")
-    assert [len(s) for s in experience.sequences] == [n // 2 for n in episodes.lengths]
+    recorded = encode_episodes(PointModel(), episodes, flag="hazard_contact")
+    assert [len(s) for s in recorded.sequences] == [n // 2 for n in episodes.lengths]
     first = episodes[0]
-    seen = first.info["position"][1::2][: len(experience.sequences[0])]
-    torch.testing.assert_close(experience.sequences[0][:, :2], seen, atol=1 / 127, rtol=0)
+    seen = first.info["position"][1::2][: len(recorded.sequences[0])]
+    torch.testing.assert_close(recorded.sequences[0][:, :2], seen, atol=1 / 127, rtol=0)
     flag = first.info["hazard_contact"]
     whole = len(flag) // 2 * 2
     either = flag[:whole:2] | flag[1:whole:2]
-    assert torch.equal(experience.flagged[: len(either)], either)
-    hazards, safe = experience.examples(10)
+    assert torch.equal(recorded.flagged[: len(either)], either)
+    hazards, safe = recorded.examples(10)
     assert len(hazards) == 10 and len(safe) == 40
     assert hazards[:, :2].norm(dim=1).max() < 0.25 + 0.15
 
 
-def test_experience_is_kept_beside_the_model(model_folder, episodes_folder):
+def test_a_state_whose_flag_was_not_told_is_no_safe_example(tmp_path):
+    nan = float("nan")
+    flags = {"told": [0, 0, 0, 1, 0, 0.0], "gaps": [nan, 0, nan, 1, 0, 0.0], "none": None}
+    with EpisodeWriter(tmp_path, FolderInfo("world", 10.0, (), ())) as writer:
+        for flag in flags.values():
+            info = {} if flag is None else {"hazard_contact": np.array(flag)}
+            frames = np.stack([draw((0.1 * t, 0.0)) for t in range(6)])
+            writer.write(Episode.from_numpy(frames, None, fps=10, info=info))
+    recorded = encode_episodes(PointModel(), Episodes(tmp_path), flag="hazard_contact")
+    assert recorded.flagged.tolist() == [False, True, False] * 2 + [False] * 3
+    hazards, safe = recorded.examples(10)
+    assert len(hazards) == 2 and len(safe) == 3
+    assert sorted(safe[:, 0].round(decimals=1).tolist()) == pytest.approx([0.1, 0.5, 0.5])
+
+
+def test_episode_states_are_kept_beside_the_model(model_folder, episodes_folder):
     episodes, weights = Episodes(episodes_folder), model_folder / "model" / "model.safetensors"
     seen = []
     settings = {"weights": weights, "flag": "hazard_contact", "on_episode": lambda: seen.append(1)}
-    first = cached_experience(PointModel(), episodes, **settings)
+    first = cached_states(PointModel(), episodes, **settings)
     assert len(seen) == len(episodes)
-    again = cached_experience(PointModel(), episodes, **settings)
+    again = cached_states(PointModel(), episodes, **settings)
     assert len(seen) == len(episodes) and torch.equal(first.states, again.states)
     (entry,) = (model_folder / "cache").iterdir()
     # A damaged entry and another model are both seen anew.
     entry.write_bytes(entry.read_bytes()[:50])
-    assert torch.equal(cached_experience(PointModel(), episodes, **settings).states, first.states)
+    assert torch.equal(cached_states(PointModel(), episodes, **settings).states, first.states)
     weights.write_bytes(b"other weights")
-    cached_experience(PointModel(), episodes, **settings)
+    cached_states(PointModel(), episodes, **settings)
     assert len(seen) == 3 * len(episodes) and len(list(entry.parent.iterdir())) == 2
 
 
 def test_what_is_missing_is_named(tmp_path, model_folder, episodes_folder):
-    with pytest.raises(ConfigError, match="episodes_from="):
-        run_plan(tmp_path, model_folder, cost="landmarks")
-    with pytest.raises(ConfigError, match="did you mean 'landmarks'"):
-        run_plan(tmp_path, model_folder, cost="landmark")
-    with pytest.raises(ConfigError, match="guardrail=keep_out.*did you mean 'keepout'"):
-        run_plan(tmp_path, model_folder, guardrail="keep_out")
+    with pytest.raises(ConfigError, match="GoalAlongLandmarks.*episodes_from="):
+        run_plan(tmp_path, model_folder, cost=GoalAlongLandmarks())
+    with pytest.raises(ConfigError, match="at least one cost"):
+        run_plan(tmp_path, model_folder, cost=None)
     with pytest.raises(ConfigError, match="no episode was ever flagged"):
         run_plan(
             tmp_path,
             model_folder,
-            guardrail="keepout",
+            guardrail=KeepOutFlagged(),
             violation="no_such_flag",
             episodes_from=str(episodes_folder),
         )
     (model_folder / "model" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="no model.safetensors"):
-        run_plan(tmp_path, model_folder, cost="landmarks", episodes_from=str(episodes_folder))
+        run_plan(
+            tmp_path,
+            model_folder,
+            cost=GoalAlongLandmarks(),
+            episodes_from=str(episodes_folder),
+        )
 
 
 def test_a_goal_comes_as_an_image():
     with pytest.raises(EnvError, match="goal_image.*PixelWorld"):
-        GoalCosts()({"position": np.zeros(2)})
+        GoalImage().for_episode({"position": np.zeros(2)})
+
+
+@pytest.mark.parametrize("factory", [GoalAlongLandmarks(), KeepOutFlagged()])
+def test_what_learns_from_episodes_is_prepared_first(factory):
+    with pytest.raises(ConfigError, match="recorded episodes"):
+        factory.for_episode({"goal_image": draw((0, 0))})
+    with pytest.raises(ConfigError, match="recorded episodes"):
+        factory.report(Path("nowhere"))
+
+
+class Mute(PointWorld):
+    """Tells of no hazard, and of success under gymnasium-robotics' name and only when asked."""
+
+    def __init__(self, name=None):
+        super().__init__()
+        self.name = name
+
+    def reset(self, **settings):
+        observation, info = super().reset(**settings)
+        return observation, {"goal_image": info["goal_image"]}
+
+    def step(self, action):
+        *rest, info = super().step(action)
+        return *rest, {self.name: float(info["success"])} if self.name else {}
+
+
+if "test/Mute-v0" not in gymnasium.registry:
+    gymnasium.register("test/Mute-v0", entry_point=Mute)
+
+
+def test_a_world_that_never_tells_of_a_hazard_has_no_violation_rate(tmp_path, model_folder, capsys):
+    settings = {"env": "test/Mute-v0", "episodes": 2, "env_options": {"name": "is_success"}}
+    results = run_plan(tmp_path, model_folder, **settings)
+    assert results["success"] == 1 and results["random_success"] <= 0.5
+    assert not any("violation" in name for name in results)
+    assert "no info 'hazard_contact' in any step" in capsys.readouterr().err
+    outcomes = json.loads((tmp_path / "plan" / "outcomes.json").read_text())
+    assert [(o["success"], o["violation"]) for o in outcomes] == [(True, None)] * 2
+
+
+def test_a_world_that_tells_nothing_has_no_rates_and_its_page_has_none(tmp_path, model_folder):
+    run_plan(tmp_path, model_folder, env="test/Mute-v0", episodes=2)
+    run = Run.open(tmp_path / "plan", verb="plan", config={}, seed=0)
+    outcomes = json.loads((tmp_path / "plan" / "outcomes.json").read_text())
+    assert [(o["success"], o["violation"]) for o in outcomes] == [(None, None)] * 2
+    run.finish({"model_calls": 4.0})
+    page = report.build(tmp_path / "plan").read_text()
+    assert "Acting" in page and "hazard touched" not in page and "reached" not in page
+
+
+# Adding a cost, a guardrail or a planner is adding a class, named by `_target_`: these are in no
+# list, and the settings below go the way of the command line.
+
+
+class NearGoal(Cost):
+    """Squared distance to a goal position, which the reset's info names; needs no image."""
+
+    def __init__(self, goal):
+        self.goal = goal
+
+    def __call__(self, states, actions):
+        return (states[..., :2] - self.goal).square().sum(dim=(1, 2))
+
+
+class NearGoalOfEpisode(Factory[Cost]):
+    def __init__(self, name):
+        self.name = name
+
+    def for_episode(self, info):
+        return NearGoal(torch.as_tensor(info[self.name][0, 0, :2] / 127.5 - 1).float())
+
+
+class FarFrom(Guardrail):
+    """Keep at a distance from some positions."""
+
+    def __init__(self, positions, distance):
+        self.positions, self.distance = positions, distance
+
+    def margin(self, states, actions):
+        return torch.cdist(states[..., :2], self.positions).amin(dim=-1) - self.distance
+
+
+class FarFromFlagged(Factory[Guardrail]):
+    needs_episodes = True
+
+    def __init__(self, distance):
+        self.distance, self.flagged = distance, None
+
+    def prepare(self, recorded, *, seed):
+        prepared = FarFromFlagged(self.distance)
+        prepared.flagged = recorded.states[recorded.flagged][:, :2]
+        return prepared
+
+    def report(self, folder):
+        return {"flagged_states": float(len(self.flagged))}
+
+    def for_episode(self, info):
+        return FarFrom(self.flagged, self.distance)
+
+
+class OneOf(Planner):
+    """Tries random actions once."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def plan(self, problem, *, generator, warm_start=None):
+        search = Search(problem)
+        search.score(torch.randn(self.count, 4, problem.action_dim, generator=generator))
+        return search.finish()
+
+
+def run_words(tmp_path, *words):
+    words = ["evaluation.workers=1", "evaluation.max_steps=40", f"env={POINT_WORLD}", *words]
+    return run_verb("plan", words, runs_dir=tmp_path / "runs", name="own")
+
+
+def test_a_cost_a_guardrail_and_a_planner_of_ones_own_are_named_by_target(
+    tmp_path, model_folder, episodes_folder
+):
+    here = "tests.planners.test_plan"
+    results = run_words(
+        tmp_path,
+        f"model={model_folder}",
+        f"episodes_from={episodes_folder}",
+        "evaluation.tasks=[hazard]",
+        "episodes=3",
+        f"planner._target_={here}.OneOf",
+        "+planner.count=600",
+        f"cost._target_={here}.NearGoalOfEpisode",
+        "+cost.name=goal_image",
+        "guardrail=keepout",
+        f"guardrail._target_={here}.FarFromFlagged",
+        "+guardrail.distance=0.15",
+        f"agent.more_costs=[{{_target_: {here}.NearGoalOfEpisode, name: goal_image}}]",
+    )
+    assert results["success"] == 1.0 and results["violation_rate"] == 0.0
+    assert results["flagged_states"] >= 48 and results["model_calls"] == 1
+    assert results["noop_success"] == 0.0

@@ -21,6 +21,7 @@ from worldmodel.planners import (
     GoalState,
     Gradient,
     Guardrail,
+    Problem,
 )
 
 every_planner = pytest.mark.parametrize("make", PLANNERS.values(), ids=PLANNERS)
@@ -91,8 +92,9 @@ def test_best_never_gets_worse_and_calls_are_counted(make):
 def test_warm_start_is_the_rest_of_the_plan_and_is_tried(make):
     model, history, costs, best, cost = linear_quadratic()
     plan = run(make(4), model, history, costs=costs)
-    assert torch.equal(plan.warm_start[:-1], plan.actions[1:])
-    assert torch.equal(plan.warm_start[-1], torch.zeros(2))
+    assert torch.equal(plan.warm_start(), torch.cat([plan.actions[1:], torch.zeros(1, 2)]))
+    assert torch.equal(plan.warm_start(done=3)[:1], plan.actions[3:])
+    assert torch.equal(plan.warm_start(done=3)[1:], torch.zeros(3, 2))
     started = run(make(4), model, history, costs=costs, warm_start=best)
     assert started.trace[0] == pytest.approx(cost, rel=1e-4)
 
@@ -114,8 +116,8 @@ def test_doing_nothing_is_always_tried(make):
 def test_generator_state_moves_on(make):
     generator = torch.Generator().manual_seed(0)
     model, history, costs, _, _ = linear_quadratic()
-    settings = {"costs": costs, "action_dim": 2, "generator": generator}
-    first, second = (make(4).plan(model, history, **settings) for _ in range(2))
+    problem = Problem(model, history, costs=costs)
+    first, second = (make(4).plan(problem, generator=generator) for _ in range(2))
     assert not torch.equal(first.candidates.actions, second.candidates.actions)
 
 

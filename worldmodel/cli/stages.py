@@ -63,15 +63,21 @@ SCALES = {
         pretrain=("optimisation.steps=20", "batch=16"),
         regulariser=(),
         train=("optimisation.steps=20",),
-        plan=("episodes=4", "max_steps=8", "num_landmarks=10", "keep=2", "workers=1"),
+        plan=(
+            "episodes=4",
+            "evaluation.max_steps=8",
+            "cost.num_landmarks=10",
+            "evaluation.keep=2",
+            "evaluation.workers=1",
+        ),
         cem=("planner.candidates=32",),
         gradient=("planner=gradient", "planner.starts=4"),
-        guardrail=("guardrail=keepout", "miss_rate=0.4"),
+        guardrail=("guardrail=keepout", "guardrail.miss_rate=0.4"),
         pairs=4,
     ),
 }
 
-_EXPLORE = ("steps=60", "+reset_options={task: explore}")
+_EXPLORE = ("steps=60", "recording.reset_options={task: explore}")
 
 
 def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Stage]:
@@ -79,13 +85,18 @@ def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Sta
     rollouts, held_out = _episodes(folder, "rollouts"), _episodes(folder, "held_out")
     model = _at("model", folder, "train/actions")
     video = _at("model", folder, "pretrain/video")
-    collect = (f"episodes={scale.rollouts}", *_EXPLORE, "labelled_fraction=0.1", "workers=2")
+    collect = (
+        f"episodes={scale.rollouts}",
+        *_EXPLORE,
+        "recording.labelled_fraction=0.1",
+        "recording.workers=2",
+    )
     return [
         Stage("rollouts", "collect", collect, share=17),  # seconds, about
         Stage(
             "held_out",
             "collect",
-            (f"episodes={scale.held_out}", *_EXPLORE, "held_out=true"),
+            (f"episodes={scale.held_out}", *_EXPLORE, "recording.held_out=true"),
             share=8,
         ),
         Stage(
@@ -127,13 +138,13 @@ def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Sta
 def _acting(model: str, rollouts: Path, scale: Scale) -> list[Stage]:
     """Goals with both planners, then goals behind the hazard without and with the guardrail."""
     plan = (model, _at("episodes_from", rollouts), *scale.plan)
-    hazard = ("tasks=[hazard]", "floors=false", *scale.cem, *plan)
+    hazard = ("evaluation.tasks=[hazard]", "evaluation.baselines=false", *scale.cem, *plan)
     return [
         Stage("goals", "plan", (*scale.cem, *plan), {"plan.*": "*"}, share=50),
         Stage(
             "gradient",
             "plan",
-            (*scale.gradient, "floors=false", *plan),
+            (*scale.gradient, "evaluation.baselines=false", *plan),
             {"plan.gradient_success": "success"},
             share=75,
         ),
@@ -169,7 +180,13 @@ def scratch(folder: Path, scale: Scale, main: Path) -> list[Stage]:
         Stage(
             "goals",
             "plan",
-            (*scale.cem, "floors=false", model, _at("episodes_from", rollouts), *scale.plan),
+            (
+                *scale.cem,
+                "evaluation.baselines=false",
+                model,
+                _at("episodes_from", rollouts),
+                *scale.plan,
+            ),
             {"scratch.plan_success": "success"},
         ),
     ]
@@ -183,7 +200,7 @@ def few_labels(folder: Path, scale: Scale, main: Path) -> list[Stage]:
     """
     rollouts = main / "collect/rollouts"
     labelled = (_at("episodes", rollouts), "labelled=6")
-    plan = (*scale.cem, "floors=false", _at("episodes_from", rollouts), *scale.plan)
+    plan = (*scale.cem, "evaluation.baselines=false", _at("episodes_from", rollouts), *scale.plan)
     model = _at("model", folder, "train/scratch")
     return [
         Stage(

@@ -67,15 +67,18 @@ def _goal(episode: Episode) -> np.ndarray | None:
 
 def _flag(episode: Episode, name: str) -> np.ndarray:
     values = episode.info.get(name)
-    return np.zeros(len(episode), bool) if values is None else values.numpy().astype(bool)
+    if values is None:
+        return np.zeros(len(episode), bool)
+    return np.nan_to_num(values.numpy()).astype(bool)  # NaN: that step did not tell
 
 
 def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
+    told = [name for name in ("success", "is_success") if name in episode.info]
     steps = len(episode) - 1
     words = [str(outcome["task"]).replace("_", " ")] if "task" in outcome else []
-    if "success" not in episode.info:  # the environment did not say
+    if not told:  # the environment did not say
         words.append(f"{steps} steps")
-    elif _flag(episode, "success").any():
+    elif any(bool(_flag(episode, name).any()) for name in told):
         words.append(f'<span class="met">reached in {steps} steps</span>')
     else:
         words.append(f'<span class="missed">not reached in {steps} steps</span>')

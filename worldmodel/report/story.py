@@ -73,7 +73,8 @@ def _episode(figure: FigureBase, run: RunRecord) -> None:
 
 
 def _reached(info: Mapping[str, Tensor]) -> bool:
-    return "success" in info and bool(info["success"].any())
+    told = [info[name] for name in ("success", "is_success") if name in info]
+    return any(bool(values.nan_to_num().any()) for values in told)  # NaN: not told
 
 
 def _surprise(figure: FigureBase, examples: Examples) -> None:
