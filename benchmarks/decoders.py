@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.table import Grid
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.decoders import known
+from worldmodel.video.decoders import known, why_not
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, decode, to_rgb, video_info
 
@@ -21,7 +21,7 @@ def bench_decoders(*, videos: str | None) -> Grid:
     """For each file of a folder and each decoder: ok, so many wrong, or why it is refused."""
     if videos is None or not Path(videos).is_dir():
         raise ConfigError(f"bench decoders needs videos=FOLDER, a folder of videos; got {videos}")
-    names = [name for name, kind in known().items() if name != "pyav" and not kind.missing()]
+    names = [name for name in known() if name != "pyav" and why_not(name) is None]
     columns = ["file", "codec", "frames", "pyav"]
     for name in names:
         columns += [f"{name} alone", f"{name} here"]

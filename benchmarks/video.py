@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.table import Row, Table
 from worldmodel.errors import ConfigError
-from worldmodel.video.decoders import known
+from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, video_info
 from worldmodel.video.rgb import scaled
@@ -76,7 +76,7 @@ def bench_video(*, videos: str | None, repeats: int, device: str) -> Table:
         raise ConfigError(f"bench video measures decoding on the cpu, got device={device}")
     readers: dict[str, Read] = {"pyav": by_pyav}
     for name, read in (("decord", by_decord), ("torchcodec", by_torchcodec)):
-        if not known()[name].missing():
+        if why_not(name) is None:
             readers[name] = read
     rows: list[Row] = []
     for file in FILES:

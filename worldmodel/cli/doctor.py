@@ -20,7 +20,7 @@ from rich.text import Text
 from worldmodel.runs import cpu
 from worldmodel.runs.memory import resident_bytes
 from worldmodel.runs.provenance import git_commit, package_version
-from worldmodel.video.decoders import known
+from worldmodel.video.decoders import known, why_not
 
 INSTALL_EGL = "apt-get install libegl1 libgl1 (Debian, Ubuntu)"
 _NEEDED_CODECS = ("h264", "hevc", "av1", "vp9", "mpeg4")
@@ -99,7 +99,7 @@ def decoders() -> Iterator[Finding]:
     for name, kind in known().items():
         if name == "pyav":
             continue
-        problem, _, remedy = kind.missing().partition("; ")
+        problem, _, remedy = (why_not(name) or "").partition("; ")
         state = problem or f"works; {kind.limits}"
         yield Finding("decoders", name, state, works=not problem, needed=False,
                       remedy=remedy if problem else "")  # fmt: skip

@@ -20,15 +20,12 @@ from worldmodel.video.arguments import shown
 from worldmodel.video.container import (
     REMEDY,
     VideoInfo,
-    describe,
-    open_container,
     opened,
-    said_in_one_line,
 )
-from worldmodel.video.decoders import known
-from worldmodel.video.decoders.base import Decoder, Facts, Mismatch
+from worldmodel.video.decoders import known, why_not
+from worldmodel.video.decoders.base import Decoder, Facts, Mismatch, look
 from worldmodel.video.decoding import Decoding, require_mib
-from worldmodel.video.index import FrameIndex, distrust, index_by_counting, index_by_time, scan
+from worldmodel.video.index import FrameIndex, index_by_counting
 from worldmodel.video.rgb import scaled
 from worldmodel.video.source import Source, SourceFile
 from worldmodel.video.video import Video, require_numbers
@@ -40,13 +37,20 @@ def backends() -> tuple[str, ...]:
 
 
 def require_backend(backend: str) -> None:
-    """Refuse what is not the name of a decoder."""
+    """Refuse what is not the name of a decoder that works on this machine, before a file is opened.
+
+    Raises:
+        ConfigError: saying which there are, or what the decoder lacks.
+    """
     if not isinstance(backend, str):
         raise ConfigError(
             f"backend must be a name, got {shown(backend)}; choose from: {', '.join(backends())}"
         )
     if backend not in backends():
         raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")
+    problem = why_not(backend) if backend not in ("auto", "pyav") else None
+    if problem:
+        raise ConfigError(f"backend={backend}: {problem}; or use backend=auto")
 
 
 class VideoReader(Video):
@@ -88,7 +92,8 @@ class VideoReader(Video):
         self._decoder: Decoder | None = None
         self._given_up = ""  # why nothing is read any more
         try:
-            self._facts = self._look()
+            facts, reason = look(self._media, self._decoding)
+            self._facts = self._count(facts, reason) if reason else facts
             if whole and self._facts.index.missing:
                 raise VideoError(self._facts.index.missing)
             self._take_decoder()
@@ -176,34 +181,6 @@ class VideoReader(Video):
             f"open it there"
         )
 
-    def _look(self) -> Facts:
-        """Find out which frames there are."""
-        limits, media = self._decoding.limits, self._media
-        with said_in_one_line(media.name):
-            container, stream = open_container(
-                media, stream=self._decoding.stream, limits=limits
-            )  # fmt: skip
-            try:
-                packets = scan(media.name, container, stream, limits)
-                codec = stream.codec_context.codec.canonical_name
-                reason = distrust(packets, container.format.name, codec)
-                index = index_by_time(media, container, stream, packets)
-            except BaseException:
-                container.close()
-                raise
-        facts = Facts(
-            media,
-            describe(media.name, container, stream, len(index)),
-            index,
-            self._decoding,
-            container.format.name,
-            stream.codec_context.pix_fmt or "",
-            stream.index,
-            container.streams.best("video") is stream,
-            (container, stream),
-        )
-        return self._count(facts, reason) if reason else facts
-
     def _count(self, facts: Facts, reason: str) -> Facts:
         """The same facts with an index by decoding, from a container that is opened anew."""
         if facts.opened is not None:
@@ -227,9 +204,6 @@ class VideoReader(Video):
         """Open the decoder that is insisted on; PyAV, which is right for every file, otherwise."""
         name = "pyav" if self._decoding.backend == "auto" else self._decoding.backend
         kind = known()[name]
-        absent = kind.missing()
-        if absent:
-            raise ConfigError(f"backend={name}: {absent}; or use backend=auto")
         reason = kind.cannot(self._facts)
         if reason:
             raise self._refusal(name, reason)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.worldmodel.video.made_videos import MADE_VIDEOS, stripes
 from worldmodel.errors import VideoError
-from worldmodel.video.decoders import known
+from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, decode, to_rgb
 
@@ -64,9 +64,9 @@ def test_random_access_gives_the_frames_of_a_decode_in_order(videos, name):
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
 @pytest.mark.parametrize("name", MADE_VIDEOS)
 def test_other_decoders_are_right_or_passed_over(videos, name, backend):
-    missing = known()[backend].missing()
-    if missing:
-        pytest.skip(missing)
+    problem = why_not(backend)
+    if problem:
+        pytest.skip(problem)
     path = videos(name)
     frames, _ = truth(path)
     try:
@@ -106,9 +106,9 @@ PASSED_OVER = {
 @pytest.mark.parametrize("backend", PASSED_OVER)
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_are_right_or_passed_over(real_videos, name, backend):
-    missing = known()[backend].missing()
-    if missing:
-        pytest.skip(missing)
+    problem = why_not(backend)
+    if problem:
+        pytest.skip(problem)
     path, decoding = real_videos / name, Decoding(short_side=96, backend=backend)
     if name in PASSED_OVER[backend]:
         with pytest.raises(VideoError, match=f"{name}: {backend} would not give its right"):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.decoders import known
+from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import ArrayVideo, VideoReader, decode, open_video, read_clip, to_rgb
 
@@ -97,9 +97,9 @@ def test_what_is_counted_is_read_from_any_source(tmp_path, make_video, kind):
 
 @pytest.mark.parametrize("backend", ["decord", "torchcodec"])
 def test_other_decoders_take_bytes_or_are_passed_over(video, backend):
-    missing = known()[backend].missing()
-    if missing:
-        pytest.skip(missing)
+    problem = why_not(backend)
+    if problem:
+        pytest.skip(problem)
     try:
         clip = read_clip(video.read_bytes(), **ASK, backend=backend)
     except VideoError as cause:

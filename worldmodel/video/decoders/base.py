@@ -10,9 +10,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from worldmodel.video.container import VideoInfo
+from worldmodel.video.container import VideoInfo, describe, open_container, said_in_one_line
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.index import FrameIndex
+from worldmodel.video.index import FrameIndex, distrust, index_by_time, scan
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import orientation
 from worldmodel.video.source import SourceFile
@@ -31,10 +31,7 @@ class Facts:
         info: What it says about itself.
         index: Its frames.
         decoding: How it is to be opened.
-        container: FFmpeg's name of the format.
-        pixels: FFmpeg's name of the pixel format.
         stream: Number of the stream among all streams.
-        best: Whether it is the stream that FFmpeg calls best.
         opened: The container that was scanned and its stream; for PyAV alone, others get none.
     """
 
@@ -42,11 +39,30 @@ class Facts:
     info: VideoInfo
     index: FrameIndex
     decoding: Decoding
-    container: str
-    pixels: str
     stream: int
-    best: bool
     opened: tuple[InputContainer, VideoStream] | None = None
+
+
+def look(media: SourceFile, decoding: Decoding) -> tuple[Facts, str]:
+    """What a scan of the packets says of a file; and why its timestamps cannot be trusted.
+
+    Raises:
+        VideoError: it is no video, is damaged, or claims more than the limits allow.
+        ConfigError: it has no such video stream.
+    """
+    limits = decoding.limits
+    with said_in_one_line(media.name):
+        container, stream = open_container(media, stream=decoding.stream, limits=limits)
+        try:
+            packets = scan(media.name, container, stream, limits)
+            codec = stream.codec_context.codec.canonical_name
+            reason = distrust(packets, container.format.name, codec)
+            index = index_by_time(media, container, stream, packets)
+        except BaseException:
+            container.close()
+            raise
+    info = describe(media.name, container, stream, len(index))
+    return Facts(media, info, index, decoding, stream.index, (container, stream)), reason
 
 
 def why_seeking_fails(facts: Facts) -> str:
@@ -82,16 +98,12 @@ def why_turning_fails(facts: Facts) -> str:
 class Decoder(ABC):
     """An opened file that gives frames by their number in `Facts.index`.
 
-    A new decoder is a new file in this folder with one class that has these two names.
+    A new decoder is a new file in this folder with one class that has these names.
     """
 
     name: str
     limits: str  # what it is refused for, in a few words
-
-    @classmethod
-    @abstractmethod
-    def missing(cls) -> str:
-        """Why it does not work on this machine and what to do; empty where it works."""
+    install: str  # what to do where it does not work
 
     @classmethod
     @abstractmethod

@@ -29,18 +29,7 @@ class Decord(Decoder):
         "refused for AV1, H.265, several video streams, edit lists, open groups of images, "
         "times that cannot be trusted, mirrored images, and what is not a path"
     )
-
-    @classmethod
-    def missing(cls) -> str:
-        """Why it does not work on this machine; empty where it works."""
-        try:
-            importlib.import_module("decord")
-        except (ImportError, OSError) as cause:
-            reason = " ".join(str(cause).split())[:120]
-            return (
-                f"decord is not installed here (there are wheels for Linux x86-64 only; {reason})"
-            )
-        return ""
+    install = "pip install decord (there are wheels for Linux x86-64 only)"
 
     @classmethod
     def cannot(cls, facts: Facts) -> str:

@@ -41,11 +41,7 @@ class PyAV(Decoder):
 
     name = "pyav"
     limits = "reads everything"
-
-    @classmethod
-    def missing(cls) -> str:
-        """Nothing: the package requires it."""
-        return ""
+    install = "pip install --force-reinstall av"
 
     @classmethod
     def cannot(cls, facts: Facts) -> str:

@@ -1,7 +1,7 @@
 """torchcodec: seeks by itself, and says the time of what it returns, which is checked."""
 
 import importlib
-import json
+import re
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,6 @@ from worldmodel.video.decoders.base import (
 )
 from worldmodel.video.rgb import scaled
 
-INSTALL = (
-    "pip install 'worldmodel[torchcodec]', of the version that goes with this PyTorch, and "
-    "FFmpeg's libraries: apt-get install ffmpeg (Debian, Ubuntu)"
-)
-
-
 class TorchCodec(Decoder):
     """See the module."""
 
@@ -30,16 +24,10 @@ class TorchCodec(Decoder):
         "refused for edit lists, open groups of images, times that cannot be trusted, mirrored "
         "images"
     )
-
-    @classmethod
-    def missing(cls) -> str:
-        """Why it does not work on this machine and what to do; empty where it works."""
-        try:
-            importlib.import_module("torchcodec.decoders")
-        except (ImportError, OSError, RuntimeError) as cause:
-            reason = " ".join(str(cause).split())[:120]
-            return f"torchcodec does not work here ({reason}); {INSTALL}"
-        return ""
+    install = (
+        "pip install 'worldmodel[torchcodec]', of the version that goes with this PyTorch, and "
+        "FFmpeg's libraries: apt-get install ffmpeg (Debian, Ubuntu)"
+    )
 
     @classmethod
     def cannot(cls, facts: Facts) -> str:
@@ -49,21 +37,20 @@ class TorchCodec(Decoder):
         return why_seeking_fails(facts) or why_turning_fails(facts)
 
     def __init__(self, facts: Facts) -> None:
-        decoders: Any = importlib.import_module("torchcodec.decoders")
-        transforms: Any = importlib.import_module("torchcodec.transforms")
         info, side = facts.info, facts.decoding.short_side
         self._times = facts.index.times
         source = facts.media.argument() if facts.media.path is None else str(facts.media.path)
-        steps = None
-        if side is not None:
-            height, width = scaled(info.height, info.width, side)
-            steps = [transforms.Resize((height, width))]
         try:
+            decoders: Any = importlib.import_module("torchcodec.decoders")
+            steps = None
+            if side is not None:
+                transforms: Any = importlib.import_module("torchcodec.transforms")
+                steps = [transforms.Resize(scaled(info.height, info.width, side))]
             self._reader = decoders.VideoDecoder(
                 source, stream_index=facts.stream, transforms=steps
             )
             count = len(self._reader)
-        except (RuntimeError, ValueError, IndexError, json.JSONDecodeError) as cause:
+        except (ImportError, OSError, RuntimeError, ValueError, IndexError) as cause:
             raise Mismatch(_reason(cause)) from cause
         if count != len(self._times):
             raise Mismatch(f"it finds {count} frames, not {len(self._times)}")
@@ -92,4 +79,13 @@ class TorchCodec(Decoder):
 
 
 def _reason(cause: Exception) -> str:
-    return f"it fails: {' '.join(str(cause).split())[:160]}"
+    """What went wrong, in one line; of a page on libraries that cannot be loaded, which it is."""
+    text = str(cause)
+    if "Could not load libtorchcodec" in text:
+        # It tries one FFmpeg after the other, so that most of what it tells is of no use.
+        told = re.findall(r"^OSError: (?!Could not load this library)(.+)$", text, re.MULTILINE)
+        others = [line for line in told if "libavutil" not in line]
+        if others:
+            return f"a library cannot be loaded: {others[0][:160]}"
+        return "it cannot load libavutil, a library of FFmpeg"
+    return f"it fails: {' '.join(text.split())[:160]}"
