@@ -13,7 +13,7 @@ from worldmodel.datasets.lerobot_meta import EpisodePlace
 from worldmodel.datasets.listing import VideoFile, shown
 from worldmodel.datasets.parquet import read_table, rows_of
 from worldmodel.errors import EpisodeError
-from worldmodel.video.nearest import nearest_frames
+from worldmodel.video.sampling import nearest_frames
 from worldmodel.video.video import Video
 
 BOOKS = frozenset("timestamp frame_index episode_index index task_index".split())

@@ -16,9 +16,8 @@ from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.arguments import real, shown
 from worldmodel.video.container import require_size
 from worldmodel.video.decoding import Decoding, require_mib
-from worldmodel.video.nearest import HAIR
 from worldmodel.video.rgb import scaled, to_rgb
-from worldmodel.video.sampling import Sampling
+from worldmodel.video.sampling import TOLERANCE, Sampling
 from worldmodel.video.video import Video, require_numbers
 
 Frame = TypeVar("Frame")
@@ -142,7 +141,7 @@ def take(
     def watched() -> Iterator[tuple[float, np.ndarray]]:
         nonlocal count, begin, last, gap
         for time, image in frames:
-            if time < start - HAIR:
+            if time < start - TOLERANCE:
                 continue
             if count == 0:
                 begin = last = time
@@ -188,9 +187,9 @@ def _pick(
             most = (
                 sampling.num_frames if before else 1
             )  # with the second frame it is known for others
-            while found < most and begin + found / sampling.fps <= time + HAIR:
+            while found < most and begin + found / sampling.fps <= time + TOLERANCE:
                 goal = begin + found / sampling.fps
-                earlier = before is not None and goal - before[0] <= time - goal + HAIR
+                earlier = before is not None and goal - before[0] <= time - goal + TOLERANCE
                 yield before if before is not None and earlier else (time, frame)
                 found += 1
         before, number = (time, frame), number + 1

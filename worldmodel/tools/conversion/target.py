@@ -15,7 +15,7 @@ from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.tools.conversion.encode import places
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.nearest import nearest_frames
+from worldmodel.video.sampling import nearest_frames
 
 
 @dataclass(frozen=True)

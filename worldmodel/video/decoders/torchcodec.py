@@ -16,6 +16,7 @@ from worldmodel.video.decoders.base import (
 )
 from worldmodel.video.rgb import scaled
 
+
 class TorchCodec(Decoder):
     """See the module."""
 
