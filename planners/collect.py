@@ -16,9 +16,9 @@ import numpy as np
 from worldmodel.episodes.episode import FolderInfo
 from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter, write_episode
 from worldmodel.errors import ConfigError
+from worldmodel.loading.workers import spread
 
 from .episode import EpisodeRecord, Policy, make_env, run_episode
-from .workers import spread
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -91,7 +91,7 @@ def collect(
         )
         with run.progress(len(jobs), "collect") as progress:
             progress.update(len(jobs) - len(left))
-            for _ in spread(work, left, workers=workers):
+            for _ in spread(work, left, workers=workers, numbers=[job.index for job in left]):
                 progress.advance(1)
     return _counts(run.folder / "episodes")
 

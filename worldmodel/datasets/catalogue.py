@@ -61,7 +61,7 @@ class Item(ABC):
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a data set names and is not taken, and why."""
+    """A video or a line of a data set that is left out, and why."""
 
     name: str
     reason: str

@@ -95,8 +95,8 @@ def live_clip(
 
     Args:
         frames: Images `h w c`, uint8, with `rate`; or pairs of a time in seconds and an image.
-        sampling: Which of them make the clip. With `fps` or `duration` a frame after the last one of
-            the clip may have been taken: only then is it known which is nearest.
+        sampling: Which of them make the clip. With `fps` or `duration` one frame more than the clip
+            may be taken from the iterator: only then is it known which is nearest.
         start: Seconds after the first frame.
         rate: Frames per second, where frames come without times.
         decoding: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
@@ -174,7 +174,7 @@ def take(
 def _pick(
     frames: Iterator[tuple[float, Frame]], sampling: Sampling
 ) -> Iterator[tuple[float, Frame]]:
-    """The frames that `Sampling.indices` names of a clip that begins with the first, as they come."""
+    """The frames that `Sampling.indices` names for a clip from the first on, as they come."""
     begin, found, number = None, 0, 0
     before: tuple[float, Frame] | None = None
     for time, frame in frames:

@@ -1,7 +1,7 @@
-"""Which frames make a clip: every n-th one (`stride`), or those nearest in time (`fps`, `duration`).
+"""Sampling: the frames of a clip, by number (`stride`) or nearest in time (`fps`, `duration`).
 
-Seconds become frame numbers here and nowhere else. Pure arithmetic on frame numbers and times; knows
-no files and no tensors.
+Seconds become frame numbers here and nowhere else. Pure arithmetic on frame numbers and times;
+knows no files and no tensors.
 """
 
 import numpy as np
