@@ -25,8 +25,7 @@ class Clips(ABC):
     """Batches of clips, each a function of `(seed, step)` alone: nothing to save or resume.
 
     Attributes:
-        num_videos: How many videos they are drawn from; those that turn out to be bad are in it
-            until they do.
+        num_videos: How many videos there are, with those that turn out to be bad later on.
         skipped: Those that were left out so far.
     """
 

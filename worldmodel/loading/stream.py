@@ -2,8 +2,8 @@
 
 The video, the part of it and the crop are functions of `(seed, number of the sample)`, so a batch
 is the same for any number of processes, and a run that was interrupted in the middle of an epoch
-goes on with the very next sample. Decoding ahead only guesses that step + 1 is asked for next. Knows
-catalogues, not formats.
+goes on with the very next sample. Decoding ahead only guesses that step + 1 is asked for next.
+Knows catalogues, not formats.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -30,7 +30,7 @@ _ATTEMPTS = 256  # videos tried in place of a bad one before the data are called
 
 @dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """How clips are streamed.
+    """Settings for streaming clips.
 
     Attributes:
         workers: Processes that decode; 0 decodes here, without guard against hangs and crashes.
@@ -79,8 +79,8 @@ class ClipStream(Clips):
         sampling: Which frames make a clip; a video that is too short for one is a bad video.
         size: Side of the square crop, in pixels; the short side of frames is resized to it.
         flip: Mirror half of the clips left to right.
-        decoding: How videos are opened; its `short_side` is `size` here.
-        streaming: How they are streamed.
+        decoding: How videos are decoded; its `short_side` is `size` here.
+        streaming: Processes, and what is done about bad videos.
         rank, world: Which of how many processes this is: each takes its part of a batch that is
             drawn for all.
         on_skip: Called with each video that is left out, once.

@@ -4,7 +4,8 @@ A decoder is C code on bytes from anywhere: it can loop for ever or take its pro
 can a simulator. Each task therefore bears a name: an error says which one its process was busy
 with, and all other tasks go on. This is code of our own because what exists cannot say which task
 it was: torch's `DataLoader` ends with "worker exited unexpectedly" and times out on whole batches,
-and `concurrent.futures` loses all tasks when one process dies. Knows nothing of videos and episodes.
+and `concurrent.futures` loses all tasks when one process dies. Knows nothing of videos or
+episodes.
 """
 
 import contextlib
@@ -47,7 +48,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Blame:
-    """What is said of a task that its process could not do."""
+    """The error for a task that its process could not do."""
 
     error: type[WorldModelError] = VideoError
     crash: str = "the decoder crashed ({how}); leave it out, or encode it again"
@@ -418,7 +419,7 @@ class _Crew:
                 future.set_exception(error)
 
     def _error(self, name: str, code: int | None) -> WorldModelError:
-        """What happened to the process that was busy with `name`; no exit code: it hung."""
+        """Blame for the process that was busy with `name`; without an exit code: it hung."""
         if code is None:
             return self._blame.error(
                 f"{name}: reading it took longer than {self._seconds:g} s; leave it out, or raise "
@@ -432,10 +433,10 @@ class _Crew:
 def serve(
     pipe: connection.Connection, work: Callable[[Any], Any], seconds: float, blame: Blame
 ) -> None:
-    """What a worker process does: tasks, one after the other, until it is asked to end.
+    """The main function of a worker process: does tasks in turn, until it is asked to end.
 
     Args:
-        pipe: Brings tasks, or None at the end; takes (whether it went well, result or error).
+        pipe: Brings tasks, or None at the end; takes pairs: (True, result) or (False, error).
         work: Does one.
         seconds: Longest time that one may take.
         blame: What is said where memory runs out.

@@ -1,4 +1,4 @@
-"""Video that is not encoded: arrays in memory, and frames that arrive one by one.
+"""Video that is not encoded: arrays in memory, and live frames, which arrive one by one.
 
 Knows no files.
 """
@@ -23,13 +23,13 @@ from worldmodel.video.video import Video, require_numbers
 Frame = TypeVar("Frame")
 
 
-class ArrayVideo(Video):
+class RawVideo(Video):
     """Frames that are in memory.
 
     Args:
         frames: `t h w c` or `t c h w`, uint8, with 3 colours; numpy or torch.
         rate: Frames per second.
-        decoding: Its `short_side` and limits are kept.
+        decoding: Its `short_side` and limits hold here too.
         name: What messages call it.
 
     Raises:
@@ -99,7 +99,7 @@ def live_clip(
             may be taken from the iterator: only then is it known which is nearest.
         start: Seconds after the first frame.
         rate: Frames per second, where frames come without times.
-        decoding: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
+        decoding: Its `short_side` and limits hold here too; `limits.frames` for the frames that
             come before the clip is complete.
 
     Returns:
@@ -129,13 +129,13 @@ def live_clip(
                 image = image.copy()
             yield time, image
 
-    return take(prepared(), sampling, start=start, name=name)
+    return clip_as_it_comes(prepared(), sampling, start=start, name=name)
 
 
-def take(
+def clip_as_it_comes(
     frames: Iterable[tuple[float, np.ndarray]], sampling: Sampling, *, start: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of one clip, as they come by: images `t h w c` and times `t`."""
+    """The frames of one clip, chosen as they come: images `t h w c` and times `t`."""
     count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
 
     def watched() -> Iterator[tuple[float, np.ndarray]]:
@@ -245,7 +245,7 @@ def _positive(rate: float | None, name: str) -> float:
 
 
 def _as_array(frames: Any, what: str) -> np.ndarray:
-    """As numpy, without a copy where that can be; `what` begins the message where it cannot."""
+    """As numpy, without a copy where possible; `what` begins the message where it cannot be."""
     try:
         if isinstance(frames, Tensor):
             return frames.detach().cpu().numpy()

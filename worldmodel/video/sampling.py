@@ -8,7 +8,7 @@ import numpy as np
 
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
-from worldmodel.video.arguments import is_count, real, shown
+from worldmodel.video.arguments import counted, is_count, real, shown
 
 TOLERANCE = 1e-6  # seconds that rounding may be off by
 _BLOCK = 2**16  # starts that are looked at together: memory stays small
@@ -123,14 +123,14 @@ class Sampling:
         """The error for a video that has only `frames`, `seconds` between first and last."""
         if self.fps is None:
             need = (self.num_frames - 1) * self.stride + 1
-            wanted = f"{need} frames ({self.num_frames} at stride {self.stride})"
+            wanted = f"{counted(need, 'frame')} ({self.num_frames} at stride {self.stride})"
         else:
             wanted = (
                 f"{(self.num_frames - 1) / self.fps:.3g} s ({self.num_frames} at {self.fps:g}/s)"
             )
         return VideoError(
-            f"{name}: is shorter than the clip: {frames} frames, {seconds:.3g} s, where the clip "
-            f"takes {wanted}; ask for fewer frames or leave the video out"
+            f"{name}: is shorter than the clip: {counted(frames, 'frame')}, {seconds:.3g} s, where "
+            f"the clip takes {wanted}; ask for fewer frames or leave the video out"
         )
 
     def _shows_twice(self, name: str, left: np.ndarray, met: np.ndarray) -> VideoError:
