@@ -17,6 +17,7 @@ from worldmodel.loading.in_memory import BAD, MemoryVideo
 from worldmodel.loading.stream import Streaming
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.video.decoding import Decoding
+from worldmodel.video.reader import require_backend
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Video
 
@@ -114,6 +115,7 @@ def preload(
     Raises:
         VideoError: a video is bad and must not be skipped, or all are.
     """
+    require_backend(decoding.backend)  # said here, not by each process
     if room is not None and len(catalogue) > LONG:
         return None
     work = VideoLoader(sampling, decoding)

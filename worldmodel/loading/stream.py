@@ -21,6 +21,7 @@ from worldmodel.loading.sampler import Sampler, shares_of_rank
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.types import Clip
 from worldmodel.video.decoding import Decoding
+from worldmodel.video.reader import require_backend
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Damaged
 
@@ -106,6 +107,7 @@ class ClipStream(Clips):
         self.skipped = [bad for catalogue in catalogues for bad in catalogue.left_out]
         self.sampling, self.size, self.flip = sampling, size, flip
         self.decoding = replace(decoding or Decoding(), short_side=size)
+        require_backend(self.decoding.backend)  # said here, not by each process
         self.streaming = streaming or Streaming()
         if not 0 <= rank < world:
             raise ConfigError(f"rank must be from 0 to world - 1, got {rank} of {world}")

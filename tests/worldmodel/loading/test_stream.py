@@ -287,6 +287,7 @@ def test_a_hang_and_a_crash_are_told_of_their_files():
         ({"ahead": 0}, "at least 1"),
         ({"workers": -1}, "workers at least 0"),
         ({"rank": 2, "world": 2}, "rank must be from 0 to world - 1"),
+        ({"decoding": Decoding(backend="decrod"), "workers": 2}, "did you mean 'decord'"),
     ],
 )
 def test_refusals(streaming, message):
