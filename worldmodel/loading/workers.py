@@ -273,10 +273,13 @@ class _Crew:
                 worker.process.kill()
             with contextlib.suppress(OSError):
                 worker.pipe.send(None)
+        self._wake.send_bytes(b"1")
+        self._thread.join()
         limit = time.monotonic() + _GRACE
         for worker in workers:
             worker.process.join(max(limit - time.monotonic(), 0))
             worker.process.kill()
+            worker.process.join()
             worker.pipe.close()
 
     def close(self) -> None:
