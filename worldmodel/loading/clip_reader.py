@@ -68,7 +68,7 @@ class ClipReader:
         self, frames: Tensor, *, sampling: Sampling, size: int, flip: bool, decoding: Decoding
     ) -> None:
         self._frames, self._sampling, self._size, self._flip = frames, sampling, size, flip
-        self._opened = OpenVideos(decoding)
+        self._opened = Opened(decoding)
 
     def __call__(self, request: ClipRequest) -> ClipResult:
         """Read the clips.
@@ -148,7 +148,7 @@ class OpenVideo:
         return self.known[item.window]
 
 
-class OpenVideos:
+class Opened:
     """The videos that were used last, still open. Items that open the same share one.
 
     Args:

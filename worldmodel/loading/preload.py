@@ -12,7 +12,7 @@ import torch
 
 from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
 from worldmodel.errors import VideoError
-from worldmodel.loading.clip_reader import OpenVideos
+from worldmodel.loading.clip_reader import Opened
 from worldmodel.loading.in_memory import BAD, MemoryVideo
 from worldmodel.loading.stream import Streaming
 from worldmodel.loading.workers import WorkerPool
@@ -67,7 +67,7 @@ class VideoLoader:
         Raises:
             VideoError: it is bad, or shorter than a clip.
         """
-        opened = OpenVideos(self._decoding, most=1)
+        opened = Opened(self._decoding, most=1)
         try:
             video = opened.get(request.item)
             first, times = video.part(request.item)

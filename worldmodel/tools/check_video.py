@@ -9,7 +9,7 @@ import numpy as np
 
 from worldmodel.datasets.catalogue import Item
 from worldmodel.episodes.folder import read_episode
-from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, OpenVideos
+from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, Opened
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
@@ -66,7 +66,7 @@ class Looker:
     def _look(self, task: Look) -> Finding:
         if task.item.key.endswith(".safetensors"):
             return _look_at_episode(task.item)
-        opened = OpenVideos(self._decoding, most=1)
+        opened = Opened(self._decoding, most=1)
         try:
             video = opened.get(task.item)
             first, times = video.part(task.item)
