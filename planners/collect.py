@@ -13,9 +13,9 @@ import numpy as np
 from worldmodel.episodes.episode import Episode, FolderInfo, write_episode
 from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
+from worldmodel.loading.workers import spread
 
 from .episode import EpisodeRecord, Policy, make_env, run_episode
-from .workers import spread
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -96,7 +96,8 @@ def collect(
         left_out: Mapping[str, str]
         with run.progress(len(jobs), "collect") as progress:
             progress.update(len(jobs) - len(left))
-            for left_out in spread(work, left, workers=recording.workers):
+            numbers = [job.index for job in left]
+            for left_out in spread(work, left, workers=recording.workers, numbers=numbers):
                 say_left_out(run, left_out, said)
                 progress.advance(1)
     return _counts(run.folder / "episodes")

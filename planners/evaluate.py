@@ -8,10 +8,10 @@ from typing import Any
 
 from worldmodel.errors import ConfigError
 from worldmodel.evaluation.statistics import rate_results
+from worldmodel.loading.workers import spread
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
 from .episode import SUCCESS, EpisodeRecord, Policy, make_env, run_episode
-from .workers import spread
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.errors import EpisodeError, printable
 from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding, Limits
-from worldmodel.video.nearest import nearest_frames
+from worldmodel.video.sampling import nearest_frames
 from worldmodel.video.video import Video
 
 _BOOKKEEPING = frozenset("timestamp frame_index episode_index index task_index".split())

@@ -20,6 +20,7 @@ from worldmodel.model import WorldModel
 from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.storage.tensors import save_tensors
 from worldmodel.types import Clip
+from worldmodel.video.arguments import counted
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import read_clip, video_info
 
@@ -156,7 +157,9 @@ def _score_video(
     slower = fps is not None and fps < info.fps
     count = int(info.duration * fps if slower and fps else info.frames) // p * p
     if count < 2 * p:
-        raise VideoError(f"{path}: too short for surprise: {count} frames, it takes {2 * p}")
+        has = f"{counted(info.frames, 'frame')}, {info.duration:.3g} s"
+        rate = f" at {fps:g}/s" if slower else ""
+        raise VideoError(f"{path}: too short for surprise: {has}; it takes {2 * p}{rate}")
     # At the video's own rate every frame is taken, however far apart they are.
     clip = read_clip(
         source, num_frames=count, fps=fps if slower else None, size=model.size,

@@ -1,7 +1,7 @@
-"""Taking clips out of videos that are opened for it: what a decoder process does.
+"""Reads clips from videos that it opens: the work of a decoder process.
 
-Each clip's place, crop and flip come from its own number, so it is the same whichever process
-takes it, and when. Knows nothing of processes, and not which videos are taken next.
+Where each clip begins, its crop and its flip come from its own number, so it is the same whichever
+process reads it, and when. Knows nothing of processes, and not which videos come next.
 """
 
 from collections import OrderedDict
@@ -24,12 +24,12 @@ _OPEN_FILES = 4  # that one process keeps open
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """One visit of a video.
+    """Clips to read from one video.
 
     Attributes:
         item: The video.
         seed, first: The number of its first clip, in the run with this seed.
-        count: Clips to take, in the order of their times.
+        count: How many clips, in the order of their times.
         row: Where in the buffer the first goes.
     """
 
@@ -47,7 +47,7 @@ class ClipRequest:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What was taken, besides the frames in the buffer."""
+    """Where the clips come from; their frames are in the buffer."""
 
     times: np.ndarray  # clips t, float64, seconds
     origins: tuple[Origin, ...]
@@ -70,41 +70,41 @@ class ClipReader:
         self._frames, self._sampling, self._size, self._flip = frames, sampling, size, flip
         self._opened = Opened(decoding)
 
-    def __call__(self, draw: ClipRequest) -> ClipResult:
-        """Take the clips.
+    def __call__(self, request: ClipRequest) -> ClipResult:
+        """Read the clips.
 
         Raises:
             VideoError: the video is bad, or shorter than a clip.
             Damaged: these clips of it cannot be read. Whether others can is not known.
         """
         try:
-            return self._take(draw)
+            return self._read(request)
         except WorldModelError:
-            self._opened.forget(draw.item)  # who knows what state it is in
+            self._opened.forget(request.item)  # who knows what state it is in
             raise
 
     def close(self) -> None:
         """Close the videos that this process has open."""
         self._opened.close()
 
-    def _take(self, draw: ClipRequest) -> ClipResult:
-        video = self._opened.get(draw.item)
-        first, times = video.part(draw.item)
-        starts = video.starts(draw.item, self._sampling)
-        numbers = range(draw.count)
-        randoms = [np.random.default_rng((draw.seed, draw.first + number)) for number in numbers]
-        # Several clips of one visit are spread over the video, in order: each has its share.
-        places = [(number + randoms[number].random()) / draw.count for number in numbers]
-        begins = [starts[min(int(place * len(starts)), len(starts) - 1)] for place in places]
+    def _read(self, request: ClipRequest) -> ClipResult:
+        video = self._opened.get(request.item)
+        first, times = video.part(request.item)
+        starts = video.starts(request.item, self._sampling)
+        numbers = range(request.first, request.first + request.count)
+        randoms = [np.random.default_rng((request.seed, number)) for number in numbers]
+        # Several clips of one video are spread over it, in order: each has its share.
+        shares = [(rank + random.random()) / request.count for rank, random in enumerate(randoms)]
+        begins = [starts[min(int(share * len(starts)), len(starts) - 1)] for share in shares]
         indices = np.stack([self._sampling.indices(times, int(begin)) for begin in begins])
         try:
             clips = video.source.read_clips(list(first + indices))
         except VideoError as cause:
             raise Damaged(str(cause)) from cause
         for number, clip in enumerate(clips):
-            self._frames[draw.row + number] = self._crop(clip, draw.name, randoms[number])
+            self._frames[request.row + number] = self._crop(clip, request.name, randoms[number])
         seen = times[indices]
-        origins = (self._sampling.origin(draw.name, begin) for begin in seen[:, 0])
+        origins = (self._sampling.origin(request.name, begin) for begin in seen[:, 0])
         return ClipResult(seen, tuple(origins))
 
     def _crop(self, frames: Tensor, name: str, random: np.random.Generator) -> Tensor:

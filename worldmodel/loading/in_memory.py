@@ -1,18 +1,16 @@
-"""Clips drawn from videos that are kept as uint8: the training data of everything without actions.
+"""Batches of clips, and those of videos whose frames are in memory, such as episodes.
 
-Knows `Video`, not where its frames come from: files are in `folder.py`, episodes are views
-of `EpisodeArrays`.
+Knows `Video`, not where its frames come from.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from worldmodel.datasets.catalogue import Catalogue
+from worldmodel.datasets.catalogue import LeftOut
 from worldmodel.episodes.windows import EpisodeArrays
 from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.loading.sampler import Sampler
@@ -20,33 +18,19 @@ from worldmodel.types import Clip, Origin
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Video
 
-BAD = (VideoError, EpisodeError)  # what says that a video, or an episode as a video, is bad
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A video that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-def left_out(catalogue: Catalogue) -> list[Skipped]:
-    """What a data set names and does not have, to be told with what cannot be read."""
-    return [Skipped(out.name, out.reason) for out in catalogue.left_out]
+BAD = (VideoError, EpisodeError)  # errors that say that a video, or an episode as one, is bad
 
 
 class Clips(ABC):
     """Batches of clips, each a function of `(seed, step)` alone: nothing to save or resume.
 
     Attributes:
-        num_videos: How many videos they are drawn from; those that turn out to be bad are in it
-            until they do.
+        num_videos: How many videos there are, with those that turn out to be bad later on.
         skipped: Those that were left out so far.
     """
 
     num_videos: int
-    skipped: list[Skipped]
+    skipped: list[LeftOut]
 
     @abstractmethod
     def sample(self, step: int, batch: int, *, seed: int) -> Clip:
@@ -95,7 +79,7 @@ def episode_videos(arrays: EpisodeArrays) -> list[Video]:
 
 
 class ClipDataset(Clips):
-    """Clips of videos whose frames are at hand.
+    """Clips of videos whose frames are in memory.
 
     Every video is equally likely, whatever its length, and every start in it; with `epochs` each
     comes once before any comes again. The square crop and the flip are the same for all frames of a
@@ -128,7 +112,7 @@ class ClipDataset(Clips):
         flip: bool = False,
         rest_fraction: float = 0.0,
         epochs: bool = False,
-        skipped: Sequence[Skipped] = (),
+        skipped: Sequence[LeftOut] = (),
         rank: int = 0,
         world: int = 1,
     ) -> None:

@@ -1,7 +1,7 @@
-"""Videos of a catalogue, decoded once and kept in memory: the fast way for what fits.
+"""Decodes all videos of a catalogue once and keeps them in memory: fastest, where they fit.
 
-Every video is decoded from beginning to end, in processes that may crash or hang, so each one that
-is there is known to be readable. What does not fit is for `loader.py`.
+Every video is decoded from beginning to end, in processes that may crash or hang, so those that are
+kept are known to be readable. What does not fit is streamed (`stream.py`).
 """
 
 from collections.abc import Callable
@@ -10,29 +10,30 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
 from worldmodel.errors import VideoError
 from worldmodel.loading.clip_reader import Opened
-from worldmodel.loading.in_memory import BAD, MemoryVideo, Skipped
+from worldmodel.loading.in_memory import BAD, MemoryVideo
 from worldmodel.loading.stream import Streaming
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.video.decoding import Decoding
+from worldmodel.video.reader import require_backend
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Video
 
 LONG = 1000  # videos: a longer list is not looked through before it is streamed
-_WEIGHED = 24  # videos whose size tells that of all
+_SAMPLED = 24  # videos whose sizes tell that of all
 _CHUNK = 64 * 2**20  # bytes of frames that are decoded at a time
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Visit:
-    """A video to read whole, or to weigh."""
+class LoadRequest:
+    """A video to read from beginning to end, or to say the size of."""
 
     item: Item
-    room: int | None = None  # bytes that its frames may take; None: only say how many they take
+    room: int | None = None  # bytes that its frames may take; None: only their size is asked for
 
     @property
     def name(self) -> str:
@@ -41,16 +42,16 @@ class Visit:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """What a visit found."""
+class LoadResult:
+    """A video that was read."""
 
     size: int  # bytes of its frames
     times: np.ndarray  # t, seconds
-    frames: np.ndarray | None  # t c h w, uint8; None: weighed only, or more than there is room for
+    frames: np.ndarray | None  # t c h w, uint8; None: not asked for, or there is no room for them
 
 
-class WholeReader:
-    """Reads whole videos.
+class VideoLoader:
+    """Reads videos from beginning to end.
 
     Args:
         sampling: A video that is too short for it is a bad one.
@@ -60,24 +61,24 @@ class WholeReader:
     def __init__(self, sampling: Sampling, decoding: Decoding) -> None:
         self._sampling, self._decoding = sampling, decoding
 
-    def __call__(self, visit: Visit) -> Whole:
-        """Read or weigh a video.
+    def __call__(self, request: LoadRequest) -> LoadResult:
+        """Read a video, or say its size.
 
         Raises:
             VideoError: it is bad, or shorter than a clip.
         """
         opened = Opened(self._decoding, most=1)
         try:
-            video = opened.get(visit.item)
-            first, times = video.part(visit.item)
-            self._sampling.num_starts(times, name=visit.item.name)
+            video = opened.get(request.item)
+            first, times = video.part(request.item)
+            self._sampling.num_starts(times, name=request.item.name)
             image = video.source.read(np.array([first]))[0]
             size = image.numel() * len(times)
-            fits = visit.room is not None and size <= visit.room
+            fits = request.room is not None and size <= request.room
             frames = _read(video.source, first, len(times), image.numel()) if fits else None
-            return Whole(size, times, frames)
+            return LoadResult(size, times, frames)
         finally:
-            opened.forget(visit.item)
+            opened.forget(request.item)
 
 
 def _read(source: Video, first: int, count: int, image_bytes: int) -> np.ndarray:
@@ -97,7 +98,7 @@ def preload(
     streaming: Streaming,
     room: int | None,
     progress: Progress | None = None,
-) -> tuple[list[Video], list[Skipped]] | None:
+) -> tuple[list[Video], list[LeftOut]] | None:
     """Decode all videos into memory, if they fit.
 
     Args:
@@ -114,21 +115,22 @@ def preload(
     Raises:
         VideoError: a video is bad and must not be skipped, or all are.
     """
+    require_backend(decoding.backend)  # said here, not by each process
     if room is not None and len(catalogue) > LONG:
         return None
-    work = WholeReader(sampling, decoding)
+    work = VideoLoader(sampling, decoding)
     seconds = decoding.limits.seconds
     with WorkerPool(work, workers=streaming.workers, seconds=seconds) as pool:
-        if room is not None and len(catalogue) > _WEIGHED and _weight(catalogue, pool) > room:
+        if room is not None and len(catalogue) > _SAMPLED and _size_of_all(catalogue, pool) > room:
             return None
         return _read_all(catalogue, pool, streaming, room=room, progress=progress)
 
 
-def _weight(catalogue: Catalogue, pool: WorkerPool[Visit, Whole]) -> float:
+def _size_of_all(catalogue: Catalogue, pool: WorkerPool[LoadRequest, LoadResult]) -> float:
     """Bytes that all videos will take, from some of them; bad ones count nothing."""
-    chosen = np.linspace(0, len(catalogue) - 1, _WEIGHED).round().astype(int)
+    chosen = np.linspace(0, len(catalogue) - 1, _SAMPLED).round().astype(int)
     sizes = []
-    for _, future in pool.each(Visit(catalogue[i]) for i in chosen):
+    for _, future in pool.each(LoadRequest(catalogue[i]) for i in chosen):
         error = future.exception()
         if error is not None and not isinstance(error, BAD):
             raise error
@@ -137,26 +139,28 @@ def _weight(catalogue: Catalogue, pool: WorkerPool[Visit, Whole]) -> float:
 
 
 def _read_all(
-    catalogue: Catalogue, pool: WorkerPool[Visit, Whole], streaming: Streaming, *,
+    catalogue: Catalogue, pool: WorkerPool[LoadRequest, LoadResult], streaming: Streaming, *,
     room: int | None, progress: Progress | None,
-) -> tuple[list[Video], list[Skipped]] | None:  # fmt: skip
+) -> tuple[list[Video], list[LeftOut]] | None:  # fmt: skip
     videos: list[Video] = []
-    skipped: list[Skipped] = []
+    skipped: list[LeftOut] = []
     left = 2**63 if room is None else room
-    visits = (Visit(item, left) for item in catalogue)  # what is left when it is handed out
-    for number, (visit, future) in enumerate(pool.each(visits, ahead=2 * pool.workers), start=1):
+    # Each with the room that is left when it is handed out.
+    requests = (LoadRequest(item, left) for item in catalogue)
+    done = pool.each(requests, ahead=2 * pool.workers)
+    for number, (request, future) in enumerate(done, start=1):
         try:
-            whole = future.result()
+            result = future.result()
         except BAD as error:
             if streaming.on_bad_video == "error":
                 raise
-            skipped.append(Skipped(visit.name, str(error)))
+            skipped.append(LeftOut(request.name, str(error)))
         else:
-            left -= whole.size
-            if whole.frames is None or left < 0:
+            left -= result.size
+            if result.frames is None or left < 0:
                 return None
-            frames, times = torch.from_numpy(whole.frames), torch.from_numpy(whole.times)
-            videos.append(MemoryVideo(visit.name, frames, times))
+            frames, times = torch.from_numpy(result.frames), torch.from_numpy(result.times)
+            videos.append(MemoryVideo(request.name, frames, times))
         if progress:
             progress(number, len(catalogue))
     if not videos:

@@ -1,4 +1,4 @@
-"""In which order videos are seen: a pure function, so that nothing is stored and all resumes.
+"""The order in which videos are seen: a pure function, so nothing is stored and every run resumes.
 
 Sample `i` of a run is the same video whatever was drawn before, in however many processes: a step's
 batch is a range of these numbers, a rank's share a range of that. Knows lengths, weights and a
@@ -21,7 +21,7 @@ _MIXING, _SHUFFLING, _RESERVE = 1, 2, 3  # keep the streams of one seed apart
 
 
 class Sampler:
-    """Which item of which data set each sample is.
+    """Says of each sample which item of which data set it is.
 
     A data set is gone through in epochs: each time every item once, shuffled anew. Several are
     mixed so that after every `BLOCK` samples each has been drawn its share of times, give or take
@@ -54,12 +54,12 @@ class Sampler:
         return data_set, shuffled(place, self.lengths[data_set], (self.seed, data_set, epoch))
 
     def epoch(self, index: int) -> int:
-        """How often the data set of sample `index` had been gone through before it."""
+        """The number of times that the data set of sample `index` was seen in full before it."""
         data_set, rank = self._place(index)
         return rank // self.lengths[data_set]
 
     def reserve(self, index: int, attempt: int) -> tuple[int, int]:
-        """What stands in for sample `index` when it and `attempt` others could not be read.
+        """The substitute for sample `index` when it and `attempt` others could not be read.
 
         From the same data set, so that the shares stay; any item of it is equally likely.
         """

@@ -1,6 +1,6 @@
-"""What a training on video reads, named in a configuration: videos, mixtures, or episodes.
+"""The sources of clips that a configuration can name: videos, mixtures of data sets, or episodes.
 
-Decides what is kept in memory and what is streamed; how is in `preload.py` and `loader.py`.
+Decides what is kept in memory (`preload.py`) and what is streamed (`stream.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -11,17 +11,17 @@ from typing import Any
 import torch.distributed
 
 from worldmodel.datasets import open_catalogue, open_episodes
-from worldmodel.datasets.catalogue import Catalogue
+from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.episodes.windows import load_arrays
 from worldmodel.errors import ConfigError
-from worldmodel.loading.in_memory import ClipDataset, Clips, Skipped, episode_videos, left_out
+from worldmodel.loading.in_memory import ClipDataset, Clips, episode_videos
 from worldmodel.loading.preload import preload
 from worldmodel.loading.stream import ClipStream, Streaming
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
 
 Progress = Callable[[int, int], None]
-Tell = Callable[[Skipped], None]
+Tell = Callable[[LeftOut], None]
 AS_IT_IS = Decoding()
 
 
@@ -53,8 +53,8 @@ class ClipSource(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How videos become clips, wherever they lie; what `VideoFiles` and `VideoMixture` share.
+class VideoSource(Streaming, ClipSource):
+    """Clips from videos: what `VideoFiles` and `VideoMixture` share.
 
     Attributes:
         stride: frames from one frame of a clip to the next. Give one of `stride`, `fps` and
@@ -62,44 +62,32 @@ class Reading:
         fps: frames per second of the clips: the nearest in time are taken.
         duration: seconds of a clip, over which its frames are spread evenly.
         flip: mirror half of the clips left to right.
-        on_bad_video: `error` stops at the first bad video, `skip` lists it and goes on.
-        workers: processes that decode; 0 decodes in the training's own, unguarded.
-        ahead: batches that are decoded ahead of time where videos are streamed.
-        clips_per_video: clips taken at each visit of a video that is streamed.
     """
 
     stride: int | None = None
     fps: float | None = None
     duration: float | None = None
     flip: bool = True
-    on_bad_video: str = "error"
-    workers: int = 2
-    ahead: int = 2
-    clips_per_video: int = 1
 
     def sampling(self, num_frames: int) -> Sampling:
         """Which frames make a clip."""
         return Sampling(num_frames, stride=self.stride, fps=self.fps, duration=self.duration)
 
-    def streaming(self) -> Streaming:
-        """How clips are streamed; in a distributed training each rank takes its share."""
-        return Streaming(
-            self.workers, self.ahead, self.clips_per_video, self.on_bad_video, *rank_and_world()
-        )
-
     def clips(
         self, catalogues: Sequence[Catalogue], weights: Sequence[float] | None, *, size: int,
         num_frames: int, video: Decoding, on_skip: Tell | None,
     ) -> ClipStream:  # fmt: skip
-        """A stream of clips from data sets."""
+        """A stream of clips from data sets; in a distributed training each rank takes its share."""
+        rank, world = rank_and_world()
         return ClipStream(
-            catalogues, weights=weights, sampling=self.sampling(num_frames), size=size, flip=self.flip,
-            decoding=video.at(size), streaming=self.streaming(), on_skip=on_skip,
+            catalogues, weights=weights, sampling=self.sampling(num_frames), size=size,
+            flip=self.flip, decoding=video.at(size), streaming=self, rank=rank, world=world,
+            on_skip=on_skip,
         )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class VideoFiles(Reading, ClipSource):
+class VideoFiles(VideoSource):
     """Videos of a folder, a manifest, shards, ...: whatever `open_catalogue` knows.
 
     Attributes:
@@ -125,10 +113,10 @@ class VideoFiles(Reading, ClipSource):
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
         catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {}))
-        sampling, streaming = self.sampling(num_frames), self.streaming()
+        sampling, (rank, world) = self.sampling(num_frames), rank_and_world()
         if self.preload is not False:
             kept = preload(
-                catalogue, sampling=sampling, decoding=video.at(size), streaming=streaming,
+                catalogue, sampling=sampling, decoding=video.at(size), streaming=self,
                 room=None if self.preload else int(self.cache_mib * 2**20), progress=progress,
             )  # fmt: skip
             if kept is not None:
@@ -136,8 +124,8 @@ class VideoFiles(Reading, ClipSource):
                 return ClipDataset(
                     videos, num_frames=num_frames, stride=None if sampling.fps else sampling.stride,
                     fps=sampling.fps, size=size, flip=self.flip, epochs=True,
-                    skipped=[*left_out(catalogue), *skipped],
-                    rank=streaming.rank, world=streaming.world,
+                    skipped=[*catalogue.left_out, *skipped],
+                    rank=rank, world=world,
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))
         return self.clips(
@@ -163,7 +151,7 @@ class MixturePart:
 
 
 @dataclass(frozen=True)
-class VideoMixture(Reading, ClipSource):
+class VideoMixture(VideoSource):
     """Several data sets of videos, each with its share of the clips; always streamed.
 
     Attributes:

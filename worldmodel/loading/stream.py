@@ -1,9 +1,9 @@
-"""Clips of catalogues too large for memory, decoded ahead of time by processes.
+"""Streams clips of catalogues that are too large for memory; processes decode them ahead of time.
 
-Which video, which part of it and which crop are functions of `(seed, number of the sample)`, so a
-batch is the same for any number of processes, and a run that was interrupted in the middle of an
-epoch goes on with the very next sample. Decoding ahead only guesses that step + 1 is asked for
-next. Knows catalogues, not formats.
+The video, the part of it and the crop are functions of `(seed, number of the sample)`, so a batch
+is the same for any number of processes, and a run that was interrupted in the middle of an epoch
+goes on with the very next sample. Decoding ahead only guesses that step + 1 is asked for next.
+Knows catalogues, not formats.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from worldmodel.datasets.catalogue import Catalogue
+from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.errors import ConfigError, VideoError, nearest
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, shared_frames
-from worldmodel.loading.in_memory import BAD, Clips, Skipped, left_out
+from worldmodel.loading.in_memory import BAD, Clips
 from worldmodel.loading.sampler import Sampler, shares_of_rank
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.types import Clip
 from worldmodel.video.decoding import Decoding
+from worldmodel.video.reader import require_backend
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.video import Damaged
 
@@ -28,26 +29,23 @@ ON_BAD_VIDEO = ("error", "skip")
 _ATTEMPTS = 256  # videos tried in place of a bad one before the data are called bad
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Streaming:
-    """How clips are streamed.
+    """Settings for streaming clips.
 
     Attributes:
         workers: Processes that decode; 0 decodes here, without guard against hangs and crashes.
         ahead: Batches that are decoded or waiting at a time: memory is that many batches as uint8.
-        clips_per_video: Clips taken at each visit of a video, in order of time: decoding is
+        clips_per_video: Clips read each time that a video is opened, in order of time: decoding is
             cheaper, batches are less varied.
         on_bad_video: `error` stops at the first bad video; `skip` lists it and takes another one
             from the same data set.
-        rank, world: This process takes the share `rank` of `world`.
     """
 
     workers: int = 2
     ahead: int = 2
     clips_per_video: int = 1
     on_bad_video: str = "error"
-    rank: int = 0
-    world: int = 1
 
     def __post_init__(self) -> None:
         if self.on_bad_video not in ON_BAD_VIDEO:
@@ -60,15 +58,13 @@ class Streaming:
                 f"ahead and clips_per_video must be at least 1 and workers at least 0, got "
                 f"{self.ahead}, {self.clips_per_video} and {self.workers}"
             )
-        if not 0 <= self.rank < self.world:
-            raise ConfigError(f"rank must be from 0 to world - 1, got {self.rank} of {self.world}")
 
 
 @dataclass
-class _Visit:
-    """A draw that is being done; another one stands in when its video is bad."""
+class _Pending:
+    """A request that is being done; another one stands in when its video is bad."""
 
-    draw: ClipRequest
+    request: ClipRequest
     place: tuple[int, int]  # data set, item
     future: "Future[ClipResult] | None" = None  # None: known to be bad
 
@@ -84,8 +80,10 @@ class ClipStream(Clips):
         sampling: Which frames make a clip; a video that is too short for one is a bad video.
         size: Side of the square crop, in pixels; the short side of frames is resized to it.
         flip: Mirror half of the clips left to right.
-        decoding: How videos are opened; its `short_side` is `size` here.
-        streaming: How they are streamed.
+        decoding: How videos are decoded; its `short_side` is `size` here.
+        streaming: Processes, and what is done about bad videos.
+        rank, world: Which of how many processes this is: each takes its part of a batch that is
+            drawn for all.
         on_skip: Called with each video that is left out, once.
     """
 
@@ -99,20 +97,26 @@ class ClipStream(Clips):
         flip: bool = False,
         decoding: Decoding | None = None,
         streaming: Streaming | None = None,
-        on_skip: Callable[[Skipped], None] | None = None,
+        rank: int = 0,
+        world: int = 1,
+        on_skip: Callable[[LeftOut], None] | None = None,
     ) -> None:
         self.catalogues = list(catalogues)
         self.weights = weights
         self.num_videos = sum(map(len, self.catalogues))
-        self.skipped = [bad for catalogue in catalogues for bad in left_out(catalogue)]
+        self.skipped = [bad for catalogue in catalogues for bad in catalogue.left_out]
         self.sampling, self.size, self.flip = sampling, size, flip
         self.decoding = replace(decoding or Decoding(), short_side=size)
+        require_backend(self.decoding.backend)  # said here, not by each process
         self.streaming = streaming or Streaming()
+        if not 0 <= rank < world:
+            raise ConfigError(f"rank must be from 0 to world - 1, got {rank} of {world}")
+        self.rank, self.world = rank, world
         self.order(0)  # says now what is wrong with the lengths and weights
         self._on_skip = on_skip
         self._bad: dict[tuple[int, int], Exception] = {}
         self._hopeless = 0  # how many of those no clip can be taken of
-        self._begun: dict[int, list[_Visit]] = {}  # by step
+        self._begun: dict[int, list[_Pending]] = {}  # by step
         self._pool: WorkerPool[ClipRequest, ClipResult] | None = None
         self._batch, self._order = 0, self.order(0)
         # Without processes nothing can be done ahead of time.
@@ -143,9 +147,9 @@ class ClipStream(Clips):
         for later in wanted:
             if later not in self._begun:
                 self._begun[later] = self._begin(later)
-        taken = [self._finish(visit) for visit in self._begun[step]]
+        results = [self._finish(pending) for pending in self._begun[step]]
         del self._begun[step]
-        clip = self._clip(step, taken)
+        clip = self._clip(step, results)
         if self.streaming.workers:  # the rows of this step are free for the next one
             self._begun[step + self._ahead] = self._begin(step + self._ahead)
         return clip
@@ -184,74 +188,72 @@ class ClipStream(Clips):
     def _drain(self, keep: range = range(0)) -> None:
         """Give up what was begun but these steps; nothing else writes to the buffer afterwards."""
         lost = [self._begun.pop(step) for step in list(self._begun) if step not in keep]
-        futures = [visit.future for visits in lost for visit in visits if visit.future]
+        futures = [pending.future for of_step in lost for pending in of_step if pending.future]
         for future in [future for future in futures if not future.cancel()]:
             future.exception()  # waits
 
-    def _begin(self, step: int) -> list[_Visit]:
-        s = self.streaming
-        numbers = shares_of_rank(step, self._batch, rank=s.rank, world=s.world)
+    def _begin(self, step: int) -> list[_Pending]:
+        numbers = shares_of_rank(step, self._batch, rank=self.rank, world=self.world)
         base = step % self._ahead * self._batch
-        visits = []
-        for offset in range(0, self._batch, s.clips_per_video):
+        begun, clips = [], self.streaming.clips_per_video
+        for offset in range(0, self._batch, clips):
             first = numbers[offset]
-            place = self._order[first // s.clips_per_video]
-            visits.append(self._visit(place, first, base + offset))
-        return visits
+            begun.append(self._request(self._order[first // clips], first, base + offset))
+        return begun
 
-    def _visit(
+    def _request(
         self, place: tuple[int, int], first: int, row: int, failed: Collection[tuple[int, int]] = ()
-    ) -> _Visit:
+    ) -> _Pending:
         data_set, item = place
-        draw = ClipRequest(
+        request = ClipRequest(
             self.catalogues[data_set][item], self._order.seed, first,
             self.streaming.clips_per_video, row,
         )  # fmt: skip
         assert self._pool is not None
-        # Of one that is damaged in places other clips may be well: which are taken must not depend
-        # on those before.
+        # Other clips of a video that is damaged in places may be intact: which are read must not
+        # depend on those before.
         known = not isinstance(self._bad.get(place, Damaged()), Damaged) or place in failed
-        return _Visit(draw, place, None if known else self._pool.submit(draw))
+        return _Pending(request, place, None if known else self._pool.submit(request))
 
-    def _finish(self, visit: _Visit) -> ClipResult:
-        number = visit.draw.first // self.streaming.clips_per_video
+    def _finish(self, pending: _Pending) -> ClipResult:
+        number = pending.request.first // self.streaming.clips_per_video
         failed: set[tuple[int, int]] = set()  # which are damaged where these clips are
         for attempt in range(1, _ATTEMPTS + 1):
-            if visit.future is not None:
+            if pending.future is not None:
                 try:
-                    return visit.future.result()
+                    return pending.future.result()
                 except BAD as error:
                     if self.streaming.on_bad_video == "error":
                         raise
-                    self._skip(visit, error)
+                    self._skip(pending, error)
                     if isinstance(error, Damaged):
-                        failed.add(visit.place)
+                        failed.add(pending.place)
             if self._hopeless + len(failed) == self.num_videos:
                 break
             place = self._order.reserve(number, attempt)
-            visit = self._visit(place, visit.draw.first, visit.draw.row, failed)
+            pending = self._request(place, pending.request.first, pending.request.row, failed)
         first = next(iter(self._bad.values()))
         raise VideoError(
-            f"{self.catalogues[visit.place[0]].name}: {len(self._bad)} videos are bad, "
+            f"{self.catalogues[pending.place[0]].name}: {len(self._bad)} videos are bad, "
             f"{'nothing is left' if len(self._bad) == self.num_videos else 'too many'} to read; "
             f"the first: {first}"
         )
 
-    def _skip(self, visit: _Visit, error: Exception) -> None:
-        if visit.place in self._bad:
+    def _skip(self, pending: _Pending, error: Exception) -> None:
+        if pending.place in self._bad:
             return
-        self._bad[visit.place] = error
+        self._bad[pending.place] = error
         self._hopeless += not isinstance(error, Damaged)
-        self.skipped.append(Skipped(visit.draw.name, str(error)))
+        self.skipped.append(LeftOut(pending.request.name, str(error)))
         if self._on_skip:
             self._on_skip(self.skipped[-1])
 
-    def _clip(self, step: int, taken: Sequence[ClipResult]) -> Clip:
+    def _clip(self, step: int, results: Sequence[ClipResult]) -> Clip:
         base = step % self._ahead * self._batch
-        origins = tuple(origin for part in taken for origin in part.origins)
+        origins = tuple(origin for result in results for origin in result.origins)
         return Clip.from_uint8(
             self._frames[base : base + self._batch],
-            torch.from_numpy(np.concatenate([part.times for part in taken])),
+            torch.from_numpy(np.concatenate([result.times for result in results])),
             sources=tuple(origin.name for origin in origins),
             origins=origins,
         )

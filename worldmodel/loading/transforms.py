@@ -1,6 +1,6 @@
-"""What is done to batches of clips before a model sees them, on the device that they are on.
+"""Augmentations of batches of clips before a model sees them, on the device that they are on.
 
-All frames of a clip get the same draw, clips different ones. The draws are a function of
+All frames of a clip are changed alike, each clip in its own way. The changes are a function of
 `(seed, step)`, so an interrupted training goes on with the same images.
 """
 

@@ -1,29 +1,38 @@
-"""Work that may hang or crash, in processes that can be replaced: decoding strangers' files.
+"""Work in processes that can be replaced: decoding strangers' files, running episodes.
 
-A decoder is C code on bytes from anywhere: it can loop for ever or take its process down. Each task
-therefore bears a name, and what happens to its process is told of that name while all other tasks
-go on. Own code, because what exists cannot say which task it was: torch's `DataLoader` ends with
-"worker exited unexpectedly" and times out on whole batches, and `concurrent.futures` loses all
-tasks when one process dies. Knows nothing of videos.
+A decoder is C code on bytes from anywhere: it can loop for ever or take its process down, and so
+can a simulator. Each task therefore bears a name: an error says which one its process was busy
+with, and all other tasks go on. This is code of our own because what exists cannot say which task
+it was: torch's `DataLoader` ends with "worker exited unexpectedly" and times out on whole batches,
+and `concurrent.futures` loses all tasks when one process dies. Knows nothing of videos or
+episodes.
 """
 
 import contextlib
+import faulthandler
 import itertools
+import os
 import signal
 import threading
 import time
+import traceback
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import connection, get_context, resource_tracker
+from multiprocessing import connection, get_context, parent_process, resource_tracker, util
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, Protocol, TypeVar
 
-from worldmodel.errors import ConfigError, VideoError, WorldModelError
-from worldmodel.loading.serving import WATCHDOG_EXIT, serve
+import torch
 
+from worldmodel.errors import ConfigError, VideoError, WorldModelError
+
+WATCHDOG_EXIT = 1  # the exit code that faulthandler gives
+_GRACE = 10.0  # seconds after its time, or after it was asked, that a process ends by itself
 _AHEAD = 2  # tasks that a process is given at a time, so that it need not wait for the next one
 _SMALL = 2**15  # bytes of a task that a pipe holds for sure, beside another that is being done
 _STARTING = 120.0  # seconds that a process may take to start: it imports torch
@@ -37,32 +46,47 @@ class Named(Protocol):
         """For messages."""
 
 
+@dataclass(frozen=True)
+class Blame:
+    """The error for a task that its process could not do."""
+
+    error: type[WorldModelError] = VideoError
+    crash: str = "the decoder crashed ({how}); leave it out, or encode it again"
+    memory: str = "there is not enough memory to read it; leave it out, or read it smaller"
+    alone: str = "workers=0"  # does the work without processes
+
+
 Task = TypeVar("Task", bound=Named)
 Result = TypeVar("Result")
 
 
 class WorkerPool(Generic[Task, Result]):
-    """Processes that do tasks; each result comes as a `Future`.
+    """Processes that do tasks, each on one thread; each result comes as a `Future`.
 
-    A task that takes too long or takes its process down fails with a `VideoError` that names it;
-    the process is replaced and nothing else is lost. Workers end when the pool is closed or
-    forgotten, and when this process dies, however it dies.
+    A task that takes too long or takes its process down fails with an error that names it; the
+    process is replaced and nothing else is lost. Workers end when the pool is closed or forgotten,
+    and when this process dies, however it dies.
 
     Args:
         work: Does one task; picklable, copied into each process. Tensors in it that are in shared
             memory stay shared.
         workers: Number of processes; 0 does the work here, unguarded, when it is submitted.
-        seconds: Longest time that one task may take.
+        seconds: Longest time that one task may take; infinite where it may take any.
+        ahead: Tasks that a process is given at a time.
+        blame: What is said of a task that fails with its process.
     """
 
-    def __init__(self, work: Callable[[Task], Result], *, workers: int, seconds: float) -> None:
+    def __init__(
+        self, work: Callable[[Task], Result], *, workers: int, seconds: float,
+        ahead: int = _AHEAD, blame: Blame = Blame(),
+    ) -> None:  # fmt: skip
         if workers < 0 or not seconds > 0:
             raise ConfigError(
                 f"workers must be at least 0 and seconds positive, got {workers} and {seconds}"
             )
         self.workers = workers
         self._work = work
-        self._crew = _Crew(work, workers, seconds) if workers else None
+        self._crew = _Crew(work, workers, seconds, ahead, blame) if workers else None
         # The thread holds the crew, not the pool: a pool that is forgotten is closed.
         self._finalizer = weakref.finalize(self, self._crew.close) if self._crew else None
 
@@ -92,6 +116,12 @@ class WorkerPool(Generic[Task, Result]):
             future.exception()  # waits
             yield task, future
 
+    def finish(self) -> None:
+        """Let processes end what they are doing and close what they hold, begin nothing more."""
+        if self._crew is not None:
+            self._crew.finish()
+        self.close()
+
     def close(self) -> None:
         """End all processes at once; what was not finished is cancelled."""
         if self._finalizer is not None:
@@ -102,6 +132,86 @@ class WorkerPool(Generic[Task, Result]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+OpenWork = Callable[[], AbstractContextManager[Callable[[Any], Result]]]
+
+
+def spread(
+    open_work: "OpenWork[Result]", items: Sequence[Any], *, workers: int,
+    numbers: Sequence[int] | None = None,
+) -> Iterator[Result]:  # fmt: skip
+    """The work's results for `items`, in their order; the same for any number of workers.
+
+    Args:
+        open_work: Called once in each process. Returns a context whose value does one item; what
+            must not be made anew for each (environments, models) is made when it is entered and
+            closed when it is left. Must be picklable where `workers > 1`.
+        items: What is worked on; each by itself, so that their order cannot matter.
+        workers: Number of processes; 1 works in this process.
+        numbers: Of the episodes that the items are, for messages; from 0 by default.
+
+    Raises:
+        WorldModelError: naming an item whose process crashed; or what the work raises.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    if not items:
+        return
+    workers = min(workers, len(items))
+    if workers == 1:
+        with _one_thread(), open_work() as work:
+            yield from map(work, items)
+        return
+    blame = Blame(
+        WorldModelError, "its process crashed ({how}); workers=1 runs it in this process",
+        "there is not enough memory for it; say fewer workers", "workers=1",
+    )  # fmt: skip
+    numbers = range(len(items)) if numbers is None else numbers
+    tasks = [_Numbered(f"episode {n}", item) for n, item in zip(numbers, items, strict=True)]
+    pool: WorkerPool[_Numbered, Result] = WorkerPool(
+        _OpenedOnce(open_work), workers=workers, seconds=float("inf"), ahead=1, blame=blame
+    )
+    try:
+        for _, future in pool.each(tasks, ahead=len(tasks)):
+            yield future.result()
+    finally:
+        pool.finish()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    # Sums over several threads round differently: with one, every number of workers agrees.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    name: str
+    item: Any
+
+
+class _OpenedOnce:
+    """Work that is opened with its first task, and closed when its process ends.
+
+    So an error in opening it reaches the parent as itself.
+    """
+
+    def __init__(self, open_work: OpenWork) -> None:
+        self._open_work = open_work
+        self._work: Callable[[Any], Any] | None = None
+
+    def __call__(self, task: _Numbered) -> Any:
+        if self._work is None:
+            stack = ExitStack()
+            self._work = stack.enter_context(self._open_work())
+            util.Finalize(None, stack.close, exitpriority=10)
+        return self._work(task.item)
 
 
 @dataclass(eq=False)
@@ -124,15 +234,18 @@ class _Worker:
 class _Crew:
     """The processes of a pool and the thread that hands out tasks and watches the clock."""
 
-    def __init__(self, work: Callable[[Any], Any], workers: int, seconds: float) -> None:
+    def __init__(
+        self, work: Callable[[Any], Any], workers: int, seconds: float, ahead: int, blame: Blame
+    ) -> None:
         self._work, self._count, self._seconds = work, workers, seconds
+        self._ahead, self._blame = ahead, blame
         self._context = get_context("spawn")  # a fork would share locks, threads and CUDA
         self._waiting: deque[tuple[Any, Future]] = deque()
         self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         self._closed = False
         self._awake, self._wake = self._context.Pipe(duplex=False)
-        self._thread = threading.Thread(target=self._run, name="decoders", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
         self._thread.start()
 
     def submit(self, task: Any) -> Future:
@@ -143,6 +256,31 @@ class _Crew:
             self._waiting.append((task, future))
         self._wake.send_bytes(b"1")
         return future
+
+    def finish(self) -> None:
+        with self._lock:
+            waiting = [future for _, future in self._waiting]
+            self._waiting.clear()
+            given = [future for worker in self._workers for _, future in worker.given]
+        for future in waiting:
+            future.cancel()
+        futures.wait(given)
+        with self._lock:
+            self._closed = True
+            workers, self._workers = self._workers, []
+        for worker in workers:
+            if not worker.ready:  # it holds nothing yet
+                worker.process.kill()
+            with contextlib.suppress(OSError):
+                worker.pipe.send(None)
+        self._wake.send_bytes(b"1")
+        self._thread.join()
+        limit = time.monotonic() + _GRACE
+        for worker in workers:
+            worker.process.join(max(limit - time.monotonic(), 0))
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
 
     def close(self) -> None:
         with self._lock:
@@ -190,7 +328,7 @@ class _Crew:
                     return False
                 self._workers.append(worker)
         with self._lock:
-            for depth, worker in itertools.product(range(_AHEAD), self._workers):
+            for depth, worker in itertools.product(range(self._ahead), self._workers):
                 if worker.ready and self._waiting and len(worker.given) <= depth:
                     self._give(worker)
             return not self._closed
@@ -218,7 +356,10 @@ class _Crew:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         mine, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=serve, args=(theirs, self._work, self._seconds), name="decoder", daemon=True
+            target=serve,
+            args=(theirs, self._work, self._seconds, self._blame),
+            name="worker",
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -256,15 +397,15 @@ class _Crew:
             how = "did not start in time" if late else f"could not start (exit code {code})"
             self._fail_all(
                 WorldModelError(
-                    f"a decoder process {how}; guard the script's start with "
-                    f'`if __name__ == "__main__":`, or say workers=0'
+                    f"a worker process {how}; guard the script's start with "
+                    f'`if __name__ == "__main__":`, or say {self._blame.alone}'
                 )
             )
             return
         if worker.given:
             task, future = worker.given.popleft()
             with contextlib.suppress(InvalidStateError):
-                future.set_exception(_blame(task.name, None if late else code, self._seconds))
+                future.set_exception(self._error(task.name, None if late else code))
         with self._lock:
             self._waiting.extendleft(reversed(worker.given))
 
@@ -280,16 +421,62 @@ class _Crew:
             with contextlib.suppress(InvalidStateError):
                 future.set_exception(error)
 
+    def _error(self, name: str, code: int | None) -> WorldModelError:
+        """Blame for the process that was busy with `name`; without an exit code: it hung."""
+        if code is None:
+            return self._blame.error(
+                f"{name}: reading it took longer than {self._seconds:g} s; leave it out, or raise "
+                f"limits.seconds"
+            )
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+        return self._blame.error(f"{name}: {self._blame.crash.format(how=how + hint)}")
 
-def _blame(name: str, code: int | None, seconds: float) -> VideoError:
-    """What happened to the process that was busy with `name`; no exit code: it hung."""
-    if code is None:
-        return VideoError(
-            f"{name}: reading it took longer than {seconds:g} s; leave it out, or raise "
-            f"limits.seconds"
-        )
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-    return VideoError(
-        f"{name}: the decoder crashed ({how}{hint}); leave it out, or encode it again"
-    )
+
+def serve(
+    pipe: connection.Connection, work: Callable[[Any], Any], seconds: float, blame: Blame
+) -> None:
+    """The main function of a worker process: does tasks in turn, until it is asked to end.
+
+    Args:
+        pipe: Brings tasks, or None at the end; takes pairs: (True, result) or (False, error).
+        work: Does one.
+        seconds: Longest time that one may take.
+        blame: What is said where memory runs out.
+    """
+    # Ctrl-C reaches all processes of a terminal; the parent is the one that says so and stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    quiet = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send("ready")
+        while (task := pipe.recv()) is not None:
+            if seconds < float("inf"):
+                # A watchdog in C, for a decoder that hangs with the interpreter's lock while nobody
+                # is left to end it.
+                faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=quiet)
+            answer = _do(work, task, blame)
+            faulthandler.cancel_dump_traceback_later()
+            pipe.send(answer)
+
+
+def _do(work: Callable[[Any], Any], task: Any, blame: Blame) -> tuple[bool, Any]:
+    try:
+        return True, work(task)
+    except WorldModelError as error:
+        return False, type(error)(str(error))
+    except MemoryError:
+        return False, blame.error(f"{task.name}: {blame.memory}")
+    except Exception as error:
+        text = f"{task.name}: {type(error).__name__} in a worker process: {error}"
+        told = RuntimeError(text)
+        told.add_note(traceback.format_exc())  # where it was, which the parent cannot see
+        return False, told
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

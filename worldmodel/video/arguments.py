@@ -1,7 +1,4 @@
-"""Numbers that a user gives: what is one, asked in one way everywhere.
-
-Knows nothing of what the numbers mean.
-"""
+"""Checks numbers that a user gives, and shows values in messages, the same way everywhere."""
 
 from numbers import Integral
 from typing import SupportsFloat
@@ -24,6 +21,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things as a message says it: 0 frames, 1 frame, 2 frames."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def is_count(value: object) -> bool:
-    """Whether it is a whole number, by its type, of at least 1; a float64 holds it exactly."""
+    """True for a whole number, by its type, of at least 1 that a float64 holds exactly."""
     return isinstance(value, Integral) and 1 <= int(value) <= 2**53

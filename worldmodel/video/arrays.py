@@ -1,4 +1,4 @@
-"""Video that is not encoded: arrays in memory, and frames that arrive one by one.
+"""Video that is not encoded: arrays in memory, and live frames, which arrive one by one.
 
 Knows no files.
 """
@@ -16,21 +16,20 @@ from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.arguments import real, shown
 from worldmodel.video.container import require_size
 from worldmodel.video.decoding import Decoding, require_mib
-from worldmodel.video.nearest import HAIR
 from worldmodel.video.rgb import scaled, to_rgb
-from worldmodel.video.sampling import Sampling
+from worldmodel.video.sampling import TOLERANCE, Sampling
 from worldmodel.video.video import Video, require_numbers
 
 Frame = TypeVar("Frame")
 
 
-class ArrayVideo(Video):
+class RawVideo(Video):
     """Frames that are in memory.
 
     Args:
         frames: `t h w c` or `t c h w`, uint8, with 3 colours; numpy or torch.
         rate: Frames per second.
-        decoding: Its `short_side` and limits are kept.
+        decoding: Its `short_side` and limits hold here too.
         name: What messages call it.
 
     Raises:
@@ -96,11 +95,11 @@ def live_clip(
 
     Args:
         frames: Images `h w c`, uint8, with `rate`; or pairs of a time in seconds and an image.
-        sampling: Which of them make the clip. With `fps` or `duration` a frame after the last one of
-            the clip may have been taken: only then is it known which is nearest.
+        sampling: Which of them make the clip. With `fps` or `duration` one frame more than the clip
+            may be taken from the iterator: only then is it known which is nearest.
         start: Seconds after the first frame.
         rate: Frames per second, where frames come without times.
-        decoding: Its `short_side` and limits are kept; `limits.frames` holds for the frames that
+        decoding: Its `short_side` and limits hold here too; `limits.frames` for the frames that
             come before the clip is complete.
 
     Returns:
@@ -130,19 +129,19 @@ def live_clip(
                 image = image.copy()
             yield time, image
 
-    return take(prepared(), sampling, start=start, name=name)
+    return clip_as_it_comes(prepared(), sampling, start=start, name=name)
 
 
-def take(
+def clip_as_it_comes(
     frames: Iterable[tuple[float, np.ndarray]], sampling: Sampling, *, start: float, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of one clip, as they come by: images `t h w c` and times `t`."""
+    """The frames of one clip, chosen as they come: images `t h w c` and times `t`."""
     count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
 
     def watched() -> Iterator[tuple[float, np.ndarray]]:
         nonlocal count, begin, last, gap
         for time, image in frames:
-            if time < start - HAIR:
+            if time < start - TOLERANCE:
                 continue
             if count == 0:
                 begin = last = time
@@ -175,7 +174,7 @@ def take(
 def _pick(
     frames: Iterator[tuple[float, Frame]], sampling: Sampling
 ) -> Iterator[tuple[float, Frame]]:
-    """The frames that `Sampling.indices` names of a clip that begins with the first, as they come."""
+    """The frames that `Sampling.indices` names for a clip from the first on, as they come."""
     begin, found, number = None, 0, 0
     before: tuple[float, Frame] | None = None
     for time, frame in frames:
@@ -188,9 +187,9 @@ def _pick(
             most = (
                 sampling.num_frames if before else 1
             )  # with the second frame it is known for others
-            while found < most and begin + found / sampling.fps <= time + HAIR:
+            while found < most and begin + found / sampling.fps <= time + TOLERANCE:
                 goal = begin + found / sampling.fps
-                earlier = before is not None and goal - before[0] <= time - goal + HAIR
+                earlier = before is not None and goal - before[0] <= time - goal + TOLERANCE
                 yield before if before is not None and earlier else (time, frame)
                 found += 1
         before, number = (time, frame), number + 1
@@ -246,7 +245,7 @@ def _positive(rate: float | None, name: str) -> float:
 
 
 def _as_array(frames: Any, what: str) -> np.ndarray:
-    """As numpy, without a copy where that can be; `what` begins the message where it cannot."""
+    """As numpy, without a copy where possible; `what` begins the message where it cannot be."""
     try:
         if isinstance(frames, Tensor):
             return frames.detach().cpu().numpy()

@@ -1,4 +1,4 @@
-"""What the first bytes of a packet say, in codecs of which the container does not say enough.
+"""Reads the first bytes of packets, for codecs of which the container does not say enough.
 
 H.264 and H.265 are made of units, each with its kind; MPEG-4 of images. Decodes nothing.
 """
@@ -12,7 +12,7 @@ _PLAIN = frozenset({66, 77, 88})  # profiles whose sequence says nothing of colo
 
 
 def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
-    """Whether a keyframe's first bytes say that nothing after it needs what was before it.
+    """True where a keyframe's first bytes say that nothing after it needs what was before it.
 
     H.264 and H.265 mark recovery points of other kinds as keyframes too; some files mark every
     packet. Of other codecs the container is believed.
@@ -38,7 +38,7 @@ def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
 
 @dataclass(frozen=True)
 class Interlacing:
-    """How an H.264 stream that may code a frame as two fields says so in each image."""
+    """Tells fields from frames in an H.264 stream that may code a frame as two fields."""
 
     number_bits: int  # of the number of a frame
     plane_bits: int  # of the number of a colour plane
@@ -55,7 +55,7 @@ class Interlacing:
         return None
 
     def is_field(self, head: bytes, described: bytes) -> bool:
-        """Whether a packet begins with a field: then it may be all that it holds."""
+        """True where a packet begins with a field: then it may be all that it holds."""
         for place in _units(head, described):
             if head[place] & 31 in _SLICES:
                 bits = _Bits(head[place + 1 : place + 33])

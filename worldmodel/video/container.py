@@ -1,7 +1,7 @@
-"""An opened file and its video stream, through PyAV: what it says about itself, within limits.
+"""Opens a file and its video stream with PyAV, within limits, and reads what it says of itself.
 
-Decodes nothing. Only containers of video are tried, and only this file is read: playlists and
-lists of files would make FFmpeg open other files and the network; text would be drawn as video.
+Decodes nothing. Only containers of video are tried, and only this file is read: playlists would
+make FFmpeg open other files and the network, and text would be drawn as video.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _FORMATS = "mov,matroska,avi,mpegts,mpeg,ogg,flv,asf,gif"
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says about one of its video streams, without decoding it."""
+    """A video stream as its file describes it; nothing is decoded to know this."""
 
     path: str
     frames: int  # packets with data: each is a frame in all common codecs
@@ -53,14 +53,14 @@ def video_info(
     Raises:
         VideoError: naming the file, what is wrong with it and what to do.
     """
-    media, limits = SourceFile.of(source), Limits() if limits is None else limits
-    with opened(media, stream=stream, limits=limits) as (container, video):
+    file, limits = SourceFile.of(source), Limits() if limits is None else limits
+    with opened(file, stream=stream, limits=limits) as (container, video):
         frames = sum(not packet.is_discard for packet in with_data(container, video))
-        return describe(media.name, container, video, frames)
+        return describe(file.name, container, video, frames)
 
 
 def describe(name: str, container: InputContainer, video: VideoStream, frames: int) -> VideoInfo:
-    """What an open file says, when it is known to have so many frames."""
+    """The description of an open file that is known to have so many frames."""
     rate = float(video.average_rate or 0)
     duration = promised_seconds(container, video) or (frames / rate if rate else 0.0)
     return VideoInfo(
@@ -89,7 +89,7 @@ def with_data(container: InputContainer, stream: VideoStream) -> Iterator[Packet
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """How long the header says that the video is; 0 where it does not."""
+    """The length that the header gives, in seconds; 0 where it gives none."""
     by_time = float((stream.duration or 0) * (stream.time_base or 0))
     by_count = stream.frames / float(stream.average_rate) if stream.average_rate else 0.0
     if "mp4" in container.format.name:  # an edit list leaves out frames that the count still has
@@ -103,11 +103,11 @@ def promised_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 @contextmanager
 def opened(
-    media: SourceFile, *, stream: int | None, limits: Limits
+    source: SourceFile, *, stream: int | None, limits: Limits
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The file and its video stream, closed at the end; what FFmpeg says becomes a `VideoError`."""
-    with said_in_one_line(media.name):
-        container, video = open_container(media, stream=stream, limits=limits)
+    with said_in_one_line(source.name):
+        container, video = open_container(source, stream=stream, limits=limits)
         with container:
             yield container, video
 
@@ -125,9 +125,9 @@ def said_in_one_line(name: str) -> Iterator[None]:
 
 
 def open_container(
-    media: SourceFile, *, stream: int | None, limits: Limits
+    source: SourceFile, *, stream: int | None, limits: Limits
 ) -> tuple[InputContainer, VideoStream]:
-    """The same without a context: who calls it closes the container.
+    """The same without a context: the caller closes the container.
 
     Raises:
         VideoError: the file claims more than `limits` allow.
@@ -135,9 +135,9 @@ def open_container(
         av.FFmpegError: it is not a video.
     """
     Decoding(stream=stream, limits=limits)  # refuses what is no number of a stream, and no limits
-    claimed = claimed_samples(media)
+    claimed = claimed_samples(source)
     if claimed > limits.frames:
-        raise too_many(media.name, claimed, limits)
+        raise too_many(source.name, claimed, limits)
     # FFmpeg counts pixels with their padding; frames are counted again as they come.
     most = str(min(int(limits.pixels) + int(limits.pixels) // 8 + 2**20, 2**31 - 1))
     options = {
@@ -150,20 +150,20 @@ def open_container(
     # unless someone turned it on, as torchvision did when it was imported.
     av.logging.set_level(None)
     container = av.open(
-        media.argument(), options=options, metadata_errors="replace", timeout=limits.seconds
+        source.argument(), options=options, metadata_errors="replace", timeout=limits.seconds
     )
     try:
-        video = _choose(media.name, container, stream)
+        video = _choose(source.name, container, stream)
         if video.codec_context is None:
-            raise VideoError(f"{media.name}: is in a codec that nothing here decodes; {REMEDY}")
+            raise VideoError(f"{source.name}: is in a codec that nothing here decodes; {REMEDY}")
         if video.height * video.width == 0:
             raise VideoError(
-                f"{media.name}: does not say how large its frames are, or more than the limit of "
+                f"{source.name}: does not say how large its frames are, or more than the limit of "
                 f"{limits.pixels} pixels; {REMEDY}, or raise limits.pixels"
             )
-        require_size(media.name, video.height, video.width, limits)
+        require_size(source.name, video.height, video.width, limits)
         if video.frames > limits.frames:
-            raise too_many(media.name, video.frames, limits)
+            raise too_many(source.name, video.frames, limits)
         video.codec_context.options = {"max_pixels": most}
         for other in container.streams:
             if other is not video:

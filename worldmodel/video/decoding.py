@@ -1,4 +1,4 @@
-"""How videos are decoded, and what a file may claim before it is refused."""
+"""Settings for decoding videos, and limits on what a file may claim."""
 
 from dataclasses import dataclass, field, replace
 from numbers import Integral
@@ -9,13 +9,14 @@ from worldmodel.video.arguments import is_count, real, shown
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may claim before it is refused; every one can be raised.
+    """A file that claims more than this is refused; every limit can be raised.
 
     Attributes:
         pixels: of one frame, height x width.
         frames: of one video.
         mib: of the frames of one request.
-        seconds: that opening or reading one video may take where it is read in a worker process.
+        seconds: that opening a video may wait for data; in a worker process, that opening or
+            reading it may take.
 
     Raises:
         ConfigError: one is not positive, or `pixels` or `frames` is not whole.
@@ -51,11 +52,13 @@ def require_mib(name: str, count: int, height: int, width: int, limits: Limits) 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How video files are decoded: `video.` in settings.
+    """Settings for decoding video files: `video.` in a configuration.
 
     Attributes:
         short_side: Frames are resized to it, proportions kept; None leaves them as they are.
-        backend: `auto` takes the fastest decoder that is right for a file; or one to insist on.
+        backend: `auto` is PyAV, which gives the right frames of every file. `decord` and
+            `torchcodec` insist on that decoder: where it does not work, or would not give the
+            right frames of a file, that is an error.
         stream: Number of the video stream among the video streams; None takes the one that FFmpeg
             calls best.
         limits: What is refused.
@@ -87,7 +90,7 @@ class Decoding:
             )
 
     def at(self, short_side: int | None) -> "Decoding":
-        """The same, with frames resized to a short side in pixels; None leaves them as they are.
+        """These settings with another short side in pixels; None leaves frames as they are.
 
         Raises:
             ConfigError: another short side was set already.

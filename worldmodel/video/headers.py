@@ -1,8 +1,8 @@
-"""What headers claim, read from their bytes: samples of MP4, the ends of MP4, Matroska, AVI, ASF.
+"""Reads headers by their bytes: the samples that an MP4 claims; where MP4, Matroska, AVI, ASF end.
 
-FFmpeg allocates an entry for every sample that a header promises, which a few crafted bytes can
-make a billion. So the few tables that promise samples are looked at first. And it does not say
-whether a file ends before its header says. Knows nothing else of the formats.
+FFmpeg allocates an entry for every sample that a header claims, which a few crafted bytes can make
+a billion: so the tables that claim samples are read first. And FFmpeg does not say whether a file
+ends before its header says it does. Knows nothing else of the formats.
 """
 
 import struct
@@ -22,33 +22,33 @@ _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_LIVE = 1  # a flag: what is said of sizes and times does not hold
 
 
-def claimed_samples(media: SourceFile) -> int:
+def claimed_samples(source: SourceFile) -> int:
     """The samples that all tracks and fragments of an MP4 claim; 0 for what is no MP4.
 
     Raises:
         VideoError: the file is not there any more, or cannot be read.
     """
-    with _bytes_of(media) as file:
+    with _bytes_of(source) as file:
         return _claimed(file)
 
 
-def overruns(media: SourceFile) -> bool:
-    """Whether the last box of an MP4 ends after the file does."""
-    with _bytes_of(media) as file:
+def overruns(source: SourceFile) -> bool:
+    """True where the last box of an MP4 ends after the file does."""
+    with _bytes_of(source) as file:
         size = file.seek(0, 2)
         # What follows the last box may be anything, and look like a box of any size.
         return any(end > size and kind in _CONTENT for kind, end in _outermost(file, size))
 
 
-def is_fragmented(media: SourceFile) -> bool:
-    """Whether an MP4 has its packets listed piece by piece, between their bytes."""
-    with _bytes_of(media) as file:
+def is_fragmented(source: SourceFile) -> bool:
+    """True where an MP4 lists its packets piece by piece, between their bytes."""
+    with _bytes_of(source) as file:
         return any(kind == b"moof" for kind, _ in _outermost(file, file.seek(0, 2)))
 
 
-def segment_end(media: SourceFile) -> tuple[int, int]:
+def segment_end(source: SourceFile) -> tuple[int, int]:
     """Where a Matroska file says that it ends, 0 where it does not; and where it does, in bytes."""
-    with _bytes_of(media) as file:
+    with _bytes_of(source) as file:
         size = file.seek(0, 2)
         start = 0
         for _ in range(2):  # what describes the file, then what is in it
@@ -63,9 +63,9 @@ def segment_end(media: SourceFile) -> tuple[int, int]:
         return (start if kind == b"\x18\x53\x80\x67" else 0), size
 
 
-def riff_end(media: SourceFile) -> tuple[int, int]:
-    """The same of an AVI: a large one is a chain of RIFF chunks, of which each says its own end."""
-    with _bytes_of(media) as file:
+def riff_end(source: SourceFile) -> tuple[int, int]:
+    """The same for AVI: a large file is a chain of RIFF chunks, each of which says its own end."""
+    with _bytes_of(source) as file:
         size, start = file.seek(0, 2), 0
         while start < size:
             head = _span(file, start, 12)
@@ -78,9 +78,9 @@ def riff_end(media: SourceFile) -> tuple[int, int]:
         return start, size
 
 
-def asf_end(media: SourceFile) -> tuple[int, int]:
-    """The same of an ASF, which says it among its properties unless it is recorded live."""
-    with _bytes_of(media) as file:
+def asf_end(source: SourceFile) -> tuple[int, int]:
+    """The same for ASF, which says it among its properties unless it was recorded live."""
+    with _bytes_of(source) as file:
         size = file.seek(0, 2)
         head = _span(file, 0, 24)
         start, end = 30, min(int.from_bytes(head[16:24], "little"), size)
@@ -97,17 +97,17 @@ def asf_end(media: SourceFile) -> tuple[int, int]:
 
 
 @contextmanager
-def _bytes_of(media: SourceFile) -> Iterator[Any]:
-    if media.file is not None:
-        yield media.file
+def _bytes_of(source: SourceFile) -> Iterator[Any]:
+    if source.file is not None:
+        yield source.file
         return
-    assert media.path is not None
+    assert source.path is not None
     try:
-        with media.path.open("rb") as file:
+        with source.path.open("rb") as file:
             yield file
     except OSError as cause:  # a reader opens its file again, which may be gone by then
         raise VideoError(
-            f"{media.name}: cannot be read ({cause.strerror}); check that it is still there, or "
+            f"{source.name}: cannot be read ({cause.strerror}); check that it is still there, or "
             f"leave it out"
         ) from cause
 
@@ -156,7 +156,7 @@ def _claimed(file: Any) -> int:
 
 @dataclass
 class _Track:
-    """What one track, or one fragment of it, claims."""
+    """Claims of one track, or of one fragment of it."""
 
     samples: int = 0
     runs: int = 0

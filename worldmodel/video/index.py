@@ -50,7 +50,7 @@ class Packets:
     odd: bool  # a packet that does not hold exactly one image: of MPEG-4, or a field of H.264
 
     def same(self, number: int, packet: Any) -> bool:
-        """Whether a packet that was read again is this one."""
+        """True where a packet that was read again is the one with this number."""
         if number >= len(self.size) or packet.size != self.size[number]:
             return False
         if self.place[number] >= 0:
@@ -70,7 +70,7 @@ class FrameIndex:
         first: For each entry the first frame that is right from there on.
         checksum: Of each frame's first plane, where frames were counted.
         counted: Why timestamps cannot be trusted; empty where they can.
-        missing: What is said of a file that is shorter than its header says.
+        missing: The message about a truncated file; empty for a complete one.
     """
 
     times: np.ndarray
@@ -157,13 +157,13 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
 
 
 def index_by_time(
-    media: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets
+    source: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets
 ) -> FrameIndex:
     """The index of a file whose timestamps can be trusted."""
     shown = np.flatnonzero(~packets.discard)
     shown = shown[shown < packets.intact]
     if not len(shown):
-        raise VideoError(f"{media.name}: holds no frame that is to be shown; {REMEDY}")
+        raise VideoError(f"{source.name}: holds no frame that is to be shown; {REMEDY}")
     packet = shown[np.argsort(packets.pts[shown], kind="stable")]
     pts = packets.pts[packet]
     base = float(stream.time_base or 0)
@@ -180,13 +180,13 @@ def index_by_time(
         packet,
         keys[keep],
         first[keep],
-        missing=_missing(media, container, stream, times, packets),
+        missing=_missing(source, container, stream, times, packets),
     )
 
 
 def index_by_counting(
-    media: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets, reason: str,
-    limits: Limits,
+    source: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets,
+    reason: str, limits: Limits,
 ) -> FrameIndex:  # fmt: skip
     """The index of a file by decoding it in order; the container was just opened.
 
@@ -199,7 +199,7 @@ def index_by_counting(
     keys: list[bool] = []
     missing = ""
     try:
-        for time, frame in in_order(media, container, stream, limits, intact=packets.intact):
+        for time, frame in in_order(source, container, stream, limits, intact=packets.intact):
             times.append(time)
             numbers.append(marked(frame))
             sums.append(checksum(frame))
@@ -232,16 +232,16 @@ def checksum(frame: av.VideoFrame) -> int:
 
 
 def _missing(
-    media: SourceFile,
+    source: SourceFile,
     container: InputContainer,
     stream: VideoStream,
     times: np.ndarray,
     packets: Packets,
 ) -> str:
-    """What is said of a file that is shorter than its header says."""
+    """The message about a truncated file; empty for a complete one."""
     base, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
     return shortfall(
-        media, container, stream, packets.tally,
+        source, container, stream, packets.tally,
         frames=len(times), last=float(times[-1]),
         gap=max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0),
         start=float(packets.pts[~packets.discard].min() * base),

@@ -1,7 +1,6 @@
-"""Clips from whatever holds a video: the door of this room.
+"""Opens a video, or reads one clip, from whatever holds it: what others import from this folder.
 
-Files are read by `reader.py`, arrays and live frames by `live.py`. Knows nothing of data sets
-(`folder.py`, `clips.py`).
+Files are read by `reader.py`, arrays and live frames by `arrays.py`. Knows nothing of data sets.
 """
 
 import math
@@ -16,7 +15,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Clip
 from worldmodel.video.arguments import real, shown
-from worldmodel.video.arrays import ArrayVideo, live_clip
+from worldmodel.video.arrays import RawVideo, live_clip
 from worldmodel.video.container import VideoInfo, video_info
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.reader import VideoReader, backends, require_backend
@@ -26,7 +25,7 @@ from worldmodel.video.sampling import Sampling
 from worldmodel.video.source import Source
 
 __all__ = [
-    "ArrayVideo",
+    "RawVideo",
     "VideoInfo",
     "VideoReader",
     "backends",
@@ -44,17 +43,17 @@ def open_video(
     *,
     name: str | None = None,
     rate: float | None = None,
-) -> VideoReader | ArrayVideo:
-    """A video from whatever holds a whole one: a file as `VideoReader` takes it, or an array.
+) -> VideoReader | RawVideo:
+    """Open a video: a file, as `VideoReader` takes it, or an array.
 
     Args:
         source: A path, bytes, a binary file, a URL, or an array `t h w c` or `t c h w`, uint8.
-        decoding: How it is opened.
+        decoding: How it is decoded.
         name: What messages call it.
         rate: Frames per second of an array.
     """
     if isinstance(source, np.ndarray | Tensor):
-        return ArrayVideo(source, rate=rate, decoding=decoding, name=name)
+        return RawVideo(source, rate=rate, decoding=decoding, name=name)
     return VideoReader(source, decoding, name=name)
 
 
@@ -87,7 +86,8 @@ def read_clip(
         start: Seconds after the first frame; the clip begins at the first frame from there on.
         size: Resize the short side to this and cut the square in the middle; by default frames
             stay as they are.
-        backend: The decoder to insist on; `auto` takes the fastest that is right for the file.
+        backend: `auto` is PyAV, which gives the right frames of every file; `decord` and
+            `torchcodec` insist on that decoder.
         stream: Number of the video stream among the video streams; by default the one that FFmpeg
             calls best.
         rate: Frames per second of an array, or of an iterator without times.
@@ -113,11 +113,11 @@ def read_clip(
         frames = rearrange(torch.from_numpy(images), "t h w c -> t c h w")
         name = "<live frames>"
     else:
-        video: VideoReader | ArrayVideo
+        video: VideoReader | RawVideo
         if isinstance(source, np.ndarray | Tensor):
-            video = ArrayVideo(source, rate=rate, decoding=decoding)
+            video = RawVideo(source, rate=rate, decoding=decoding)
         else:
-            video = VideoReader(cast(Source, source), decoding, whole=False)
+            video = VideoReader(cast(Source, source), decoding, complete=False)
         try:
             frames, times = _clip_of(video, sampling, start)
             name = video.name
@@ -133,7 +133,7 @@ def read_clip(
 
 
 def _clip_of(
-    video: VideoReader | ArrayVideo, sampling: Sampling, start: float
+    video: VideoReader | RawVideo, sampling: Sampling, start: float
 ) -> tuple[Tensor, np.ndarray]:
     """Frames `t c h w` and their times."""
     times = video.times(np.arange(video.num_frames))

@@ -1,7 +1,7 @@
-"""An open video file: its frames by number, from whichever decoder is right for it.
+"""An open video file: its frames by number, as decoding it in order would give them.
 
-What a source may be is in `media.py`; which frame is which in `packets.py`; who decodes in
-`decoders/`. Knows nothing of clips.
+`source.py` says what can be opened, `index.py` which frame is which, and `decoders/` decode. Knows
+nothing of clips.
 """
 
 import os
@@ -32,7 +32,7 @@ from worldmodel.video.video import Video, require_numbers
 
 
 def backends() -> tuple[str, ...]:
-    """What `backend` may be."""
+    """The choices for `backend`: `auto`, which is PyAV, and every decoder by its name."""
     return ("auto", *known())
 
 
@@ -62,13 +62,12 @@ class VideoReader(Video):
 
     Args:
         source: A path, bytes, a binary file or a URL that fsspec knows.
-        decoding: How it is opened.
+        decoding: How it is decoded.
         name: What messages call it; the path by default.
-        whole: Whether a file that is shorter than its header says is refused; otherwise its
-            intact part is read.
+        complete: Refuse a truncated file; otherwise its intact part is read.
 
     Attributes:
-        info: What the file says about itself; `frames` is how many there are.
+        info: The file's description of itself; `frames` is how many there are.
         backend: The decoder in use.
 
     Raises:
@@ -82,19 +81,19 @@ class VideoReader(Video):
         decoding: Decoding | None = None,
         *,
         name: str | None = None,
-        whole: bool = True,
+        complete: bool = True,
     ) -> None:
         self._lock, self._process = threading.RLock(), os.getpid()
         self._decoding = decoding or Decoding()
         require_backend(self._decoding.backend)
-        self._media = SourceFile.of(source, name)
-        self.name = self._media.name
+        self._source = SourceFile.of(source, name)
+        self.name = self._source.name
         self._decoder: Decoder | None = None
         self._given_up = ""  # why nothing is read any more
         try:
-            facts, reason = look(self._media, self._decoding)
+            facts, reason = look(self._source, self._decoding)
             self._facts = self._count(facts, reason) if reason else facts
-            if whole and self._facts.index.missing:
+            if complete and self._facts.index.missing:
                 raise VideoError(self._facts.index.missing)
             self._take_decoder()
         except BaseException:
@@ -103,12 +102,12 @@ class VideoReader(Video):
 
     @property
     def info(self) -> VideoInfo:
-        """What the file says about itself; `frames` is how many there are."""
+        """The file's description of itself; `frames` is how many there are."""
         return self._facts.info
 
     @property
     def num_frames(self) -> int:  # type: ignore[override]  # never assigned from outside
-        """How many frames there are."""
+        """The number of frames."""
         return len(self._facts.index)
 
     @property
@@ -124,7 +123,7 @@ class VideoReader(Video):
 
     @property
     def missing(self) -> str:
-        """What is missing of a file that is shorter than its header says; empty if nothing is."""
+        """The part that is missing of a truncated file, as a message; empty if nothing is."""
         return self._facts.index.missing
 
     def read(self, indices: np.ndarray) -> Tensor:
@@ -168,7 +167,7 @@ class VideoReader(Video):
         with self._lock:
             if self._decoder is not None:
                 self._decoder.close()
-            self._media.close()
+            self._source.close()
 
     def __reduce__(self) -> NoReturn:
         """An open file does not travel.
@@ -182,13 +181,13 @@ class VideoReader(Video):
         )
 
     def _count(self, facts: Facts, reason: str) -> Facts:
-        """The same facts with an index by decoding, from a container that is opened anew."""
+        """The same facts with an index made by decoding, from a container that is opened anew."""
         if facts.opened is not None:
             facts.opened[0].close()
         limits, stream = self._decoding.limits, self._decoding.stream
-        with opened(self._media, stream=stream, limits=limits) as (container, video):
+        with opened(self._source, stream=stream, limits=limits) as (container, video):
             index = index_by_counting(
-                self._media, container, video, facts.index.packets, reason, limits
+                self._source, container, video, facts.index.packets, reason, limits
             )
         # What such a container says of its length is often FFmpeg's guess.
         step = (

@@ -1,7 +1,7 @@
-"""Frames in the order in which they come when a file is decoded from its start: the truth.
+"""The reference decoder: frames in the order in which a file gives them, decoded from its start.
 
-Every other way of finding a frame is held against this one. Times are the presentation timestamps,
-counted from the first frame.
+All random access is checked against it. Times are the presentation timestamps, counted from the
+first frame.
 """
 
 from collections.abc import Iterator
@@ -38,40 +38,40 @@ def decode(
         VideoError: at the place where the file is damaged, or at its end when it is shorter than
             its header says.
     """
-    media, limits = SourceFile.of(source), Limits() if limits is None else limits
-    with opened(media, stream=stream, limits=limits) as (container, video):
+    file, limits = SourceFile.of(source), Limits() if limits is None else limits
+    with opened(file, stream=stream, limits=limits) as (container, video):
         video.thread_type = "AUTO"
-        yield from in_order(media, container, video, limits)
+        yield from in_order(file, container, video, limits)
 
 
 def in_order(
-    media: SourceFile,
+    source: SourceFile,
     container: InputContainer,
     stream: VideoStream,
     limits: Limits,
     *,
     intact: int | None = None,
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """The same of a container that was just opened and whose packets were read.
+    """The same, of a container that was just opened.
 
     Args:
-        media: The file.
+        source: The file.
         container: As it was opened.
         stream: The one to decode.
         limits: What is refused.
-        intact: So many packets are decoded, and `marked` says of each frame from which it came; by
-            default all.
+        intact: Decode only so many packets, and let `marked` say of each frame which it came from;
+            by default all are decoded.
     """
     clock, tally = Clock(container, stream), Tally()
     for number, frame in enumerate(output(container, stream, tally, intact)):
         if number >= limits.frames:
-            raise too_many(media.name, number + 1, limits)
-        require_size(media.name, frame.height, frame.width, limits)
+            raise too_many(source.name, number + 1, limits)
+        require_size(source.name, frame.height, frame.width, limits)
         yield clock.tick(frame), frame
     if clock.frames == 0:
-        raise VideoError(f"{media.name}: holds no frame that can be decoded; {REMEDY}")
+        raise VideoError(f"{source.name}: holds no frame that can be decoded; {REMEDY}")
     missing = shortfall(
-        media, container, stream, tally,
+        source, container, stream, tally,
         frames=clock.frames, last=clock.time, gap=clock.gap, start=clock.first,
     )  # fmt: skip
     if missing:
@@ -81,7 +81,7 @@ def in_order(
 def output(
     container: InputContainer, stream: VideoStream, tally: Tally, intact: int | None
 ) -> Iterator[av.VideoFrame]:
-    """What the decoder gives, from where the container stands; counts what is read."""
+    """Decode on from where the container stands, and count the packets."""
     if intact is not None:
         ask_for_marks(stream)
     for packet in with_data(container, stream):
@@ -95,7 +95,7 @@ def output(
 
 
 def ask_for_marks(stream: VideoStream) -> None:
-    """Before the first packet is decoded: let frames carry the marks of their packets.
+    """Let frames carry the marks of their packets; asked before the first packet is decoded.
 
     In one thread: to let go of a mark takes Python's lock, and FFmpeg's threads would wait for it
     while Python waits for them to end.
@@ -119,7 +119,7 @@ def marked(frame: av.VideoFrame) -> int:
 
 
 class Clock:
-    """Tells the time of each frame as they come.
+    """Gives each frame its time, as frames come in order.
 
     Attributes:
         time: Seconds of the last frame after the first.

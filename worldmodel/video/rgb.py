@@ -46,7 +46,7 @@ def to_rgb(
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, int]:
-    """What puts a stored image upright: mirror it left to right or not, then turn it.
+    """Says how to put a stored image upright: mirror it left to right or not, then turn it.
 
     Turns are quarters, clockwise, 0 to 3.
     """

@@ -1,14 +1,17 @@
-"""How far apart the frames of a clip are: in frames (`stride`) or in time (`fps`, `duration`).
+"""Sampling: the frames of a clip, by number (`stride`) or nearest in time (`fps`, `duration`).
 
-Pure arithmetic on frame numbers and times; knows no files and no tensors.
+Seconds become frame numbers here and nowhere else. Pure arithmetic on frame numbers and times;
+knows no files and no tensors.
 """
 
 import numpy as np
 
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
-from worldmodel.video.arguments import is_count, real, shown
-from worldmodel.video.nearest import HAIR, nearest_frames, show_none_twice, slack
+from worldmodel.video.arguments import counted, is_count, real, shown
+
+TOLERANCE = 1e-6  # seconds that rounding may be off by
+_BLOCK = 2**16  # starts that are looked at together: memory stays small
 
 
 class Sampling:
@@ -68,7 +71,7 @@ class Sampling:
         Raises:
             VideoError: the video ends before the clip, or a frame would be shown twice.
         """
-        first = int(np.searchsorted(times, start - HAIR))
+        first = int(np.searchsorted(times, start - TOLERANCE))
         left = times[first:]
         if self._room(left) < 1:
             called = f"{name} from {start:g} s on" if start else name
@@ -98,7 +101,7 @@ class Sampling:
             raise self.too_short(name, frames=len(times), seconds=seconds)
         if self.fps is None:
             return np.arange(count)
-        once = show_none_twice(times, count, num_frames=self.num_frames, fps=self.fps)
+        once = _show_none_twice(times, count, num_frames=self.num_frames, fps=self.fps)
         if not once.any():
             raise self._shows_twice(name, times, times)
         return np.flatnonzero(once)
@@ -113,21 +116,21 @@ class Sampling:
             return len(times) - (self.num_frames - 1) * self.stride
         if len(times) < min(self.num_frames, 2):
             return 0
-        end = times[-1] + slack(times)
+        end = times[-1] + _slack(times)
         return int((times + (self.num_frames - 1) / self.fps <= end).sum())
 
     def too_short(self, name: str, *, frames: int, seconds: float) -> VideoError:
         """The error for a video that has only `frames`, `seconds` between first and last."""
         if self.fps is None:
             need = (self.num_frames - 1) * self.stride + 1
-            wanted = f"{need} frames ({self.num_frames} at stride {self.stride})"
+            wanted = f"{counted(need, 'frame')} ({self.num_frames} at stride {self.stride})"
         else:
             wanted = (
                 f"{(self.num_frames - 1) / self.fps:.3g} s ({self.num_frames} at {self.fps:g}/s)"
             )
         return VideoError(
-            f"{name}: is shorter than the clip: {frames} frames, {seconds:.3g} s, where the clip "
-            f"takes {wanted}; ask for fewer frames or leave the video out"
+            f"{name}: is shorter than the clip: {counted(frames, 'frame')}, {seconds:.3g} s, where "
+            f"the clip takes {wanted}; ask for fewer frames or leave the video out"
         )
 
     def _shows_twice(self, name: str, left: np.ndarray, met: np.ndarray) -> VideoError:
@@ -155,3 +158,56 @@ class Sampling:
             f"fps={self.fps:g} without showing a frame twice; ask for a lower fps, give stride, or "
             f"take a clip elsewhere"
         )
+
+
+def nearest_frames(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """For each wanted time the number of the frame nearest to it, the earlier one in a tie."""
+    last = len(times) - 1
+    right = np.searchsorted(times, wanted).clip(max=last)
+    left = (right - 1).clip(min=0)
+    # With a tolerance, so that rounding of times does not decide ties.
+    return np.where(wanted - times[left] <= times[right] - wanted + TOLERANCE, left, right)
+
+
+def _slack(times: np.ndarray) -> float:
+    """Seconds that a clip may end after the last frame: half a frame, it is the nearest still."""
+    return float(np.diff(times).mean()) / 2 if len(times) > 1 else 0.0
+
+
+def _show_none_twice(times: np.ndarray, count: int, *, num_frames: int, fps: float) -> np.ndarray:
+    """For each of the first `count` frames, whether the clip that begins there repeats no frame.
+
+    Clips want frames at times `1 / fps` apart. Each frame is the nearest to a span of time, and a
+    clip repeats it if two of those times are in its span. So only frames with spans that are long
+    enough for two matter, and of those each clip meets few.
+
+    Args:
+        times: Of all frames, `t`, seconds, increasing.
+        count: So many frames have a whole clip after them.
+        num_frames: Of a clip.
+        fps: Frames per second.
+
+    Returns:
+        `count`, bool.
+    """
+    # The span of a frame begins after `low` and ends with `high`.
+    between = np.minimum((times[:-1] + times[1:] + TOLERANCE) / 2, times[1:])
+    low = np.concatenate([times[:1], between])
+    high = np.concatenate([between, times[-1:] + _slack(times) + TOLERANCE])
+    long = np.flatnonzero(high - low > 1 / fps)
+    once = np.ones(count, bool)
+    for begin in range(0, count if num_frames > 1 else 0, _BLOCK):
+        starts = np.arange(begin, min(begin + _BLOCK, count))  # those that may still repeat a frame
+        met = np.searchsorted(long, starts)  # the first long span that a clip has not passed
+        while len(starts):
+            inside = met < len(long)
+            starts, met = starts[inside], met[inside]
+            frame = long[met]
+            # Which wanted time of the clip is the first in the span.
+            number = np.floor((low[frame] - times[starts]) * fps) + 1
+            number[frame == starts] = 0
+            inside = number + 1 < num_frames
+            twice = inside & (times[starts] + (number + 1) / fps <= high[frame])
+            once[starts[twice]] = False
+            starts, met = starts[inside & ~twice], met[inside & ~twice] + 1
+    return once

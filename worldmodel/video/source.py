@@ -1,7 +1,7 @@
-"""What a video may be read from: a path, bytes, a file object, or a URL that fsspec knows.
+"""The file that a video is read from: a path, bytes, a file object, or a URL that fsspec knows.
 
-Gives FFmpeg a local path or a Python file, never a URL: FFmpeg itself opens nothing else. Arrays
-and live frames are in `live.py`.
+FFmpeg is given a local path or a Python file, never a URL, and opens nothing else by itself. Arrays
+and live frames are in `arrays.py`.
 """
 
 import io
@@ -41,7 +41,7 @@ class SourceFile:
 
     @staticmethod
     def of(source: "Source | SourceFile", name: str | None = None) -> "SourceFile":
-        """The media that a user's `source` stands for, looked at but not read.
+        """The file that a user's `source` stands for, looked at but not read.
 
         Raises:
             VideoError: there is no such file, or it is a folder, a pipe, a device, empty.
@@ -69,7 +69,7 @@ class SourceFile:
         )
 
     def argument(self) -> Any:
-        """What PyAV opens: a `file:` path, or a Python file at its beginning."""
+        """The argument for PyAV: a `file:` path, or a Python file at its beginning."""
         if self.file is not None:
             self.file.seek(0)
             return self.file
@@ -119,7 +119,7 @@ class _Guarded:
 
 
 def _reason(cause: Exception) -> str:
-    """What an error says, in one line that is not too long."""
+    """The text of an error, in one line that is not too long."""
     return " ".join(str(cause).split())[:200] or type(cause).__name__
 
 
@@ -175,5 +175,5 @@ def _of_url(url: str, name: str | None) -> SourceFile:
         raise VideoError(
             f"{name or url}: cannot be opened ({_reason(cause)}); check the URL and access to it"
         ) from cause
-    media = _of_file(file, name or url)
-    return SourceFile(media.name, file=media.file, owned=True, keep=system)
+    checked = _of_file(file, name or url)
+    return SourceFile(checked.name, file=checked.file, owned=True, keep=system)

@@ -1,8 +1,8 @@
-"""Whether a file is shorter than it says, by what its container really promises.
+"""Detects truncated files, from the packets, bytes or seconds that their container declares.
 
-MP4 lists its packets; Matroska, AVI and ASF say how many bytes there are: those are exact. Flash
-and fragmented MP4 promise a time, and so may AVI and ASF whose writer could not go back to say
-more. Transport and program streams, Ogg and GIF promise nothing.
+MP4 lists its packets; Matroska, AVI and ASF declare how many bytes there are: those are exact.
+Flash and fragmented MP4 declare a time, and so may AVI and ASF whose writer could not go back to
+say more. Transport and program streams, Ogg and GIF declare nothing.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from worldmodel.video.arguments import counted
 from worldmodel.video.container import REMEDY, promised_seconds
 from worldmodel.video.headers import asf_end, is_fragmented, overruns, riff_end, segment_end
 from worldmodel.video.source import SourceFile
@@ -19,11 +20,12 @@ _TIMED = frozenset({"avi", "flv", "asf"})
 _ENDS = {"matroska": segment_end, "avi": riff_end, "asf": asf_end}
 # Some writers of AVI say the size of the file where that of what follows its first 8 bytes belongs.
 _SLACK = {"avi": 8}
+_LONE = 2.0  # seconds that the only frame of a video may be shown for: no other one says how long
 
 
 @dataclass
 class Tally:
-    """What has been read of a stream."""
+    """Counts the packets that were read of a stream."""
 
     packets: int = 0
     cut: bool = False  # the last packet ends before its end
@@ -35,41 +37,47 @@ class Tally:
 
 
 def shortfall(
-    media: SourceFile, container: InputContainer, stream: VideoStream, tally: Tally,
+    source: SourceFile, container: InputContainer, stream: VideoStream, tally: Tally,
     *, frames: int, last: float, gap: float, start: float,
 ) -> str:  # fmt: skip
-    """What is said of a file that is shorter than it says; empty for a whole one.
+    """The message about a file that is shorter than it declares; empty for a complete one.
 
     Args:
-        media: The file.
+        source: The file.
         container: Read to its end.
         stream: The one that was read.
         tally: Of the packets.
         frames: That came out.
         last: Seconds of the last of them after the first.
         gap: The longest time between two.
-        start: Seconds that the first is at.
+        start: The time of the first, in seconds.
     """
     formats = set(container.format.name.split(","))
-    begin = f"{media.name}: is truncated: "
+    begin = f"{source.name}: is truncated: "
     for name in formats & _ENDS.keys():
-        end, size = _ENDS[name](media)
+        end, size = _ENDS[name](source)
         if end > size + _SLACK.get(name, 0) or (end > size and tally.cut):
             return f"{begin}{size} of {end} bytes are there; {REMEDY}"
         if tally.cut and name == "avi":
-            return f"{begin}what it holds last ends early, after {frames} frames; {REMEDY}"
+            return (
+                f"{begin}what it holds last ends early, after {counted(frames, 'frame')}; {REMEDY}"
+            )
     timed = bool(formats & _TIMED)
     if "mp4" in formats:
         listed = sum(entry.size > 0 for entry in stream.index_entries)
         if tally.packets < listed:
             return f"{begin}{tally.packets} of {listed} frames are there; {REMEDY}"
-        if tally.cut or overruns(media):
-            return f"{begin}what it holds last ends early, after {frames} frames; {REMEDY}"
-        timed = is_fragmented(media)
+        if tally.cut or overruns(source):
+            return (
+                f"{begin}what it holds last ends early, after {counted(frames, 'frame')}; {REMEDY}"
+            )
+        timed = is_fragmented(source)
     promised = promised_seconds(container, stream) - max(start, 0.0)
-    if timed and last + 2 * gap < 0.98 * promised:  # more than 2 % and more than two frames
+    least = last + 2 * gap if frames > 1 else max(_LONE, 2 * gap)
+    if timed and least < 0.98 * promised:  # more than 2 % and more than two frames
         return (
-            f"{begin}it ends after {frames} frames, {last + gap:.3g} s, its header promises "
+            f"{begin}it ends after {counted(frames, 'frame')}, {last + gap:.3g} s, its header "
+            f"promises "
             f"{promised:.3g} s; {REMEDY}"
         )
     return ""

@@ -1,4 +1,4 @@
-"""The role of a video: frames that are taken by number, and their times."""
+"""The role of a video: it gives frames by their numbers, and their times."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from worldmodel.errors import VideoError
+from worldmodel.video.arguments import counted
 
 
 class Damaged(VideoError):
@@ -14,7 +15,7 @@ class Damaged(VideoError):
 
 
 class Video(ABC):
-    """One video that frames can be taken from by number."""
+    """One video, whose frames are read by their numbers."""
 
     name: str  # for messages and `Clip.sources`
     num_frames: int
@@ -43,6 +44,6 @@ def require_numbers(indices: np.ndarray, count: int, name: str) -> None:
     """
     if len(indices) and not 0 <= indices.min() <= indices.max() < count:
         raise VideoError(
-            f"{name}: was asked for frames {indices.min()} to {indices.max()}; it has {count}, "
-            f"numbered from 0"
+            f"{name}: was asked for frames {indices.min()} to {indices.max()}; it has "
+            f"{counted(count, 'frame')}, numbered from 0"
         )

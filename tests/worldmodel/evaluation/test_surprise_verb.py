@@ -164,8 +164,12 @@ def test_a_video_can_be_read_at_another_rate_but_not_faster_than_its_own(run, mo
 
 def test_a_video_that_is_too_short_is_refused(run, model, tmp_path):
     video = write_video(tmp_path / "short.mp4", dots(np.full((3, 2), 5.0)))
-    with pytest.raises(VideoError, match="short.mp4: too short for surprise: 2 frames, it takes 4"):
+    with pytest.raises(VideoError, match="short.mp4: too short .*: 3 frames, 0.3 s; it takes 4$"):
         surprise_verb(run, model=model, clips=video)
+    one = write_video(tmp_path / "one.mp4", dots(np.full((1, 2), 5.0)))
+    for fps, wanted in ((None, "4"), (3, "4 at 3/s")):  # frames it has, not those that would do
+        with pytest.raises(VideoError, match=f": 1 frame, 0.1 s; it takes {wanted}$"):
+            surprise_verb(run, model=model, clips=one, fps=fps)
 
 
 def test_a_video_without_a_rate_of_its_own_is_scored_frame_by_frame(run, model, real_videos):

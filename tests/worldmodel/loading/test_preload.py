@@ -9,7 +9,7 @@ from tests.worldmodel.loading.toys import ToyCatalogue
 from worldmodel.datasets import open_catalogue
 from worldmodel.errors import VideoError
 from worldmodel.loading import preload as preload_module
-from worldmodel.loading.preload import Visit, preload
+from worldmodel.loading.preload import LoadRequest, preload
 from worldmodel.loading.stream import Streaming
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
@@ -51,8 +51,9 @@ def test_all_frames_of_all_videos_are_there(videos):
 def test_progress_counts_every_video_and_the_order_stays(workers):
     seen = []
     kept, _ = preload(
-        ToyCatalogue(7), sampling=Sampling(4), decoding=Decoding(), streaming=Streaming(workers),
-        room=None, progress=lambda done, total: seen.append((done, total)),
+        ToyCatalogue(7), sampling=Sampling(4), decoding=Decoding(),
+        streaming=Streaming(workers=workers), room=None,
+        progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen == [(i, 7) for i in range(1, 8)]
     assert [video.name for video in kept] == [f"toy/{i}" for i in range(7)]
@@ -91,7 +92,7 @@ def test_bad_videos_are_an_error_or_a_counted_skip(videos, make_video):
         load(open_catalogue(videos), size=8)
     kept, skipped = load(open_catalogue(videos), size=8, on_bad_video="skip")
     assert len(kept) == 2
-    names = [os.path.basename(skip.path) for skip in skipped]
+    names = [os.path.basename(skip.name) for skip in skipped]
     assert names == ["pipe.mp4", "short.mp4", "text.mp4"]
     assert "shorter than the clip" in skipped[1].reason
 
@@ -125,8 +126,8 @@ def test_each_video_may_take_what_is_left_of_the_room(monkeypatch):
 
     def spy(item, room):
         rooms.append(room)
-        return Visit(item, room)
+        return LoadRequest(item, room)
 
-    monkeypatch.setattr(preload_module, "Visit", spy)
+    monkeypatch.setattr(preload_module, "LoadRequest", spy)
     assert load(ToyCatalogue(3), room=3 * BYTES) is not None
     assert rooms == [3 * BYTES, 2 * BYTES, BYTES]

@@ -88,7 +88,7 @@ def test_a_bad_video_is_an_error_or_skipped(videos, tmp_path):
         open_quietly(files(videos, stride=1))
     clips = open_quietly(files(videos, stride=1, on_bad_video="skip"))
     assert len(clips.sources) == 3
-    assert [Path(bad.path).name for bad in clips.skipped] == ["bad.mp4"] and clips.skipped[0].reason
+    assert [Path(bad.name).name for bad in clips.skipped] == ["bad.mp4"] and clips.skipped[0].reason
 
 
 def test_a_folder_without_episodes_is_refused(tmp_path):
@@ -113,7 +113,7 @@ def test_a_long_list_is_streamed_without_opening_any(videos, tmp_path, monkeypat
     clips = open_quietly(files(videos, on_bad_video="skip"), on_skip=told.append)
     assert type(clips) is ClipStream and clips.num_videos == 4 and not told
     sources = {name for step in range(4) for name in clips.sample(step, 4, seed=0).sources}
-    assert len(sources) == 3 and [Path(bad.path).name for bad in told] == ["bad.mp4"]
+    assert len(sources) == 3 and [Path(bad.name).name for bad in told] == ["bad.mp4"]
 
 
 def test_streamed_clips_show_the_same_images_as_kept_ones(videos):
@@ -179,7 +179,7 @@ def test_what_a_published_data_set_lacks_is_told(tmp_path, make_video, preload):
     (tmp_path / "ucf").mkdir()
     ucf101(tmp_path / "ucf", make_video(tmp_path / "a.avi", 6))  # its list names one more
     clips = open_quietly(files(str(tmp_path / "ucf"), preload=preload))
-    assert [Path(bad.path).name for bad in clips.skipped] == ["v_Biking_g07_c01"]
+    assert [Path(bad.name).name for bad in clips.skipped] == ["v_Biking_g07_c01"]
     clips.close()
 
 

@@ -17,7 +17,10 @@ from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
 
 
-def stream(*catalogues, sampling=None, size=6, decoding=None, weights=None, flip=True, **streaming):
+def stream(
+    *catalogues, sampling=None, size=6, decoding=None, weights=None, flip=True, rank=0, world=1,
+    **streaming,
+):  # fmt: skip
     return ClipStream(
         catalogues or [ToyCatalogue(10)],
         weights=weights,
@@ -26,6 +29,8 @@ def stream(*catalogues, sampling=None, size=6, decoding=None, weights=None, flip
         flip=flip,
         decoding=decoding,
         streaming=Streaming(**{"workers": 0, **streaming}),
+        rank=rank,
+        world=world,
     )
 
 
@@ -210,7 +215,7 @@ def test_skipped_videos_are_counted_told_once_and_replaced_from_their_own_data_s
     sources = [name for step in range(10) for name in clips.sample(step, 12, seed=0).sources]
     counts = Counter(name.split("/")[0] for name in sources)
     assert {"one/1", "one/4"}.isdisjoint(sources) and 35 < counts["one"] < 85
-    assert sorted(bad.path for bad in clips.skipped) == ["one/1", "one/4"]
+    assert sorted(bad.name for bad in clips.skipped) == ["one/1", "one/4"]
     assert told == clips.skipped and told[0].reason.endswith("is bad")
 
 
@@ -226,7 +231,7 @@ def test_a_damaged_video_is_left_out_where_it_is_damaged_whatever_came_before():
     assert [run().sample(step, 4, seed=0).origins for step in range(12)] == batches
     torn = [o.start for origins in batches for o in origins if o.name in ("toy/1", "toy/4")]
     assert len(torn) > 5 and max(torn) + 0.2 < 1.0
-    assert sorted(bad.path for bad in whole.skipped) == ["toy/1", "toy/4", "toy/5"]
+    assert sorted(bad.name for bad in whole.skipped) == ["toy/1", "toy/4", "toy/5"]
     with pytest.raises(VideoError, match="toy/.: is torn"):
         strict = stream(ToyCatalogue(6, trouble={1: "torn"}), sampling=Sampling(3))
         [strict.sample(step, 6, seed=0) for step in range(12)]
@@ -270,7 +275,7 @@ def test_a_hang_and_a_crash_are_told_of_their_files():
     seen = {n for step in range(3) for n in numbers(clips.sample(step, 8, seed=0).frames)}
     clips.close()
     assert seen == {0, 3, 4, 5, 6, 7}
-    reasons = {bad.path: bad.reason for bad in clips.skipped}
+    reasons = {bad.name: bad.reason for bad in clips.skipped}
     assert "took longer than 1.5 s" in reasons["toy/1"]
     assert "the decoder crashed (signal 11)" in reasons["toy/2"]
 
@@ -282,6 +287,7 @@ def test_a_hang_and_a_crash_are_told_of_their_files():
         ({"ahead": 0}, "at least 1"),
         ({"workers": -1}, "workers at least 0"),
         ({"rank": 2, "world": 2}, "rank must be from 0 to world - 1"),
+        ({"decoding": Decoding(backend="decrod"), "workers": 2}, "did you mean 'decord'"),
     ],
 )
 def test_refusals(streaming, message):

@@ -5,17 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError
-from worldmodel.loading.serving import WATCHDOG_EXIT
-from worldmodel.loading.workers import WorkerPool
+from worldmodel.loading.workers import WATCHDOG_EXIT, WorkerPool, spread
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,54 @@ def test_a_process_that_its_watchdog_ended_took_too_long():
             wait_until(lambda: not alive(process.pid))
         with pytest.raises(VideoError, match="late: reading it took longer than 1 s"):
             future.result(timeout=60)
+
+
+@contextmanager
+def opened_in(folder: Path, broken: bool = False) -> Iterator[Callable[[int], int]]:
+    """Work of `spread` that leaves a file where it was opened, and another where it was closed."""
+    if broken:
+        raise EpisodeError("cannot be opened")
+    (folder / f"opened {os.getpid()}").touch()
+
+    def square(number: int) -> int:
+        if number < 0:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return number**2 + torch.get_num_threads() - 1
+
+    yield square
+    (folder / f"closed {os.getpid()}").touch()
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_spread_gives_the_same_for_any_number_of_workers_and_closes_what_it_opened(
+    tmp_path, workers
+):
+    got = list(spread(partial(opened_in, tmp_path), range(7), workers=workers))
+    assert got == [n**2 for n in range(7)]
+    opened, closed = (sorted(tmp_path.glob(f"{word} *")) for word in ("opened", "closed"))
+    assert 1 <= len(opened) == len(closed) <= workers
+    assert (f"opened {os.getpid()}" in [path.name for path in opened]) == (workers == 1)
+
+
+@pytest.mark.slow
+def test_spread_names_the_episode_whose_process_crashed(tmp_path):
+    results = spread(partial(opened_in, tmp_path), [1, 2, -1, 3], workers=2)
+    assert [next(results), next(results)] == [1, 4]
+    with pytest.raises(WorldModelError, match=r"^episode 2: .*crashed \(signal 11\).*workers=1"):
+        next(results)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_cannot_be_opened_is_said_as_itself(tmp_path, workers):
+    with pytest.raises(EpisodeError, match="^cannot be opened$"):
+        list(spread(partial(opened_in, tmp_path, broken=True), [1, 2], workers=workers))
+
+
+@pytest.mark.slow
+def test_an_unforeseen_error_says_where_it_was():
+    with WorkerPool(work, workers=1, seconds=60.0) as pool:
+        error = pool.submit(Job("any", "mistake")).exception(timeout=60)
+    assert any("in work" in note for note in error.__notes__)
 
 
 def test_refusals():

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from tests.worldmodel.toys import small, write_dots
+from worldmodel.datasets.catalogue import LeftOut
 from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
-from worldmodel.loading.in_memory import Skipped
 from worldmodel.loading.sources import EpisodeVideos, VideoFiles
 from worldmodel.nn.encoder import VideoViT
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
@@ -97,9 +97,9 @@ def test_what_was_skipped_is_listed(run, dots):
     class WithHole(EpisodeVideos):
         def open(self, **settings):
             clips = super().open(**settings)
-            clips.skipped.append(Skipped("a, b.mp4", "is empty"))
+            clips.skipped.append(LeftOut("a, b.mp4", "is empty"))
             return clips
 
     assert learn(run, dots, data=WithHole(dots))["skipped"] == 1
     with (run.folder / "skipped.csv").open(newline="") as file:
-        assert list(csv.DictReader(file)) == [{"path": "a, b.mp4", "reason": "is empty"}]
+        assert list(csv.DictReader(file)) == [{"name": "a, b.mp4", "reason": "is empty"}]

@@ -9,7 +9,7 @@ import torch
 from tests.worldmodel.video.made_videos import stripes
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoding import Decoding, Limits
-from worldmodel.video.open import ArrayVideo, read_clip
+from worldmodel.video.open import RawVideo, read_clip
 
 FRAMES = np.stack([stripes(number, 20, 16) for number in range(20)])  # t h w c
 
@@ -81,7 +81,7 @@ def test_rates_that_are_none_are_refused(live, rate):
 )
 def test_arrays_without_pixels_are_refused(frames, message):
     with pytest.raises(VideoError, match=f"^<array [0-9x]+>: {message}.*; give"):
-        ArrayVideo(frames, rate=10)
+        RawVideo(frames, rate=10)
 
 
 IMAGE = FRAMES[0]
@@ -144,8 +144,8 @@ def test_live_frames_keep_to_the_limits():
 
 
 def test_arrays_keep_to_the_limits():
-    def array(limits: Limits, side: int | None = None) -> ArrayVideo:
-        return ArrayVideo(FRAMES, rate=10, decoding=Decoding(side, limits=limits))
+    def array(limits: Limits, side: int | None = None) -> RawVideo:
+        return RawVideo(FRAMES, rate=10, decoding=Decoding(side, limits=limits))
 
     with pytest.raises(VideoError, match="has frames of 20x16, more than the limit of 319 pixels"):
         array(Limits(pixels=16 * 20 - 1))

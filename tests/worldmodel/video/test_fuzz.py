@@ -51,7 +51,7 @@ mutated = st.one_of(
 )
 
 def use(source):
-    reader = VideoReader(source, Decoding(short_side=8, limits=limits), whole=False)
+    reader = VideoReader(source, Decoding(short_side=8, limits=limits), complete=False)
     last = reader.num_frames - 1
     try:
         reader.read(np.array([last // 2, 0]))

@@ -14,7 +14,7 @@ from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.headers import claimed_samples
-from worldmodel.video.open import ArrayVideo, VideoReader, decode, read_clip, video_info
+from worldmodel.video.open import RawVideo, VideoReader, decode, read_clip, video_info
 from worldmodel.video.source import SourceFile
 
 
@@ -139,7 +139,9 @@ def test_a_request_that_is_too_large_is_refused_before_decoding(tmp_path):
 def test_numbers_that_are_not_there(tmp_path):
     reader = VideoReader(MadeVideo(options=X264).write(tmp_path))
     for wrong in ([24], [-1, 3], [0, 10**12]):
-        with pytest.raises(VideoError, match="asked for frames .*; it has 24, numbered from 0"):
+        with pytest.raises(
+            VideoError, match="asked for frames .*; it has 24 frames, numbered from 0"
+        ):
             reader.read(np.array(wrong))
     with pytest.raises(VideoError, match="was asked for no frame"):
         reader.read(np.array([], np.int64))
@@ -147,7 +149,7 @@ def test_numbers_that_are_not_there(tmp_path):
 
 def test_arrays_have_the_limits_too():
     with pytest.raises(VideoError, match="has 4 frames, more than the limit of 3"):
-        ArrayVideo(
+        RawVideo(
             np.zeros((4, 8, 8, 3), np.uint8), rate=1, decoding=Decoding(limits=Limits(frames=3))
         )
 
@@ -258,7 +260,7 @@ def test_the_intact_part_can_be_asked_for(tmp_path):
     cut = content[: len(content) // 2]
     with pytest.raises(VideoError, match="is truncated"):
         VideoReader(cut)
-    part = VideoReader(cut, whole=False)
+    part = VideoReader(cut, complete=False)
     assert 0 < part.num_frames < 40 and "is truncated" in part.missing
     numbers = np.arange(part.num_frames - 2)
     assert np.array_equal(part.read(numbers), VideoReader(content).read(numbers))

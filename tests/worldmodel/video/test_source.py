@@ -15,7 +15,7 @@ import torch
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import ArrayVideo, VideoReader, decode, open_video, read_clip, to_rgb
+from worldmodel.video.open import RawVideo, VideoReader, decode, open_video, read_clip, to_rgb
 
 ASK = {"num_frames": 4, "fps": 5, "start": 0.3, "size": 16}
 
@@ -200,20 +200,20 @@ def test_arrays_are_videos(video):
         # Encoded frames are resized from their luminance and colours, these from RGB.
         assert (clip.frames - expected.frames).abs().max() < 0.03
     array = open_video(frames, rate=10)
-    assert isinstance(array, ArrayVideo) and array.num_frames == 20
+    assert isinstance(array, RawVideo) and array.num_frames == 20
     assert np.array_equal(array.read(np.array([3, 5])), first[[3, 5]])
     assert array.times(np.array([3])) == pytest.approx(0.3)
 
 
 def test_arrays_that_are_no_video_are_refused():
     with pytest.raises(VideoError, match="float32 of shape"):
-        ArrayVideo(np.zeros((4, 8, 8, 3), np.float32), rate=10)
+        RawVideo(np.zeros((4, 8, 8, 3), np.float32), rate=10)
     with pytest.raises(VideoError, match="of shape \\(4, 8, 8\\)"):
-        ArrayVideo(np.zeros((4, 8, 8), np.uint8), rate=10)
+        RawVideo(np.zeros((4, 8, 8), np.uint8), rate=10)
     with pytest.raises(VideoError, match="is empty"):
-        ArrayVideo(np.zeros((0, 8, 8, 3), np.uint8), rate=10)
+        RawVideo(np.zeros((0, 8, 8, 3), np.uint8), rate=10)
     with pytest.raises(ConfigError, match="need rate="):
-        ArrayVideo(np.zeros((4, 8, 8, 3), np.uint8), rate=None)
+        RawVideo(np.zeros((4, 8, 8, 3), np.uint8), rate=None)
 
 
 # Live frames
@@ -308,7 +308,7 @@ def test_a_file_that_vanishes_while_it_is_open(tmp_path, make_video):
 @pytest.mark.parametrize("numbers", [[-1], [0, 99]])
 def test_numbers_that_are_not_there_are_refused_by_every_source(video, numbers):
     frames = np.zeros((4, 8, 8, 3), np.uint8)
-    for source in (VideoReader(video), ArrayVideo(frames, rate=1.0)):
+    for source in (VideoReader(video), RawVideo(frames, rate=1.0)):
         for ask in (source.read, source.times):
             with pytest.raises(VideoError, match="was asked for frames"):
                 ask(np.array(numbers))

@@ -126,7 +126,7 @@ def test_a_file_that_lacks_its_last_bytes_is_not_whole(tmp_path, name):
         said = f"video.x: is truncated: {left} of {len(content)} bytes are there; fetch"
         with pytest.raises(VideoError, match=said):
             VideoReader(content[:left], name="video.x")
-        assert VideoReader(content[:left], whole=False).num_frames > 5
+        assert VideoReader(content[:left], complete=False).num_frames > 5
         with pytest.raises(VideoError, match=r"is truncated: "):
             list(decode(content[:left]))
 
@@ -368,3 +368,23 @@ def test_frame_rates_are_those_of_the_frames(tmp_path):
     info = VideoReader(path).info
     assert info.frames == 100 and info.fps == pytest.approx(10, rel=0.02)
     assert info.duration == pytest.approx(10, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("codec", "ending"),
+    [("libx264", "mp4"), ("libx264", "mkv"), ("mpeg4", "avi"), ("flv", "flv"), ("wmv2", "wmv"),
+     ("mpeg2video", "mpg")],
+)  # fmt: skip
+def test_a_video_of_one_frame_is_complete_and_has_one_frame(tmp_path, codec, ending):
+    path = MadeVideo(codec, ending, frames=1).write(tmp_path) if ending != "mpg" else None
+    if path is None:  # MPEG has no rate of 10
+        path = tmp_path / "video.mpg"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=25)
+            stream.width, stream.height = 48, 32
+            image = av.VideoFrame.from_ndarray(stripes(0, 48, 32), format="rgb24")
+            container.mux(stream.encode(image))
+            container.mux(stream.encode(None))
+    assert len(served(path)) == len(frames_of(path)) == 1
+    with pytest.raises(VideoError, match="is shorter than the clip: 1 frame, 0 s, .* 2 frames"):
+        read_clip(path, num_frames=2)

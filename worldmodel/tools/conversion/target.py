@@ -16,7 +16,7 @@ from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError
 from worldmodel.tools.conversion.encode import places
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.nearest import nearest_frames
+from worldmodel.video.sampling import nearest_frames
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a decoder is: a way to the frames of an indexed file, right or refused."""
+"""The role of a decoder: it gives the right frames of an indexed file, or is refused for it."""
 
 from abc import ABC, abstractmethod
 from contextlib import closing
@@ -19,23 +19,23 @@ from worldmodel.video.source import SourceFile
 
 
 class Mismatch(Exception):
-    """What was decoded is not what the index says: the index or the decoder is wrong."""
+    """A decoded frame is not the one that the index says: the index or the decoder is wrong."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a file before a decoder is chosen.
+    """All that is known of a file before a decoder opens it.
 
     Attributes:
-        media: Its bytes.
+        source: Its bytes.
         info: What it says about itself.
         index: Its frames.
-        decoding: How it is to be opened.
+        decoding: How it is to be decoded.
         stream: Number of the stream among all streams.
         opened: The container that was scanned and its stream; for PyAV alone, others get none.
     """
 
-    media: SourceFile
+    source: SourceFile
     info: VideoInfo
     index: FrameIndex
     decoding: Decoding
@@ -43,30 +43,30 @@ class Facts:
     opened: tuple[InputContainer, VideoStream] | None = None
 
 
-def look(media: SourceFile, decoding: Decoding) -> tuple[Facts, str]:
-    """What a scan of the packets says of a file; and why its timestamps cannot be trusted.
+def look(source: SourceFile, decoding: Decoding) -> tuple[Facts, str]:
+    """Scan the packets of a file. Also says why its timestamps cannot be trusted, if they cannot.
 
     Raises:
         VideoError: it is no video, is damaged, or claims more than the limits allow.
         ConfigError: it has no such video stream.
     """
     limits = decoding.limits
-    with said_in_one_line(media.name):
-        container, stream = open_container(media, stream=decoding.stream, limits=limits)
+    with said_in_one_line(source.name):
+        container, stream = open_container(source, stream=decoding.stream, limits=limits)
         try:
-            packets = scan(media.name, container, stream, limits)
+            packets = scan(source.name, container, stream, limits)
             codec = stream.codec_context.codec.canonical_name
             reason = distrust(packets, container.format.name, codec)
-            index = index_by_time(media, container, stream, packets)
+            index = index_by_time(source, container, stream, packets)
         except BaseException:
             container.close()
             raise
-    info = describe(media.name, container, stream, len(index))
-    return Facts(media, info, index, decoding, stream.index, (container, stream)), reason
+    info = describe(source.name, container, stream, len(index))
+    return Facts(source, info, index, decoding, stream.index, (container, stream)), reason
 
 
 def why_seeking_fails(facts: Facts) -> str:
-    """Why a decoder that seeks by itself would miss; empty where it finds the right frames."""
+    """Why a decoder that seeks by itself would find wrong frames; empty where it does not."""
     index, packets = facts.index, facts.index.packets
     if index.counted:
         return f"it seeks by timestamps: {index.counted}"
@@ -85,7 +85,7 @@ def why_turning_fails(facts: Facts) -> str:
     Decodes the first image.
     """
     stream, limits = facts.info.stream, facts.decoding.limits
-    frames: Any = decode(facts.media, stream=stream, limits=limits)
+    frames: Any = decode(facts.source, stream=stream, limits=limits)
     with closing(frames):
         mirrored, turns = orientation(next(frames)[1])
     if mirrored:
@@ -118,7 +118,7 @@ class Decoder(ABC):
         """Frames `t c h w`, uint8, at these numbers, in any order.
 
         Raises:
-            Mismatch: what came is not what was asked for.
+            Mismatch: another frame came than the one that was asked for.
             VideoError: the file is damaged there.
         """
 

@@ -1,4 +1,4 @@
-"""decord: seeks by itself and does not say where it is, so it reads only where it cannot miss."""
+"""decord: does not say the time of a frame, so it reads only files in which its seeks are exact."""
 
 import importlib
 from typing import Any
@@ -22,7 +22,7 @@ _CODECS = frozenset("h264 mpeg4 vp9 mjpeg msmpeg4v3 msmpeg4v2 cinepak".split())
 
 
 class Decord(Decoder):
-    """See the module."""
+    """decord, where its seeks are exact."""
 
     name = "decord"
     limits = (
@@ -34,7 +34,7 @@ class Decord(Decoder):
     @classmethod
     def cannot(cls, facts: Facts) -> str:
         """Why it might give wrong frames of this file."""
-        if facts.media.path is None:
+        if facts.source.path is None:
             return "it reads paths only"
         if facts.info.codec not in _CODECS:
             return f"it does not read {facts.info.codec} rightly"
@@ -51,7 +51,7 @@ class Decord(Decoder):
         height, width = (-1, -1) if side is None else scaled(info.height, info.width, side)
         try:
             self._reader = self._decord.VideoReader(
-                str(facts.media.path), width=width, height=height, num_threads=1
+                str(facts.source.path), width=width, height=height, num_threads=1
             )
             stamps = self._reader.get_frame_timestamp(np.arange(len(self._reader)))[:, 0]
         except (self._decord.DECORDError, RuntimeError, IndexError) as cause:

@@ -1,7 +1,7 @@
-"""PyAV: reads everything, on every machine, and is right wherever decoding in order is.
+"""PyAV: reads every file, on every machine, and gives the frames that decoding in order gives.
 
-Seeks to an entry of the index, knows each frame by its time or by its packet, and stays open where
-it is, so that clips that are asked for in order cost no seek.
+It seeks to an entry of the index, knows each frame by its time or by its packet, and stays open
+where it is, so that clips that are asked for in order cost no seek.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ _MOST_THREADS = 8  # each holds frames of its own
 
 
 class PyAV(Decoder):
-    """See the module."""
+    """PyAV, with the help of the index."""
 
     name = "pyav"
     limits = "reads everything"
@@ -68,9 +68,9 @@ class PyAV(Decoder):
         self._prepare()
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        with said_in_one_line(self._facts.media.name):
+        with said_in_one_line(self._facts.source.name):
             container, stream = open_container(
-                self._facts.media, stream=self._facts.decoding.stream, limits=self._limits
+                self._facts.source, stream=self._facts.decoding.stream, limits=self._limits
             )
         return container, stream
 
@@ -94,7 +94,7 @@ class PyAV(Decoder):
 
     def read(self, indices: np.ndarray) -> Tensor:
         """See `Decoder.read`."""
-        with said_in_one_line(self._facts.media.name):
+        with said_in_one_line(self._facts.source.name):
             try:
                 return self._read(indices)
             except BaseException:
@@ -112,7 +112,7 @@ class PyAV(Decoder):
                 frames = np.empty((len(indices), *upright.shape), np.uint8)
             if upright.shape != frames.shape[1:]:
                 raise VideoError(
-                    f"{self._facts.media.name}: changes its frame size at frame {number}; encode "
+                    f"{self._facts.source.name}: changes its frame size at frame {number}; encode "
                     f"it again at one size, or leave it out"
                 )
             for place in np.flatnonzero(places == rank):
@@ -141,7 +141,7 @@ class PyAV(Decoder):
                 raise Mismatch(f"frame {came} came where frame {self._next} was due")
             self._next = came + 1
             if came == number:
-                name = self._facts.media.name
+                name = self._facts.source.name
                 require_size(name, frame.height, frame.width, self._limits)
                 return frame
         raise Mismatch(f"the file ends before frame {number}")
@@ -177,7 +177,7 @@ class PyAV(Decoder):
             if not self._index.packets.same(number, packet):
                 raise Mismatch(f"packet {number} is another one when it is read again")
             if number >= self._index.packets.intact:
-                break  # of a file that was cut: nothing whole comes of it
+                break  # of a file that was cut: no complete frame comes of it
             shows = int(self._frame_of[number])
             skip = self._skips and 0 <= shows < self._last and shows not in self._wanted
             codec.skip_frame = "NONREF" if skip else "DEFAULT"

@@ -18,7 +18,7 @@ from worldmodel.video.rgb import scaled
 
 
 class TorchCodec(Decoder):
-    """See the module."""
+    """torchcodec, where its seeks find the right frames."""
 
     name = "torchcodec"
     limits = (
@@ -40,7 +40,7 @@ class TorchCodec(Decoder):
     def __init__(self, facts: Facts) -> None:
         info, side = facts.info, facts.decoding.short_side
         self._times = facts.index.times
-        source = facts.media.argument() if facts.media.path is None else str(facts.media.path)
+        source = facts.source.argument() if facts.source.path is None else str(facts.source.path)
         try:
             decoders: Any = importlib.import_module("torchcodec.decoders")
             steps = None
@@ -80,7 +80,7 @@ class TorchCodec(Decoder):
 
 
 def _reason(cause: Exception) -> str:
-    """What went wrong, in one line; of a page on libraries that cannot be loaded, which it is."""
+    """The cause in one line: where it is a page on libraries, the one that cannot be loaded."""
     text = str(cause)
     if "Could not load libtorchcodec" in text:
         # It tries one FFmpeg after the other, so that most of what it tells is of no use.
