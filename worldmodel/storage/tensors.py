@@ -9,7 +9,7 @@ from worldmodel.errors import CheckpointError
 from worldmodel.storage.files import require_access, whole_file
 from worldmodel.storage.write_tensors import write_safetensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _REMEDY = "train the model again or convert it"
 
 
