@@ -1,4 +1,4 @@
-"""Tubelets and their places in space-time: pixels -> tokens, and 3-D rotary positions.
+"""Tubelets, which turn pixels into tokens, and rotary positions in time, height and width.
 
 Knows nothing about masks: whoever drops tokens passes the ids of those that stay.
 """
