@@ -81,6 +81,7 @@ class MaskedPrediction(Objective):
             raise ConfigError(f"no targets '{targets}': {nearest(targets, get_args(Targets))}")
         self.encoder, self.predictor, self.head = encoder, predictor, head
         self.masks, self.regulariser, self.targets = masks, regulariser, targets
+        self.predicted = head.dim
         self.teacher = EMATeacher(encoder, head, momentum=momentum) if targets == "ema" else None
 
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:

@@ -27,7 +27,13 @@ class Losses:
 
 
 class Objective(nn.Module, ABC):
-    """What a step of learning from video minimises; its parameters are what is trained."""
+    """What a step of learning from video minimises; its parameters are what is trained.
+
+    Attributes:
+        predicted: how many dimensions of a latent, the first, are targets.
+    """
+
+    predicted: int
 
     @abstractmethod
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
@@ -41,7 +47,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def latents(self, frames: Tensor) -> Tensor:
-        """The latents of frames b t c h w that must not collapse, `... b d`."""
+        """The latents of frames b t c h w that the model makes of them, `... b d`."""
 
     @abstractmethod
     def world_model(self, size: int) -> WorldModel:

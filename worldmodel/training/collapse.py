@@ -23,7 +23,7 @@ from worldmodel.objectives.sigreg import directions
 # Where only collapsed latents were found; chosen on the development runs of the benchmark.
 MIN_STD = 0.3
 MAX_COSINE = 0.9
-MIN_RANK = 2.0
+MIN_RANK, MIN_JOINT_RANK = 2.3, 4.0  # both have to be lower
 # (SIGReg - floor) / N, above which latents are clearly not Gaussian; for zeros it is 0.402.
 MAX_DISCREPANCY = 0.05
 
@@ -45,8 +45,13 @@ class Diagnosis:
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("alarm", "remark")}
 
 
-def diagnose(features: Tensor) -> Diagnosis:
+def diagnose(features: Tensor, *, predicted: int | None = None) -> Diagnosis:
     """All diagnostics of latents `... b d`, with the alarm.
+
+    Args:
+        features: the latents.
+        predicted: the alarm is about so many of their first dimensions, those that are targets;
+            about all of them by default.
 
     Raises:
         ShapeError: not `... b d` with at least two in the batch.
@@ -57,22 +62,32 @@ def diagnose(features: Tensor) -> Diagnosis:
         )
     numbers = {
         "feature_std": feature_std(features),
+        "effective_rank": effective_rank(features),
         "joint_rank": joint_rank(features),
         "mean_cosine": mean_cosine(features),
     }
     ratio = sigreg_over_floor(features)
-    return Diagnosis(
-        **numbers, effective_rank=effective_rank(features), sigreg_over_floor=ratio,
-        alarm=alarm(**numbers), remark=remark(ratio, batch=features.shape[-2]),
+    found = Diagnosis(
+        **numbers, sigreg_over_floor=ratio, alarm=alarm(**numbers),
+        remark=remark(ratio, batch=features.shape[-2]),
     )  # fmt: skip
+    if predicted is None:
+        return found
+    return dataclasses.replace(found, alarm=diagnose(features[..., :predicted]).alarm)
 
 
-def alarm(*, feature_std: float, joint_rank: float, mean_cosine: float) -> str | None:
+def alarm(
+    *, feature_std: float, effective_rank: float, joint_rank: float, mean_cosine: float
+) -> str | None:
     """One line that names every number that only collapsed latents have, or None."""
     # Written so that a number that is not finite raises the alarm too.
     found = [
         (feature_std >= MIN_STD, f"standard deviation {feature_std:.3g} < {MIN_STD}"),
-        (joint_rank >= MIN_RANK, f"joint rank {joint_rank:.3g} < {MIN_RANK}"),
+        (
+            effective_rank >= MIN_RANK or joint_rank >= MIN_JOINT_RANK,
+            f"effective rank {effective_rank:.3g} < {MIN_RANK}, {joint_rank:.3g} < "
+            f"{MIN_JOINT_RANK} of all positions together",
+        ),
         (mean_cosine <= MAX_COSINE, f"mean cosine {mean_cosine:.3g} > {MAX_COSINE}"),
     ]
     wrong = [words for healthy, words in found if not healthy]

@@ -129,4 +129,4 @@ def pretrain(
 @torch.inference_mode()
 def health(objective: Objective, frames: Tensor) -> collapse.Diagnosis:
     """Signs of collapse in the latents of frames `b t c h w` that were not trained on."""
-    return collapse.diagnose(objective.eval().latents(frames))
+    return collapse.diagnose(objective.eval().latents(frames), predicted=objective.predicted)

@@ -6,6 +6,7 @@ from worldmodel.objectives.epps_pulley import quadrature
 from worldmodel.objectives.sigreg import sigreg
 from worldmodel.training.collapse import (
     MAX_COSINE,
+    MIN_JOINT_RANK,
     MIN_RANK,
     MIN_STD,
     alarm,
@@ -18,7 +19,7 @@ from worldmodel.training.collapse import (
     sigreg_over_floor,
 )
 
-HEALTHY = {"feature_std": 1.0, "joint_rank": 15.0, "mean_cosine": 0.0}
+HEALTHY = {"feature_std": 1.0, "effective_rank": 12.0, "joint_rank": 15.0, "mean_cosine": 0.0}
 
 
 def normal(*shape, seed=7):
@@ -79,7 +80,7 @@ def test_gaussian_latents_raise_no_alarm():
     for shape in [(32, 64), (8, 16, 32), (4, 256, 96)]:
         found = diagnose(normal(*shape))
         assert found.alarm is None and found.remark is None, found
-        assert set(found.numbers()) == {*HEALTHY, "effective_rank", "sigreg_over_floor"}
+        assert set(found.numbers()) == {*HEALTHY, "sigreg_over_floor"}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_gaussian_latents_raise_no_alarm():
         (torch.zeros(4, 32, 64), "standard deviation 0 < 0.3"),
         (1e-4 * normal(4, 32, 64), "standard deviation 9.89e-05 <"),
         (normal(32, 1, 64).expand(32, 32, 64), "mean cosine 1 > 0.9"),
-        (normal(32, 1) * normal(64, seed=8), "joint rank 1 <"),
+        (normal(32, 1) * normal(64, seed=8), "effective rank 1 <"),
         (normal(4, 32, 64).log(), "nan"),
     ],
 )
@@ -104,14 +105,27 @@ def test_collapse_of_each_kind_raises_the_alarm(features, words):
     ("number", "value"),
     [
         ("feature_std", 0.99 * MIN_STD),
-        ("joint_rank", 0.99 * MIN_RANK),
         ("mean_cosine", 1.01 * MAX_COSINE),
-        *((name, float("nan")) for name in HEALTHY),
+        *((name, float("nan")) for name in ("feature_std", "mean_cosine")),
     ],
 )
 def test_each_number_alone_raises_the_alarm(number, value):
     assert alarm(**HEALTHY) is None
     assert alarm(**{**HEALTHY, number: value}) is not None
+
+
+def test_a_rank_raises_the_alarm_where_all_positions_together_have_little_too():
+    low = {"effective_rank": 0.99 * MIN_RANK, "joint_rank": 0.99 * MIN_JOINT_RANK}
+    assert "effective rank" in alarm(**{**HEALTHY, **low})
+    for name in low:
+        assert alarm(**{**HEALTHY, name: low[name]}) is None
+
+
+def test_the_alarm_is_about_what_is_predicted():
+    latents = torch.cat([normal(32, 1) * normal(8, seed=8), normal(32, 24, seed=9)], dim=1)
+    assert diagnose(latents).alarm is None
+    assert "effective rank" in diagnose(latents, predicted=8).alarm
+    assert diagnose(latents, predicted=8).effective_rank == diagnose(latents).effective_rank
 
 
 def test_latents_that_are_not_gaussian_are_a_remark_and_no_alarm():
