@@ -21,9 +21,9 @@ from worldmodel.objectives.epps_pulley import epps_pulley, null_floor
 from worldmodel.objectives.sigreg import directions
 
 # Where only collapsed latents were found; chosen on the development runs of the benchmark.
-MIN_STD = 0.3
-MAX_COSINE = 0.9
-MIN_RANK, MIN_JOINT_RANK = 2.3, 4.0  # both have to be lower
+MIN_STD = 0.15
+MAX_COSINE = 0.97
+MIN_RANK, MIN_JOINT_RANK = 2.0, 3.5  # both have to be lower
 # (SIGReg - floor) / N, above which latents are clearly not Gaussian; for zeros it is 0.402.
 MAX_DISCREPANCY = 0.05
 
@@ -66,10 +66,11 @@ def diagnose(features: Tensor, *, predicted: int | None = None) -> Diagnosis:
         "joint_rank": joint_rank(features),
         "mean_cosine": mean_cosine(features),
     }
-    ratio = sigreg_over_floor(features)
+    ratio, (b, d) = sigreg_over_floor(features), features.shape[-2:]
+    positions = features[..., 0, 0].numel()
     found = Diagnosis(
-        **numbers, sigreg_over_floor=ratio, alarm=alarm(**numbers),
-        remark=remark(ratio, batch=features.shape[-2]),
+        **numbers, sigreg_over_floor=ratio, remark=remark(ratio, batch=b),
+        alarm=alarm(**numbers, most=min(d, positions * (b - 1)), most_joint=b - 1),
     )  # fmt: skip
     if predicted is None:
         return found
@@ -77,16 +78,28 @@ def diagnose(features: Tensor, *, predicted: int | None = None) -> Diagnosis:
 
 
 def alarm(
-    *, feature_std: float, effective_rank: float, joint_rank: float, mean_cosine: float
-) -> str | None:
-    """One line that names every number that only collapsed latents have, or None."""
+    *, feature_std: float, effective_rank: float, joint_rank: float, mean_cosine: float,
+    most: int, most_joint: int,
+) -> str | None:  # fmt: skip
+    """One line that names every number that only collapsed latents have, or None.
+
+    Args:
+        feature_std: see `Diagnosis`, as the next three.
+        effective_rank: see `Diagnosis`.
+        joint_rank: see `Diagnosis`.
+        mean_cosine: see `Diagnosis`.
+        most: the highest effective rank that is possible: the width, or what the batch allows.
+        most_joint: the highest joint rank that is possible.
+    """
+    # Few dimensions, or few samples, are no collapse.
+    rank, joint = min(MIN_RANK, most / 2), min(MIN_JOINT_RANK, most_joint / 2)
     # Written so that a number that is not finite raises the alarm too.
     found = [
         (feature_std >= MIN_STD, f"standard deviation {feature_std:.3g} < {MIN_STD}"),
         (
-            effective_rank >= MIN_RANK or joint_rank >= MIN_JOINT_RANK,
-            f"effective rank {effective_rank:.3g} < {MIN_RANK}, {joint_rank:.3g} < "
-            f"{MIN_JOINT_RANK} of all positions together",
+            effective_rank >= rank or joint_rank >= joint,
+            f"effective rank {effective_rank:.3g} < {rank:.3g}, of all positions together "
+            f"{joint_rank:.3g} < {joint:.3g}",
         ),
         (mean_cosine <= MAX_COSINE, f"mean cosine {mean_cosine:.3g} > {MAX_COSINE}"),
     ]
