@@ -1,4 +1,4 @@
-"""How large a model is: the numbers that a configuration names, and the parts they make."""
+"""The sizes of a model, as a configuration names them, and the parts that have them."""
 
 from dataclasses import dataclass, field
 
@@ -16,11 +16,11 @@ class Architecture:
     """Sizes of a world model.
 
     Attributes:
-        encoder: frames -> tokens; any `Encoder`.
+        encoder: frames to tokens; any `Encoder`.
         size: side of the square frames in pixels.
-        latent_width: numbers in a latent that is predicted from video.
-        extra_width: numbers of a latent that are seen and never predicted from video; see `Head`.
-        latent_per_token: predict a latent for each token, rather than one for each time step.
+        latent_width: dimensions of a latent that are predicted from video.
+        extra_width: dimensions of a latent that are seen and never predicted; see `Head`.
+        latent_per_token: predict a latent for each token instead of one for each time step.
         predictor_width: of the masked predictor.
         action_width, action_depth, action_window: of the action predictor.
     """
@@ -42,7 +42,7 @@ class Architecture:
         return h * w
 
     def head(self) -> Head:
-        """Tokens -> what is predicted from video."""
+        """A new head: from tokens to latents."""
         if self.latent_per_token:
             return TokenHead(self.encoder.width, dim=self.latent_width)
         return StateHead(
@@ -50,7 +50,7 @@ class Architecture:
         )
 
     def masked_predictor(self) -> MaskedPredictor:
-        """Latents of what is hidden from visible tokens."""
+        """A new masked predictor: from latents that are seen to those that are hidden."""
         head = self.head()
         return MaskedPredictor(
             self.tokens if head.per_token else 1,
@@ -60,7 +60,7 @@ class Architecture:
         )
 
     def action_predictor(self, state_dim: int, block_dim: int) -> ActionPredictor:
-        """Next state of `state_dim` numbers from states and action blocks of `block_dim`."""
+        """A new action predictor, for states of width `state_dim`, action blocks of `block_dim`."""
         if self.action_width % 4:
             raise ConfigError(
                 f"model.action_width must be a multiple of 4, got {self.action_width}"
@@ -74,17 +74,17 @@ class Architecture:
 def check_frames(
     frames: Tensor, source: str, encoder: Encoder, *, size: int, any_size: bool
 ) -> None:
-    """Refuse episodes whose frames a model cannot take.
+    """Refuse episodes whose frames do not fit a model.
 
     Args:
-        frames: of the episodes, n c h w.
-        source: where they are from, for the message.
+        frames: the episodes' frames, n c h w.
+        source: their path, for the message.
         encoder: of the model.
         size: of the model: side of its square frames in pixels.
-        any_size: nothing behind the encoder needs that size, as a head of states does.
+        any_size: allow other sizes: nothing after the encoder depends on it, as a head does.
 
     Raises:
-        ConfigError: they are of another size than the model needs.
+        ConfigError: they have another size than the model needs.
     """
     h, w = frames.shape[-2:]
     fits, cause = any_size or (h, w) == (size, size), None
@@ -95,6 +95,6 @@ def check_frames(
     if not fits:
         raise ConfigError(
             f"{source}: its frames have {h} x {w} pixels, the model takes {size} x {size}; collect "
-            f"such episodes, read them so where their format can (reading={{size:{size}}}), "
-            "or take a model of theirs"
+            f"such episodes, resize them where their format can (reading={{size:{size}}}), "
+            "or use a model of their size"
         ) from cause

@@ -1,4 +1,4 @@
-"""Small models and a world of one dot whose truth is known, for tests of what learns."""
+"""Small models, and a world of one dot with known positions, for tests that train."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def small(*, per_token: bool = False, extra: int = 4, window: int = 2) -> Archit
 
 
 def small_model(*, per_token: bool = False, action_dim: int = 2, window: int = 2) -> WorldModel:
-    """A model with all its parts, weights stirred so that no part says nothing."""
+    """A model with all its parts, all weights stirred: many start at zero."""
     sizes = small(per_token=per_token, window=window)
     head = sizes.head()
     model = WorldModel(
@@ -51,7 +51,7 @@ def small_model(*, per_token: bool = False, action_dim: int = 2, window: int = 2
 
 
 def stirred(module: nn.Module, *, scale: float = 0.3) -> nn.Module:
-    """The module with random weights everywhere: many are born as zero and would hide mistakes."""
+    """The module with random weights everywhere: many start at zero and would hide mistakes."""
     generator = seeded(1)
     with torch.no_grad():
         for weights in module.parameters():

@@ -243,8 +243,6 @@ def pretraining(folder: Path, scale: Scale, main: Path) -> list[Stage]:
         # Every dimension of a latent is a target.
         "no_seen_part": (*scale.regulariser, "model.extra_width=0"),
         "default_weight": ("regulariser.weight=10",),
-        # Frames as they are but for a rotation: the change is not enlarged.
-        "no_motion_gain": (*scale.regulariser, "model.encoder.motion_gain=1"),
         # As V-JEPA: an EMA teacher makes the targets, nothing else prevents collapse.
         "teacher": ("targets=ema", "regulariser=none"),
     }

@@ -81,7 +81,6 @@ class VideoViT(Encoder):
         heads: attention heads; `width / heads` must be even.
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet.
-        motion_gain: how much the changes between the frames of a tubelet are enlarged.
         pixels: how the pixels of a tubelet are presented, `change` or `imagenet`; see `Tubelets`.
         rope: which rotary positions, `default`, `vjepa2` or `vjepa2.1`; see `ROPES`.
         sincos_grid: the grid in training, for an encoder that adds fixed positions to its tokens
@@ -96,7 +95,7 @@ class VideoViT(Encoder):
 
     def __init__(
         self, width: int = 128, depth: int = 4, *, heads: int = 4, patch: int = 16,
-        tubelet_frames: int = 2, motion_gain: float = 3.0, pixels: Pixels = "change",
+        tubelet_frames: int = 2, pixels: Pixels = "change",
         rope: str = "default", sincos_grid: Sequence[int] | None = None,
         mlp_width: int | None = None, norm_eps: float = 1e-5, levels: Sequence[int] = (),
         images: bool = False,
@@ -109,15 +108,12 @@ class VideoViT(Encoder):
             )
         self.spec = dict(
             width=width, depth=depth, heads=heads, patch=patch, tubelet_frames=tubelet_frames,
-            motion_gain=motion_gain,
             **_given(pixels=pixels, rope=rope, sincos_grid=sincos_grid, mlp_width=mlp_width,
                      norm_eps=norm_eps, levels=levels, images=images),
         )  # fmt: skip
         self.width, self.tubelet_frames = width, tubelet_frames
         self.levels = tuple(levels)
-        self.tubelets = Tubelets(
-            width, patch, tubelet_frames, motion_gain=motion_gain, pixels=pixels
-        )
+        self.tubelets = Tubelets(width, patch, tubelet_frames, pixels=pixels)
         self.kind = nn.ParameterDict()  # marks a token as one of a video or of an image
         self.image_patches: Tubelets | None = None
         if images:

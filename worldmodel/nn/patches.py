@@ -24,24 +24,22 @@ class Tubelets(nn.Module):
         width: dimension of a token.
         patch: side of a tubelet in pixels.
         tubelet_frames: frames in a tubelet; two real frames let velocity be seen.
-        motion_gain: how much the changes between them are enlarged.
         pixels: `change` shows a tubelet as its mean and its changes from frame to frame;
             `imagenet` shows its frames as they are, in units of ImageNet's mean and deviation.
     """
 
     def __init__(
-        self, width: int, patch: int, tubelet_frames: int, *, motion_gain: float = 3.0,
-        pixels: Pixels = "change",
-    ) -> None:  # fmt: skip
+        self, width: int, patch: int, tubelet_frames: int, *, pixels: Pixels = "change"
+    ) -> None:
         super().__init__()
-        ways = {"change": self._as_change, "imagenet": _as_imagenet}
+        ways = {"change": _as_change, "imagenet": _as_imagenet}
         if pixels not in ways:
             raise ConfigError(f"no pixels '{pixels}': {nearest(pixels, ways)}")
         if patch < 1 or tubelet_frames < 1:
             raise ConfigError(
                 f"a tubelet has at least one frame of one pixel, got {tubelet_frames} and {patch}"
             )
-        self.patch, self.tubelet_frames, self.motion_gain = patch, tubelet_frames, motion_gain
+        self.patch, self.tubelet_frames = patch, tubelet_frames
         self.show = ways[pixels]
         self.embed = nn.Linear(tubelet_frames * patch * patch * 3, width)
 
@@ -69,15 +67,12 @@ class Tubelets(nn.Module):
         )
         return self.embed(tokens)
 
-    def _as_change(self, tubes: Tensor) -> Tensor:
-        """The mean of each tubelet's frames and their changes from frame to frame: b t i c h w.
 
-        The changes are enlarged: motion of a few pixels is a small part of a tubelet. (It seemed
-        to help short trainings; at the quickstart's length it does not, docs/pretraining.md.)
-        """
-        mean = tubes.mean(dim=2, keepdim=True)
-        # Pixels lie in [0, 1]; centred at zero with a spread of about one, a linear map learns.
-        return torch.cat([(mean - 0.5) * 4, tubes.diff(dim=2) * 4 * self.motion_gain], dim=2)
+def _as_change(tubes: Tensor) -> Tensor:
+    """The mean of each tubelet's frames and their changes from frame to frame: b t i c h w."""
+    mean = tubes.mean(dim=2, keepdim=True)
+    # Pixels lie in [0, 1]; centred at zero with a spread of about one, a linear map learns.
+    return torch.cat([(mean - 0.5) * 4, tubes.diff(dim=2) * 4], dim=2)
 
 
 def _as_imagenet(tubes: Tensor) -> Tensor:

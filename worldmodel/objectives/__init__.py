@@ -1,1 +1,1 @@
-"""What a training step minimises: masked prediction, regularisers, SIGReg."""
+"""Objectives, one a file, and what they share: masks, the EMA teacher, regularisers, SIGReg."""

@@ -61,13 +61,13 @@ def quadrature(
 
 
 def null_floor(knots: int = KNOTS) -> float:
-    """What SIGReg is expected to be for exact Gaussian latents, whatever N and width: 1.0525."""
+    """The expectation of SIGReg for Gaussian latents, whatever N and width: 1.0525."""
     _, weights, gaussian = quadrature(knots)
     return float((weights * (1 - gaussian**2)).sum())
 
 
 def collapse_value(knots: int = KNOTS) -> float:
-    """What SIGReg divided by N is when all latents of the batch are zero: 0.402."""
+    """SIGReg divided by N where all latents of the batch are zero: 0.402."""
     _, weights, gaussian = quadrature(knots)
     return float((weights * (1 - gaussian) ** 2).sum())
 
@@ -91,7 +91,7 @@ def epps_pulley(projected: Tensor, *, knots: int = KNOTS) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision has 1/128 of the floor as its smallest step: not enough for a statistic."""
+    """As float32, unless it is float64: half precision is too coarse for a statistic."""
     return x if x.dtype == torch.float64 else x.float()
 
 

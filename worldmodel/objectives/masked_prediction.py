@@ -1,50 +1,38 @@
-"""What a step of learning from video minimises: masked latent prediction + a regulariser.
+"""The objective of masked prediction: latents of what is hidden, predicted from what is seen.
 
-`targets` and the regulariser are two orthogonal choices. V-JEPA is (ema, none); the default here
-is (live, SIGReg): targets from the same encoder, with gradient, and no teacher.
+Targets and the regulariser are chosen independently of each other. V-JEPA is targets from an EMA
+teacher and no regulariser; the default here is targets from the same encoder, with gradient, and
+SIGReg.
 """
 
-import copy
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from einops import rearrange, repeat
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
 from worldmodel.nn.patches import Grid
+from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
+from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.types import Mask
 
 Targets = Literal["live", "stopgrad", "ema"]
 
 
-@dataclass(frozen=True)
-class Losses:
-    """The named terms of a batch; the loss is their sum."""
-
-    terms: dict[str, Tensor]  # scalars, already weighted
-    features: Tensor | None  # ... b d, detached: what the diagnostics look at; None: nothing learns
-    numbers: dict[str, Tensor]  # scalars, detached: diagnostics that cost nothing extra
-
-    @property
-    def total(self) -> Tensor:
-        """The sum of the terms."""
-        return torch.stack(list(self.terms.values())).sum()
-
-
 def context_latents(
     encoder: Encoder, head: Head, frames: Tensor, context: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The latents of what is visible of each time step, and which time steps are hidden whole.
+    """The latents of the visible part of each time step, and which time steps are all hidden.
 
-    The visible tokens are encoded together; each then stands in its place in its time step, and
-    hidden places stay empty.
+    The visible tokens are encoded together and put back at their positions; hidden positions stay
+    empty.
 
     Args:
         encoder: of the model.
@@ -53,7 +41,7 @@ def context_latents(
         context: b m, ids of the visible tokens on the grid.
 
     Returns:
-        (latents b t m d, hidden b t); the latents of a time step that is hidden whole are zero.
+        (latents b t m d, hidden b t); the latents of a time step that is all hidden are zero.
     """
     t, h, w = encoder.grid(frames)
     visible = encoder(frames, keep=context)
@@ -68,20 +56,20 @@ def context_latents(
     return out.masked_scatter(is_seen[..., None, None], latents), ~is_seen
 
 
-class MaskedPrediction(nn.Module):
+class MaskedPrediction(Objective):
     """Masked latent prediction: see part of a clip, predict the latents of what is hidden.
 
-    Where whole time steps are hidden, the others are seen each by itself. Where tokens are hidden,
-    what is left is encoded with them dropped. A narrow predictor fills in the latents of every
-    time step of which something is hidden (or of the hidden tokens, where the head makes a latent
-    for each). The regulariser's sample is the batch at one time step (and place).
+    Where complete time steps are hidden, each of the others is encoded by itself. Where tokens are
+    hidden, the visible ones are encoded together. A narrow predictor then fills in the latents of
+    every time step of which something is hidden (of the hidden tokens, where the head makes a
+    latent for each). The regulariser's sample is the batch at one time step (and position).
 
     Args:
-        encoder, predictor, head: what learns.
+        encoder, predictor, head: the networks that learn.
         masks: draws what is hidden.
         regulariser: keeps the latents from collapsing.
-        targets: `live` (with gradient), `stopgrad`, or `ema` (latents of a slow copy, as V-JEPA).
-        momentum: of the slow copy.
+        targets: `live` (with gradient), `stopgrad`, or `ema` (latents of an EMA teacher).
+        momentum: of the EMA teacher.
     """
 
     def __init__(
@@ -93,14 +81,11 @@ class MaskedPrediction(nn.Module):
             raise ConfigError(f"no targets '{targets}': {nearest(targets, get_args(Targets))}")
         self.encoder, self.predictor, self.head = encoder, predictor, head
         self.masks, self.regulariser, self.targets = masks, regulariser, targets
-        self.momentum = momentum
-        self.teacher: nn.ModuleList | None = None
-        if targets == "ema":
-            self.teacher = copy.deepcopy(nn.ModuleList([encoder, head]))
-            self.teacher.requires_grad_(False)
+        self.predicted = head.dim
+        self.teacher = EMATeacher(encoder, head, momentum=momentum) if targets == "ema" else None
 
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
-        """Losses of a batch of frames (b t c h w in [0, 1]); the mask comes from `generator`."""
+        """The prediction's loss and the regulariser's; the mask comes from `generator`."""
         latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
         kind = self.masks.draw(generator)
         if isinstance(kind, TimeMasks):
@@ -118,7 +103,7 @@ class MaskedPrediction(nn.Module):
         )
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
-        """Squared errors of the time steps that are hidden, under every pattern."""
+        """Squared errors of the hidden time steps, under every pattern."""
         patterns = kind.hidden(latents.shape[1]).to(latents.device)
         hidden = repeat(patterns, "g t -> (b g) t", b=len(latents))
         seen, targets = (
@@ -132,36 +117,36 @@ class MaskedPrediction(nn.Module):
         """Squared errors of the latents of which something is hidden."""
         targets = self._targets(frames, latents)[..., : self.head.dim]
         to_predict = hidden_latents(mask, grid, per_token=self.head.per_token)  # b t m, bool
-        # Of what is neither seen nor predicted (see `MaskMixture`) the start must not know either.
-        start = start_from(latents[..., : self.head.dim], ~seen_whole(mask, grid))
+        # A start must know nothing of tokens that were dropped either (see `MaskMixture`).
+        start = start_from(latents[..., : self.head.dim], ~completely_seen(mask, grid))
         seen, unseen = context_latents(self.encoder, self.head, frames, mask.context)
         return (self.predictor(seen, unseen, start) - targets)[to_predict].square()
 
     def _targets(self, frames: Tensor, latents: Tensor) -> Tensor:
-        if self.teacher is None:
-            return latents if self.targets == "live" else latents.detach()
-        encoder, head = self.teacher
-        with torch.no_grad():
-            return time_step_latents(encoder, head, frames)  # type: ignore[arg-type]
+        if self.teacher is not None:
+            return self.teacher(frames)
+        return latents if self.targets == "live" else latents.detach()
 
-    @torch.no_grad()
+    def latents(self, frames: Tensor) -> Tensor:
+        """All numbers of the latents of each time step: frames b t c h w -> t m b d."""
+        latents = time_step_latents(self.encoder, self.head, frames)
+        return rearrange(latents, "b t m d -> t m b d")
+
+    def world_model(self, size: int) -> WorldModel:
+        """Encoder, head and masked predictor; the EMA teacher is not kept."""
+        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
+
     def after_step(self) -> None:
-        """Move the slow copy, if there is one, after the optimiser has stepped."""
-        if self.teacher is None:
-            return
-        students = nn.ModuleList([self.encoder, self.head]).state_dict()
-        for name, slow in self.teacher.state_dict().items():
-            if slow.is_floating_point():
-                slow.lerp_(students[name], 1 - self.momentum)
-            else:
-                slow.copy_(students[name])
+        """Let the EMA teacher, if there is one, follow the encoder and the head."""
+        if self.teacher is not None:
+            self.teacher.follow(self.encoder, self.head)
 
 
 def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
-    """Which latents have to be predicted: b t m, bool.
+    """True for latents that have to be predicted, b t m.
 
-    Those of the hidden tokens; where a time step has one latent, that of every time step of which
-    something is hidden.
+    These are the latents of the hidden tokens or, where a time step has one latent, of every time
+    step of which something is hidden.
     """
     t, h, w = grid
     hidden = torch.zeros(len(mask.targets), t * h * w, dtype=torch.bool, device=mask.targets.device)
@@ -169,9 +154,9 @@ def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
     return hidden if per_token else hidden.any(dim=2, keepdim=True)
 
 
-def seen_whole(mask: Mask, grid: Grid) -> Tensor:
-    """Of which time steps every token is visible: b t, bool."""
+def completely_seen(mask: Mask, grid: Grid) -> Tensor:
+    """True for time steps of which every token is visible, b t."""
     t, h, w = grid
-    places = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
-    places = places.scatter(1, mask.context, True)
-    return rearrange(places, "b (t n) -> b t n", t=t).all(dim=2)
+    seen = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
+    seen = seen.scatter(1, mask.context, True)
+    return rearrange(seen, "b (t n) -> b t n", t=t).all(dim=2)

@@ -1,7 +1,7 @@
-"""Which tokens are hidden: tubes, blocks, the future, a random rest; and mixtures of them.
+"""Masks hide tokens or time steps of a clip: tubes, the future, all but one; mixtures of them.
 
-Masks live on the grid of tokens (t, h, w) and know nothing of what the tokens hold. Where tokens
-are hidden, all samples of a batch keep equally many, so that they form a tensor.
+They are drawn on the grid of tokens (t, h, w), whatever the tokens hold. Where tokens are hidden,
+all samples of a batch keep equally many, so that they form a tensor.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ from worldmodel.types import Mask
 
 
 class TokenMasks(ABC):
-    """Hides tokens: what is left of a clip has to be encoded by itself."""
+    """Hides tokens: the visible ones are encoded without them."""
 
     @abstractmethod
     def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
@@ -26,7 +26,7 @@ class TokenMasks(ABC):
 
 
 class TimeMasks(ABC):
-    """Hides whole time steps: the others, each seen alone, are encoded already."""
+    """Hides complete time steps: each of the others is encoded alone, as in any clip."""
 
     @abstractmethod
     def hidden(self, steps: int) -> Tensor:
@@ -38,11 +38,11 @@ class TimeMasks(ABC):
 
 @dataclass(frozen=True)
 class Tubes(TokenMasks):
-    """Blocks of columns hidden through the whole clip, as V-JEPA's multi-block masks.
+    """Rectangles of the frame, hidden at all times, as V-JEPA's multi-block masks.
 
     `blocks` rectangles of `scale` of the frame each (several short: 8 of 0.15, few long: 2 of
-    0.7; arXiv:2506.09985), one size a batch and a place for each sample; their union is hidden.
-    A block that would leave a sample with nothing to see is not placed.
+    0.7; arXiv:2506.09985), of one size in a batch and at a position of its own in each sample;
+    their union is hidden. A block that would leave a sample with nothing to see is left out.
     """
 
     blocks: int = 8
@@ -72,7 +72,7 @@ class Tubes(TokenMasks):
 
 @dataclass(frozen=True)
 class Future(TimeMasks):
-    """The last `steps` time steps are hidden: prediction proper, and what surprise needs."""
+    """The last `steps` time steps are hidden: predicting what comes next, as surprise needs."""
 
     steps: int = 1
 
@@ -90,8 +90,8 @@ class Future(TimeMasks):
 class AllButOne(TimeMasks):
     """All but one time step are hidden, each in turn: predict what came before and after.
 
-    Where things will be and have been can then be told only from the motion within the time step
-    that is seen: this mask is what teaches velocity.
+    Earlier and later positions can then be told only from the motion within the visible time step:
+    this mask teaches velocity.
     """
 
     def hidden(self, steps: int) -> Tensor:
@@ -103,13 +103,13 @@ class AllButOne(TimeMasks):
 
 @dataclass(frozen=True)
 class MaskMixture:
-    """Each step draws one kind of mask by its weight.
+    """Several kinds of masks, of which each training step draws one.
 
     Args:
-        kinds: what to hide.
+        kinds: of masks.
         weights: how often each is drawn; they need not add up to one.
-        drop: fraction of the visible tokens that is dropped at random (and not predicted), where
-            tokens are hidden.
+        drop: where tokens are hidden, the share of the visible ones that is dropped at random,
+            neither seen nor predicted.
     """
 
     kinds: Sequence[TokenMasks | TimeMasks]
@@ -133,7 +133,7 @@ class MaskMixture:
         return self.kinds[int(torch.multinomial(weights, 1, generator=generator))]
 
     def tokens(self, kind: TokenMasks, batch: int, grid: Grid, generator: Generator) -> Mask:
-        """Which tokens of each clip are seen and which are to be predicted."""
+        """The tokens of each clip that are seen and those that are to be predicted."""
         hidden = rearrange(kind.hidden(batch, grid, generator), "b t h w -> b (t h w)")
         fewest_seen = int((~hidden).sum(dim=1).min())
         fewest_hidden = int(hidden.sum(dim=1).min())

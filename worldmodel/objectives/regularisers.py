@@ -1,14 +1,15 @@
-"""What keeps latents from collapsing: SIGReg (default), VICReg, or nothing.
+"""Regularisers keep latents from collapsing: SIGReg (the default), VICReg, or none.
 
-A regulariser sees the latents that the loss acts on, position by position over the batch, and says
-what to add to the loss. It has no parameters; a projector with batch statistics belongs in front of
-it, because the gradient of SIGReg vanishes where features have already collapsed.
+A regulariser takes the latents that the loss acts on, position by position over the batch, and
+returns what to add to the loss. It has no parameters. A projector with batch statistics belongs in
+front of it, because the gradient of SIGReg vanishes where latents have already collapsed.
 """
 
 import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -20,20 +21,26 @@ from worldmodel.objectives.epps_pulley import KNOTS, null_floor, quadrature
 from worldmodel.objectives.sigreg import discrepancy
 
 WEIGHT_RANGE = (0.5, 60.0)
-"""Weights of SIGReg that worked in published recipes (5 to 30), with room on both sides."""
+"""Weights of SIGReg that do not raise a warning; published recipes that train use 5 to 30."""
 
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What a regulariser adds to the loss, and what to write into the log."""
+    """A regulariser's part of the loss, and its number for the log."""
 
     loss: Tensor  # scalar, differentiable, weighted
-    statistic: Tensor  # scalar, detached, unweighted: what the regulariser makes small
+    statistic: Tensor  # scalar, detached: the loss without its weight
     over_floor: Tensor  # scalar, detached: statistic / its value for ideal latents; nan if unknown
 
 
 class Regulariser(ABC):
-    """Keeps latents from collapsing."""
+    """Keeps latents from collapsing.
+
+    Attributes:
+        wants_gaussian: latents that satisfy it are standard normal.
+    """
+
+    wants_gaussian: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:
@@ -57,6 +64,8 @@ class SIGReg(Regulariser):
         seed: of the directions, together with the step.
         group: ranks that share the batch; None is all ranks if `torch.distributed` is running.
     """
+
+    wants_gaussian = True
 
     def __init__(
         self,
@@ -105,8 +114,8 @@ class VICReg(Regulariser):
     The invariance term is the caller's prediction loss. Statistics are those of the local batch.
 
     Args:
-        variance: weight of the hinge that wants each number's standard deviation to be at least 1.
-        covariance: weight of the squared covariances between different numbers.
+        variance: weight of the hinge on standard deviations below 1, dimension by dimension.
+        covariance: weight of the squared covariances between different dimensions.
     """
 
     def __init__(self, *, variance: float = 25.0, covariance: float = 1.0) -> None:
@@ -144,7 +153,7 @@ def _squared_covariances(centred: Tensor, variance: Tensor) -> Tensor:
 
 
 class NoRegulariser(Regulariser):
-    """Adds nothing: for targets from an EMA teacher, and to see what collapse looks like."""
+    """Adds nothing: for targets from an EMA teacher, or to study collapse."""
 
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:
         """See `Regulariser`."""

@@ -1,1 +1,1 @@
-"""The training loop, the verbs that use it, and the signs of collapse."""
+"""The training loop, the verbs `pretrain` and `train`, and the signs of collapse."""

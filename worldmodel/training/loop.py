@@ -1,8 +1,8 @@
-"""The one training loop: AdamW, warm-up and a schedule, clipping, checkpoints, log, alarms.
+"""The training loop: AdamW, warm-up and a schedule, clipping, checkpoints, log, collapse alarms.
 
-What is learnt is a `Learner`; where data come from and what is saved in the end is its verb's
-business (`pretrain.py`, `action.py`). Every batch is a function of (seed, step), so a run that was
-interrupted goes on exactly where its last checkpoint was.
+It trains a `Learner`. Where data come from and what is saved in the end is decided by the verbs, in
+`pretrain.py` and `train.py`. Every batch is a function of (seed, step), so an interrupted run goes
+on exactly from its last checkpoint.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from worldmodel.checkpoint import load_training, save_training
 from worldmodel.errors import ConfigError, WorldModelError, nearest
-from worldmodel.objectives.masked_prediction import Losses
+from worldmodel.objectives.objective import Losses
 from worldmodel.runs.run import Run
 from worldmodel.training import collapse
 
@@ -28,11 +28,11 @@ Schedule = Literal["cosine", "constant"]
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How to descend. The schedule sees the share of the training that is done.
+    """How long and how fast to train. The schedule follows the share of the training that is done.
 
     Attributes:
-        steps: optimiser steps; the end, unless `seconds` comes first.
-        seconds: wall-clock limit, or None. With it, numbers depend on the machine's speed.
+        steps: optimiser steps, at most.
+        seconds: stop after so many, or None. With it, results depend on the machine's speed.
         learning_rate: after warm-up.
         weight_decay: of AdamW, on matrices only.
         warmup: share of the training in which the rate rises from zero.
@@ -73,12 +73,12 @@ class Optimisation:
 
 
 class Learner(nn.Module, ABC):
-    """Something that learns from batches; its parameters are what is trained.
+    """What is trained: its parameters, by the losses of its batches.
 
     Attributes:
         waited: seconds that it has waited for data so far.
-        data_wait: after `fit`, the share of the steps' time that was spent so; of an interrupted
-            training that of its last go.
+        data_wait: after `fit`, the share of the steps' time that was spent waiting, since the last
+            interruption.
     """
 
     waited: float = 0.0
@@ -102,7 +102,7 @@ class Learner(nn.Module, ABC):
 
 
 def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: str) -> int:
-    """Train; goes on from the run's last checkpoint. Returns the number of steps made.
+    """Train, from the run's last checkpoint if it has one; returns the number of steps made.
 
     Raises:
         WorldModelError: the loss is not finite.
@@ -174,7 +174,7 @@ def _step(
 ) -> tuple[Losses, Tensor]:  # fmt: skip
     for group in optimiser.param_groups:
         group["lr"] = o.rate(progress)
-    # One number for (seed, step): masks and dropout do not depend on what ran before.
+    # A seed of (seed, step): masks and noise do not depend on earlier steps.
     generator = Generator().manual_seed(seed * 1_000_003 + step)
     losses = learner.losses(step, generator)
     optimiser.zero_grad(set_to_none=True)
@@ -208,7 +208,7 @@ def _save(
 
 
 def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
-    """What goes into the log: the loss and its terms, and signs of collapse."""
+    """The numbers of a log line: the loss and its terms, and signs of collapse."""
     numbers = {
         "loss": losses.total.item(),
         **{f"loss.{name}": term.item() for name, term in losses.terms.items()},
@@ -220,5 +220,5 @@ def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, flo
     diagnosis = collapse.diagnose(losses.features)
     if diagnosis.alarm and step > 50:  # before, nothing has been learnt
         run.say(f"ALARM at step {step}: {diagnosis.alarm}")
-    # What the loss computed exactly counts for more than what is sampled for the log.
+    # The regulariser's own SIGReg replaces the one that is sampled for the log.
     return {**diagnosis.numbers(), **numbers, "alarm": float(diagnosis.alarm is not None)}

@@ -12,10 +12,9 @@ from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.skipped import SkippedTable
 from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
-from worldmodel.model import WorldModel
-from worldmodel.nn.heads import time_step_latents
-from worldmodel.objectives.masked_prediction import Losses, MaskedPrediction, Targets
+from worldmodel.objectives.masked_prediction import MaskedPrediction, Targets
 from worldmodel.objectives.masks import MaskMixture
+from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, Optimisation, fit
@@ -26,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class VideoLearner(Learner):
-    """Learns from clips by masked prediction.
+    """Learns from clips whatever an objective asks for.
 
     Args:
         objective: what is minimised.
-        clips: what is seen.
+        clips: the training data.
         batch: clips in a batch.
         seed: of the batches.
-        transforms: what is done to them on the device.
-        size: side of the frames after that; by default they keep theirs.
+        transforms: applied to batches on the device.
+        size: side of the frames in pixels after that; by default they keep theirs.
     """
 
     def __init__(
-        self, objective: MaskedPrediction, clips: Clips, *, batch: int, seed: int,
+        self, objective: Objective, clips: Clips, *, batch: int, seed: int,
         transforms: Transforms | None = None, size: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -59,36 +58,34 @@ class VideoLearner(Learner):
         return self.objective(self.frames(step), step=step, generator=generator)
 
     def after_step(self) -> None:
-        """Move the teacher, if there is one."""
+        """Tell the objective, which may have an EMA teacher to move."""
         self.objective.after_step()
 
 
 def pretrain(
-    run: "Run", *, data: ClipSource, model: Architecture, masks: MaskMixture, regulariser: Regulariser,
-    optimisation: Optimisation, video: Decoding | None = None,
-    transforms: Transforms | None = None, targets: Targets = "live",
-    num_frames: int = 6, batch: int = 96, seed: int = 0, device: str = "cpu",
+    run: "Run", *, data: ClipSource, model: Architecture, masks: MaskMixture,
+    regulariser: Regulariser, optimisation: Optimisation, video: Decoding | None = None,
+    transforms: Transforms | None = None, targets: Targets = "live", num_frames: int = 6,
+    batch: int = 96,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
     Args:
-        run: where log, checkpoints and model go.
-        data: what to read.
+        run: where log, checkpoints and model go; its seed decides batches and masks.
+        data: the videos.
         model: sizes.
         masks: what is hidden.
         regulariser: what keeps latents from collapsing.
-        optimisation: how to descend.
+        optimisation: how the loss is descended.
         video: how files are decoded.
-        transforms: what is done to batches on the device; nothing by default.
-        targets: `live`, `stopgrad` or `ema`.
+        transforms: applied to batches on the device; none by default.
+        targets: `live`, `stopgrad` or `ema`; see `MaskedPrediction`.
         num_frames: frames of a clip.
         batch: clips in a batch.
-        seed: of batches and masks.
-        device: where to compute.
 
     Returns:
-        `feature_std`, `effective_rank`, `sigreg_over_floor`, `collapsed` (on clips of a step that
-        was not trained on), `steps`, `videos`, `skipped`, `data_wait`.
+        The numbers of `collapse.Diagnosis` and `collapsed` (on clips of a step that was not trained
+        on), `steps`, `videos`, `skipped`, `data_wait`.
     """
     if num_frames % (p := model.encoder.tubelet_frames):
         raise ConfigError(
@@ -110,21 +107,19 @@ def pretrain(
         regulariser=regulariser, targets=targets,
     )  # fmt: skip
     learner = VideoLearner(
-        objective, clips, batch=batch, seed=seed, transforms=transforms, size=model.size
-    ).to(device)
+        objective, clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
+    ).to(run.device)
     try:
         steps = fit(learner, run, optimisation, description="pretrain")
-        learned = WorldModel(
-            objective.encoder, size=model.size, head=objective.head,
-            masked_predictor=objective.predictor,
-        )  # fmt: skip
-        checkpoint.save(learned.eval(), run.model_folder)
-        diagnosis = health(learned, learner.frames(steps))
+        checkpoint.save(objective.world_model(model.size).eval(), run.model_folder)
+        diagnosis = health(objective, learner.frames(steps))
     finally:
         clips.close()
         skipped.write()
     if diagnosis.alarm:
         run.say(f"ALARM: {diagnosis.alarm}")
+    elif diagnosis.remark and regulariser.wants_gaussian:
+        run.say(diagnosis.remark)
     return {
         **diagnosis.numbers(), "collapsed": float(diagnosis.alarm is not None), "steps": steps,
         "videos": clips.num_videos, "skipped": len(skipped), "data_wait": learner.data_wait,
@@ -132,8 +127,6 @@ def pretrain(
 
 
 @torch.inference_mode()
-def health(model: WorldModel, frames: Tensor) -> collapse.Diagnosis:
+def health(objective: Objective, frames: Tensor) -> collapse.Diagnosis:
     """Signs of collapse in the latents of frames `b t c h w` that were not trained on."""
-    assert model.head is not None
-    latents = time_step_latents(model.encoder, model.head, frames.to(model.device))  # b t m d
-    return collapse.diagnose(latents.permute(1, 2, 0, 3))
+    return collapse.diagnose(objective.eval().latents(frames), predicted=objective.predicted)

@@ -1,11 +1,11 @@
-"""The verb `train`: action predictor (and states that suit it) on the few episodes with actions.
+"""The verb `train`: an action predictor, and states that suit it, from episodes with actions.
 
 The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for comparison. A state
-is what the head makes of one time step; see `objectives.py` for how it learns from video.
+is the head's latent of one time step; `worldmodel.objectives` is how it learns from video.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -20,7 +20,7 @@ from worldmodel.errors import ConfigError, nearest
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import time_step_latents
-from worldmodel.objectives.masked_prediction import Losses
+from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training.loop import Learner, Optimisation, fit
 
@@ -29,6 +29,28 @@ if TYPE_CHECKING:
 
 Tune = Literal["none", "all"]
 _AT_ONCE = 32  # time steps that an encoder without a head sees together
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """How predicting under actions is practised.
+
+    Attributes:
+        length: time steps in a segment of an episode, at least 2.
+        inverse_weight: of the error of the inverse model, see `ActionLearner`; 0 leaves it out.
+        noise: standard deviation added to the states that predictions start from.
+    """
+
+    length: int = 5
+    inverse_weight: float = 1.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.length < 2:
+            raise ConfigError(
+                f"rollouts.length={self.length}: an action leads from one time step to the next; "
+                "say at least 2"
+            )
 
 
 class ActionLearner(Learner):
@@ -41,23 +63,21 @@ class ActionLearner(Learner):
         model: with a head and an action predictor.
         data: labelled episodes.
         regulariser: keeps states from collapsing while the encoder learns.
+        rollouts: how predicting is practised.
+        batch: segments in a batch.
+        seed: of the batches.
         frozen: the encoder and its head stay as they are; states are computed once.
         new_head: with `frozen`, only the encoder stays; the head learns from its tokens, which are
             computed once and kept in memory.
-        batch, length: segments in a batch, time steps in a segment.
-        inverse_weight: of the inverse model's error; 0 leaves it out.
-        noise: standard deviation added to the states that predictions start from.
     """
 
     def __init__(
-        self, model: WorldModel, data: EpisodeDataset, *, regulariser: Regulariser, frozen: bool,
-        batch: int, length: int, inverse_weight: float, noise: float, seed: int,
-        new_head: bool = False,
+        self, model: WorldModel, data: EpisodeDataset, *, regulariser: Regulariser,
+        rollouts: Rollouts, batch: int, seed: int, frozen: bool, new_head: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.model, self.data, self.regulariser, self.frozen = model, data, regulariser, frozen
-        self.batch, self.length, self.seed = batch, length, seed
-        self.inverse_weight, self.noise = inverse_weight, noise
+        self.batch, self.rollouts, self.seed = batch, rollouts, seed
         self.inverse = nn.Linear(2 * model.state_dim, model.action_block * model.action_dim)
         assert model.head is not None
         self.learns_states = new_head or not frozen
@@ -81,21 +101,25 @@ class ActionLearner(Learner):
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
         with self.waiting():
-            segments = self.data.sample(step, self.batch, seed=self.seed, length=self.length)
+            segments = self.data.sample(
+                step, self.batch, seed=self.seed, length=self.rollouts.length
+            )
         states = self._states(segments)  # b t d
         actions = segments.actions.to(states.device)
-        noise = torch.randn(states.shape, generator=generator).to(states.device) * self.noise
+        noise = (
+            torch.randn(states.shape, generator=generator).to(states.device) * self.rollouts.noise
+        )
         predicted = one_step(self.model, states + noise, actions)
         imagined = imagine(self.model, states[:, :1] + noise[:, :1], actions)
         terms = {
             "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
             "rollout": (imagined - states[:, 1:]).square().mean(),
         }
-        if self.learns_states and self.inverse_weight:
+        if self.learns_states and self.rollouts.inverse_weight:
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
             error = (self.inverse(pairs) - self.model.normalise(actions)).square().mean()
-            terms["inverse"] = self.inverse_weight * error
-        if not self.learns_states:  # states do not change: there is nothing to keep from collapsing
+            terms["inverse"] = self.rollouts.inverse_weight * error
+        if not self.learns_states:  # states do not change, so they cannot collapse
             return Losses(terms=terms, features=None, numbers={})
         features = rearrange(states, "b t d -> t b d")
         regularisation = self.regulariser(features, step=step)
@@ -111,7 +135,7 @@ class ActionLearner(Learner):
             return time_step_latents(self.model.encoder, head, frames)[:, :, 0]
         p = self.model.tubelet_frames
         first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
-        kept = self.bank[first[:, None] + p * torch.arange(self.length)]
+        kept = self.bank[first[:, None] + p * torch.arange(self.rollouts.length)]
         if not self.learns_states:
             return kept
         tokens = rearrange(kept, "b t n d -> (b t) n d").to(self.model.device)
@@ -153,7 +177,7 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
 
 @torch.no_grad()
 def all_tokens(model: WorldModel, data: EpisodeDataset) -> Tensor:
-    """The tokens of the time step that ends at each frame of all episodes: t n d, in main memory."""
+    """The tokens of the time step that ends at each frame of all episodes: t n d, on the CPU."""
     model.eval()
     return torch.cat(
         [
@@ -167,7 +191,7 @@ def all_tokens(model: WorldModel, data: EpisodeDataset) -> Tensor:
 def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
     """The time steps that end at each frame, episode by episode: t i c h w.
 
-    Before an episode its first frame stands still, as everywhere.
+    An episode's first frame is repeated before it, as an agent sees a world after a reset.
     """
     p, arrays = model.tubelet_frames, data.arrays
     for place in arrays.slices:
@@ -179,40 +203,33 @@ def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
 
 def train(
     run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
-    encoder: str | None = None, model: Architecture | None = None, tune: Tune = "none",
-    labelled: int | None = None, batch: int = 64, length: int = 5, inverse_weight: float = 1.0,
-    noise: float = 0.0, seed: int = 0, device: str = "cpu",
+    rollouts: Rollouts, encoder: str | None = None, model: Architecture | None = None,
+    tune: Tune = "none", labelled: int | None = None, batch: int = 64,
     reading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Learn what actions do; leaves the whole model in `run.model_folder`.
+    """Learn what actions do; leaves the complete model in `run.model_folder`.
 
     Args:
-        run: where log, checkpoints and model go.
+        run: where log, checkpoints and model go; its seed decides the batches.
         episodes: ours, LeRobot's or HDF5; those with actions are used.
         regulariser: of the states, while the encoder learns.
-        optimisation: how to descend.
+        optimisation: how the loss is descended.
+        rollouts: how predicting under actions is practised.
         encoder: a pretrained model, or the run that made it; None starts from scratch.
         model: sizes, for what is new; the encoder's own where it is pretrained.
-        tune: `none` freezes the encoder and its head, `all` goes on training them. An encoder of
-            others has no head: a new one learns, from the tokens of the frozen encoder. What else a
-            model has (masked predictor, classifier, frame predictor) stays with a frozen encoder
-            and is dropped from one that is tuned, which it does not fit any more.
+        tune: `none` freezes the encoder and its head, `all` goes on training them. A third-party
+            encoder has no head: a new one learns from the tokens of the frozen encoder. Other parts
+            of the model (masked predictor, classifier, frame predictor) are kept with a frozen
+            encoder and dropped from a tuned one, which they do not fit any more.
         labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
-        length: time steps in a segment, at least 2.
-        inverse_weight: of the inverse model; see `ActionLearner`.
-        noise: on the states that predictions start from.
-        seed: of batches.
-        device: where to compute.
-        reading: options of the episodes' format, for example `{camera: top}`; see `data.formats`.
+        reading: options of the episodes' format, for example `{camera: top}`.
 
     Returns:
         `steps`, and the labelled `episodes` and `frames`.
     """
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
-    if length < 2:
-        raise ConfigError(f"length={length}: an action leads from one time step to the next; say 2")
     architecture = model or Architecture()
     pretrained = None if encoder is None else load_pretrained(encoder)
     base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
@@ -227,15 +244,14 @@ def train(
     any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
     check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
     data = EpisodeDataset(arrays, tubelet_frames=base.encoder.tubelet_frames)
-    learned = begin(architecture, data, pretrained=pretrained).to(device)
+    learned = begin(architecture, data, pretrained=pretrained).to(run.device)
     learner = ActionLearner(
-        learned, data, regulariser=regulariser, frozen=tune == "none" and encoder is not None,
-        batch=batch, length=length, inverse_weight=inverse_weight, noise=noise, seed=seed,
-        new_head=new_head,
-    ).to(device)  # fmt: skip
+        learned, data, regulariser=regulariser, rollouts=rollouts, batch=batch, seed=run.seed,
+        frozen=tune == "none" and encoder is not None, new_head=new_head,
+    ).to(run.device)  # fmt: skip
     steps = fit(learner, run, optimisation, description="train")
     if tune == "all" or encoder is None:
-        # They were made for the encoder as it was; they would be wrong now.
+        # They were made for the encoder as it was.
         learned.masked_predictor = learned.classifier = learned.frame_predictor = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
@@ -272,12 +288,12 @@ def begin(
         head = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False).head()
     repeats = base.tubelet_frames
     predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
-    whole = WorldModel(
+    model = WorldModel(
         base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
         action_predictor=predictor, action_dim=data.action_dim, classifier=base.classifier,
         frame_predictor=base.frame_predictor,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)
-    whole.action_mean.copy_(mean.repeat(repeats))
-    whole.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
-    return whole
+    model.action_mean.copy_(mean.repeat(repeats))
+    model.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
+    return model

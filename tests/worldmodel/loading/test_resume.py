@@ -45,7 +45,6 @@ def learn(folder: str, videos: str, seen: str, workers: int, stop: int = -1) -> 
             optimisation=Optimisation(STEPS, log_every=1, save_seconds=-1),
             batch=BATCH,
             num_frames=4,
-            seed=3,
         )
     finally:
         ClipStream.sample = original

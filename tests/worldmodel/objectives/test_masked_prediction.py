@@ -8,9 +8,9 @@ from worldmodel.nn.heads import time_step_latents
 from worldmodel.nn.masked_predictor import nearest_seen, start_from
 from worldmodel.objectives.masked_prediction import (
     MaskedPrediction,
+    completely_seen,
     context_latents,
     hidden_latents,
-    seen_whole,
 )
 from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
@@ -162,7 +162,7 @@ def test_ema_targets_move_slowly_and_take_no_gradient():
     assert all(not p.requires_grad for p in learner.teacher.parameters())
     found = gradients(learner, prediction(learner))
     assert not any(name.startswith("teacher") for name in found)
-    student = dict(nn.ModuleList([learner.encoder, learner.head]).named_parameters())
+    student = {n: p for n, p in learner.named_parameters() if n.startswith(("encoder", "head"))}
     before = {name: p.clone() for name, p in learner.teacher.named_parameters()}
     with torch.no_grad():
         for p in student.values():
@@ -172,18 +172,16 @@ def test_ema_targets_move_slowly_and_take_no_gradient():
         assert torch.allclose(slow, before[name] + (1 - 0.996), atol=1e-5)
     for name, count in learner.teacher.named_buffers():
         if name.endswith("num_batches_tracked"):
-            assert count == dict(
-                nn.ModuleList([learner.encoder, learner.head]).named_buffers()
-            )[name]  # fmt: skip
+            assert count == dict(learner.named_buffers())[name]
 
 
 def test_ema_targets_come_from_the_teacher():
     learner = objective(Future(), targets="ema").eval()
     with torch.no_grad():
-        learner.teacher[0].tubelets.embed.weight.mul_(0)
+        learner.teacher.encoder.tubelets.embed.weight.mul_(0)
     teacher, student = (
         time_step_latents(encoder, head, FRAMES)[:, 2, :, :12]
-        for encoder, head in (learner.teacher, (learner.encoder, learner.head))
+        for encoder, head in ((part.encoder, part.head) for part in (learner.teacher, learner))
     )
     predicted = _prediction_of(learner, FRAMES, Future())[:, 2]
     assert torch.allclose(prediction(learner), (predicted - teacher).square().mean(), rtol=1e-4)
@@ -226,9 +224,9 @@ def test_hidden_latents_are_tokens_or_time_steps():
     assert per_time_step.tolist() == [[[False], [True], [False]]]
 
 
-def test_a_time_step_is_seen_whole_when_all_its_tokens_are():
+def test_a_time_step_is_completely_seen_when_all_its_tokens_are():
     mask = Mask(torch.tensor([[0, 1, 2, 3, 4, 5, 7]]), torch.tensor([[8]]))
-    assert seen_whole(mask, (3, 2, 2)).tolist() == [[True, False, False]]
+    assert completely_seen(mask, (3, 2, 2)).tolist() == [[True, False, False]]
 
 
 def test_a_start_is_the_nearest_whole_time_step_or_nothing():

@@ -5,22 +5,22 @@ from worldmodel.errors import ShapeError
 from worldmodel.objectives.epps_pulley import quadrature
 from worldmodel.objectives.sigreg import sigreg
 from worldmodel.training.collapse import (
+    MAX_COSINE,
+    MIN_JOINT_RANK,
+    MIN_RANK,
+    MIN_STD,
     alarm,
     diagnose,
     effective_rank,
     feature_std,
+    joint_rank,
     mean_cosine,
+    remark,
     sigreg_over_floor,
 )
 
-HEALTHY = {
-    "feature_std": 1.0,
-    "effective_rank": 60.0,
-    "mean_cosine": 0.0,
-    "sigreg_over_floor": 1.1,
-    "batch": 64,
-    "max_rank": 64,
-}
+HEALTHY = {"feature_std": 1.0, "effective_rank": 12.0, "joint_rank": 15.0, "mean_cosine": 0.0}
+MOST = {"most": 64, "most_joint": 31}
 
 
 def normal(*shape, seed=7):
@@ -54,6 +54,15 @@ def test_effective_rank_ignores_what_does_not_depend_on_the_input():
     assert effective_rank(code.expand(64, 32, 16)) == 1
 
 
+def test_joint_rank_counts_what_all_positions_tell_together():
+    # One number in each of nine tokens: of rank one by itself, nine together.
+    tokens = normal(9, 4000, 1) * normal(16, seed=8)
+    assert effective_rank(tokens) == pytest.approx(1, abs=1e-3)
+    assert joint_rank(tokens) == pytest.approx(9, rel=0.01)
+    assert joint_rank(tokens[:1]) == pytest.approx(1, abs=1e-3)
+    assert joint_rank(normal(64, 1, 16).expand(64, 32, 16)) == 1  # differs between positions only
+
+
 def test_mean_cosine_equals_the_mean_over_pairs():
     z = normal(3, 5, 4) + 0.5
     pairs = [
@@ -69,24 +78,19 @@ def test_sigreg_over_floor_is_one_for_gaussian_latents_and_grows_with_collapse()
 
 
 def test_gaussian_latents_raise_no_alarm():
-    for shape in [(32, 64), (8, 16, 32), (4, 256, 96)]:
+    for shape in [(32, 64), (8, 16, 32), (4, 256, 96), (4, 256, 2), (2, 8, 2), (64, 1)]:
         found = diagnose(normal(*shape))
-        assert found.alarm is None, found
-        assert set(found.numbers()) == {
-            "feature_std",
-            "effective_rank",
-            "mean_cosine",
-            "sigreg_over_floor",
-        }
+        assert found.alarm is None and found.remark is None, found
+        assert set(found.numbers()) == {*HEALTHY, "sigreg_over_floor"}
 
 
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        (torch.zeros(4, 32, 64), "standard deviation 0 < 0.3"),
-        (1e-4 * normal(4, 32, 64), "SIGReg"),
-        (normal(32, 1, 64).expand(32, 32, 64), "mean cosine 1 > 0.9"),
-        (normal(4, 32, 1) * normal(64, seed=8), r"effective rank 1 of 64"),
+        (torch.zeros(4, 32, 64), "standard deviation 0 <"),
+        (1e-4 * normal(4, 32, 64), "standard deviation 9.89e-05 <"),
+        (normal(32, 1, 64).expand(32, 32, 64), "mean cosine 1 >"),
+        (normal(32, 1) * normal(64, seed=8), "effective rank 1 <"),
         (normal(4, 32, 64).log(), "nan"),
     ],
 )
@@ -101,20 +105,35 @@ def test_collapse_of_each_kind_raises_the_alarm(features, words):
 @pytest.mark.parametrize(
     ("number", "value"),
     [
-        ("feature_std", 0.29),
-        ("effective_rank", 3.0),
-        ("mean_cosine", 0.91),
-        ("sigreg_over_floor", 5.0),
-        *((name, float("nan")) for name in list(HEALTHY)[:4]),
+        ("feature_std", 0.99 * MIN_STD),
+        ("mean_cosine", 1.01 * MAX_COSINE),
+        *((name, float("nan")) for name in ("feature_std", "mean_cosine")),
     ],
 )
 def test_each_number_alone_raises_the_alarm(number, value):
-    assert alarm(**HEALTHY) is None
-    assert alarm(**{**HEALTHY, number: value}) is not None
+    assert alarm(**HEALTHY, **MOST) is None
+    assert alarm(**{**HEALTHY, **MOST, number: value}) is not None
 
 
-def test_the_floor_is_no_alarm_at_small_batches():
-    assert alarm(**{**HEALTHY, "batch": 8}) is None
+def test_a_rank_raises_the_alarm_where_all_positions_together_have_little_too():
+    low = {"effective_rank": 0.99 * MIN_RANK, "joint_rank": 0.99 * MIN_JOINT_RANK}
+    assert "effective rank" in alarm(**{**HEALTHY, **MOST, **low})
+    for name in low:
+        assert alarm(**{**HEALTHY, **MOST, name: low[name]}) is None
+
+
+def test_the_alarm_is_about_what_is_predicted():
+    latents = torch.cat([normal(32, 1) * normal(8, seed=8), normal(32, 24, seed=9)], dim=1)
+    assert diagnose(latents).alarm is None
+    assert "effective rank" in diagnose(latents, predicted=8).alarm
+    assert diagnose(latents, predicted=8).effective_rank == diagnose(latents).effective_rank
+
+
+def test_latents_that_are_not_gaussian_are_a_remark_and_no_alarm():
+    found = diagnose(1.5 * normal(4, 96, 64))
+    assert found.alarm is None and "not Gaussian yet" in found.remark
+    assert found.effective_rank > 50
+    assert remark(5.0, batch=64) is not None and remark(5.0, batch=96) is None
 
 
 def test_refuses_what_has_no_batch():

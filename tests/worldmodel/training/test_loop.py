@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from worldmodel.errors import CheckpointError, ConfigError, WorldModelError
-from worldmodel.objectives.masked_prediction import Losses
+from worldmodel.objectives.objective import Losses
 from worldmodel.runs.run import Run, read_log
 from worldmodel.storage.tensors import read_tensors
 from worldmodel.training.loop import Learner, Optimisation, fit

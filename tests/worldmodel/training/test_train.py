@@ -19,7 +19,15 @@ from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training.loop import Optimisation
-from worldmodel.training.train import ActionLearner, all_states, begin, imagine, one_step, train
+from worldmodel.training.train import (
+    ActionLearner,
+    Rollouts,
+    all_states,
+    begin,
+    imagine,
+    one_step,
+    train,
+)
 from worldmodel.types import History
 
 
@@ -55,7 +63,8 @@ def settings(steps, **changed):
 
 
 def learn(run, folder, steps, **changed):
-    chosen = {"model": small(), "batch": 32, "length": 4, **changed}
+    rollouts = Rollouts(changed.pop("length", 4))
+    chosen = {"model": small(), "batch": 32, "rollouts": rollouts, **changed}
     return train(
         run,
         episodes=str(folder),
@@ -137,14 +146,16 @@ def test_tuned_parts_change_and_what_was_made_for_the_encoder_is_let_go(
     assert after.masked_predictor is after.classifier is after.frame_predictor is None
 
 
-def learner(data, *, frozen, **changed):
+def learner(data, *, frozen, **rollouts):
     model = begin(small(), data, pretrained=None)
     return ActionLearner(
         model,
         data,
         regulariser=SIGReg(num_slices=32),
+        rollouts=Rollouts(4, **rollouts),
+        batch=8,
+        seed=0,
         frozen=frozen,
-        **{"batch": 8, "length": 4, "inverse_weight": 1.0, "noise": 0.0, "seed": 0, **changed},
     ).eval()
 
 

@@ -1,0 +1,57 @@
+"""The role Objective: a batch of clips in, named losses out.
+
+Knows neither where clips come from nor how losses are descended: `worldmodel.training` does.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from worldmodel.model import WorldModel
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The named terms of a batch; the loss is their sum."""
+
+    terms: dict[str, Tensor]  # scalars, already weighted
+    features: Tensor | None  # ... b d, detached: looked at for collapse; None where nothing learns
+    numbers: dict[str, Tensor]  # scalars, detached: for the log, at no extra cost
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the terms."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class Objective(nn.Module, ABC):
+    """What a step of learning from video minimises; its parameters are what is trained.
+
+    Attributes:
+        predicted: how many dimensions of a latent, the first, are targets.
+    """
+
+    predicted: int
+
+    @abstractmethod
+    def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
+        """The losses of a batch of frames.
+
+        Args:
+            frames: b t c h w in [0, 1].
+            step: number of the training step.
+            generator: all randomness of the step comes from it.
+        """
+
+    @abstractmethod
+    def latents(self, frames: Tensor) -> Tensor:
+        """The latents of frames b t c h w that the model makes of them, `... b d`."""
+
+    @abstractmethod
+    def world_model(self, size: int) -> WorldModel:
+        """The model that is trained, for square frames of `size` pixels; shares its weights."""
+
+    def after_step(self) -> None:  # noqa: B027  # most objectives have nothing to do here
+        """Called after each optimiser step."""
