@@ -74,7 +74,7 @@ def numbers(description, path=()):
     for name, value in items:
         if isinstance(value, dict | list):
             yield from numbers(value, (*path, name))
-        if type(value) in (int, float) and name not in ("motion_gain", "format_version"):
+        if type(value) in (int, float) and name != "format_version":
             yield (*path, name), value
 
 
