@@ -38,8 +38,9 @@ class Format(ABC):
     looks: ClassVar[str]
 
     def __init_subclass__(cls) -> None:
-        """Register the format under its name."""
-        _REGISTRY[cls.name] = cls
+        """Register the format under its name, if it has one: a base of several has none."""
+        if "name" in vars(cls):
+            _REGISTRY[cls.name] = cls
 
     @classmethod
     @abstractmethod

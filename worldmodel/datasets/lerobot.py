@@ -13,39 +13,29 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from einops import rearrange
 
 from worldmodel.datasets.array_video import ArrayVideo
-from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import (
     ACTION_NAMES,
-    EpisodeCatalogue,
+    EpisodeFormat,
+    EpisodeItem,
+    EpisodeRows,
     EpisodeSource,
-    StoredEpisodes,
-    bounds,
-    bounds_of_all,
     check_positive,
-    check_room,
     choose,
     info_names,
-    make_episode,
-    square,
-    stand_in,
     warn_once,
 )
-from worldmodel.datasets.format import Format
 from worldmodel.datasets.image_file import read_image
 from worldmodel.datasets.listing import VideoFile
 from worldmodel.datasets.parquet import read_table, rows_of
-from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.errors import EpisodeError, printable
 from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding, Limits
@@ -71,7 +61,7 @@ _DEFAULTS = {  # of v2, then v3
 
 
 @dataclass(frozen=True)
-class LeRobot(Format):
+class LeRobot(EpisodeFormat):
     """A folder with `meta/info.json`.
 
     Attributes:
@@ -96,19 +86,12 @@ class LeRobot(Format):
         """By its description."""
         return os.path.isfile(os.path.join(path, "meta", "info.json"))
 
-    def open(self, path: str) -> Catalogue:
-        """The episodes as videos, actions ignored."""
-        return EpisodeCatalogue(self._source(path))
-
-    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
-        """The episodes with their actions."""
-        return StoredEpisodes(self._source(path, video))
-
-    def _source(self, path: str, video: Decoding | None = None) -> "LeRobotEpisodes":
+    def source(self, path: str, video: Decoding) -> "LeRobotEpisodes":
+        """The episodes of the folder, as the camera sees them."""
         meta = LeRobotMeta.read(path)
         missing = "no feature in meta/info.json has the dtype video or image"
         camera = choose("camera", self.camera, meta.cameras, name=path, missing=missing)
-        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, video=video)
+        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, decoding=video)
 
 
 @dataclass(frozen=True)
@@ -343,15 +326,6 @@ def _rows_v3(meta: LeRobotMeta, camera: str) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class EpisodeRows:
-    """The numbers of an episode, one row a frame."""
-
-    times: np.ndarray  # t, seconds since the episode began
-    actions: np.ndarray | None  # t a
-    info: Mapping[str, np.ndarray]  # t ..., each
-
-
-@dataclass(frozen=True)
 class RowReader:
     """Reads rows. Light and picklable: every item carries it.
 
@@ -377,16 +351,6 @@ class RowReader:
         actions = rows.pop(self.action) if self.action else None
         names = info_names(rows, "observation.")
         return EpisodeRows(times, actions, {names[key]: rows[key] for key in rows})
-
-    def check(self, location: EpisodeLocation, name: str) -> EpisodeRows:
-        """The same, refused where they are no episode.
-
-        Raises:
-            EpisodeError: lengths, times or actions are wrong.
-        """
-        rows = self.read(location, name)
-        make_episode(name, stand_in(len(rows.times)), rows.times, rows.actions, rows.info, {})
-        return rows
 
     def _check_times(self, times: np.ndarray, location: EpisodeLocation, name: str) -> None:
         if times.shape != (location.length,) or not np.isfinite(times).all():
@@ -446,7 +410,7 @@ def _table(path: str, columns: tuple[str, ...], stamp: tuple[int, int]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeRobotVideo(VideoFile):
+class LeRobotVideo(EpisodeItem, VideoFile):
     """An episode as a video, or as part of one."""
 
     location: EpisodeLocation
@@ -482,11 +446,9 @@ class LeRobotVideo(VideoFile):
             raise EpisodeError(f"{self.name}: {self._why_not(stamps, times, away)}")
         return numbers
 
-    def check_rows(self, source: Video) -> bool:
-        """Its rows, and that each of them has a frame."""
-        rows = self.rows.check(self.location, self.name)
-        self.row_frames(rows.times, source)
-        return rows.actions is not None
+    def read_rows(self) -> EpisodeRows:
+        """Its rows, with the times that are stored."""
+        return self.rows.read(self.location, self.name)
 
     @property
     def _video(self) -> VideoPart:
@@ -542,7 +504,7 @@ class LeRobotVideo(VideoFile):
 
 
 @dataclass(frozen=True)
-class LeRobotImages(Item):
+class LeRobotImages(EpisodeItem):
     """An episode whose frames are images in its rows, decoded one by one."""
 
     name: str
@@ -570,9 +532,9 @@ class LeRobotImages(Item):
         shape = (len(coded), *first.shape[:2])
         return ArrayVideo(self.name, take, shape, rows.times - rows.times[0], decoding)
 
-    def check_rows(self, source: Video) -> bool:
-        """The numbers of its rows."""
-        return self.rows.check(self.location, self.name).actions is not None
+    def read_rows(self) -> EpisodeRows:
+        """Its rows, with the times that are stored."""
+        return self.rows.read(self.location, self.name)
 
     def _coded(self) -> list[bytes]:
         """Its images as they are in the file."""
@@ -614,12 +576,14 @@ class LeRobotEpisodes(EpisodeSource):
         *,
         action: str | None,
         size: int | None,
-        video: Decoding | None = None,
+        decoding: Decoding,
     ) -> None:
-        self.name = printable(meta.root)
+        self.name, self.fps = printable(meta.root), meta.fps
+        robot = meta.info.get("robot_type") or os.path.basename(meta.root.rstrip(os.sep))
+        self.env_id = f"lerobot/{robot}"
         self.locations, self._camera = meta.locations(camera), camera
         self.lengths = [location.length for location in self.locations]
-        self._meta, self._size, self._video = meta, size, video or Decoding()
+        self._meta, self.size, self.decoding = meta, size, decoding
         if action is not None:
             action = choose("action", action, list(meta.features), name=self.name)
         else:
@@ -641,34 +605,36 @@ class LeRobotEpisodes(EpisodeSource):
                 f"{' or '.join(ACTION_NAMES)}; choose with action=: {', '.join(similar)}",
             )
 
-    def describe(self) -> FolderInfo:
-        """Rate and bounds of the actions, for which all of them are read."""
-        low, high = self._bounds()
-        root = self._meta.root.rstrip(os.sep)
-        robot = str(self._meta.info.get("robot_type") or os.path.basename(root))
-        return FolderInfo(f"lerobot/{robot}", self._meta.fps, low, high, len(self.locations))
+    def actions(self) -> Iterator[np.ndarray]:
+        """Those of each file of rows."""
+        if (action := self._reader.action) is None:
+            return
+        for path in dict.fromkeys(location.data for location in self.locations):
+            rows = read_table(path, [action]).column(action).to_pylist()
+            try:
+                yield np.array(rows, np.float64)
+            except (ValueError, TypeError) as cause:
+                raise EpisodeError(
+                    f"{path}: '{action}' is not rows of numbers of one length; choose another "
+                    f"with action="
+                ) from cause
 
-    def item(self, index: int) -> Item:
+    def metadata(self, index: int) -> dict[str, str]:
+        """The task that the episode shows."""
+        return {"task": self.locations[index].task}
+
+    def item(self, index: int) -> EpisodeItem:
         """The episode as part of a video."""
         location = replace(self.locations[index], task="")  # it may be long, and items are many
-        name, video = self._name_of(location), location.video
+        name, video = f"{self.name}::episode {location.index}", location.video
         if video is None:
             return LeRobotImages(name, name, self._camera, location, self._reader)
         window = None
         if self._meta.version == 3:
             # Half a frame earlier at both ends: the next episode begins where this one ends.
-            half = 0.5 / self._meta.fps
+            half = 0.5 / self.fps
             window = (max(0.0, video.begin - half), video.end - half)
         return LeRobotVideo(name, video.path, None, window, location=location, rows=self._reader)
-
-    def read(self, index: int) -> Episode:
-        """The episode with all its rows."""
-        location = self.locations[index]
-        name = self._name_of(location)
-        rows = self._reader.read(location, name)
-        frames = self._frames(index, rows.times, name)
-        times = rows.times - rows.times[0]
-        return make_episode(name, frames, times, rows.actions, rows.info, {"task": location.task})
 
     def _warn_of_drift(self) -> None:
         parts = [location.video for location in self.locations if location.video]
@@ -680,36 +646,3 @@ class LeRobotEpisodes(EpisodeSource):
                 f"frames away from where the lengths of the episodes put them; frames are counted "
                 f"by the lengths, wherever a file has as many",
             )
-
-    def _name_of(self, location: EpisodeLocation) -> str:
-        return f"{self.name}::episode {location.index}"
-
-    def _frames(self, index: int, times: np.ndarray, name: str) -> torch.Tensor:
-        """The frames of the rows at these times of the episode: t h w c, uint8."""
-        item, numbers = self.item(index), np.arange(len(times))
-        reader = item.open(self._video.at(self._size))
-        try:
-            if isinstance(item, LeRobotVideo):
-                numbers = item.row_frames(times, reader)
-            height, width = reader.read(numbers[:1]).shape[-2:]
-            check_room(name, len(numbers), height, width, self._video.limits)
-            return square(rearrange(reader.read(numbers), "t c h w -> t h w c"), self._size)
-        finally:
-            reader.close()
-
-    def _bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The lowest and the highest of all actions."""
-        action = self._reader.action
-        if action is None:
-            return (), ()
-        found = []
-        for path in dict.fromkeys(location.data for location in self.locations):
-            rows = read_table(path, [action]).column(action).to_pylist()
-            try:
-                found.append(bounds(np.array(rows, np.float64)))
-            except (ValueError, TypeError) as cause:
-                raise EpisodeError(
-                    f"{path}: '{action}' is not rows of numbers of one length; choose another "
-                    f"with action="
-                ) from cause
-        return bounds_of_all(found)

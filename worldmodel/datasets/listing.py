@@ -25,9 +25,6 @@ VIDEOS = tuple(
 NO_LABEL = -1
 
 
-shown = printable  # for the readers of episodes, until they leave it to the errors
-
-
 @dataclass(frozen=True)
 class VideoFile(Item):
     """A video that is a file, or a part of one."""
@@ -91,11 +88,8 @@ class FileCatalogue(Catalogue):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        places = range(len(self))[index]
-        return [self._item(i) for i in places] if isinstance(places, range) else self._item(places)
-
-    def _item(self, index: int) -> Item:
+    def item(self, index: int) -> Item:
+        """The file."""
         path = self._paths[index]
         label = NO_LABEL if self._labels is None else int(self._labels[index])
         origin = "" if self._lines is None else f" ({self.name}, line {self._lines[index]})"

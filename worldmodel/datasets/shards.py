@@ -92,14 +92,11 @@ class ShardCatalogue(Catalogue):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        places = range(len(self))[index]
-        return [self._item(i) for i in places] if isinstance(places, range) else self._item(places)
-
-    def _item(self, i: int) -> Item:
-        shard, label = self._shards[self._of[i]], int(self._labels[i])
-        offset, size = self._positions[i].tolist()
-        name = f"{printable(shard)}::{self._names[i]}"
+    def item(self, index: int) -> Item:
+        """The video, as its tar has it."""
+        shard, label = self._shards[self._of[index]], int(self._labels[index])
+        offset, size = self._positions[index].tolist()
+        name = f"{printable(shard)}::{self._names[index]}"
         key = f"{shard}::{offset}"
         return ShardVideo(name, key, shard, offset, size, None if label == NO_LABEL else label)
 

@@ -103,7 +103,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, make_episode, monkeypatc
         Path(name).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("worldmodel.storage.write_tensors.save_file", fail)
+    monkeypatch.setattr("worldmodel.storage.tensors.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         write_episode(make_episode(5), path)
     assert path.read_bytes() == before
