@@ -10,13 +10,13 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from worldmodel.datasets.array_video import load_array
 from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, LeftOut
-from worldmodel.datasets.format import Format, check_on_bad
+from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
@@ -49,10 +49,7 @@ class Manifest(Format):
     looks: ClassVar[str] = "a file named .csv, .txt or .npy"
 
     outside: bool = False
-    on_bad: str = "error"
-
-    def __post_init__(self) -> None:
-        check_on_bad(self.on_bad)
+    on_bad: Literal["error", "skip"] = "error"
 
     @classmethod
     def recognises(cls, path: str) -> bool:

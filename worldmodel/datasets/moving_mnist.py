@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue
-from worldmodel.datasets.published import check_split, first_file
+from worldmodel.datasets.published import first_file
 from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
 from worldmodel.video.decoding import Decoding
@@ -34,11 +34,10 @@ class MovingMNIST(Format):
     rank: ClassVar[int] = 35
     looks: ClassVar[str] = "mnist_test_seq.npy, or a folder with it"
 
-    split: str | None = None
+    split: Literal["train", "test"] | None = None
     fps: float = 10.0
 
     def __post_init__(self) -> None:
-        check_split("moving_mnist", self.split, ("train", "test"))
         check_positive("fps", self.fps)
 
     @classmethod

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, Item, LeftOut
-from worldmodel.datasets.format import Format, check_on_bad, require_extra
+from worldmodel.datasets.format import Format, require_extra
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS
 from worldmodel.datasets.tar_members import (
     Member,
@@ -30,7 +30,7 @@ from worldmodel.datasets.tar_members import (
     samples,
     system_of,
 )
-from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest, printable
+from worldmodel.errors import ConfigError, VideoError, WorldModelError, printable
 from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
@@ -118,14 +118,8 @@ class Shards(Format):
     looks: ClassVar[str] = "files named .tar, a pattern of them, or a folder that holds only those"
 
     video: str | None = None
-    label: str = "auto"
-    on_bad: str = "error"
-
-    def __post_init__(self) -> None:
-        choices = ("auto", "none", "cls", "json", "txt")
-        if self.label not in choices:
-            raise ConfigError(f"label={self.label}: {nearest(str(self.label), choices)}")
-        check_on_bad(self.on_bad)
+    label: Literal["auto", "none", "cls", "json", "txt"] = "auto"
+    on_bad: Literal["error", "skip"] = "error"
 
     @classmethod
     def recognises(cls, path: str) -> bool:
