@@ -105,7 +105,7 @@ class FrameFolders(Format):
                 f"format=images"
             )
 
-        def make(name: str, key: str, label: int | None, origin: str) -> Item:
+        def make(name: str, key: str, label: int | None) -> Item:
             return FrameFolder(name, key, found[key], label)
 
         above = [os.path.dirname(folder) for folder in folders]

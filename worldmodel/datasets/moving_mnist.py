@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,8 +13,8 @@ from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue
 from worldmodel.datasets.published import first_file
-from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
+from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
@@ -48,14 +49,14 @@ class MovingMNIST(Format):
     def open(self, path: str) -> Catalogue:
         """A video for each column."""
         file = first_file(path, _FILES) or path
-        require_file_named(file, "array of videos")
+        require_file(Path(file), "array of videos", VideoError)
         frames, videos = load(file).shape[:2]
         begin, end = {None: (0, frames), "train": (0, _FIRST), "test": (_FIRST, frames)}[self.split]
         if min(end, frames) <= begin:
             raise VideoError(f"{file}: has {frames} frames, none of them in {self.split}; "
                              f"leave split out")  # fmt: skip
 
-        def make(name: str, key: str, label: int | None, origin: str) -> Item:
+        def make(name: str, key: str, label: int | None) -> Item:
             where, _, number = key.rpartition("::")
             return Column(name, key, where, int(number), begin, min(end, frames), self.fps)
 

@@ -7,14 +7,15 @@ and the folder lacks is left out and counted in `left_out`; a damaged video is a
 import json
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worldmodel.datasets.catalogue import LeftOut
 from worldmodel.datasets.listing import VIDEOS, FileCatalogue, names_in
-from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
+from worldmodel.storage.files import require_file
 
 
 def first_folder(root: str, names: Sequence[str]) -> str:
@@ -33,7 +34,7 @@ def lines_of(path: str) -> Iterator[tuple[int, str]]:
     Raises:
         VideoError: it is not text.
     """
-    require_file_named(path, "list of videos")
+    require_file(Path(path), "list of videos", VideoError)
     try:
         with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
@@ -49,7 +50,7 @@ def json_of(path: str) -> Any:
     Raises:
         VideoError: it is not JSON.
     """
-    require_file_named(path, "list of videos")
+    require_file(Path(path), "list of videos", VideoError)
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
