@@ -36,8 +36,8 @@ from worldmodel.datasets.episode_source import (
 from worldmodel.datasets.image_file import read_image
 from worldmodel.datasets.listing import VideoFile
 from worldmodel.datasets.parquet import read_table, rows_of
+from worldmodel.datasets.published import json_of, lines_of
 from worldmodel.errors import EpisodeError, printable
-from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import nearest_frames
 from worldmodel.video.video import Video
@@ -162,7 +162,9 @@ class LeRobotMeta:
             EpisodeError: naming the file, what is wrong and what to do.
         """
         path = os.path.join(root, "meta", "info.json")
-        info = _read_json(path)
+        info = json_of(path, "LeRobot description", EpisodeError)
+        if not isinstance(info, dict):
+            raise EpisodeError(f"{path}: is not a JSON object; write it again")
         found = re.match(r"v?(\d+)\.", str(info.get("codebase_version")))
         if found is None or int(found[1]) not in (2, 3):
             raise EpisodeError(
@@ -234,26 +236,28 @@ class LeRobotMeta:
         tasks = row.get("tasks")
         task = str(tasks[0]) if isinstance(tasks, list) and tasks else ""
         if self.version == 2:
-            chunk = index // max(1, int(self.info.get("chunks_size", 1000)))
-            fields: dict[str, int | str] = {
-                "episode_chunk": chunk,
+            fields = {
+                "episode_chunk": index // max(1, int(self.info.get("chunks_size", 1000))),
                 "episode_index": index,
                 "video_key": camera,
             }
             data = self.path("data_path", **fields)
             part = None if self.is_images(camera) else VideoPart(self.path("video_path", **fields))
             return EpisodeLocation(index, length, task, data, part)
-        at = {k: int(row[f"data/{k}"]) for k in ("chunk_index", "file_index")}
-        data = self.path("data_path", **at)
+
+        def file_of(what: str) -> dict[str, int]:
+            return {key: int(row[f"{what}/{key}"]) for key in ("chunk_index", "file_index")}
+
+        data = self.path("data_path", **file_of("data"))
         if self.is_images(camera):
             return EpisodeLocation(index, length, task, data, None)
-        begin, end = (float(row[f"videos/{camera}/{at}_timestamp"]) for at in ("from", "to"))
+        key = f"videos/{camera}"
+        begin, end = (float(row[f"{key}/{at}_timestamp"]) for at in ("from", "to"))
         if not 0 <= begin < end < math.inf:
             raise EpisodeError(
                 f"{self.root}: episode {index} is from {begin} s to {end} s; write it again"
             )
-        of = {k: int(row[f"videos/{camera}/{k}"]) for k in ("chunk_index", "file_index")}
-        video = self.path("video_path", video_key=camera, **of)
+        video = self.path("video_path", video_key=camera, **file_of(key))
         return EpisodeLocation(index, length, task, data, VideoPart(video, begin, end))
 
 
@@ -280,36 +284,18 @@ def _counted(locations: list[EpisodeLocation], fps: float) -> list[EpisodeLocati
     return locations
 
 
-def _read_json(path: str) -> dict[str, Any]:
-    require_file(Path(path), "LeRobot description", EpisodeError)
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-        if not isinstance(values, dict):
-            raise ValueError("not an object")
-        return values
-    except (ValueError, RecursionError) as cause:
-        raise EpisodeError(
-            f"{path}: is not valid JSON ({str(cause)[:100]}); write it again"
-        ) from cause
-
-
 def _rows_v2(meta: LeRobotMeta) -> list[dict[str, Any]]:
     path = os.path.join(meta.root, "meta", "episodes.jsonl")
-    require_file(Path(path), "list of episodes", EpisodeError)
-    rows: list[dict[str, Any]] = []
-    number = 0
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    rows.append(json.loads(line))
-                    rows[-1]["episode_index"], rows[-1]["length"]
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as cause:
-        raise EpisodeError(
-            f"{path}: line {number} is no episode ({str(cause)[:80]}); write it again"
-        ) from cause
+    rows = []
+    for number, line in lines_of(path, "list of episodes", EpisodeError):
+        try:
+            row = json.loads(line)
+            row["episode_index"], row["length"]
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as cause:
+            raise EpisodeError(
+                f"{path}: line {number} is no episode ({str(cause)[:80]}); write it again"
+            ) from cause
+        rows.append(row)
     return rows
 
 
@@ -376,23 +362,31 @@ class RowReader:
     def _columns(self, location: EpisodeLocation, name: str) -> dict[str, np.ndarray]:
         columns = ("timestamp", *self.numbers)
         table = _table(location.data, ("episode_index", *columns), _stamp(location.data))
+        part = _rows_in(table, location, name)
         try:
-            mine = (
-                np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == location.index
-            )
-            chosen = np.flatnonzero(mine)
-            if len(chosen) != location.length:
-                raise EpisodeError(
-                    f"{name}: {location.data} has {len(chosen)} rows of it, its description says "
-                    f"{location.length}; fetch or write the data set again"
-                )
-            part = table.take(chosen)
             rows = {key: rows_of(part.column(key)) for key in columns}
             return rows | {"timestamp": np.asarray(rows["timestamp"], np.float64).reshape(-1)}
         except (ValueError, TypeError, KeyError, OverflowError) as cause:
             raise EpisodeError(
                 f"{name}: its rows cannot be read ({str(cause)[:100]}); write it again"
             ) from cause
+
+
+def _rows_in(table: Any, location: EpisodeLocation, name: str) -> Any:
+    """The rows of a table that are the episode's."""
+    try:
+        numbers = np.asarray(table.column("episode_index").to_numpy()).reshape(-1)
+        chosen = np.flatnonzero(numbers == location.index)
+    except (ValueError, TypeError, NotImplementedError) as cause:
+        raise EpisodeError(
+            f"{location.data}: its column episode_index holds no numbers; write it again"
+        ) from cause
+    if len(chosen) != location.length:
+        raise EpisodeError(
+            f"{name}: {location.data} has {len(chosen)} rows of it, its description says "
+            f"{location.length}; fetch or write the data set again"
+        )
+    return table.take(chosen)
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -538,16 +532,12 @@ class LeRobotImages(EpisodeItem):
 
     def _coded(self) -> list[bytes]:
         """Its images as they are in the file."""
-        path, index = self.location.data, self.location.index
-        table = read_table(path, ["episode_index", self.camera], episode=index)
-        try:
-            mine = np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == index
-            cells = table.take(np.flatnonzero(mine)).column(self.camera).to_pylist()
-            coded = [cell["bytes"] for cell in cells]
-        except (ValueError, TypeError, KeyError, OverflowError) as cause:
-            raise EpisodeError(
-                f"{self.name}: '{self.camera}' holds no images ({str(cause)[:100]}); write it again"
-            ) from cause
+        path = self.location.data
+        table = read_table(path, ["episode_index", self.camera], episode=self.location.index)
+        cells = _rows_in(table, self.location, self.name).column(self.camera).to_pylist()
+        if not all(isinstance(cell, dict) for cell in cells):
+            raise EpisodeError(f"{self.name}: '{self.camera}' holds no images; write it again")
+        coded = [cell.get("bytes") for cell in cells]
         missing = [row for row, data in enumerate(coded) if not isinstance(data, bytes)]
         if missing and cells[missing[0]].get("path"):
             raise EpisodeError(
@@ -555,10 +545,10 @@ class LeRobotImages(EpisodeItem):
                 f"'{str(cells[missing[0]]['path'])[:100]}', and does not hold it; write the data "
                 f"set again with the images in the rows, or as video"
             )
-        if missing or len(coded) != self.location.length:
+        if missing:
             raise EpisodeError(
                 f"{self.name}: {path} has {len(coded) - len(missing)} images of it, its "
-                f"description says {self.location.length}; fetch or write the data set again"
+                f"description says {len(coded)}; fetch or write the data set again"
             )
         return coded
 

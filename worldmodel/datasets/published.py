@@ -14,7 +14,7 @@ import numpy as np
 
 from worldmodel.datasets.catalogue import LeftOut
 from worldmodel.datasets.listing import VIDEOS, FileCatalogue, names_in
-from worldmodel.errors import VideoError
+from worldmodel.errors import VideoError, WorldModelError
 from worldmodel.storage.files import require_file
 
 
@@ -28,35 +28,38 @@ def first_file(root: str, names: Sequence[str]) -> str | None:
     return next((p for p in (os.path.join(root, n) for n in names) if os.path.isfile(p)), None)
 
 
-def lines_of(path: str) -> Iterator[tuple[int, str]]:
+def lines_of(
+    path: str, what: str = "list of videos", error: type[WorldModelError] = VideoError
+) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, numbered.
 
     Raises:
-        VideoError: it is not text.
+        WorldModelError: of class `error`: it is not text.
     """
-    require_file(Path(path), "list of videos", VideoError)
+    require_file(Path(path), what, error)
     try:
         with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line := line.strip():
                     yield number, line
     except UnicodeDecodeError as cause:
-        raise VideoError(f"{path}: is not a text file in UTF-8; fetch it again") from cause
+        raise error(f"{path}: is not a text file in UTF-8; fetch it again") from cause
 
 
-def json_of(path: str) -> Any:
+def json_of(
+    path: str, what: str = "list of videos", error: type[WorldModelError] = VideoError
+) -> Any:
     """The content of a JSON file.
 
     Raises:
-        VideoError: it is not JSON.
+        WorldModelError: of class `error`: it is not JSON.
     """
-    require_file(Path(path), "list of videos", VideoError)
+    require_file(Path(path), what, error)
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (ValueError, RecursionError) as cause:
-        reason = " ".join(str(cause).split())[:80]
-        raise VideoError(f"{path}: is not complete JSON ({reason}); fetch it again") from cause
+        raise error(f"{path}: is not complete JSON ({str(cause)[:80]}); fetch it again") from cause
 
 
 def named_rows(path: str, key: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
