@@ -236,7 +236,7 @@ class LeRobotMeta:
         tasks = row.get("tasks")
         task = str(tasks[0]) if isinstance(tasks, list) and tasks else ""
         if self.version == 2:
-            fields = {
+            fields: dict[str, int | str] = {
                 "episode_chunk": index // max(1, int(self.info.get("chunks_size", 1000))),
                 "episode_index": index,
                 "video_key": camera,
