@@ -25,6 +25,7 @@ from worldmodel.datasets.episode_source import (
     EpisodeSource,
     check_positive,
     choose,
+    stamp,
     warn_once,
 )
 from worldmodel.datasets.listing import names_in
@@ -240,12 +241,11 @@ def _table(root: str, name: str) -> Tensor:
 
 def _table_or_none(root: str, name: str) -> Tensor | None:
     path = os.path.join(root, f"{name}.pth")
-    status = Path(path).stat() if os.path.isfile(path) else None
-    return _read(path, None if status is None else (status.st_mtime_ns, status.st_size))
+    return _read(path, stamp(path))
 
 
 @lru_cache(maxsize=16)  # as many as lie beside each other, and more
-def _read(path: str, stamp: tuple[int, int] | None) -> Tensor | None:
+def _read(path: str, version: tuple[int, int]) -> Tensor | None:
     table = read_torch(Path(path), "table of episodes", EpisodeError)
     return table if _is_complete(table, path) and table.ndim >= 2 and table.numel() else None
 

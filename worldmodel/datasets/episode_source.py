@@ -4,6 +4,7 @@ Knows no layout. In all of them the action of a row is taken at the frame of tha
 one leads out of the episode and is left out.
 """
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -39,6 +40,15 @@ def warn_once(about: tuple[str, str], message: str) -> None:
     if about not in _WARNED:
         _WARNED.add(about)
         warnings.warn(printable(message), stacklevel=3)
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """The time and size of a file, which change when it is written again; zeros without one."""
+    try:
+        status = os.stat(path)
+        return status.st_mtime_ns, status.st_size
+    except OSError:
+        return 0, 0
 
 
 def fetch_again(path: str) -> str:

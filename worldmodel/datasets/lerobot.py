@@ -31,6 +31,7 @@ from worldmodel.datasets.episode_source import (
     check_positive,
     choose,
     info_names,
+    stamp,
     warn_once,
 )
 from worldmodel.datasets.image_file import read_image
@@ -361,7 +362,7 @@ class RowReader:
 
     def _columns(self, location: EpisodeLocation, name: str) -> dict[str, np.ndarray]:
         columns = ("timestamp", *self.numbers)
-        table = _table(location.data, ("episode_index", *columns), _stamp(location.data))
+        table = _table(location.data, ("episode_index", *columns), stamp(location.data))
         part = _rows_in(table, location, name)
         try:
             rows = {key: rows_of(part.column(key)) for key in columns}
@@ -389,17 +390,8 @@ def _rows_in(table: Any, location: EpisodeLocation, name: str) -> Any:
     return table.take(chosen)
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """The time and size of a file, which change when it is written again; zeros without one."""
-    try:
-        status = os.stat(path)
-        return status.st_mtime_ns, status.st_size
-    except OSError:
-        return 0, 0
-
-
 @lru_cache(maxsize=2)  # neighbours share a file; two are enough
-def _table(path: str, columns: tuple[str, ...], stamp: tuple[int, int]) -> Any:
+def _table(path: str, columns: tuple[str, ...], version: tuple[int, int]) -> Any:
     return read_table(path, list(columns))
 
 

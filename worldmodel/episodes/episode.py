@@ -6,7 +6,7 @@ carries strings. Knows nothing of environments, and nothing of folders (`folder.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -86,10 +86,6 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    def without_actions(self) -> "Episode":
-        """The same episode as a video only."""
-        return replace(self, actions=None)
 
     @staticmethod
     def from_numpy(
