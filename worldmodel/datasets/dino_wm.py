@@ -129,18 +129,15 @@ class Tables:
         """
         count, longest = _table(root, "states").shape[:2]
         names = []
-        for file in names_in(root):
-            stem, ending = os.path.splitext(file)
+        for stem, ending in map(os.path.splitext, names_in(root)):
             if ending != ".pth" or stem == "seq_lengths":
                 continue
             table = _table(root, stem) if stem in ACTIONS else _table_or_none(root, stem)
-            if table is None:
-                continue
-            if table.shape[:2] == (count, longest):
+            if table is not None and table.shape[:2] == (count, longest):
                 names.append(stem)
-            elif stem in ACTIONS:
+            elif table is not None and stem in ACTIONS:
                 raise EpisodeError(
-                    f"{os.path.join(root, file)}: has {tuple(table.shape[:2])} episodes and "
+                    f"{os.path.join(root, stem)}.pth: has {tuple(table.shape[:2])} episodes and "
                     f"rows, states.pth {(count, longest)}; fetch them again"
                 )
         if action is not None:

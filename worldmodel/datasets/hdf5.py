@@ -242,9 +242,7 @@ def read_layout(
 def _columns(file: Any, path: str, camera: str | None, action: str | None) -> EpisodeTable:
     """Columns of all episodes, `ep_len` and `ep_offset`."""
     columns = [dataset(file, path, key) for key in ("ep_len", "ep_offset")]
-    if any(c.ndim != 1 or c.dtype.kind not in "iu" for c in columns) or (
-        len(columns[0]) != len(columns[1])
-    ):
+    if any(c.ndim != 1 or c.dtype.kind not in "iu" or len(c) != len(columns[0]) for c in columns):
         raise EpisodeError(
             f"{path}: ep_len and ep_offset are not two rows of as many whole numbers; write it "
             f"again"

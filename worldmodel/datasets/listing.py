@@ -155,6 +155,5 @@ def class_folders(root: str, paths: Sequence[str]) -> tuple[np.ndarray, tuple[st
                 f"{path}: is in no class folder; put it in a folder called like its class"
             )
         firsts.append(inside[0])
-    classes = sorted(set(firsts))
-    number = {name: i for i, name in enumerate(classes)}
-    return np.array([number[name] for name in firsts], np.int32), tuple(classes)
+    classes, labels = np.unique(firsts, return_inverse=True)
+    return labels.astype(np.int32), tuple(classes.tolist())
