@@ -117,9 +117,5 @@ def frame_size(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def images(frames: np.ndarray) -> np.ndarray:
-    """Frames t h w c or t c h w, in one or three channels, as t h w 3."""
-    if frames.shape[-1] not in (1, 3):
-        frames = rearrange(frames, "t c h w -> t h w c")
-    if frames.shape[-1] == 1:
-        frames = repeat(frames, "t h w 1 -> t h w c", c=3)
-    return np.ascontiguousarray(frames)
+    """Frames t h w c or t c h w, in one or three channels, as t h w c."""
+    return frames if frames.shape[-1] in (1, 3) else rearrange(frames, "t c h w -> t h w c")

@@ -94,6 +94,8 @@ class LeftOut:
 class Catalogue(Sequence[Item]):
     """The items of a data set in a fixed order; making one opens no video.
 
+    Subclasses have `__len__` and `item`, or `__len__` and `__getitem__`.
+
     Attributes:
         name: The path that the user gave.
         classes: Names of the labels, where the data set has them.
@@ -103,6 +105,14 @@ class Catalogue(Sequence[Item]):
     name: str
     classes: tuple[str, ...] = ()
     left_out: Sequence[LeftOut] = ()
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
+        numbers = range(len(self))[index]
+        return [self.item(i) for i in numbers] if isinstance(numbers, range) else self.item(numbers)
+
+    def item(self, index: int) -> Item:
+        """Item number `index`, from 0."""
+        raise NotImplementedError
 
 
 class AllLeftOut(VideoError):

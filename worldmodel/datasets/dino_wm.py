@@ -7,7 +7,7 @@ read, nor are other pickles.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,28 +15,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from worldmodel.datasets.array_video import ArrayVideo, frame_size, images, looks_like_frames
-from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import (
-    EpisodeCatalogue,
+    EpisodeFormat,
+    EpisodeItem,
+    EpisodeRows,
     EpisodeSource,
-    StoredEpisodes,
-    bounds,
-    bounds_of_all,
     check_positive,
-    check_room,
     choose,
-    make_episode,
-    square,
-    stand_in,
+    stamp,
     warn_once,
 )
-from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import names_in
-from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, printable
 from worldmodel.storage.pickles import is_dense, is_held, read_list, read_torch
 from worldmodel.video.decoding import Decoding
@@ -53,7 +45,7 @@ _NUMBERS = frozenset((
 
 
 @dataclass(frozen=True)
-class DinoWM(Format):
+class DinoWM(EpisodeFormat):
     """A folder with `states.pth`, or one with such folders called `train` and `val`.
 
     Attributes:
@@ -81,15 +73,8 @@ class DinoWM(Format):
         """By the table of states."""
         return bool(_roots(path))
 
-    def open(self, path: str) -> Catalogue:
-        """The episodes as videos, actions ignored."""
-        return EpisodeCatalogue(self._source(path, Decoding()))
-
-    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
-        """The episodes with their actions."""
-        return StoredEpisodes(self._source(path, video or Decoding()))
-
-    def _source(self, path: str, video: Decoding) -> "DinoWMEpisodes":
+    def source(self, path: str, video: Decoding) -> "DinoWMEpisodes":
+        """The episodes of the folder, or of the split."""
         roots = _roots(path)
         if not roots:
             raise EpisodeError(
@@ -103,7 +88,7 @@ class DinoWM(Format):
                 f"{path}: has no split '{split}': {', '.join(filter(None, roots)) or 'none'}"
             )
         tables = Tables.read(roots[split], self.action)
-        return DinoWMEpisodes(tables, size=self.size, fps=self.fps, video=video)
+        return DinoWMEpisodes(tables, size=self.size, fps=self.fps, decoding=video)
 
 
 def _roots(path: str) -> dict[str, str]:
@@ -144,18 +129,15 @@ class Tables:
         """
         count, longest = _table(root, "states").shape[:2]
         names = []
-        for file in names_in(root):
-            stem, ending = os.path.splitext(file)
+        for stem, ending in map(os.path.splitext, names_in(root)):
             if ending != ".pth" or stem == "seq_lengths":
                 continue
             table = _table(root, stem) if stem in ACTIONS else _table_or_none(root, stem)
-            if table is None:
-                continue
-            if table.shape[:2] == (count, longest):
+            if table is not None and table.shape[:2] == (count, longest):
                 names.append(stem)
-            elif stem in ACTIONS:
+            elif table is not None and stem in ACTIONS:
                 raise EpisodeError(
-                    f"{os.path.join(root, file)}: has {tuple(table.shape[:2])} episodes and "
+                    f"{os.path.join(root, stem)}.pth: has {tuple(table.shape[:2])} episodes and "
                     f"rows, states.pth {(count, longest)}; fetch them again"
                 )
         if action is not None:
@@ -197,11 +179,6 @@ class Tables:
             raise EpisodeError(f"{self.root}: {name}.pth has changed; begin again")
         rows = table[index, :length].numpy()
         return np.array(rows if rows.ndim < 3 else rows.reshape(length, -1))
-
-    def numbers(self, index: int, length: int) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
-        """The actions of an episode, and everything else."""
-        rows = {name: self.rows(name, index, length) for name in self.names}
-        return (rows.pop(self.action) if self.action else None), rows
 
 
 def frame_files(root: str, count: int) -> list[str]:
@@ -261,12 +238,11 @@ def _table(root: str, name: str) -> Tensor:
 
 def _table_or_none(root: str, name: str) -> Tensor | None:
     path = os.path.join(root, f"{name}.pth")
-    status = Path(path).stat() if os.path.isfile(path) else None
-    return _read(path, None if status is None else (status.st_mtime_ns, status.st_size))
+    return _read(path, stamp(path))
 
 
 @lru_cache(maxsize=16)  # as many as lie beside each other, and more
-def _read(path: str, stamp: tuple[int, int] | None) -> Tensor | None:
+def _read(path: str, version: tuple[int, int]) -> Tensor | None:
     table = read_torch(Path(path), "table of episodes", EpisodeError)
     return table if _is_complete(table, path) and table.ndim >= 2 and table.numel() else None
 
@@ -277,8 +253,8 @@ def _is_complete(value: Any, path: str | Path) -> bool:
 
 
 @dataclass(frozen=True)
-class DinoWMVideo(Item):
-    """The frames of an episode."""
+class DinoWMVideo(EpisodeItem):
+    """An episode."""
 
     name: str
     key: str  # their file
@@ -301,12 +277,12 @@ class DinoWMVideo(Item):
         shape = (self.length, *frame_size(frames.shape))
         return ArrayVideo(self.name, take, shape, self.fps, decoding)
 
-    def check_rows(self, source: Video) -> bool:
-        """The numbers of every frame; the action of the last one is not used."""
-        actions, info = self.tables.numbers(self.index, self.length)
-        times = np.arange(self.length) / self.fps
-        make_episode(self.name, stand_in(self.length), times, actions, info, {})
-        return actions is not None
+    def read_rows(self) -> EpisodeRows:
+        """The numbers of every frame."""
+        tables = self.tables
+        info = {name: tables.rows(name, self.index, self.length) for name in tables.names}
+        actions = info.pop(tables.action) if tables.action else None
+        return EpisodeRows(np.arange(self.length) / self.fps, actions, info)
 
 
 class FirstFrames(Video):
@@ -346,41 +322,22 @@ def _too_few(name: str, path: str, found: int, length: int) -> VideoError:
 class DinoWMEpisodes(EpisodeSource):
     """The episodes of a folder."""
 
-    def __init__(self, tables: Tables, *, size: int | None, fps: float, video: Decoding) -> None:
+    def __init__(self, tables: Tables, *, size: int | None, fps: float, decoding: Decoding) -> None:
         self.name = printable(tables.root)
+        self.env_id = f"dino_wm/{Path(tables.root).resolve().name}"
+        self.fps, self.size, self.decoding = fps, size, decoding
         self.lengths = tables.lengths()
         self.has_actions = [tables.action is not None] * len(self.lengths)
-        self._tables, self._size, self._fps, self._video = tables, size, fps, video
+        self._tables = tables
         self._files = frame_files(tables.root, len(self.lengths))
 
-    def describe(self) -> FolderInfo:
-        """Rate and bounds of the actions, for which all of them are read."""
-        found = []
+    def actions(self) -> Iterator[np.ndarray]:
+        """Those of each episode."""
         if (action := self._tables.action) is not None:
             for index, length in enumerate(self.lengths):
-                found.append(bounds(self._tables.rows(action, index, length)))
-        low, high = bounds_of_all(found)
-        name = f"dino_wm/{Path(self._tables.root).resolve().name}"
-        return FolderInfo(name, self._fps, low, high, len(self.lengths))
+                yield self._tables.rows(action, index, length)
 
-    def item(self, index: int) -> Item:
+    def item(self, index: int) -> DinoWMVideo:
         """The episode as a video."""
         name, file = f"{self.name}::episode {index}", self._files[index]
-        return DinoWMVideo(name, file, self._tables, index, self.lengths[index], self._fps)
-
-    def read(self, index: int) -> Episode:
-        """The episode with all its rows."""
-        item, length = self.item(index), self.lengths[index]
-        try:
-            source = item.open(self._video.at(self._size))
-            try:
-                height, width = source.read(np.arange(1)).shape[-2:]
-                check_room(item.name, length, height, width, self._video.limits)
-                frames = rearrange(source.read(np.arange(length)), "t c h w -> t h w c")
-            finally:
-                source.close()
-        except VideoError as cause:
-            raise EpisodeError(str(cause)) from cause
-        actions, info = self._tables.numbers(index, length)
-        times = np.arange(length) / self._fps
-        return make_episode(item.name, square(frames, self._size), times, actions, info, {})
+        return DinoWMVideo(name, file, self._tables, index, self.lengths[index], self.fps)

@@ -7,16 +7,15 @@ import os
 import re
 from dataclasses import dataclass
 from glob import escape, glob
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.published import (
-    ListedVideo,
-    check_split,
     first_folder,
     json_of,
     listed_videos,
+    named_rows,
     number_of,
 )
 from worldmodel.errors import VideoError
@@ -34,10 +33,7 @@ class Diving48(Format):
     rank: ClassVar[int] = 34
     looks: ClassVar[str] = "a folder with Diving48*_train.json or Diving48*_test.json"
 
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        check_split("diving48", self.split, ("train", "test"))
+    split: Literal["train", "test"] | None = None
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -50,18 +46,9 @@ class Diving48(Format):
         entries = []
         for split in (self.split,) if self.split else ("train", "test"):
             for rows in _find(path, split)[-1:]:  # of several versions, the last
-                values = json_of(rows)
-                if not isinstance(values, list):
-                    raise VideoError(f"{rows}: is not a list of dives; fetch it again")
-                for number, row in enumerate(values):
-                    name = row.get("vid_name") if isinstance(row, dict) else None
-                    if not isinstance(name, str) or not name:
-                        raise VideoError(f"{rows}: entry {number} has no vid_name; "
-                                         f"fetch it again")  # fmt: skip
-                    label = number_of(
-                        row.get("label"), rows, f"entry {number}", below=len(classes) or None
-                    )
-                    entries.append(ListedVideo(name, label))
+                for where, name, row in named_rows(rows, "vid_name"):
+                    label = number_of(row.get("label"), rows, where, below=len(classes) or None)
+                    entries.append((name, label))
         return listed_videos(path, first_folder(path, ("rgb", "videos")), entries, classes)
 
 

@@ -4,12 +4,13 @@ Knows no layout. In all of them the action of a row is taken at the frame of tha
 one leads out of the episode and is left out.
 """
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import overload
+from contextlib import closing, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 
 from worldmodel.datasets.array_video import to_size
 from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.format import Format
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.store import EpisodeStore
-from worldmodel.errors import ConfigError, EpisodeError, nearest, printable
-from worldmodel.video.decoding import Limits
+from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest, printable
+from worldmodel.video.decoding import Decoding
+from worldmodel.video.video import Video
 
 ACTION_NAMES = ("action", "actions")  # the first that is there is taken, where none is chosen
 _WARNED: set[tuple[str, str]] = set()
@@ -37,6 +40,15 @@ def warn_once(about: tuple[str, str], message: str) -> None:
     if about not in _WARNED:
         _WARNED.add(about)
         warnings.warn(printable(message), stacklevel=3)
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """The time and size of a file, which change when it is written again; zeros without one."""
+    try:
+        status = os.stat(path)
+        return status.st_mtime_ns, status.st_size
+    except OSError:
+        return 0, 0
 
 
 def fetch_again(path: str) -> str:
@@ -100,23 +112,6 @@ def check_positive(name: str, value: float | None) -> None:
         raise ConfigError(f"{name} must be positive, got {value}")
 
 
-def check_room(
-    name: str, frames: int, height: int, width: int, limits: Limits | None = None
-) -> None:
-    """Refuse an episode that would not fit in memory.
-
-    Raises:
-        EpisodeError: it is larger than the limits for one request.
-    """
-    limits = limits or Limits()
-    mib = frames * height * width * 3 / 2**20
-    if height * width > limits.pixels or mib > limits.mib:
-        raise EpisodeError(
-            f"{name}: claims {frames} frames of {height} x {width}, {mib:.0f} MiB; the limit is "
-            f"{limits.mib:g} MiB and {limits.pixels} pixels: read it as video instead"
-        )
-
-
 def square(frames: Tensor, size: int | None) -> Tensor:
     """Frames t h w c as they are, or their middle squares at `size` pixels."""
     if size is None:
@@ -127,78 +122,89 @@ def square(frames: Tensor, size: int | None) -> Tensor:
     return rearrange(small, "t c h w -> t h w c").contiguous()
 
 
-def stand_in(length: int, height: int = 1, width: int = 1) -> Tensor:
-    """Frames t h w 3 that take no memory, where an episode is checked without its own."""
-    return torch.zeros(1, dtype=torch.uint8).expand(length, height, width, 3)
+@dataclass(frozen=True)
+class EpisodeRows:
+    """The numbers of an episode, one row a frame."""
 
+    times: np.ndarray  # t, seconds
+    actions: np.ndarray | None  # t a, the last of which is not used
+    info: Mapping[str, np.ndarray]  # t ..., each
 
-def make_episode(
-    name: str,
-    frames: Tensor,
-    times: np.ndarray,
-    actions: np.ndarray | None,
-    info: Mapping[str, np.ndarray],
-    metadata: Mapping[str, str],
-) -> Episode:
-    """An episode from rows of one length.
+    def with_frames(
+        self, name: str, frames: Tensor, metadata: Mapping[str, str] | None = None
+    ) -> Episode:
+        """The rows and their frames `t h w 3` as an episode; times begin at 0.
 
-    Args:
-        name: For messages.
-        frames: t h w 3, uint8.
-        times: t, seconds.
-        actions: t a, the last of which is not used; or None.
-        info: t ..., each.
-        metadata: Strings.
-
-    Raises:
-        EpisodeError: lengths differ, actions are NaN, or times do not increase.
-    """
-    kept = None
-    if actions is not None:
-        if len(actions) != len(frames):
+        Raises:
+            EpisodeError: lengths differ, actions are NaN, or times do not increase.
+        """
+        actions = self.actions
+        if actions is not None and len(actions) != len(frames):
             raise EpisodeError(
                 f"{name}: has {len(frames)} frames and {len(actions)} actions; write it again"
             )
-        if actions.dtype.kind not in "fiub" or actions.ndim > 2:
+        if actions is not None and (actions.dtype.kind not in "fiub" or actions.ndim > 2):
             raise EpisodeError(
                 f"{name}: actions are {actions.shape} {actions.dtype}, not rows of numbers; "
                 f"choose others with action="
             )
-        width = int(np.prod(actions.shape[1:]))  # also of no rows
-        kept = torch.from_numpy(actions[:-1].astype(np.float32).reshape(-1, width))
-    try:
-        return Episode(
-            frames,
-            torch.from_numpy(np.asarray(times, np.float64)),
-            kept,
-            {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in info.items()},
-            dict(metadata),
-            name,
-        )
-    except (EpisodeError, TypeError) as cause:
-        raise EpisodeError(
-            f"{name}: {cause}; correct the file, or leave the episode out"
-        ) from cause
+        if actions is not None:
+            width = int(np.prod(actions.shape[1:]))  # also of no rows
+            actions = actions[:-1].astype(np.float32).reshape(-1, width)
+        try:
+            return Episode(
+                frames,
+                torch.from_numpy(np.asarray(self.times - self.times[0], np.float64)),
+                None if actions is None else torch.from_numpy(actions),
+                {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in self.info.items()},
+                dict(metadata or {}),
+                name,
+            )
+        except (EpisodeError, TypeError) as cause:
+            raise EpisodeError(
+                f"{name}: {cause}; correct the file, or leave the episode out"
+            ) from cause
 
 
-def bounds(actions: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The lowest and highest of each number in actions n a, NaN left out."""
-    rows = actions.reshape(len(actions), -1).astype(np.float64)
-    rows = rows[np.isfinite(rows).all(axis=1)]
-    if not len(rows):
+def bounds(arrays: Iterable[np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The lowest and highest of each dimension of actions `n a` in all arrays.
+
+    Rows with NaN do not count; empty where there are no others, or the arrays' widths differ.
+    """
+    lows, highs = [], []
+    for actions in arrays:
+        rows = actions.reshape(len(actions), -1).astype(np.float64) if actions.size else actions
+        rows = rows[np.isfinite(rows).all(axis=1)] if actions.size else actions
+        if rows.size:
+            lows.append(rows.min(axis=0))
+            highs.append(rows.max(axis=0))
+    if len({len(low) for low in lows}) != 1:
         return (), ()
-    return tuple(rows.min(axis=0).tolist()), tuple(rows.max(axis=0).tolist())
-
-
-def bounds_of_all(
-    found: Sequence[tuple[tuple[float, ...], tuple[float, ...]]],
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The bounds of several arrays of actions from those of each; empty where widths differ."""
-    found = [pair for pair in found if pair[0]]
-    if len({len(low) for low, _ in found}) != 1:
-        return (), ()
-    lows, highs = zip(*found, strict=True)
     return tuple(np.min(lows, axis=0).tolist()), tuple(np.max(highs, axis=0).tolist())
+
+
+class EpisodeItem(Item):
+    """An episode of a third-party format as a video, with the rows that go with its frames."""
+
+    @abstractmethod
+    def read_rows(self) -> EpisodeRows:
+        """Its rows.
+
+        Raises:
+            EpisodeError: naming the file and the episode, what is wrong and what to do.
+        """
+
+    def row_frames(self, times: np.ndarray, source: Video) -> np.ndarray:
+        """The numbers of the frames of the opened video that rows at these times belong to."""
+        return np.arange(len(times))
+
+    def check_rows(self, source: Video) -> bool:
+        """Read its rows, and see that each of them has a frame; True if it has actions."""
+        rows = self.read_rows()
+        no_frames = torch.zeros(1, dtype=torch.uint8).expand(len(rows.times), 1, 1, 3)
+        rows.with_frames(self.name, no_frames)
+        self.row_frames(rows.times, source)
+        return rows.actions is not None
 
 
 class EpisodeSource(ABC):
@@ -206,29 +212,53 @@ class EpisodeSource(ABC):
 
     Attributes:
         name: Of the data set.
+        env_id: Stands for the environment.
+        fps: Frames per second.
         lengths: Frames of each.
         has_actions: True for each that has some.
+        size: Episodes are read as middle squares of this side; as they are where it is None.
+        decoding: How their frames are read.
     """
 
     name: str
+    env_id: str
+    fps: float
     lengths: Sequence[int]
     has_actions: Sequence[bool]
+    size: int | None
+    decoding: Decoding
 
     @abstractmethod
+    def item(self, index: int) -> EpisodeItem:
+        """Episode number `index` as a video, not opened yet."""
+
+    @abstractmethod
+    def actions(self) -> Iterator[np.ndarray]:
+        """All actions, array after array, `n a`."""
+
+    def metadata(self, index: int) -> dict[str, str]:
+        """What is known of an episode beside its rows."""
+        return {}
+
     def describe(self) -> FolderInfo:
-        """Facts about all of them; may take reading their actions."""
+        """Rate and bounds of the actions, for which all of them are read."""
+        return FolderInfo(self.env_id, self.fps, *bounds(self.actions()), len(self.lengths))
 
-    @abstractmethod
     def read(self, index: int) -> Episode:
-        """Episode number `index`.
+        """Episode number `index`, with all its rows.
 
         Raises:
             EpisodeError: naming the file and the episode, what is wrong and what to do.
         """
-
-    @abstractmethod
-    def item(self, index: int) -> Item:
-        """The same as a video, not opened yet."""
+        item = self.item(index)
+        try:
+            with closing(item.open(self.decoding.at(self.size))) as source:
+                rows = item.read_rows()
+                frames = source.read(item.row_frames(rows.times, source))
+        except VideoError as cause:
+            raise EpisodeError(str(cause)) from cause
+        frames = square(rearrange(frames, "t c h w -> t h w c"), self.size)
+        return rows.with_frames(item.name, frames, self.metadata(index))
 
 
 class StoredEpisodes(EpisodeStore):
@@ -247,17 +277,13 @@ class StoredEpisodes(EpisodeStore):
     def __len__(self) -> int:
         return len(self._chosen)
 
-    @overload
-    def __getitem__(self, index: int) -> Episode: ...
-    @overload
-    def __getitem__(self, index: slice) -> "EpisodeStore": ...
-    def __getitem__(self, index: int | slice) -> Episode | EpisodeStore:
-        if isinstance(index, slice):
-            return StoredEpisodes(self._source, self._chosen[index], self.info)
+    def read(self, index: int) -> Episode:
+        """Episode number `index`, from 0."""
         return self._source.read(self._chosen[index])
 
-    def __iter__(self) -> Iterator[Episode]:
-        return (self._source.read(index) for index in self._chosen)
+    def select(self, indices: Sequence[int]) -> "StoredEpisodes":
+        """The episodes with these numbers."""
+        return StoredEpisodes(self._source, [self._chosen[i] for i in indices], self.info)
 
     @property
     def lengths(self) -> list[int]:
@@ -265,18 +291,9 @@ class StoredEpisodes(EpisodeStore):
         return [int(self._source.lengths[index]) for index in self._chosen]
 
     @property
-    def labelled(self) -> "StoredEpisodes":
-        """Those with actions."""
-        return self._where(True)
-
-    @property
-    def unlabelled(self) -> "StoredEpisodes":
-        """Those that are videos only."""
-        return self._where(False)
-
-    def _where(self, wanted: bool) -> "StoredEpisodes":
-        chosen = [i for i in self._chosen if self._source.has_actions[i] == wanted]
-        return StoredEpisodes(self._source, chosen, self.info)
+    def has_actions(self) -> list[bool]:
+        """True for each that has some."""
+        return [self._source.has_actions[index] for index in self._chosen]
 
 
 class EpisodeCatalogue(Catalogue):
@@ -291,8 +308,22 @@ class EpisodeCatalogue(Catalogue):
     def __len__(self) -> int:
         return len(self._source.lengths)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        chosen = range(len(self))[index]
-        if isinstance(chosen, range):
-            return [self._source.item(i) for i in chosen]
-        return self._source.item(chosen)
+    def item(self, index: int) -> Item:
+        """The episode as a video."""
+        return self._source.item(index)
+
+
+class EpisodeFormat(Format):
+    """A third-party format of episodes."""
+
+    @abstractmethod
+    def source(self, path: str, video: Decoding) -> EpisodeSource:
+        """The episodes at a path; `video` is how their frames are read."""
+
+    def open(self, path: str) -> Catalogue:
+        """The episodes as videos, actions ignored."""
+        return EpisodeCatalogue(self.source(path, Decoding()))
+
+    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
+        """The episodes with their actions."""
+        return StoredEpisodes(self.source(path, video or Decoding()))

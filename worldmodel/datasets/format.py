@@ -20,7 +20,6 @@ from worldmodel.video.decoding import Decoding
 if TYPE_CHECKING:
     from worldmodel.episodes.store import EpisodeStore
 
-ON_BAD = ("error", "skip")
 _REGISTRY: dict[str, type["Format"]] = {}
 
 
@@ -38,8 +37,9 @@ class Format(ABC):
     looks: ClassVar[str]
 
     def __init_subclass__(cls) -> None:
-        """Register the format under its name."""
-        _REGISTRY[cls.name] = cls
+        """Register the format under its name, if it has one: a base of several has none."""
+        if "name" in vars(cls):
+            _REGISTRY[cls.name] = cls
 
     @classmethod
     @abstractmethod
@@ -98,16 +98,6 @@ def make_format(of: type[Format], options: dict[str, Any]) -> Format:
             raise ConfigError(f"format={of.name} has no option '{option}': {hint}")
         check_value(option, value, takes[option])
     return of(**options)
-
-
-def check_on_bad(value: str) -> None:
-    """Refuse an unknown value of `on_bad`.
-
-    Raises:
-        ConfigError: with the choices.
-    """
-    if value not in ON_BAD:
-        raise ConfigError(f"on_bad={value}: {nearest(str(value), ON_BAD)}")
 
 
 def require_extra(module: str, extra: str, what: str) -> ModuleType:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby, islice
 from typing import ClassVar
 
@@ -76,11 +77,8 @@ class FrameFolders(Format):
     def open(self, path: str) -> Catalogue:
         """The folders in the order of their paths; opens no image."""
         root = path.rstrip(os.sep) or path
-        rates: dict[str, float] = {}
         folders, video = [], ""
         for folder, names in _by_folder(walk(root)):
-            if RATE_FILE in names and self.fps is None:
-                rates[folder] = _rate_in(os.path.join(folder, RATE_FILE))
             videos = [name for name in names if name.lower().endswith(VIDEOS)]
             video = video or (os.path.join(folder, videos[0]) if videos else "")
             if _images(names) and self.only in (None, os.path.basename(folder)):
@@ -94,9 +92,17 @@ class FrameFolders(Format):
                 f"apart, or read the videos alone with format=folder"
             )
         folders.sort(key=lambda folder: folder.split(os.sep))
-        nearest = ((folder, self.fps or _nearest_rate(folder, root, rates)) for folder in folders)
-        found = {folder: rate for folder, rate in nearest if rate}
-        unknown = [folder for folder in folders if folder not in found]
+
+        @cache
+        def rate_above(folder: str) -> float | None:
+            """The rate that is said in a folder, or else in the nearest one above it."""
+            file = os.path.join(folder, RATE_FILE)
+            if os.path.isfile(file):
+                return _rate_in(file)
+            return None if folder == root else rate_above(os.path.dirname(folder))
+
+        rates = {folder: self.fps or rate_above(folder) or 0.0 for folder in folders}
+        unknown = [folder for folder, rate in rates.items() if not rate]
         if unknown:
             raise VideoError(
                 f"{path}: holds {len(folders)} folders of numbered images, which are read as "
@@ -105,8 +111,8 @@ class FrameFolders(Format):
                 f"format=images"
             )
 
-        def make(name: str, key: str, label: int | None, origin: str) -> Item:
-            return FrameFolder(name, key, found[key], label)
+        def make(name: str, key: str, label: int | None) -> Item:
+            return FrameFolder(name, key, rates[key], label)
 
         above = [os.path.dirname(folder) for folder in folders]
         if self.only:
@@ -255,10 +261,3 @@ def _rate_in(path: str) -> float:
     if not 0 < rate < math.inf:
         raise VideoError(f"{path}: '{text[:60]}' is not a number of frames per second; write one")
     return rate
-
-
-def _nearest_rate(folder: str, root: str, rates: dict[str, float]) -> float | None:
-    """The rate that is said in a folder, or else in the nearest one above it up to `root`."""
-    while folder not in rates and len(folder) > len(root):
-        folder = os.path.dirname(folder)
-    return rates.get(folder)

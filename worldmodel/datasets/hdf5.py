@@ -12,33 +12,25 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from worldmodel.datasets.array_video import ArrayVideo, frame_size, images, looks_like_frames
-from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import (
     ACTION_NAMES,
-    EpisodeCatalogue,
+    EpisodeFormat,
+    EpisodeItem,
+    EpisodeRows,
     EpisodeSource,
-    StoredEpisodes,
-    bounds,
-    bounds_of_all,
     check_positive,
-    check_room,
     choose,
     fetch_again,
     info_names,
-    make_episode,
-    square,
-    stand_in,
 )
-from worldmodel.datasets.format import Format, require_extra
-from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.datasets.format import require_extra
 from worldmodel.errors import ConfigError, EpisodeError, WorldModelError, nearest, printable
 from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding, Limits
@@ -55,7 +47,7 @@ _OTHERS = {  # names in a file, and who writes such files
 
 
 @dataclass(frozen=True)
-class HDF5(Format):
+class HDF5(EpisodeFormat):
     """One HDF5 file of episodes.
 
     Attributes:
@@ -91,26 +83,19 @@ class HDF5(Format):
         except OSError:
             return path.lower().endswith((".h5", ".hdf5"))
 
-    def open(self, path: str) -> Catalogue:
-        """The episodes as videos, actions ignored."""
-        return EpisodeCatalogue(self._source(path))
-
-    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
-        """The episodes with their actions."""
-        return StoredEpisodes(self._source(path, (video or Decoding()).limits))
-
-    def _source(self, path: str, limits: Limits | None = None) -> "HDF5Episodes":
+    def source(self, path: str, video: Decoding) -> "HDF5Episodes":
+        """The episodes of the file; no video file is decoded, but the limits count."""
         with opened_h5(path) as file:
             table = read_layout(
                 file, path, camera=self.camera, action=self.action, split=self.split
             )
         fps = self.fps or table.fps or DEFAULT_FPS
-        return HDF5Episodes(path, table, size=self.size, fps=fps, limits=limits or Limits())
+        return HDF5Episodes(path, table, size=self.size, fps=fps, limits=video.limits)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a dataset."""
+    """Rows of a dataset; those of other datasets of an episode have the same numbers."""
 
     key: str
     start: int
@@ -126,8 +111,8 @@ class EpisodeTable:
     size: tuple[int, int]  # h w of the frames
     names: list[str] = field(default_factory=list)
     frames: list[Rows] = field(default_factory=list)
-    actions: list[Rows | None] = field(default_factory=list)
-    infos: list[Mapping[str, Rows]] = field(default_factory=list)
+    actions: list[str | None] = field(default_factory=list)  # datasets
+    infos: list[Mapping[str, str]] = field(default_factory=list)  # datasets by the info's name
 
 
 @contextmanager
@@ -257,9 +242,7 @@ def read_layout(
 def _columns(file: Any, path: str, camera: str | None, action: str | None) -> EpisodeTable:
     """Columns of all episodes, `ep_len` and `ep_offset`."""
     columns = [dataset(file, path, key) for key in ("ep_len", "ep_offset")]
-    if any(c.ndim != 1 or c.dtype.kind not in "iu" for c in columns) or (
-        len(columns[0]) != len(columns[1])
-    ):
+    if any(c.ndim != 1 or c.dtype.kind not in "iu" or len(c) != len(columns[0]) for c in columns):
         raise EpisodeError(
             f"{path}: ep_len and ep_offset are not two rows of as many whole numbers; write it "
             f"again"
@@ -272,7 +255,11 @@ def _columns(file: Any, path: str, camera: str | None, action: str | None) -> Ep
     frames = _choose_frames(arrays, camera, path)
     actions = _choose_action(arrays, action, path)
     total = len(arrays[frames])
-    infos = [key for key, a in arrays.items() if _is_info(a) and key != actions and len(a) == total]
+    infos = {
+        key: key
+        for key, array in arrays.items()
+        if _is_info(array) and key != actions and len(array) == total
+    }
     if actions is not None and len(arrays[actions]) != total:
         raise EpisodeError(
             f"{path}: '{frames}' has {total} rows, '{actions}' {len(arrays[actions])}; write it "
@@ -294,8 +281,8 @@ def _columns(file: Any, path: str, camera: str | None, action: str | None) -> Ep
         end = start + length
         table.names.append(f"episode {index}")
         table.frames.append(Rows(frames, start, end))
-        table.actions.append(None if actions is None else Rows(actions, start, end))
-        table.infos.append({key: Rows(key, start, end) for key in infos})
+        table.actions.append(actions)
+        table.infos.append(infos)
     return table
 
 
@@ -320,7 +307,7 @@ def _groups(
         _add_demo(table, file, path, demo, camera=camera, action=action)
     # One name for all demonstrations, also where one of them lacks a dataset that others have.
     names = info_names(dict.fromkeys(key for infos in table.infos for key in infos), "obs/")
-    table.infos = [{names[key]: rows for key, rows in infos.items()} for infos in table.infos]
+    table.infos = [{names[key]: place for key, place in infos.items()} for infos in table.infos]
     return table
 
 
@@ -352,9 +339,9 @@ def _add_demo(
             )
     table.names.append(demo)
     table.frames.append(Rows(f"{base}/{frames}", 0, length))
-    table.actions.append(None if actions is None else Rows(f"{base}/{actions}", 0, length))
+    table.actions.append(None if actions is None else f"{base}/{actions}")
     table.infos.append({
-        key: Rows(f"{base}/{key}", 0, length)
+        key: f"{base}/{key}"
         for key, array in arrays.items()
         if key != actions and _is_info(array) and len(array) == length
     })  # fmt: skip
@@ -393,8 +380,8 @@ def _control_rate(group: Any) -> float | None:
 
 
 @dataclass(frozen=True)
-class HDF5Video(Item):
-    """Frames of an episode in an HDF5 file."""
+class HDF5Video(EpisodeItem):
+    """An episode in an HDF5 file."""
 
     name: str
     key: str
@@ -402,8 +389,8 @@ class HDF5Video(Item):
     frames: Rows
     shape: tuple[int, int, int]  # t h w
     fps: float
-    actions: Rows | None
-    infos: tuple[str, ...]  # datasets whose same rows go with the frames
+    actions: str | None
+    infos: tuple[tuple[str, str], ...]  # name and dataset of each
 
     def open(self, decoding: Decoding) -> Video:
         """Frames are read from the file when asked for."""
@@ -414,17 +401,16 @@ class HDF5Video(Item):
 
         return ArrayVideo(self.name, take, self.shape, self.fps, decoding)
 
-    def check_rows(self, source: Video) -> bool:
-        """The numbers of every frame; the action of the last one is not used."""
+    def read_rows(self) -> EpisodeRows:
+        """The numbers of every frame."""
         with opened_h5(self.path) as file:
-            actions = None if self.actions is None else read_rows(file, self.path, self.actions)
-            info = {
-                key: read_rows(file, self.path, Rows(key, self.frames.start, self.frames.stop))
-                for key in self.infos
-            }
-        times = np.arange(self.shape[0]) / self.fps
-        make_episode(self.name, stand_in(*self.shape), times, actions, info, {})
-        return actions is not None
+
+            def read(key: str) -> np.ndarray:
+                return read_rows(file, self.path, replace(self.frames, key=key))
+
+            actions = None if self.actions is None else read(self.actions)
+            info = {name: read(key) for name, key in self.infos}
+        return EpisodeRows(np.arange(self.shape[0]) / self.fps, actions, info)
 
 
 class HDF5Episodes(EpisodeSource):
@@ -433,38 +419,24 @@ class HDF5Episodes(EpisodeSource):
     def __init__(
         self, path: str, table: EpisodeTable, *, size: int | None, fps: float, limits: Limits
     ) -> None:
-        self.name = printable(path)
+        self.name, self.env_id, self.fps = printable(path), table.env, fps
         self.lengths = [rows.stop - rows.start for rows in table.frames]
-        self.has_actions = [rows is not None for rows in table.actions]
-        self._path, self._table, self._size, self._fps = path, table, size, fps
-        self._limits = limits
+        self.has_actions = [key is not None for key in table.actions]
+        self.size, self.decoding = size, Decoding(limits=limits)
+        self._path, self._table = path, table
 
-    def describe(self) -> FolderInfo:
-        """Rate and bounds of the actions, for which all of them are read."""
+    def actions(self) -> Iterator[np.ndarray]:
+        """Those of each episode."""
         with opened_h5(self._path) as file:
-            actions = (rows for rows in self._table.actions if rows is not None)
-            low, high = bounds_of_all(
-                [bounds(read_rows(file, self._path, rows)) for rows in actions]
-            )
-        return FolderInfo(self._table.env, self._fps, low, high, len(self.lengths))
+            for rows, key in zip(self._table.frames, self._table.actions, strict=True):
+                if key is not None:
+                    yield read_rows(file, self._path, replace(rows, key=key))
 
-    def item(self, index: int) -> Item:
+    def item(self, index: int) -> HDF5Video:
         """The episode as a video."""
-        rows, name = self._table.frames[index], f"{self.name}::{self._table.names[index]}"
-        shape = (self.lengths[index], *self._table.size)
-        infos = tuple(of.key for of in self._table.infos[index].values())
-        actions = self._table.actions[index]
-        return HDF5Video(name, name, self._path, rows, shape, self._fps, actions, infos)
-
-    def read(self, index: int) -> Episode:
-        """The episode with all its rows."""
         table, name = self._table, f"{self.name}::{self._table.names[index]}"
-        length = self.lengths[index]
-        check_room(name, length, *table.size, self._limits)
-        with opened_h5(self._path) as file:
-            frames = images(read_rows(file, self._path, table.frames[index]))
-            action, infos = table.actions[index], table.infos[index]
-            actions = None if action is None else read_rows(file, self._path, action)
-            info = {key: read_rows(file, self._path, rows) for key, rows in infos.items()}
-        cut = square(torch.from_numpy(frames), self._size)
-        return make_episode(name, cut, np.arange(length) / self._fps, actions, info, {})
+        shape = (self.lengths[index], *table.size)
+        return HDF5Video(
+            name, name, self._path, table.frames[index], shape, self.fps,
+            table.actions[index], tuple(table.infos[index].items()),
+        )  # fmt: skip

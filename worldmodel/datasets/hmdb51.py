@@ -5,22 +5,19 @@ neither.
 """
 
 import os
-import re
 from dataclasses import dataclass
 from glob import escape, glob
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.published import (
-    ListedVideo,
-    check_split,
     first_folder,
     lines_of,
     listed_videos,
     stem,
 )
-from worldmodel.errors import ConfigError, VideoError
+from worldmodel.errors import VideoError
 
 _LISTS = (
     "testTrainMulti_7030_splits",
@@ -44,13 +41,8 @@ class HMDB51(Format):
     rank: ClassVar[int] = 32
     looks: ClassVar[str] = "a folder with testTrainMulti_7030_splits/"
 
-    split: str | None = None
-    fold: int = 1
-
-    def __post_init__(self) -> None:
-        check_split("hmdb51", self.split, tuple(_CODES.values()))
-        if self.fold not in (1, 2, 3):
-            raise ConfigError(f"fold must be 1, 2 or 3, got {self.fold}")
+    split: Literal["train", "test", "other"] | None = None
+    fold: Literal[1, 2, 3] = 1
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -72,7 +64,7 @@ class HMDB51(Format):
                     raise VideoError(f"{lists[name]}, line {line}: '{text[:60]}' is "
                                      f"not a name and 0, 1 or 2; fetch it again")  # fmt: skip
                 if self.split in (None, _CODES[code]):
-                    entries.append(ListedVideo(f"{name}/{stem(file.strip())}", label))
+                    entries.append((f"{name}/{stem(file.strip())}", label))
         videos = first_folder(path, ("hmdb51_org", "videos", "hmdb51"))
         return listed_videos(path, videos, entries, classes)
 
@@ -81,8 +73,6 @@ def _lists(path: str, fold: int) -> dict[str, str]:
     """The list of each class."""
     if not os.path.isdir(path):
         return {}
-    folder = first_folder(path, _LISTS)
-    ending = re.compile(rf"(.+)_test_split{fold}\.txt")
-    found = glob(os.path.join(escape(folder), f"*_test_split{fold}.txt"))
-    matches = ((ending.fullmatch(os.path.basename(name)), name) for name in found)
-    return {match[1]: name for match, name in matches if match}
+    ending = f"_test_split{fold}.txt"
+    found = glob(os.path.join(escape(first_folder(path, _LISTS)), f"?*{ending}"))
+    return {os.path.basename(name).removesuffix(ending): name for name in found}

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import ClassVar
 
 from worldmodel.datasets.array_video import ArrayVideo
@@ -16,8 +17,8 @@ from worldmodel.datasets.listing import (
     files_below,
     walk,
 )
-from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
+from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
@@ -46,15 +47,15 @@ class Images(Format):
     def open(self, path: str) -> Catalogue:
         """The images in the order of their paths."""
         if not os.path.isdir(path):
-            require_file_named(path, "image")
-            return FileCatalogue(path, [path], make=_image)
+            require_file(Path(path), "image", VideoError)
+            return FileCatalogue(path, [path], make=ImageItem)
         found = files_below(path, IMAGES)
         if not found:
             raise VideoError(f"{path}: holds no image; looked for {' '.join(IMAGES)}")
         if any(os.path.dirname(name) == path.rstrip(os.sep) for name in found):
-            return FileCatalogue(path, found, make=_image)
+            return FileCatalogue(path, found, make=ImageItem)
         labels, classes = class_folders(path, found)
-        return FileCatalogue(path, found, labels=labels, classes=classes, make=_image)
+        return FileCatalogue(path, found, labels=labels, classes=classes, make=ImageItem)
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,8 @@ class ImageItem(Item):
 
     def open(self, decoding: Decoding) -> Video:
         """Decode it, upright, as RGB."""
-        require_file_named(self.key, "image")
+        require_file(Path(self.key), "image", VideoError)
         pixels = read_image(self.key, self.name, decoding.limits)[None]
         return ArrayVideo(
             self.name, lambda numbers: pixels[numbers], pixels.shape[:3], 1.0, decoding
         )
-
-
-def _image(name: str, key: str, label: int | None, origin: str) -> Item:
-    return ImageItem(name, key, label)

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import (
+    NO_LABEL,
     VIDEOS,
     FileCatalogue,
     class_folders,
@@ -23,7 +24,7 @@ from worldmodel.datasets.listing import (
     names_in,
     walk,
 )
-from worldmodel.datasets.published import check_split, first_folder, lines_of, stem
+from worldmodel.datasets.published import first_folder, lines_of, stem
 from worldmodel.errors import VideoError
 
 _NAME = re.compile(r"[\w-]{11}_\d{6}_\d{6}")
@@ -54,10 +55,7 @@ class Kinetics(Format):
         "<youtube_id>_000001_000011 in class folders"
     )
 
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        check_split("kinetics", self.split, tuple(_SPLITS))
+    split: Literal["train", "val", "test"] | None = None
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -79,18 +77,19 @@ class Kinetics(Format):
         rows = [(file, *row) for file in lists for row in self._rows(file)]
         if lists:
             return _listed(path, self._folders(path, every=True), rows)
-        folders = self._folders(path)
-        found = [file for folder in folders for file in files_below(folder, VIDEOS)]
-        if not found:
-            raise VideoError(f"{path}: holds no video of {self.split or 'Kinetics'}")
         # A class has the same number in every split, also where one split lacks it.
-        places = [(os.path.relpath(p, f), p) for f in self._folders(path, every=True)
-                  for p in files_below(f, VIDEOS)]  # fmt: skip
-        labels, classes = class_folders(".", [place for place, _ in places])
-        label = {file: int(number) for (_, file), number in zip(places, labels, strict=True)}
-
+        places = [
+            (folder, file)
+            for folder in self._folders(path, every=True)
+            for file in files_below(folder, VIDEOS)
+        ]
+        labels, classes = class_folders(".", [os.path.relpath(p, folder) for folder, p in places])
+        chosen = self._folders(path)
+        kept = [i for i, (folder, _) in enumerate(places) if folder in chosen]
+        if not kept:
+            raise VideoError(f"{path}: holds no video of {self.split or 'Kinetics'}")
         return FileCatalogue(
-            path, found, labels=np.array([label[p] for p in found], np.int32), classes=classes
+            path, [places[i][1] for i in kept], labels=labels[kept], classes=classes
         )
 
     def _folders(self, path: str, *, every: bool = False) -> list[str]:
@@ -145,39 +144,42 @@ def _lists(path: str) -> Iterator[str]:
                     yield file
 
 
-def _labels(rows: list[tuple[str, str, str]]) -> dict[str, str]:
-    """The class of each video in rows of list, name and class; a row may leave it empty.
+def _listed(path: str, folders: list[str], rows: list[tuple[str, str, str]]) -> Catalogue:
+    """The videos on disk that rows of list, name and class name; a row may leave the class empty.
 
     Raises:
-        VideoError: a video is named with two classes.
+        VideoError: a video is named with two classes, or none of them is on disk.
     """
-    found: dict[str, str] = {}
+    named: dict[str, str] = {}
     for file, name, label in rows:
-        before = found.setdefault(name, label)
+        before = named.get(name, "")
         if before and label and before != label:
-            raise VideoError(f"{file}: names {name} as '{label[:60]}', and "
-                             f"before as '{before[:60]}'; correct the list")  # fmt: skip
-        found[name] = before or label
-    return found
-
-
-def _listed(path: str, folders: list[str], rows: list[tuple[str, str, str]]) -> Catalogue:
-    """The videos on disk that the lists name, in the order of the lists."""
-    named = _labels(rows)
+            raise VideoError(
+                f"{file}: names {name} as '{label[:60]}', and before as '{before[:60]}'; correct "
+                f"the list"
+            )
+        named[name] = before or label
     places = {_stem(p): p for folder in folders for p in files_below(folder, VIDEOS)}
-    classes = sorted({label for label in named.values() if label})
-    number = {label: i for i, label in enumerate(classes)} | {"": -1}
-    kept = [(places[name], number[label]) for name, label in named.items() if name in places]
+    kept = [name for name in named if name in places]
     if not kept:
-        raise VideoError(f"{path}: its lists name {len(named)} videos and none of them is "
-                         f"there; check the folder or split")  # fmt: skip
-    missing = [LeftOut(n, f"{n}: is in the list and not on disk") for n in named
-               if n not in places]  # fmt: skip
-    files, labels = zip(*kept, strict=True)
+        raise VideoError(
+            f"{path}: its lists name {len(named)} videos and none of them is there; check the "
+            f"folder or split"
+        )
+    classes = sorted({label for label in named.values() if label})
+    number = {label: i for i, label in enumerate(classes)} | {"": NO_LABEL}
     return FileCatalogue(
-        path, files, labels=np.array(labels, np.int32), classes=classes, left_out=missing
+        path,
+        [places[name] for name in kept],
+        labels=np.array([number[named[name]] for name in kept], np.int32),
+        classes=classes,
+        left_out=[
+            LeftOut(name, f"{name}: is in the list and not on disk")
+            for name in named
+            if name not in places
+        ],
     )
 
 
 def _stem(path: str) -> str:
-    return stem(os.path.basename(path)) if not path.endswith(".csv") else os.path.basename(path)
+    return stem(os.path.basename(path))

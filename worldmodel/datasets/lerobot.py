@@ -13,41 +13,32 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from einops import rearrange
 
 from worldmodel.datasets.array_video import ArrayVideo
-from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import (
     ACTION_NAMES,
-    EpisodeCatalogue,
+    EpisodeFormat,
+    EpisodeItem,
+    EpisodeRows,
     EpisodeSource,
-    StoredEpisodes,
-    bounds,
-    bounds_of_all,
     check_positive,
-    check_room,
     choose,
     info_names,
-    make_episode,
-    square,
-    stand_in,
+    stamp,
     warn_once,
 )
-from worldmodel.datasets.format import Format
 from worldmodel.datasets.image_file import read_image
 from worldmodel.datasets.listing import VideoFile
 from worldmodel.datasets.parquet import read_table, rows_of
-from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.datasets.published import json_of, lines_of
 from worldmodel.errors import EpisodeError, printable
-from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import nearest_frames
 from worldmodel.video.video import Video
@@ -71,7 +62,7 @@ _DEFAULTS = {  # of v2, then v3
 
 
 @dataclass(frozen=True)
-class LeRobot(Format):
+class LeRobot(EpisodeFormat):
     """A folder with `meta/info.json`.
 
     Attributes:
@@ -96,19 +87,12 @@ class LeRobot(Format):
         """By its description."""
         return os.path.isfile(os.path.join(path, "meta", "info.json"))
 
-    def open(self, path: str) -> Catalogue:
-        """The episodes as videos, actions ignored."""
-        return EpisodeCatalogue(self._source(path))
-
-    def episodes(self, path: str, video: Decoding | None = None) -> StoredEpisodes:
-        """The episodes with their actions."""
-        return StoredEpisodes(self._source(path, video))
-
-    def _source(self, path: str, video: Decoding | None = None) -> "LeRobotEpisodes":
+    def source(self, path: str, video: Decoding) -> "LeRobotEpisodes":
+        """The episodes of the folder, as the camera sees them."""
         meta = LeRobotMeta.read(path)
         missing = "no feature in meta/info.json has the dtype video or image"
         camera = choose("camera", self.camera, meta.cameras, name=path, missing=missing)
-        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, video=video)
+        return LeRobotEpisodes(meta, camera, action=self.action, size=self.size, decoding=video)
 
 
 @dataclass(frozen=True)
@@ -179,7 +163,9 @@ class LeRobotMeta:
             EpisodeError: naming the file, what is wrong and what to do.
         """
         path = os.path.join(root, "meta", "info.json")
-        info = _read_json(path)
+        info = json_of(path, "LeRobot description", EpisodeError)
+        if not isinstance(info, dict):
+            raise EpisodeError(f"{path}: is not a JSON object; write it again")
         found = re.match(r"v?(\d+)\.", str(info.get("codebase_version")))
         if found is None or int(found[1]) not in (2, 3):
             raise EpisodeError(
@@ -251,26 +237,28 @@ class LeRobotMeta:
         tasks = row.get("tasks")
         task = str(tasks[0]) if isinstance(tasks, list) and tasks else ""
         if self.version == 2:
-            chunk = index // max(1, int(self.info.get("chunks_size", 1000)))
             fields: dict[str, int | str] = {
-                "episode_chunk": chunk,
+                "episode_chunk": index // max(1, int(self.info.get("chunks_size", 1000))),
                 "episode_index": index,
                 "video_key": camera,
             }
             data = self.path("data_path", **fields)
             part = None if self.is_images(camera) else VideoPart(self.path("video_path", **fields))
             return EpisodeLocation(index, length, task, data, part)
-        at = {k: int(row[f"data/{k}"]) for k in ("chunk_index", "file_index")}
-        data = self.path("data_path", **at)
+
+        def file_of(what: str) -> dict[str, int]:
+            return {key: int(row[f"{what}/{key}"]) for key in ("chunk_index", "file_index")}
+
+        data = self.path("data_path", **file_of("data"))
         if self.is_images(camera):
             return EpisodeLocation(index, length, task, data, None)
-        begin, end = (float(row[f"videos/{camera}/{at}_timestamp"]) for at in ("from", "to"))
+        key = f"videos/{camera}"
+        begin, end = (float(row[f"{key}/{at}_timestamp"]) for at in ("from", "to"))
         if not 0 <= begin < end < math.inf:
             raise EpisodeError(
                 f"{self.root}: episode {index} is from {begin} s to {end} s; write it again"
             )
-        of = {k: int(row[f"videos/{camera}/{k}"]) for k in ("chunk_index", "file_index")}
-        video = self.path("video_path", video_key=camera, **of)
+        video = self.path("video_path", video_key=camera, **file_of(key))
         return EpisodeLocation(index, length, task, data, VideoPart(video, begin, end))
 
 
@@ -297,36 +285,18 @@ def _counted(locations: list[EpisodeLocation], fps: float) -> list[EpisodeLocati
     return locations
 
 
-def _read_json(path: str) -> dict[str, Any]:
-    require_file(Path(path), "LeRobot description", EpisodeError)
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-        if not isinstance(values, dict):
-            raise ValueError("not an object")
-        return values
-    except (ValueError, RecursionError) as cause:
-        raise EpisodeError(
-            f"{path}: is not valid JSON ({str(cause)[:100]}); write it again"
-        ) from cause
-
-
 def _rows_v2(meta: LeRobotMeta) -> list[dict[str, Any]]:
     path = os.path.join(meta.root, "meta", "episodes.jsonl")
-    require_file(Path(path), "list of episodes", EpisodeError)
-    rows: list[dict[str, Any]] = []
-    number = 0
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                if line.strip():
-                    rows.append(json.loads(line))
-                    rows[-1]["episode_index"], rows[-1]["length"]
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as cause:
-        raise EpisodeError(
-            f"{path}: line {number} is no episode ({str(cause)[:80]}); write it again"
-        ) from cause
+    rows = []
+    for number, line in lines_of(path, "list of episodes", EpisodeError):
+        try:
+            row = json.loads(line)
+            row["episode_index"], row["length"]
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as cause:
+            raise EpisodeError(
+                f"{path}: line {number} is no episode ({str(cause)[:80]}); write it again"
+            ) from cause
+        rows.append(row)
     return rows
 
 
@@ -340,15 +310,6 @@ def _rows_v3(meta: LeRobotMeta, camera: str) -> list[dict[str, Any]]:
         keys = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
         columns += [f"videos/{camera}/{key}" for key in keys]
     return [row for file in files for row in read_table(str(file), columns).to_pylist()]
-
-
-@dataclass(frozen=True)
-class EpisodeRows:
-    """The numbers of an episode, one row a frame."""
-
-    times: np.ndarray  # t, seconds since the episode began
-    actions: np.ndarray | None  # t a
-    info: Mapping[str, np.ndarray]  # t ..., each
 
 
 @dataclass(frozen=True)
@@ -378,16 +339,6 @@ class RowReader:
         names = info_names(rows, "observation.")
         return EpisodeRows(times, actions, {names[key]: rows[key] for key in rows})
 
-    def check(self, location: EpisodeLocation, name: str) -> EpisodeRows:
-        """The same, refused where they are no episode.
-
-        Raises:
-            EpisodeError: lengths, times or actions are wrong.
-        """
-        rows = self.read(location, name)
-        make_episode(name, stand_in(len(rows.times)), rows.times, rows.actions, rows.info, {})
-        return rows
-
     def _check_times(self, times: np.ndarray, location: EpisodeLocation, name: str) -> None:
         if times.shape != (location.length,) or not np.isfinite(times).all():
             raise EpisodeError(f"{name}: its timestamps are not one number a row; write it again")
@@ -411,18 +362,9 @@ class RowReader:
 
     def _columns(self, location: EpisodeLocation, name: str) -> dict[str, np.ndarray]:
         columns = ("timestamp", *self.numbers)
-        table = _table(location.data, ("episode_index", *columns), _stamp(location.data))
+        table = _table(location.data, ("episode_index", *columns), stamp(location.data))
+        part = _rows_in(table, location, name)
         try:
-            mine = (
-                np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == location.index
-            )
-            chosen = np.flatnonzero(mine)
-            if len(chosen) != location.length:
-                raise EpisodeError(
-                    f"{name}: {location.data} has {len(chosen)} rows of it, its description says "
-                    f"{location.length}; fetch or write the data set again"
-                )
-            part = table.take(chosen)
             rows = {key: rows_of(part.column(key)) for key in columns}
             return rows | {"timestamp": np.asarray(rows["timestamp"], np.float64).reshape(-1)}
         except (ValueError, TypeError, KeyError, OverflowError) as cause:
@@ -431,22 +373,30 @@ class RowReader:
             ) from cause
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """The time and size of a file, which change when it is written again; zeros without one."""
+def _rows_in(table: Any, location: EpisodeLocation, name: str) -> Any:
+    """The rows of a table that are the episode's."""
     try:
-        status = os.stat(path)
-        return status.st_mtime_ns, status.st_size
-    except OSError:
-        return 0, 0
+        numbers = np.asarray(table.column("episode_index").to_numpy()).reshape(-1)
+        chosen = np.flatnonzero(numbers == location.index)
+    except (ValueError, TypeError, NotImplementedError) as cause:
+        raise EpisodeError(
+            f"{location.data}: its column episode_index holds no numbers; write it again"
+        ) from cause
+    if len(chosen) != location.length:
+        raise EpisodeError(
+            f"{name}: {location.data} has {len(chosen)} rows of it, its description says "
+            f"{location.length}; fetch or write the data set again"
+        )
+    return table.take(chosen)
 
 
 @lru_cache(maxsize=2)  # neighbours share a file; two are enough
-def _table(path: str, columns: tuple[str, ...], stamp: tuple[int, int]) -> Any:
+def _table(path: str, columns: tuple[str, ...], version: tuple[int, int]) -> Any:
     return read_table(path, list(columns))
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeRobotVideo(VideoFile):
+class LeRobotVideo(EpisodeItem, VideoFile):
     """An episode as a video, or as part of one."""
 
     location: EpisodeLocation
@@ -482,11 +432,9 @@ class LeRobotVideo(VideoFile):
             raise EpisodeError(f"{self.name}: {self._why_not(stamps, times, away)}")
         return numbers
 
-    def check_rows(self, source: Video) -> bool:
-        """Its rows, and that each of them has a frame."""
-        rows = self.rows.check(self.location, self.name)
-        self.row_frames(rows.times, source)
-        return rows.actions is not None
+    def read_rows(self) -> EpisodeRows:
+        """Its rows, with the times that are stored."""
+        return self.rows.read(self.location, self.name)
 
     @property
     def _video(self) -> VideoPart:
@@ -542,7 +490,7 @@ class LeRobotVideo(VideoFile):
 
 
 @dataclass(frozen=True)
-class LeRobotImages(Item):
+class LeRobotImages(EpisodeItem):
     """An episode whose frames are images in its rows, decoded one by one."""
 
     name: str
@@ -570,22 +518,18 @@ class LeRobotImages(Item):
         shape = (len(coded), *first.shape[:2])
         return ArrayVideo(self.name, take, shape, rows.times - rows.times[0], decoding)
 
-    def check_rows(self, source: Video) -> bool:
-        """The numbers of its rows."""
-        return self.rows.check(self.location, self.name).actions is not None
+    def read_rows(self) -> EpisodeRows:
+        """Its rows, with the times that are stored."""
+        return self.rows.read(self.location, self.name)
 
     def _coded(self) -> list[bytes]:
         """Its images as they are in the file."""
-        path, index = self.location.data, self.location.index
-        table = read_table(path, ["episode_index", self.camera], episode=index)
-        try:
-            mine = np.asarray(table.column("episode_index").to_numpy()).reshape(-1) == index
-            cells = table.take(np.flatnonzero(mine)).column(self.camera).to_pylist()
-            coded = [cell["bytes"] for cell in cells]
-        except (ValueError, TypeError, KeyError, OverflowError) as cause:
-            raise EpisodeError(
-                f"{self.name}: '{self.camera}' holds no images ({str(cause)[:100]}); write it again"
-            ) from cause
+        path = self.location.data
+        table = read_table(path, ["episode_index", self.camera], episode=self.location.index)
+        cells = _rows_in(table, self.location, self.name).column(self.camera).to_pylist()
+        if not all(isinstance(cell, dict) for cell in cells):
+            raise EpisodeError(f"{self.name}: '{self.camera}' holds no images; write it again")
+        coded = [cell.get("bytes") for cell in cells]
         missing = [row for row, data in enumerate(coded) if not isinstance(data, bytes)]
         if missing and cells[missing[0]].get("path"):
             raise EpisodeError(
@@ -593,10 +537,10 @@ class LeRobotImages(Item):
                 f"'{str(cells[missing[0]]['path'])[:100]}', and does not hold it; write the data "
                 f"set again with the images in the rows, or as video"
             )
-        if missing or len(coded) != self.location.length:
+        if missing:
             raise EpisodeError(
                 f"{self.name}: {path} has {len(coded) - len(missing)} images of it, its "
-                f"description says {self.location.length}; fetch or write the data set again"
+                f"description says {len(coded)}; fetch or write the data set again"
             )
         return coded
 
@@ -614,12 +558,14 @@ class LeRobotEpisodes(EpisodeSource):
         *,
         action: str | None,
         size: int | None,
-        video: Decoding | None = None,
+        decoding: Decoding,
     ) -> None:
-        self.name = printable(meta.root)
+        self.name, self.fps = printable(meta.root), meta.fps
+        robot = meta.info.get("robot_type") or os.path.basename(meta.root.rstrip(os.sep))
+        self.env_id = f"lerobot/{robot}"
         self.locations, self._camera = meta.locations(camera), camera
         self.lengths = [location.length for location in self.locations]
-        self._meta, self._size, self._video = meta, size, video or Decoding()
+        self._meta, self.size, self.decoding = meta, size, decoding
         if action is not None:
             action = choose("action", action, list(meta.features), name=self.name)
         else:
@@ -641,34 +587,36 @@ class LeRobotEpisodes(EpisodeSource):
                 f"{' or '.join(ACTION_NAMES)}; choose with action=: {', '.join(similar)}",
             )
 
-    def describe(self) -> FolderInfo:
-        """Rate and bounds of the actions, for which all of them are read."""
-        low, high = self._bounds()
-        root = self._meta.root.rstrip(os.sep)
-        robot = str(self._meta.info.get("robot_type") or os.path.basename(root))
-        return FolderInfo(f"lerobot/{robot}", self._meta.fps, low, high, len(self.locations))
+    def actions(self) -> Iterator[np.ndarray]:
+        """Those of each file of rows."""
+        if (action := self._reader.action) is None:
+            return
+        for path in dict.fromkeys(location.data for location in self.locations):
+            rows = read_table(path, [action]).column(action).to_pylist()
+            try:
+                yield np.array(rows, np.float64)
+            except (ValueError, TypeError) as cause:
+                raise EpisodeError(
+                    f"{path}: '{action}' is not rows of numbers of one length; choose another "
+                    f"with action="
+                ) from cause
 
-    def item(self, index: int) -> Item:
+    def metadata(self, index: int) -> dict[str, str]:
+        """The task that the episode shows."""
+        return {"task": self.locations[index].task}
+
+    def item(self, index: int) -> EpisodeItem:
         """The episode as part of a video."""
         location = replace(self.locations[index], task="")  # it may be long, and items are many
-        name, video = self._name_of(location), location.video
+        name, video = f"{self.name}::episode {location.index}", location.video
         if video is None:
             return LeRobotImages(name, name, self._camera, location, self._reader)
         window = None
         if self._meta.version == 3:
             # Half a frame earlier at both ends: the next episode begins where this one ends.
-            half = 0.5 / self._meta.fps
+            half = 0.5 / self.fps
             window = (max(0.0, video.begin - half), video.end - half)
         return LeRobotVideo(name, video.path, None, window, location=location, rows=self._reader)
-
-    def read(self, index: int) -> Episode:
-        """The episode with all its rows."""
-        location = self.locations[index]
-        name = self._name_of(location)
-        rows = self._reader.read(location, name)
-        frames = self._frames(index, rows.times, name)
-        times = rows.times - rows.times[0]
-        return make_episode(name, frames, times, rows.actions, rows.info, {"task": location.task})
 
     def _warn_of_drift(self) -> None:
         parts = [location.video for location in self.locations if location.video]
@@ -680,36 +628,3 @@ class LeRobotEpisodes(EpisodeSource):
                 f"frames away from where the lengths of the episodes put them; frames are counted "
                 f"by the lengths, wherever a file has as many",
             )
-
-    def _name_of(self, location: EpisodeLocation) -> str:
-        return f"{self.name}::episode {location.index}"
-
-    def _frames(self, index: int, times: np.ndarray, name: str) -> torch.Tensor:
-        """The frames of the rows at these times of the episode: t h w c, uint8."""
-        item, numbers = self.item(index), np.arange(len(times))
-        reader = item.open(self._video.at(self._size))
-        try:
-            if isinstance(item, LeRobotVideo):
-                numbers = item.row_frames(times, reader)
-            height, width = reader.read(numbers[:1]).shape[-2:]
-            check_room(name, len(numbers), height, width, self._video.limits)
-            return square(rearrange(reader.read(numbers), "t c h w -> t h w c"), self._size)
-        finally:
-            reader.close()
-
-    def _bounds(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The lowest and the highest of all actions."""
-        action = self._reader.action
-        if action is None:
-            return (), ()
-        found = []
-        for path in dict.fromkeys(location.data for location in self.locations):
-            rows = read_table(path, [action]).column(action).to_pylist()
-            try:
-                found.append(bounds(np.array(rows, np.float64)))
-            except (ValueError, TypeError) as cause:
-                raise EpisodeError(
-                    f"{path}: '{action}' is not rows of numbers of one length; choose another "
-                    f"with action="
-                ) from cause
-        return bounds_of_all(found)

@@ -25,9 +25,6 @@ VIDEOS = tuple(
 NO_LABEL = -1
 
 
-shown = printable  # for the readers of episodes, until they leave it to the errors
-
-
 @dataclass(frozen=True)
 class VideoFile(Item):
     """A video that is a file, or a part of one."""
@@ -51,14 +48,6 @@ class VideoFile(Item):
             raise VideoError(f"{cause}{self.origin}") from cause
 
 
-Make = Callable[[str, str, int | None, str], Item]  # name, key, label, origin
-
-
-def video_file(name: str, key: str, label: int | None, origin: str) -> Item:
-    """An item that is a whole video file."""
-    return VideoFile(name, key, label, origin=origin)
-
-
 class FileCatalogue(Catalogue):
     """Files in a fixed order.
 
@@ -67,8 +56,8 @@ class FileCatalogue(Catalogue):
         paths: One of each file.
         labels: A class number of each, `NO_LABEL` for none; None if no file has one.
         classes: Their names.
-        lines: The line of `name` that names each file; None if it is not a list.
-        make: Makes the item of a file.
+        lines: The line of `name` that names each video file; None if it is not a list.
+        make: From a name, a key and a label to the item of a file.
         left_out: Videos that the data set names and lacks.
     """
 
@@ -80,7 +69,7 @@ class FileCatalogue(Catalogue):
         labels: np.ndarray | None = None,
         classes: Sequence[str] = (),
         lines: np.ndarray | None = None,
-        make: Make = video_file,
+        make: Callable[[str, str, int | None], Item] = VideoFile,
         left_out: Sequence[LeftOut] = (),
     ) -> None:
         self.name = printable(name)
@@ -91,15 +80,15 @@ class FileCatalogue(Catalogue):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        places = range(len(self))[index]
-        return [self._item(i) for i in places] if isinstance(places, range) else self._item(places)
-
-    def _item(self, index: int) -> Item:
+    def item(self, index: int) -> Item:
+        """The file."""
         path = self._paths[index]
-        label = NO_LABEL if self._labels is None else int(self._labels[index])
-        origin = "" if self._lines is None else f" ({self.name}, line {self._lines[index]})"
-        return self._make(printable(path), path, None if label == NO_LABEL else label, origin)
+        number = NO_LABEL if self._labels is None else int(self._labels[index])
+        label = None if number == NO_LABEL else number
+        if self._lines is None:
+            return self._make(printable(path), path, label)
+        origin = f" ({self.name}, line {self._lines[index]})"
+        return VideoFile(printable(path), path, label, origin=origin)
 
 
 def walk(root: str | Path) -> Iterator[str]:
@@ -166,6 +155,5 @@ def class_folders(root: str, paths: Sequence[str]) -> tuple[np.ndarray, tuple[st
                 f"{path}: is in no class folder; put it in a folder called like its class"
             )
         firsts.append(inside[0])
-    classes = sorted(set(firsts))
-    number = {name: i for i, name in enumerate(classes)}
-    return np.array([number[name] for name in firsts], np.int32), tuple(classes)
+    classes, labels = np.unique(firsts, return_inverse=True)
+    return labels.astype(np.int32), tuple(classes.tolist())

@@ -10,21 +10,22 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from worldmodel.datasets.array_video import load_array
 from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, LeftOut
-from worldmodel.datasets.format import Format, check_on_bad
+from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue
-from worldmodel.datasets.single_file import require_file_named
 from worldmodel.errors import VideoError
+from worldmodel.storage.files import require_file
 
 TEXTS = (".csv", ".txt")
-_DIGITS = "0123456789"
 _LONGEST = 10_000  # characters of a line; a path has at most 4096, a signed URL some more
 _BLANK = " \t\r"
+_LABELLED = re.compile(r"(.*?)(?:(?:::|,)[ \t]*|[ \t])(-?)([0-9]+)", re.S)
 _VIDEO = "|".join(re.escape(ending) for ending in VIDEOS)
 _THEN_MORE = re.compile(rf"(?:{_VIDEO})(?:[ \t,]|::)[ \t,:]*([^ \t].*)", re.I)
 _URL_THEN_MORE = re.compile(rf"(?:{_VIDEO})[ \t,]+([^ \t,].*)", re.I)  # `::` names its archive
@@ -49,10 +50,7 @@ class Manifest(Format):
     looks: ClassVar[str] = "a file named .csv, .txt or .npy"
 
     outside: bool = False
-    on_bad: str = "error"
-
-    def __post_init__(self) -> None:
-        check_on_bad(self.on_bad)
+    on_bad: Literal["error", "skip"] = "error"
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -61,23 +59,18 @@ class Manifest(Format):
 
     def open(self, path: str) -> Catalogue:
         """The videos in the order of the lines; a file that is missing is found on opening it."""
-        require_file_named(path, "manifest of videos")
+        require_file(Path(path), "manifest of videos", VideoError)
         is_array = path.lower().endswith(".npy")
         root = os.path.dirname(path)
         paths, labels, lines, left_out = [], [], [], []
         for line, text in _array_rows(path) if is_array else _text_rows(path):
             try:
-                if len(text) > _LONGEST:
-                    raise _bad(
-                        path, line, f"has {len(text)} characters, more than any path; correct it"
-                    )
-                name, label = _name(path, line, text) if is_array else _split(path, line, text)
-                if ".." in name:
-                    self._check_inside(path, line, name)
+                name, label = self._parse(text, line, is_array)
             except VideoError as cause:
+                problem = VideoError(f"{path}, line {line}: {cause}")
                 if self.on_bad == "error":
-                    raise
-                left_out.append(LeftOut(f"{path}, line {line}", str(cause)))
+                    raise problem from cause
+                left_out.append(LeftOut(f"{path}, line {line}", str(problem)))
                 continue
             paths.append(os.path.join(root, name) if "://" not in name else name)
             labels.append(label)
@@ -90,17 +83,23 @@ class Manifest(Format):
             left_out=left_out,
         )  # fmt: skip
 
-    def _check_inside(self, path: str, line: int, name: str) -> None:
-        leaves = os.path.normpath(name).split(os.sep)[0] == ".."
-        if leaves and not os.path.isabs(name) and "://" not in name and not self.outside:
-            raise _bad(
-                path, line, f"'{name}' leaves the manifest's folder; write an absolute "
-                f"path, or allow it with outside=true"
-            )  # fmt: skip
-
-
-def _bad(path: str, line: int, what: str) -> VideoError:
-    return VideoError(f"{path}, line {line}: {what}")
+    def _parse(self, text: str, line: int, is_array: bool) -> tuple[str, int]:
+        """The path and the label in a line; in an array there are no labels."""
+        if len(text) > _LONGEST:
+            raise VideoError(f"has {len(text)} characters, more than any path; correct it")
+        name, label = (text, NO_LABEL) if is_array else _parts(text)
+        if "\0" in name:
+            raise VideoError("a path with a zero byte in it; write the paths again")
+        first = re.split("[ ,]", name)[0].lower()
+        if line == 1 and not is_array and first in _HEADER and not name.lower().endswith(VIDEOS):
+            raise VideoError(f"'{text[:80]}' is a header; remove it")
+        leaves = ".." in name and os.path.normpath(name).split(os.sep)[0] == ".."
+        if leaves and "://" not in name and not self.outside:
+            raise VideoError(
+                f"'{name}' leaves the manifest's folder; write an absolute path, or allow it with "
+                f"outside=true"
+            )
+        return name, label
 
 
 def _text_rows(path: str) -> Iterator[tuple[int, str]]:
@@ -123,44 +122,25 @@ def _text_rows(path: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _split(path: str, number: int, line: str) -> tuple[str, int]:
-    """The path and the label in a line."""
-    name, label = _parts(path, number, line)
-    first = name.split(",")[0].split(" ")[0].lower()
-    if number == 1 and first in _HEADER and not name.lower().endswith(VIDEOS):
-        raise _bad(path, 1, f"'{line[:80]}' is a header; remove it")
-    return name, label
-
-
-def _parts(path: str, number: int, line: str) -> tuple[str, int]:
+def _parts(line: str) -> tuple[str, int]:
     """`a b.mp4 7`, `a b.mp4,7`, `a b.mp4::7`, `"a b.mp4" 7` and `a b.mp4` all name `a b.mp4`."""
-    name = line.rstrip(_DIGITS)
-    digits = line[len(name) :]
-    sign = -1 if digits and name.endswith("-") else 1
-    name = name[:-1] if sign < 0 else name
-    if digits and name and (name[-1] in " \t," or name.endswith("::")):
-        name = name.rstrip(_BLANK)
-        name = name[:-2] if name.endswith("::") else name.removesuffix(",")
-        if name := name.rstrip(_BLANK):
-            return _unquote(name), _label(path, number, sign, digits)
-        raise _bad(path, number, f"'{line[:80]}' has a label and no path; write one")
+    if match := _LABELLED.fullmatch(line):
+        name, sign, digits = match[1].rstrip(_BLANK), match[2], match[3]
+        if not name:
+            raise VideoError(f"'{line[:80]}' has a label and no path; write one")
+        if len(digits) > 9 or (sign and int(digits) != 1):
+            raise VideoError(
+                f"label {sign}{digits[:20]} must lie between 0 and 999999999, or be -1 for none"
+            )
+        return _unquote(name), int(sign + digits)
     if not line.lower().endswith(VIDEOS):
         more = (_URL_THEN_MORE if "://" in line else _THEN_MORE).search(line)
         if more and not line.endswith('"'):
-            raise _bad(
-                path, number, f"label '{more[1][:80]}' is not a whole number; write class "
-                f"numbers, or put a path that has it in its name in quotes"
-            )  # fmt: skip
+            raise VideoError(
+                f"label '{more[1][:80]}' is not a whole number; write class numbers, or put a "
+                f"path that has it in its name in quotes"
+            )
     return _unquote(line), NO_LABEL
-
-
-def _label(path: str, number: int, sign: int, digits: str) -> int:
-    if len(digits) > 9 or (sign < 0 and int(digits) != 1):
-        raise _bad(
-            path, number, f"label {'-' * (sign < 0)}{digits[:20]} must lie between 0 and "
-            f"999999999, or be -1 for none"
-        )  # fmt: skip
-    return sign * int(digits)
 
 
 def _unquote(name: str) -> str:
@@ -168,13 +148,6 @@ def _unquote(name: str) -> str:
     if len(name) < 3 or not name.startswith('"') or not name.endswith('"'):
         return name
     return next(csv.reader([name]))[0]
-
-
-def _name(path: str, number: int, text: str) -> tuple[str, int]:
-    """A path from an array, where there are no labels."""
-    if "\0" in text:
-        raise _bad(path, number, "a path with a zero byte in it; write the paths again")
-    return text, NO_LABEL
 
 
 def _array_rows(path: str) -> Iterator[tuple[int, str]]:

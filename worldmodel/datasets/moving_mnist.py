@@ -2,7 +2,8 @@
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.episode_source import check_positive
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import FileCatalogue
-from worldmodel.datasets.published import check_split, first_file
-from worldmodel.datasets.single_file import require_file_named
+from worldmodel.datasets.published import first_file
 from worldmodel.errors import VideoError
+from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
@@ -34,11 +35,10 @@ class MovingMNIST(Format):
     rank: ClassVar[int] = 35
     looks: ClassVar[str] = "mnist_test_seq.npy, or a folder with it"
 
-    split: str | None = None
+    split: Literal["train", "test"] | None = None
     fps: float = 10.0
 
     def __post_init__(self) -> None:
-        check_split("moving_mnist", self.split, ("train", "test"))
         check_positive("fps", self.fps)
 
     @classmethod
@@ -49,14 +49,14 @@ class MovingMNIST(Format):
     def open(self, path: str) -> Catalogue:
         """A video for each column."""
         file = first_file(path, _FILES) or path
-        require_file_named(file, "array of videos")
+        require_file(Path(file), "array of videos", VideoError)
         frames, videos = load(file).shape[:2]
         begin, end = {None: (0, frames), "train": (0, _FIRST), "test": (_FIRST, frames)}[self.split]
         if min(end, frames) <= begin:
             raise VideoError(f"{file}: has {frames} frames, none of them in {self.split}; "
                              f"leave split out")  # fmt: skip
 
-        def make(name: str, key: str, label: int | None, origin: str) -> Item:
+        def make(name: str, key: str, label: int | None) -> Item:
             where, _, number = key.rpartition("::")
             return Column(name, key, where, int(number), begin, min(end, frames), self.fps)
 

@@ -15,6 +15,9 @@ from worldmodel.errors import EpisodeError
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
+# Below the folder itself, or below the run that collected the episodes.
+_INDICES = (("episodes.json",), ("episodes", "episodes.json"))
+
 
 @dataclass(frozen=True)
 class OurEpisodes(Format):
@@ -29,7 +32,7 @@ class OurEpisodes(Format):
         """By the names in it."""
         if not os.path.isdir(path):
             return path.endswith(".safetensors")
-        if any(os.path.isfile(os.path.join(path, *at, "episodes.json")) for at in ((), _RUN)):
+        if any(os.path.isfile(os.path.join(path, *at)) for at in _INDICES):
             return True
         try:  # one whose collection was interrupted: what to do about it is said on opening
             return any(EPISODE_FILE.fullmatch(name) for name in os.listdir(path))
@@ -39,9 +42,9 @@ class OurEpisodes(Format):
     def open(self, path: str) -> Catalogue:
         """The episodes as videos, actions ignored."""
         if not os.path.isdir(path):
-            return FileCatalogue(path, [path], make=_episode)
+            return FileCatalogue(path, [path], make=EpisodeVideo)
         files = [os.fspath(file) for file in Episodes(path).paths]
-        return FileCatalogue(path, files, make=_episode)
+        return FileCatalogue(path, files, make=EpisodeVideo)
 
     def episodes(self, path: str, video: Decoding | None = None) -> Episodes:
         """The episodes themselves."""
@@ -50,15 +53,13 @@ class OurEpisodes(Format):
         return Episodes(Path(path))
 
 
-_RUN = ("episodes",)  # where a run that collects puts them
-
-
 @dataclass(frozen=True)
 class EpisodeVideo(Item):
     """An episode file as a video."""
 
     name: str
     key: str
+    label: int | None = None
 
     def open(self, decoding: Decoding) -> Video:
         """Read it into memory."""
@@ -68,7 +69,3 @@ class EpisodeVideo(Item):
         return ArrayVideo(
             self.name, lambda numbers: frames[numbers], frames.shape[:3], times, decoding
         )
-
-
-def _episode(name: str, key: str, label: int | None, origin: str) -> Item:
-    return EpisodeVideo(name, key)

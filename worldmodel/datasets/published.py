@@ -7,33 +7,15 @@ and the folder lacks is left out and counted in `left_out`; a damaged video is a
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from worldmodel.datasets.catalogue import LeftOut
-from worldmodel.datasets.listing import NO_LABEL, VIDEOS, FileCatalogue, names_in
-from worldmodel.datasets.single_file import require_file_named
-from worldmodel.errors import ConfigError, VideoError, nearest
-
-
-@dataclass(frozen=True)
-class ListedVideo:
-    """A video that a list names."""
-
-    place: str  # relative to the folder of the videos, without the ending
-    label: int = NO_LABEL
-
-
-def check_split(name: str, split: str | None, choices: Sequence[str]) -> None:
-    """Refuse a split that the data set does not have.
-
-    Raises:
-        ConfigError: with the choices.
-    """
-    if split is not None and split not in choices:
-        raise ConfigError(f"{name} has no split '{split}': {nearest(str(split), choices)}")
+from worldmodel.datasets.listing import VIDEOS, FileCatalogue, names_in
+from worldmodel.errors import VideoError, WorldModelError
+from worldmodel.storage.files import require_file
 
 
 def first_folder(root: str, names: Sequence[str]) -> str:
@@ -46,35 +28,54 @@ def first_file(root: str, names: Sequence[str]) -> str | None:
     return next((p for p in (os.path.join(root, n) for n in names) if os.path.isfile(p)), None)
 
 
-def lines_of(path: str) -> Iterator[tuple[int, str]]:
+def lines_of(
+    path: str, what: str = "list of videos", error: type[WorldModelError] = VideoError
+) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not blank, numbered.
 
     Raises:
-        VideoError: it is not text.
+        WorldModelError: of class `error`: it is not text.
     """
-    require_file_named(path, "list of videos")
+    require_file(Path(path), what, error)
     try:
         with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line := line.strip():
                     yield number, line
     except UnicodeDecodeError as cause:
-        raise VideoError(f"{path}: is not a text file in UTF-8; fetch it again") from cause
+        raise error(f"{path}: is not a text file in UTF-8; fetch it again") from cause
 
 
-def json_of(path: str) -> Any:
+def json_of(
+    path: str, what: str = "list of videos", error: type[WorldModelError] = VideoError
+) -> Any:
     """The content of a JSON file.
 
     Raises:
-        VideoError: it is not JSON.
+        WorldModelError: of class `error`: it is not JSON.
     """
-    require_file_named(path, "list of videos")
+    require_file(Path(path), what, error)
     try:
         with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (ValueError, RecursionError) as cause:
-        reason = " ".join(str(cause).split())[:80]
-        raise VideoError(f"{path}: is not complete JSON ({reason}); fetch it again") from cause
+        raise error(f"{path}: is not complete JSON ({str(cause)[:80]}); fetch it again") from cause
+
+
+def named_rows(path: str, key: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The objects of a JSON list: for each where it stands, its name (at `key`), and all of it.
+
+    Raises:
+        VideoError: it is no such list, or one has no name.
+    """
+    rows = json_of(path)
+    if not isinstance(rows, list):
+        raise VideoError(f"{path}: is not a list of videos; fetch it again")
+    for number, row in enumerate(rows):
+        name = row.get(key) if isinstance(row, dict) else None
+        if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
+            raise VideoError(f"{path}: entry {number} has no {key}; fetch it again")
+        yield f"entry {number}", str(name), row
 
 
 def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> int:
@@ -95,20 +96,28 @@ def number_of(text: Any, path: str, where: str, *, below: int | None = None) -> 
 
 
 def listed_videos(
-    name: str, folder: str, entries: Sequence[ListedVideo], classes: Sequence[str]
+    name: str, folder: str, entries: Sequence[tuple[str, int]], classes: Sequence[str]
 ) -> FileCatalogue:
     """The videos that the entries name and the folder holds, in the order of the entries.
+
+    Args:
+        name: Of the data set.
+        folder: Of the videos.
+        entries: For each video its path below the folder, without the ending, and its label.
+        classes: Names of the labels.
 
     Raises:
         VideoError: a name leads out of the folder, or none of them is there.
     """
     listings: dict[str, dict[str, str]] = {}
     paths, labels, left_out = [], [], []
-    for entry in dict.fromkeys(entries):
-        inside, stem = os.path.split(entry.place)
-        if "\0" in entry.place or os.path.isabs(inside) or ".." in inside.split("/"):
-            raise VideoError(f"{name}: its lists name '{entry.place[:100]}', which "
-                             f"leads out of the folder; fetch them again")  # fmt: skip
+    for place, label in dict.fromkeys(entries):
+        inside, stem = os.path.split(place)
+        if "\0" in place or os.path.isabs(inside) or ".." in inside.split("/"):
+            raise VideoError(
+                f"{name}: its lists name '{place[:100]}', which leads out of the folder; fetch "
+                f"them again"
+            )
         where = os.path.join(folder, inside) if inside else folder
         if where not in listings:
             listings[where] = _videos_in(where)
@@ -117,10 +126,10 @@ def listed_videos(
             reason = f"{where}: holds no '{stem}' with the ending of a video"
             if os.path.isdir(os.path.join(where, stem)):
                 reason += "; folders of frames are read with format=frames"
-            left_out.append(LeftOut(entry.place, reason))
+            left_out.append(LeftOut(place, reason))
         else:
             paths.append(os.path.join(where, file))
-            labels.append(entry.label)
+            labels.append(label)
     if not paths:
         first = f"; the first: {left_out[0].reason}" if left_out else ""
         raise VideoError(

@@ -7,21 +7,21 @@ access needs the positions of the members.
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from glob import glob
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar, Literal
 
 import numpy as np
 
 from worldmodel.datasets.catalogue import AllLeftOut, Catalogue, Item, LeftOut
-from worldmodel.datasets.format import Format, check_on_bad, require_extra
+from worldmodel.datasets.format import Format, require_extra
 from worldmodel.datasets.listing import NO_LABEL, VIDEOS
 from worldmodel.datasets.tar_members import (
-    Member,
     Sample,
     member_file,
     members,
@@ -30,7 +30,7 @@ from worldmodel.datasets.tar_members import (
     samples,
     system_of,
 )
-from worldmodel.errors import ConfigError, VideoError, WorldModelError, nearest, printable
+from worldmodel.errors import ConfigError, VideoError, WorldModelError, printable
 from worldmodel.storage.files import require_file
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
@@ -92,14 +92,11 @@ class ShardCatalogue(Catalogue):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as Sequence has it
-        places = range(len(self))[index]
-        return [self._item(i) for i in places] if isinstance(places, range) else self._item(places)
-
-    def _item(self, i: int) -> Item:
-        shard, label = self._shards[self._of[i]], int(self._labels[i])
-        offset, size = self._positions[i].tolist()
-        name = f"{printable(shard)}::{self._names[i]}"
+    def item(self, index: int) -> Item:
+        """The video, as its tar has it."""
+        shard, label = self._shards[self._of[index]], int(self._labels[index])
+        offset, size = self._positions[index].tolist()
+        name = f"{printable(shard)}::{self._names[index]}"
         key = f"{shard}::{offset}"
         return ShardVideo(name, key, shard, offset, size, None if label == NO_LABEL else label)
 
@@ -121,14 +118,8 @@ class Shards(Format):
     looks: ClassVar[str] = "files named .tar, a pattern of them, or a folder that holds only those"
 
     video: str | None = None
-    label: str = "auto"
-    on_bad: str = "error"
-
-    def __post_init__(self) -> None:
-        choices = ("auto", "none", "cls", "json", "txt")
-        if self.label not in choices:
-            raise ConfigError(f"label={self.label}: {nearest(str(self.label), choices)}")
-        check_on_bad(self.on_bad)
+    label: Literal["auto", "none", "cls", "json", "txt"] = "auto"
+    on_bad: Literal["error", "skip"] = "error"
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -164,46 +155,30 @@ class Shards(Format):
 
     def _index(self, shard: str) -> _Index:
         """The videos of one shard."""
-        index, name = _Index(), shard
-
-        def bad(what: str, cause: Exception) -> None:
-            if self.on_bad == "error":
-                raise cause if isinstance(cause, WorldModelError) else VideoError(str(cause))
-            index.left_out.append(LeftOut(what, str(cause)))
-
+        index = _Index()
         try:
             if "://" not in shard:
                 require_file(Path(shard), "shard", VideoError)
-            with opened(shard) as file:
-
-                def read(member: Member) -> bytes:
-                    file.seek(member.offset)
-                    return file.read(member.size)
-
-                for sample in samples(members(file, name), name):
+            with access(shard, "read"), opened(shard) as file:
+                for sample in samples(members(file, shard), shard):
                     try:
-                        self._add(index, sample, name, read)
+                        kind = self._video_of(sample, shard)
+                        label = self._label_of(sample, kind, file, shard)
                     except VideoError as cause:
-                        bad(f"{name}::{sample_name(sample.key)}", cause)
+                        if self.on_bad == "error":
+                            raise
+                        name = f"{shard}::{sample_name(sample.key)}"
+                        index.left_out.append(LeftOut(name, str(cause)))
+                        continue
+                    member = sample.parts[kind]
+                    index.labels.append(label)
+                    index.names.append(f"{sample_name(sample.key)}.{kind}")
+                    index.positions.append((member.offset, member.size))
         except WorldModelError as cause:
-            bad(name, cause)
-        except Exception as cause:  # each file system has errors of its own
-            reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-            problem = VideoError(f"{name}: cannot be read ({reason}); check the path and "
-                                 f"access to it")  # fmt: skip
-            problem.__cause__ = cause
-            bad(name, problem)
+            if self.on_bad == "error":
+                raise
+            index.left_out.append(LeftOut(shard, str(cause)))
         return index
-
-    def _add(
-        self, index: _Index, sample: Sample, shard: str, read: Callable[[Member], bytes]
-    ) -> None:
-        kind = self._video_of(sample, shard)
-        member = sample.parts[kind]
-        label = self._label_of(sample, kind, read, shard)
-        index.labels.append(label)
-        index.names.append(f"{sample_name(sample.key)}.{kind}")
-        index.positions.append((member.offset, member.size))
 
     def _video_of(self, sample: Sample, shard: str) -> str:
         kinds = [kind for kind in sample.parts if f".{kind}".endswith(VIDEOS)]
@@ -218,7 +193,7 @@ class Shards(Format):
         return kinds[0]
 
     def _label_of(
-        self, sample: Sample, video: str, read: Callable[[Member], bytes], shard: str
+        self, sample: Sample, video: str, file: IO[bytes], shard: str
     ) -> int | str | None:
         asked = ("cls", "json") if self.label == "auto" else (self.label,)
         # Of a.b.mp4 it is a.b.cls, else a.cls: both are of the sample `a`.
@@ -232,7 +207,8 @@ class Shards(Format):
         if member.size > _SMALL:
             raise VideoError(f"{name} has {member.size} bytes, too many for a label; use label=")
         try:
-            text = read(member).decode("utf-8-sig").strip()
+            file.seek(member.offset)
+            text = file.read(member.size).decode("utf-8-sig").strip()
             return label_of_json(json.loads(text)) if kind.endswith("json") else label_of_text(text)
         except (ValueError, RecursionError) as cause:
             raise VideoError(
@@ -321,27 +297,36 @@ def _glob_url(url: str) -> list[str]:
     first, chained, rest = url.partition("::")
     if chained and "://" not in first:  # a cache of what follows
         return [f"{first}::{name}" for name in _glob_url(rest)]
-    try:
+    with access(url, "listed"):
         system, inside = system_of(url)
         found = system.glob(inside)
-    except WorldModelError:
-        raise
-    except Exception as cause:  # each file system has errors of its own
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-        raise VideoError(f"{url}: cannot be listed ({reason}); check the path and "
-                         f"access to it") from cause  # fmt: skip
     return sorted(f"{system.unstrip_protocol(path)}{chained}{rest}" for path in found)
 
 
+@contextmanager
+def access(name: str, done: str) -> Iterator[None]:
+    """Turn what a file system says into one of our errors: each has errors of its own."""
+    try:
+        yield
+    except WorldModelError:
+        raise
+    except Exception as cause:
+        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        raise VideoError(
+            f"{name}: cannot be {done} ({reason}); check the path and access to it"
+        ) from cause
+
+
 def _expand(path: str) -> list[str]:
+    too_many = ConfigError(f"{path}: stands for more than {_MOST} shards; name fewer")
     for low, high in re.findall(r"\{(\d+)\.\.(\d+)", path):
         if len(low) > 9 or len(high) > 9 or abs(int(high) - int(low)) >= _MOST:
-            raise ConfigError(f"{path}: stands for more than {_MOST} shards; name fewer")
+            raise too_many
     braceexpand = require_extra("braceexpand", "shards", f"the pattern {path}")
     try:
         found = list(islice(braceexpand.braceexpand(path), _MOST + 1))
     except ValueError as cause:
         raise ConfigError(f"{path}: braces do not match; write {{000..011}}") from cause
     if len(found) > _MOST:
-        raise ConfigError(f"{path}: stands for more than {_MOST} shards; name fewer")
+        raise too_many
     return found

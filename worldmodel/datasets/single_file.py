@@ -34,16 +34,5 @@ class SingleFile(Format):
     def open(self, path: str) -> Catalogue:
         """A catalogue of one."""
         if "://" not in path:
-            require_file_named(path, "video")
+            require_file(Path(path), "video", VideoError)
         return FileCatalogue(path, [path])
-
-
-def require_file_named(path: str, what: str) -> None:
-    """Refuse a path that is not a regular file; see `require_file`.
-
-    Raises:
-        VideoError: naming the file, what is wrong and what to do.
-    """
-    if "\0" in path:
-        raise VideoError(f"{path!r}: no file has this name (it has a zero byte); check the path")
-    require_file(Path(path), what, VideoError)

@@ -1,23 +1,22 @@
 """Something-Something v2: `<id>.webm`, a JSON list for each split, and `labels.json`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.listing import NO_LABEL
 from worldmodel.datasets.published import (
-    ListedVideo,
-    check_split,
     first_file,
     first_folder,
     json_of,
     listed_videos,
+    named_rows,
     number_of,
 )
 from worldmodel.errors import VideoError
 
-_SPLITS = ("train", "validation", "test")
 _FOLDERS = ("20bn-something-something-v2", "videos", "video")
 
 
@@ -40,16 +39,13 @@ class SomethingSomething(Format):
     rank: ClassVar[int] = 33
     looks: ClassVar[str] = "a folder with labels.json and train.json, also in labels/"
 
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        check_split("something", self.split, _SPLITS)
+    split: Literal["train", "validation", "test"] | None = None
 
     @classmethod
     def recognises(cls, path: str) -> bool:
         """By its lists."""
         return first_file(path, _names("labels")) is not None and any(
-            first_file(path, _names(split)) is not None for split in _SPLITS
+            first_file(path, _names(split)) is not None for split in ("train", "validation", "test")
         )
 
     def open(self, path: str) -> Catalogue:
@@ -58,8 +54,8 @@ class SomethingSomething(Format):
         if index is None:
             raise VideoError(f"{path}: has no labels.json; fetch the data set's lists")
         label, classes = _classes(index)
-        entries: list[ListedVideo] = []
-        for split in (self.split,) if self.split else _SPLITS[:2]:
+        entries: list[tuple[str, int]] = []
+        for split in (self.split,) if self.split else ("train", "validation"):
             rows = first_file(path, _names(split))
             if rows is not None:
                 entries += _entries(rows, label)
@@ -82,22 +78,12 @@ def _classes(path: str) -> tuple[dict[str, int], list[str]]:
     return label, sorted(label, key=lambda name: label[name])
 
 
-def _entries(path: str, label: dict[str, int]) -> list[ListedVideo]:
-    rows = json_of(path)
-    if not isinstance(rows, list):
-        raise VideoError(f"{path}: is not a list of videos; fetch it again")
-    entries = []
-    for number, row in enumerate(rows):
-        name = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(name, str | int) or isinstance(name, bool):
-            raise VideoError(f"{path}: entry {number} has no id; fetch it again")
-        found = NO_LABEL
-        if "template" in row:
-            template = str(row["template"]).replace("[", "").replace("]", "")
-            if template not in label:
-                raise VideoError(f"{path}: entry {number} has the template "
-                                 f"'{template[:60]}', which labels.json lacks; "
-                                 f"fetch it again")  # fmt: skip
-            found = label[template]
-        entries.append(ListedVideo(str(name), found))
-    return entries
+def _entries(path: str, label: dict[str, int]) -> Iterator[tuple[str, int]]:
+    for where, name, row in named_rows(path, "id"):
+        template = str(row.get("template")).replace("[", "").replace("]", "")
+        if "template" in row and template not in label:
+            raise VideoError(
+                f"{path}: {where} has the template '{template[:60]}', which labels.json lacks; "
+                f"fetch it again"
+            )
+        yield name, label[template] if "template" in row else NO_LABEL

@@ -32,15 +32,15 @@ class Member:
     size: int  # bytes
 
 
-class CutMember(VideoError):
-    """A tar ends in the middle of a member.
+class BadMember(VideoError):
+    """A member of a tar is cut, or there twice.
 
     Attributes:
         member: Which.
     """
 
-    def __init__(self, text: str, member: str) -> None:
-        super().__init__(text)
+    def __init__(self, message: str, member: str) -> None:
+        super().__init__(message)
         self.member = member
 
 
@@ -79,7 +79,7 @@ def members(file: IO[bytes], name: str) -> Iterator[Member]:
                 member = Member(info.name, info.offset_data, info.size)
                 if not _is_there(file, member):
                     said = f"{name}: is cut in the middle of {last}; {_REMEDY}"
-                    raise CutMember(said, member.name)
+                    raise BadMember(said, member.name)
                 yield member
             end = tar.offset
         # What tarfile takes for the end may be a damaged header: an end is a block of zeros.
@@ -115,38 +115,32 @@ class Sample:
 def samples(found: Iterable[Member], shard: str) -> Iterator[Sample]:
     """Neighbours with one key as samples, by the rules of WebDataset.
 
-    Where the members end in an error, the sample before it comes first, unless it is the one that
-    is cut.
+    Where the members end in an error, the sample before it comes first, unless it is the bad one.
 
     Raises:
-        VideoError: a sample has two members of one kind.
+        VideoError: a sample has two members of one kind, or `found` raises it.
     """
     now: Sample | None = None
-    end: VideoError | None = None
-    members = iter(found)
-    while True:
-        try:
-            member = next(members)
-        except StopIteration:
-            break
-        except VideoError as cause:
-            end = cause
-            break
-        key, kind = _parts(member.name)
-        if not key:
-            continue
-        if now is None or key != now.key:
-            if now is not None:
-                yield now
-            now = Sample(key, {})
-        if kind in now.parts:
-            raise VideoError(f"{shard}: '{member.name}' is there twice; make the shard again")
-        now.parts[kind] = member
-    cut = _parts(end.member)[0] if isinstance(end, CutMember) else None
-    if now is not None and now.key != cut:
+    try:
+        for member in found:
+            key, kind = _parts(member.name)
+            if not key:
+                continue
+            if now is None or key != now.key:
+                if now is not None:
+                    yield now
+                now = Sample(key, {})
+            if kind in now.parts:
+                said = f"{shard}: '{member.name}' is there twice; make the shard again"
+                raise BadMember(said, member.name)
+            now.parts[kind] = member
+    except VideoError as cause:
+        bad = _parts(cause.member)[0] if isinstance(cause, BadMember) else None
+        if now is not None and now.key != bad:
+            yield now
+        raise
+    if now is not None:
         yield now
-    if end is not None:
-        raise end
 
 
 def _parts(name: str) -> tuple[str, str]:

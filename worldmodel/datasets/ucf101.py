@@ -2,20 +2,18 @@
 
 import os
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.published import (
-    ListedVideo,
-    check_split,
     first_file,
     first_folder,
     lines_of,
     listed_videos,
     stem,
 )
-from worldmodel.errors import ConfigError, VideoError
+from worldmodel.errors import VideoError
 
 _CLASSES = ("ucfTrainTestlist/classInd.txt", "classInd.txt")
 
@@ -33,13 +31,8 @@ class UCF101(Format):
     rank: ClassVar[int] = 31
     looks: ClassVar[str] = "a folder with ucfTrainTestlist/classInd.txt"
 
-    split: str | None = None
-    fold: int = 1
-
-    def __post_init__(self) -> None:
-        check_split("ucf101", self.split, ("train", "test"))
-        if self.fold not in (1, 2, 3):
-            raise ConfigError(f"fold must be 1, 2 or 3, got {self.fold}")
+    split: Literal["train", "test"] | None = None
+    fold: Literal[1, 2, 3] = 1
 
     @classmethod
     def recognises(cls, path: str) -> bool:
@@ -68,6 +61,6 @@ class UCF101(Format):
                 if folder not in label:
                     raise VideoError(f"{rows}, line {line}: '{folder[:60]}' is not a "
                                      f"class of {index}; fetch it again")  # fmt: skip
-                entries.append(ListedVideo(stem(place), label[folder]))
+                entries.append((stem(place), label[folder]))
         videos = first_folder(path, ("UCF-101", "UCF101", "videos"))
         return listed_videos(path, videos, entries, classes)

@@ -6,7 +6,7 @@ carries strings. Knows nothing of environments, and nothing of folders (`folder.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ FORMAT_VERSION = 1
 REMEDY = "remove the file or collect the episode again"
 
 
-def _require(ok: bool, message: str) -> None:
+def require(ok: bool, message: str) -> None:
+    """Raise an `EpisodeError` with this message where something is not so."""
     if not ok:
         raise EpisodeError(message)
 
@@ -49,22 +50,22 @@ class Episode:
 
     def __post_init__(self) -> None:
         f, times = self.frames, self.times
-        _require(
+        require(
             f.ndim == 4 and f.shape[-1] == 3 and f.dtype == torch.uint8 and f.numel() > 0,
             f"frames must be t h w 3, uint8, not empty; got {tuple(f.shape)} {f.dtype}",
         )
-        _require(times.dtype == torch.float64, f"times must be float64, got {times.dtype}")
-        _require(
+        require(times.dtype == torch.float64, f"times must be float64, got {times.dtype}")
+        require(
             times.shape == f.shape[:1],
             f"{len(f)} frames need as many times, got shape {tuple(times.shape)}",
         )
-        _require(
+        require(
             bool(times.isfinite().all()) and bool((times.diff() > 0).all()),
             "times must be finite and increase",
         )
         self._check_actions()
         for name, values in self.info.items():
-            _require(
+            require(
                 name.endswith("_image") or (values.ndim > 0 and len(values) == len(f)),
                 f"info '{name}' must have an entry for each of {len(f)} frames, "
                 f"got shape {tuple(values.shape)}",
@@ -74,21 +75,17 @@ class Episode:
         a = self.actions
         if a is None:
             return
-        _require(
+        require(
             a.ndim == 2 and len(a) == len(self.frames) - 1,
             f"{len(self.frames)} frames need {len(self.frames) - 1} actions (t-1 a), "
             f"got shape {tuple(a.shape)}",
         )
-        _require(a.dtype == torch.float32, f"actions must be float32, got {a.dtype}")
+        require(a.dtype == torch.float32, f"actions must be float32, got {a.dtype}")
         bad = (~a.isfinite().all(dim=1)).nonzero().flatten().tolist()
-        _require(not bad, f"{len(bad)} actions are NaN or infinite, the first at step {bad[:1]}")
+        require(not bad, f"{len(bad)} actions are NaN or infinite, the first at step {bad[:1]}")
 
     def __len__(self) -> int:
         return len(self.frames)
-
-    def without_actions(self) -> "Episode":
-        """The same episode as a video only."""
-        return replace(self, actions=None)
 
     @staticmethod
     def from_numpy(
@@ -115,7 +112,7 @@ class Episode:
             EpisodeError: the episode is shorter than that.
         """
         t = len(self.frames) if num_frames is None else num_frames
-        _require(
+        require(
             1 <= t <= len(self.frames),
             f"a clip of {t} frames of an episode of {len(self.frames)}; ask for fewer",
         )

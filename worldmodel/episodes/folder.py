@@ -6,11 +6,9 @@ Knows nothing of what is inside an episode (`episode.py`), or of how segments ar
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import overload
 
 from worldmodel.episodes.episode import (
     FORMAT_VERSION,
@@ -19,6 +17,7 @@ from worldmodel.episodes.episode import (
     FolderInfo,
     open_episode,
     read_episode,
+    require,
     write_episode,
 )
 from worldmodel.episodes.store import EpisodeStore
@@ -26,11 +25,6 @@ from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import require_file, whole_file
 
 EPISODE_FILE = re.compile(r"\d{6,}\.safetensors")
-
-
-def _require(ok: bool, message: str) -> None:
-    if not ok:
-        raise EpisodeError(message)
 
 
 class EpisodeWriter:
@@ -63,12 +57,7 @@ class EpisodeWriter:
     def __enter__(self) -> "EpisodeWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
 
@@ -101,25 +90,19 @@ class Episodes(EpisodeStore):
         self.info = read_folder_info(self.folder)
         self._files = [_EpisodeFile.read(path) for path in _episode_files(self.folder)]
 
-    def _with(self, files: list["_EpisodeFile"]) -> "Episodes":
-        view = object.__new__(Episodes)
-        view.folder, view.info, view._files = self.folder, self.info, files
-        return view
-
     def __len__(self) -> int:
         return len(self._files)
 
-    @overload
-    def __getitem__(self, index: int) -> Episode: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Episodes": ...
-    def __getitem__(self, index: int | slice) -> "Episode | Episodes":
-        if isinstance(index, slice):
-            return self._with(self._files[index])
+    def read(self, index: int) -> Episode:
+        """Episode number `index`, from 0."""
         return read_episode(self._files[index].path)
 
-    def __iter__(self) -> Iterator[Episode]:
-        return (read_episode(file.path) for file in self._files)
+    def select(self, indices: Sequence[int]) -> "Episodes":
+        """The episodes with these numbers."""
+        view = object.__new__(Episodes)
+        view.folder, view.info = self.folder, self.info
+        view._files = [self._files[index] for index in indices]
+        return view
 
     @property
     def paths(self) -> list[Path]:
@@ -132,14 +115,9 @@ class Episodes(EpisodeStore):
         return [file.num_frames for file in self._files]
 
     @property
-    def labelled(self) -> "Episodes":
-        """Those with actions."""
-        return self._with([file for file in self._files if file.has_actions])
-
-    @property
-    def unlabelled(self) -> "Episodes":
-        """Those that are videos only."""
-        return self._with([file for file in self._files if not file.has_actions])
+    def has_actions(self) -> list[bool]:
+        """True for each that has actions, from the headers alone."""
+        return [file.has_actions for file in self._files]
 
 
 @dataclass(frozen=True)
@@ -152,7 +130,7 @@ class _EpisodeFile:
     def read(path: Path) -> "_EpisodeFile":
         with open_episode(path) as file:
             names = file.keys()
-            _require("frames" in names, f"{path}: has no frames; {REMEDY}")
+            require("frames" in names, f"{path}: has no frames; {REMEDY}")
             return _EpisodeFile(path, file.get_slice("frames").get_shape()[0], "actions" in names)
 
 
@@ -166,16 +144,16 @@ def read_folder_info(folder: Path) -> FolderInfo:
     Raises:
         EpisodeError: naming the folder, what is wrong with it and what to do.
     """
-    _require(folder.is_dir(), f"{folder}: no such folder of episodes; check the path or collect")
+    require(folder.is_dir(), f"{folder}: no such folder of episodes; check the path or collect")
     path = folder / "episodes.json"
-    _require(
+    require(
         path.exists(),
         f"{folder}: has no episodes.json, so it is no folder of episodes, or what wrote it was "
         f"interrupted; run that again (worldmodel collect, or data convert)",
     )
     info = _read_index(path)
     found = len(_episode_files(folder))
-    _require(
+    require(
         found == info.count and found > 0,
         f"{folder}: holds {found} episode files, episodes.json names {info.count}; "
         f"collect or convert the episodes again",
@@ -188,7 +166,7 @@ def _read_index(path: Path) -> FolderInfo:
     try:
         values = json.loads(path.read_text())
         version = values.get("format_version")
-        _require(
+        require(
             version == FORMAT_VERSION,
             f"{path}: episode format {version}, this version reads {FORMAT_VERSION}; collect again",
         )

@@ -4,8 +4,8 @@ Knows no format: those are in `datasets/`.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Iterator, Sequence
+from typing import Self, overload
 
 from worldmodel.episodes.episode import Episode, FolderInfo
 
@@ -22,18 +22,38 @@ class EpisodeStore(Sequence[Episode]):
 
     @property
     @abstractmethod
-    def labelled(self) -> "EpisodeStore":
-        """Those with actions."""
+    def has_actions(self) -> list[bool]:
+        """True for each that has actions, without reading them."""
+
+    @abstractmethod
+    def read(self, index: int) -> Episode:
+        """Episode number `index`, from 0.
+
+        Raises:
+            EpisodeError: naming the file and the episode, what is wrong and what to do.
+        """
+
+    @abstractmethod
+    def select(self, indices: Sequence[int]) -> Self:
+        """The episodes with these numbers."""
 
     @property
-    @abstractmethod
-    def unlabelled(self) -> "EpisodeStore":
+    def labelled(self) -> Self:
+        """Those with actions."""
+        return self.select([i for i, has in enumerate(self.has_actions) if has])
+
+    @property
+    def unlabelled(self) -> Self:
         """Those that are videos only."""
+        return self.select([i for i, has in enumerate(self.has_actions) if not has])
 
     @overload
     def __getitem__(self, index: int) -> Episode: ...
     @overload
-    def __getitem__(self, index: slice) -> "EpisodeStore": ...
-    @abstractmethod
-    def __getitem__(self, index: int | slice) -> "Episode | EpisodeStore":
-        """An episode, or several as a store."""
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> "Episode | Self":
+        numbers = range(len(self))[index]
+        return self.select(numbers) if isinstance(numbers, range) else self.read(numbers)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return map(self.read, range(len(self)))

@@ -27,9 +27,11 @@ def check_value(key: str, value: Any, annotation: Any) -> None:
             known = f"; choose from: {', '.join(map(str, literals))}" if literals else ""
             raise ConfigError(f"{key} is not set: say what it is with {key}=...{known}")
         return
-    if isinstance(value, str) and literals and str not in choices:
+    classes = tuple(choice for choice in choices if isinstance(choice, type))
+    if literals and not isinstance(value, classes):
         if value not in literals:
-            raise ConfigError(f"{key}={value} is unknown; {nearest(value, map(str, literals))}")
+            hint = nearest(str(value), map(str, literals))
+            raise ConfigError(f"{key}={value} is unknown; {hint}")
         return
     wanted = [choice for choice in choices if choice in PLAIN]
     if len(wanted) + (type(None) in choices) < len(choices) or not wanted:

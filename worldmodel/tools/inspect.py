@@ -22,10 +22,15 @@ from rich.table import Table
 
 from worldmodel.datasets import find_format, open_catalogue
 from worldmodel.datasets.catalogue import AllLeftOut, Item, LeftOut
-from worldmodel.datasets.listing import shown
 from worldmodel.datasets.our_episodes import EpisodeVideo
 from worldmodel.episodes.folder import read_folder_info
-from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError
+from worldmodel.errors import (
+    ConfigError,
+    EpisodeError,
+    VideoError,
+    WorldModelError,
+    printable,
+)
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, shared_frames
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.loading.workers import WorkerPool
@@ -159,7 +164,7 @@ def inspect(
         good = _good_items(items, summaries)
         if not good:
             kind = EpisodeError if _are_episodes(items) else VideoError
-            raise kind(f"{shown(path)}: nothing in it can be read; the first: {bad[0].problem}")
+            raise kind(f"{path}: nothing in it can be read; the first: {bad[0].problem}")
         chosen = np.linspace(0, len(good) - 1, min(sheet.rows, len(good))).round().astype(int)
         strips = _strips(pool, [good[i] for i in chosen], seed=run.seed)
         images = transforms(frames.float() / 255, size=sheet.size, seed=run.seed, step=0)
@@ -187,18 +192,18 @@ def find_items(
         catalogue = open_catalogue(path, format=found.name, **options)
         return catalogue, _left_out(catalogue.left_out)
     except AllLeftOut as cause:
-        return [], _left_out(cause.left_out) or [VideoSummary(shown(path), problem=str(cause))]
+        return [], _left_out(cause.left_out) or [VideoSummary(printable(path), problem=str(cause))]
     except VideoError as cause:
-        return [], [VideoSummary(shown(path), problem=str(cause))]
+        return [], [VideoSummary(printable(path), problem=str(cause))]
     except EpisodeError as cause:
         if found.name != "episodes":
-            return [], [VideoSummary(shown(path), problem=str(cause))]
+            return [], [VideoSummary(printable(path), problem=str(cause))]
         files = sorted(str(file) for file in Path(path).glob("*.safetensors"))
-        items = [EpisodeVideo(shown(file), file) for file in files]
+        items = [EpisodeVideo(printable(file), file) for file in files]
         try:
             read_folder_info(Path(path))
         except EpisodeError as of_folder:
-            return items, [VideoSummary(shown(path), problem=str(of_folder))]
+            return items, [VideoSummary(printable(path), problem=str(of_folder))]
         if not items:
             raise
         # The folder itself is complete: one of its episodes was refused, and will be found.

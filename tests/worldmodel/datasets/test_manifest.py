@@ -104,7 +104,7 @@ def test_bad_lines_are_left_out_where_that_is_asked_for(tmp_path):
         open_catalogue(tmp_path / "m.csv", on_bad="skip")
     np.save(tmp_path / "m.npy", np.array(["a.mp4", "b\0.mp4"]))
     assert len(open_catalogue(tmp_path / "m.npy", on_bad="skip").left_out) == 1
-    with pytest.raises(ConfigError, match="on_bad=skp: did you mean 'skip'"):
+    with pytest.raises(ConfigError, match="on_bad=skp is unknown; did you mean 'skip'"):
         open_catalogue(tmp_path / "m.csv", on_bad="skp")
 
 

@@ -278,5 +278,5 @@ def test_a_video_can_be_chosen_and_labels_left(tmp_path, video):
     assert item.size == len(data) + 1 and item.label is None
     named = open_catalogue(tmp_path / "s.tar", video="l.mp4", label="txt")
     assert named.classes == ("run",) and named[0].label == 0
-    with pytest.raises(ConfigError, match="label=clas: did you mean 'cls'"):
+    with pytest.raises(ConfigError, match="label=clas is unknown; did you mean 'cls'"):
         open_catalogue(tmp_path / "s.tar", label="clas")

@@ -29,7 +29,7 @@ def test_an_episode_comes_back_as_it_was_written(tmp_path, make_episode):
 
 
 def test_without_actions_it_is_a_video_only(tmp_path, make_episode):
-    path = write_episode(make_episode(4).without_actions(), tmp_path / "0.safetensors")
+    path = write_episode(replace(make_episode(4), actions=None), tmp_path / "0.safetensors")
     assert read_episode(path).actions is None
 
 

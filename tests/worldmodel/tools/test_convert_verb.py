@@ -7,7 +7,7 @@ import pytest
 from tests.worldmodel.datasets.layouts import lerobot_v3
 from worldmodel.cli import app
 from worldmodel.datasets import open_catalogue, open_episodes
-from worldmodel.errors import VideoError
+from worldmodel.errors import EpisodeError
 from worldmodel.video.decoding import Decoding, Limits
 
 
@@ -67,5 +67,5 @@ def test_convert_decodes_as_the_settings_say(place, capsys, source, to):
 
 
 def test_episodes_are_decoded_as_they_are_asked_to(place):
-    with pytest.raises(VideoError, match="limit"):
+    with pytest.raises(EpisodeError, match="limit"):
         open_episodes(place / "my/robot", video=Decoding(limits=Limits(pixels=100)))[0]

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from worldmodel.datasets import Format, find_format
 from worldmodel.datasets.catalogue import Catalogue
-from worldmodel.datasets.listing import shown
-from worldmodel.errors import ConfigError, nearest
+from worldmodel.errors import ConfigError, nearest, printable
 from worldmodel.runs.lock import LOCK, locked
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.lerobot import LeRobotTarget
@@ -91,7 +90,7 @@ def convert(
     journal = Journal(folder, _facts(path, found, catalogue, options))
     with _writing(output), locked(folder):
         journal.begin()
-        run.say(f"{shown(path)}: {found.name}, {len(catalogue)} videos -> {to} in {shown(output)}")
+        run.say(printable(f"{path}: {found.name}, {len(catalogue)} videos -> {to} in {output}"))
         target = TARGETS[to](plan)
         with run.progress(len(catalogue), "convert") as bar:
             for count in target.write():
@@ -114,9 +113,9 @@ def _writing(output: str) -> Iterator[None]:
         yield
     except OSError as cause:
         reason = os.strerror(cause.errno) if cause.errno else str(cause)
-        where = f": {shown(str(cause.filename))}" if cause.filename else ""
+        where = f": {cause.filename}" if cause.filename else ""
         raise ConfigError(
-            f"output={shown(output)}: cannot be written ({reason}{where}); make room or correct "
+            f"output={output}: cannot be written ({reason}{where}); make room or correct "
             f"its permissions and run again, or name another folder"
         ) from cause
 
@@ -137,7 +136,7 @@ class Journal:
         path = self.folder / JOURNAL
         if not path.exists():
             if self.folder.exists() and not self._is_empty():
-                raise ConfigError(f"output={shown(str(self.folder))}: is not empty; name a new "
+                raise ConfigError(f"output={self.folder}: is not empty; name a new "
                                   f"folder")  # fmt: skip
             self._tidy()
             self._write(finished=False)
@@ -146,11 +145,11 @@ class Journal:
             there = json.loads(path.read_text(encoding="utf-8"))
             differs = next((k for k, v in self.facts.items() if there.get(k) != v), None)
         except (ValueError, AttributeError, OSError, RecursionError) as cause:
-            raise ConfigError(f"{path}: cannot be read ({shown(str(cause))[:80]}); name a new "
+            raise ConfigError(f"{path}: cannot be read ({str(cause)[:80]}); name a new "
                               f"folder") from cause  # fmt: skip
         if differs is not None:
             raise ConfigError(
-                f"output={shown(str(self.folder))}: is of another conversion ({differs} was "
+                f"output={self.folder}: is of another conversion ({differs} was "
                 f"{str(there.get(differs))[:80]}, is {str(self.facts[differs])[:80]}); name a new "
                 f"folder"
             )

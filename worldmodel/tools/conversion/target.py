@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 
 from worldmodel.datasets.catalogue import Catalogue, Item
-from worldmodel.datasets.episode_source import check_positive, check_room, square
+from worldmodel.datasets.episode_source import check_positive, square
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError
@@ -97,8 +97,6 @@ class Conversion:
         try:
             numbers, times = at_rate(item, source.times(places(item, source)), fps)
             numbers = places(item, source)[numbers]
-            height, width = source.read(numbers[:1]).shape[-2:]
-            check_room(item.name, len(numbers), height, width, self.video.limits)
             frames = rearrange(source.read(numbers), "t c h w -> t h w c").contiguous()
         finally:
             source.close()
