@@ -153,8 +153,8 @@ class PlanningPolicy(Policy):
         planner: Searches for actions.
         costs: What a plan should make small, or factories that make it for each episode.
         guardrails: What a plan must not cross, or factories alike.
-        replan_every: See `Agent`.
-        max_history: See `Agent`.
+        replan_every: See `Agent`, as for the other.
+        max_history: Most states of the history.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class PlanningPolicy(Policy):
             max_history=self._max_history,
             seed=seed,
         )
-        self._numbers = {"decisions": 0.0, "seconds": 0.0, "model_calls": 0.0, "unsafe": 0.0}
+        self._numbers = dict.fromkeys(("decisions", "seconds", "model_calls", "unsafe"), 0.0)
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The agent's next action (a)."""
