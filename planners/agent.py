@@ -153,8 +153,8 @@ class PlanningPolicy(Policy):
         planner: Searches for actions.
         costs: What a plan should make small, or factories that make it for each episode.
         guardrails: What a plan must not cross, or factories alike.
-        replan_every: See `Agent`, as for the other.
-        max_history: Most states of the history.
+        replan_every: See `Agent`.
+        max_history: See `Agent`.
     """
 
     def __init__(
