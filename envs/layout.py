@@ -5,6 +5,7 @@ The agent is a disc; its position is its centre.
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,7 @@ HALF_BOX = 1.0  # inner half width of the box
 HALF_WALL = 0.05  # half thickness of the wall between the rooms, at x = 0
 DOOR_WIDTH = 0.5
 HAZARD_RADIUS = 0.2
-HAZARD_CORE = (
-    0.1  # the straight path of a "hazard" task comes at least this close to the patch's centre
-)
+HAZARD_CORE = 0.1  # a "hazard" task's straight path comes at least this close to the centre
 SUCCESS_DISTANCE = 0.12
 MIN_TASK_DISTANCE = 0.5
 MAX_DOOR = 0.6  # |door|: leaves wall on both sides of it
@@ -27,6 +26,14 @@ _MAX_DRAWS = 10_000
 
 class TaskError(Error, ValueError):
     """A task that the world does not have, or a position that the agent cannot have."""
+
+
+def require_known(what: str, name: str, valid: Sequence[str]) -> None:
+    """Refuse a `name` that is not `valid`, with the one that was probably meant."""
+    if name not in valid:
+        near = difflib.get_close_matches(str(name), valid, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TaskError(f"unknown {what} {name!r}, valid are {', '.join(valid)}{hint}")
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,7 @@ class Layout:
         Raises:
             TaskError: no such task.
         """
-        if task not in TASKS:
-            near = difflib.get_close_matches(str(task), TASKS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TaskError(f"unknown task {task!r}, valid are {', '.join(TASKS)}{hint}")
+        require_known("task", task, TASKS)
         for _ in range(_MAX_DRAWS):
             start, goal = self.sample_position(rng), self.sample_position(rng)
             if self._is_task(task, start, goal):

@@ -71,17 +71,17 @@ def probe_gl(backend: str) -> str | None:
 def choose_gl() -> str:
     """Set `MUJOCO_GL` to the first backend that works, unless the user has set it.
 
-    The choice is made once and inherited by child processes. If MuJoCo is already imported, its
-    choice cannot be changed, and nothing is tried.
+    The choice is made once and inherited by child processes. `mujoco.Renderer` takes it only where
+    MuJoCo is imported afterwards; gymnasium's own MuJoCo worlds take it at their first frame.
 
     Returns:
-        The value of `MUJOCO_GL`; empty if MuJoCo was imported without one.
+        The value of `MUJOCO_GL`; empty where the system has only one way, as macOS has.
 
     Raises:
         RenderingError: no backend works; the message says what to install.
     """
     chosen = os.environ.get("MUJOCO_GL", "")
-    if chosen or "mujoco" in sys.modules or sys.platform != "linux":
+    if chosen or sys.platform != "linux":
         return chosen
     for backend in BACKENDS:
         if probe_gl(backend) is None:

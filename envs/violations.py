@@ -16,14 +16,13 @@ How the pairs are matched, so that counting changed pixels does not tell them ap
   detector that compares either of them within pairs is right half of the time.
 """
 
-import difflib
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from gymnasium.error import Error
 
-from .layout import AGENT_RADIUS, Layout, TaskError
+from .layout import AGENT_RADIUS, Layout, TaskError, require_known
 from .simulation import AGENT, NO_AGENT, OTHER_AGENT, Simulation
 
 KINDS = ("teleport", "vanish", "colour")
@@ -98,15 +97,11 @@ def violation_pairs(
         TaskError: no such kind, or a number out of range.
         gymnasium.error.Error: no matched pair was found.
     """
-    if kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TaskError(f"unknown violation {kind!r}, valid are {', '.join(KINDS)}{hint}")
-    for name, value, least in (("n", n, 1), ("num_frames", num_frames, MIN_FRAMES)):
-        if value < least:
-            raise TaskError(f"{name} must be at least {least}, got {value}")
-    if stride < 1:
-        raise TaskError(f"stride must be at least 1, got {stride}")
+    require_known("violation", kind, KINDS)
+    least = {"n": (n, 1), "num_frames": (num_frames, MIN_FRAMES), "stride": (stride, 1)}
+    for name, (value, minimum) in least.items():
+        if value < minimum:
+            raise TaskError(f"{name} must be at least {minimum}, got {value}")
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     studio = _Studio(Layout(door), num_frames, stride, size)
     tally = np.zeros(2, dtype=np.int64)  # impossible minus possible wins: by mean, by maximum

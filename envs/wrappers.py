@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from PIL import Image
 
-from .rendering import import_triton_first
+from .rendering import choose_gl, import_triton_first
 
 Goal = Callable[[gymnasium.Env[Any, Any]], np.ndarray] | np.ndarray
 Info = dict[str, Any]
@@ -52,6 +52,7 @@ class PixelWorld(
             raise ValueError(f"size must be a positive number of pixels, got {size}")
         if "mujoco" in sys.modules:
             import_triton_first()
+            choose_gl()
         self._size = size
         self._goal = goal
         self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)

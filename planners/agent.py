@@ -184,7 +184,7 @@ class PlanningPolicy(Policy):
             max_history=self._max_history,
             seed=seed,
         )
-        self._numbers = {"decisions": 0.0, "seconds": 0.0, "model_calls": 0.0, "unsafe": 0.0}
+        self._numbers = dict.fromkeys(("decisions", "seconds", "model_calls", "unsafe"), 0.0)
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The agent's next action (a)."""

@@ -54,13 +54,13 @@ class SmoothRandom(Policy):
     def __init__(
         self, correlation_steps: tuple[float, float] = (1.0, 12.0), std: float = 0.8
     ) -> None:
-        low, high = correlation_steps
-        if not 0 < low <= high or std <= 0:
+        steps = np.ravel(correlation_steps)
+        if len(steps) != 2 or not 0 < steps[0] <= steps[1] or std <= 0:
             raise ConfigError(
-                "SmoothRandom needs 0 < correlation_steps[0] <= correlation_steps[1] and std > 0, "
-                f"got {tuple(correlation_steps)} and {std}"
+                "SmoothRandom needs correlation_steps=[shortest,longest], 0 < shortest <= longest, "
+                f"and std > 0, got {correlation_steps} and {std}"
             )
-        self._log_steps = np.log([low, high])
+        self._log_steps = np.log(steps)
         self._std = std
 
     def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:
@@ -74,13 +74,9 @@ class SmoothRandom(Policy):
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The next action (a) of the process."""
-        centre, half = (
-            (self._space.high + self._space.low) / 2,
-            (self._space.high - self._space.low) / 2,
-        )
-        action = np.clip(
-            centre + half * self._std * self._x, self._space.low, self._space.high
-        ).astype(np.float32)
+        low, high = self._space.low, self._space.high
+        wanted = (high + low) / 2 + (high - low) / 2 * self._std * self._x
+        action = np.clip(wanted, low, high).astype(np.float32)
         noise = self._generator.normal(size=self._x.shape)
         self._x = self._keep * self._x + np.sqrt(1 - self._keep**2) * noise
         return action

@@ -89,35 +89,27 @@ def score(problem: Problem, actions: Tensor) -> Candidates:
             f"rollout must return k t d for actions {tuple(actions.shape)}, "
             f"got {tuple(states.shape)}"
         )
+    k, t = states.shape[:2]
     costs = {name: cost(states, actions) for name, cost in _named(problem.costs).items()}
+    total = states.new_zeros(k)
+    for name, cost in costs.items():
+        _require_shape(f"cost '{name}' must return k", (k,), cost)
+        total = total + cost
     guardrails = _named(problem.guardrails)
     margins = {name: g.margin(states, actions) for name, g in guardrails.items()}
-    return Candidates(
-        actions, states, costs, _total(costs, states), margins, _worst(margins, states)
-    )
-
-
-def _total(costs: dict[str, Tensor], states: Tensor) -> Tensor:
-    for name, cost in costs.items():
-        if cost.shape != states.shape[:1]:
-            raise ShapeError(
-                f"cost '{name}' must return k = {tuple(states.shape[:1])}, got {tuple(cost.shape)}"
-            )
-    total = sum(costs.values(), start=states.new_zeros(len(states)))
-    # A prediction that overflowed must never win.
-    return torch.where(total.isnan(), float("inf"), total)
-
-
-def _worst(margins: dict[str, Tensor], states: Tensor) -> Tensor:
-    worst = states.new_full(states.shape[:1], float("inf"))
+    worst = states.new_full((k,), float("inf"))
     for name, margin in margins.items():
-        if margin.shape != states.shape[:2]:
-            raise ShapeError(
-                f"margin of '{name}' must be k t = {tuple(states.shape[:2])}, "
-                f"got {tuple(margin.shape)}"
-            )
+        _require_shape(f"margin of '{name}' must be k t", (k, t), margin)
         worst = torch.minimum(worst, margin.amin(dim=1))
-    return torch.where(worst.isnan(), float("-inf"), worst)
+    # A prediction that overflowed must never win.
+    total = torch.where(total.isnan(), float("inf"), total)
+    worst = torch.where(worst.isnan(), float("-inf"), worst)
+    return Candidates(actions, states, costs, total, margins, worst)
+
+
+def _require_shape(rule: str, shape: tuple[int, ...], got: Tensor) -> None:
+    if got.shape != shape:
+        raise ShapeError(f"{rule} = {shape}, got {tuple(got.shape)}")
 
 
 def _named(parts: Sequence[Part]) -> dict[str, Part]:

@@ -79,39 +79,37 @@ def collect(
         seed=run.seed,
         first=FIRST_READ_OUT_SEED if recording.held_out else 0,
     )
-    opened = make_env(env, recording.env_options)
-    info = folder_info(opened, env, labelled=any(job.labelled for job in jobs))
-    opened.close()
-    with EpisodeWriter(run.folder / "episodes", info) as writer:
-        left = [job for job in jobs if job.index not in writer.done]
-        work = partial(
-            _open_collector,
-            partial(make_env, env, recording.env_options),
-            partial(run_episode, options=recording.reset_options, max_steps=steps),
-            behaviour=behaviour,
-            info=info,
-            folder=writer.folder,
-        )
+    with make_env(env, recording.env_options) as opened:
+        info = folder_info(opened, env, labelled=any(job.labelled for job in jobs))
+    folder = run.folder / "episodes"
+    with EpisodeWriter(folder, info) as writer, run.progress(len(jobs), "collect") as progress:
+        done = writer.done
+        left = [job for job in jobs if job.index not in done]
+        progress.update(len(jobs) - len(left))
+        work = partial(_open_collector, env, behaviour, steps, recording, info, folder)
+        numbers = [job.index for job in left]
         said: set[str] = set()
         left_out: Mapping[str, str]
-        with run.progress(len(jobs), "collect") as progress:
-            progress.update(len(jobs) - len(left))
-            numbers = [job.index for job in left]
-            for left_out in spread(work, left, workers=recording.workers, numbers=numbers):
-                say_left_out(run, left_out, said)
-                progress.advance(1)
-    return _counts(run.folder / "episodes")
+        for left_out in spread(work, left, workers=recording.workers, numbers=numbers):
+            say_left_out(run, left_out, said)
+            progress.advance(1)
+    written = Episodes(folder)
+    labelled = written.labelled
+    return {
+        "episodes": float(len(written)),
+        "frames": float(sum(written.lengths)),
+        "labelled_episodes": float(len(labelled)),
+        "labelled_frames": float(sum(labelled.lengths)),
+    }
 
 
 def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int = 0) -> list[_Job]:
     """The reset seed of each episode, and if it keeps its actions; the arguments decide both."""
-    if episodes < 1 or not 0 <= labelled_fraction <= 1:
+    if not 1 <= episodes <= FIRST_HELD_OUT_SEED or not 0 <= labelled_fraction <= 1:
         raise ConfigError(
-            f"collect needs episodes >= 1 and labelled_fraction in [0, 1], "
+            f"collect needs 1 to {FIRST_HELD_OUT_SEED} episodes and labelled_fraction in [0, 1], "
             f"got {episodes} and {labelled_fraction}"
         )
-    if episodes > FIRST_HELD_OUT_SEED:
-        raise ConfigError(f"at most {FIRST_HELD_OUT_SEED} episodes a collection, got {episodes}")
     order = np.random.default_rng(seed).permutation(episodes)
     labelled = set(order[: round(labelled_fraction * episodes)].tolist())
     return [
@@ -145,25 +143,23 @@ def to_episode(record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True
 
 @contextmanager
 def _open_collector(
-    open_env: Callable[[], gymnasium.Env],
-    run_one: Callable[..., EpisodeRecord],
-    *,
-    behaviour: Policy,
-    info: FolderInfo,
-    folder: Path,
+    env: str, behaviour: Policy, steps: int, recording: Recording, info: FolderInfo, folder: Path
 ) -> Iterator[Callable[[_Job], dict[str, str]]]:
-    env = open_env()
+    with make_env(env, recording.env_options) as opened:
 
-    def collect_one(job: _Job) -> dict[str, str]:
-        record = run_one(env, behaviour, seed=job.seed)
-        episode = to_episode(record, info, labelled=job.labelled)
-        write_episode(episode, folder / f"{job.index:06d}.safetensors")
-        return record.left_out
+        def collect_one(job: _Job) -> dict[str, str]:
+            record = run_episode(
+                opened,
+                behaviour,
+                seed=job.seed,
+                options=recording.reset_options,
+                max_steps=steps,
+            )
+            episode = to_episode(record, info, labelled=job.labelled)
+            write_episode(episode, folder / f"{job.index:06d}.safetensors")
+            return record.left_out
 
-    try:
         yield collect_one
-    finally:
-        env.close()
 
 
 def say_left_out(run: "Run", left_out: Mapping[str, str], said: set[str]) -> None:
@@ -171,14 +167,3 @@ def say_left_out(run: "Run", left_out: Mapping[str, str], said: set[str]) -> Non
     for name in sorted(left_out.keys() - said):
         run.say(f"info '{name}' {left_out[name]}")
     said.update(left_out)
-
-
-def _counts(folder: Path) -> dict[str, float]:
-    episodes = Episodes(folder)
-    labelled = episodes.labelled
-    return {
-        "episodes": float(len(episodes)),
-        "frames": float(sum(episodes.lengths)),
-        "labelled_episodes": float(len(labelled)),
-        "labelled_frames": float(sum(labelled.lengths)),
-    }

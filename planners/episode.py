@@ -80,7 +80,15 @@ def make_env(env: str, options: Mapping[str, Any] | None = None) -> gymnasium.En
     try:
         made = gymnasium.make(env, disable_env_checker=True, **dict(options or {}))
     except (gymnasium.error.Error, ModuleNotFoundError) as cause:
-        raise EnvError(f"cannot make environment '{env}': {cause}") from cause
+        hint = ""
+        if isinstance(cause, ModuleNotFoundError):
+            hint = " PYTHONPATH=. lets Python find modules of this folder."
+        elif isinstance(cause, gymnasium.error.NamespaceNotFound | gymnasium.error.NameNotFound):
+            hint = (
+                " The module that registers it stands before a colon, as in "
+                "env=worldmodel.envs:worldmodel/TwoRoom-v0."
+            )
+        raise EnvError(f"cannot make environment '{env}': {cause}{hint}") from cause
     except (TypeError, ValueError) as cause:
         raise EnvError(
             f"environment '{env}' does not take {dict(options or {})}: {cause}"
@@ -95,7 +103,7 @@ def make_env(env: str, options: Mapping[str, Any] | None = None) -> gymnasium.En
         made.close()
         raise EnvError(
             f"environment '{env}' observes {space}, not images (h w 3, uint8); "
-            "wrap it in worldmodel.envs.PixelWorld"
+            "wrap it in worldmodel.envs.PixelWorld, as docs/costs.md shows"
         )
     _box_actions(made)
     return made

@@ -45,8 +45,9 @@ class EpisodeStates:
         """
         if not self.flagged.any():
             raise ConfigError(
-                "no episode was ever flagged, so a guardrail has no examples; collect more "
-                "episodes, or plan with guardrail=none"
+                "no episode was ever flagged (evaluation.violation= names the info that flags a "
+                "frame), so a guardrail has no examples; collect more episodes, or plan with "
+                "guardrail=none"
             )
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.states), generator=generator)
@@ -70,15 +71,13 @@ def encode_episodes(
         flag: Name of the info that flags a frame; a frame without that info is not flagged.
         on_episode: Called after each.
     """
-    states, flags, told = [], [], []
+    encoded = []
     for episode in episodes:
-        seen, flagged, known = _encode(model, episode, flag)
-        states.append(seen)
-        flags.append(flagged)
-        told.append(known)
+        encoded.append(_encode(model, episode, flag))
         on_episode()
-    lengths = torch.tensor([len(s) for s in states])
-    return EpisodeStates(torch.cat(states), lengths, torch.cat(flags), torch.cat(told))
+    states, flagged, told = (torch.cat(parts) for parts in zip(*encoded, strict=True))
+    lengths = torch.tensor([len(seen) for seen, _, _ in encoded])
+    return EpisodeStates(states, lengths, flagged, told)
 
 
 def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,6 +13,13 @@ from worldmodel.loading.workers import spread
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
 from .episode import SUCCESS, EpisodeRecord, Policy, make_env, run_episode
 
+# Results of a policy that plans, and what it counts of them; each a mean over decisions.
+MEANS = {
+    "seconds_per_decision": "seconds",
+    "model_calls": "model_calls",
+    "unsafe_decisions": "unsafe",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -37,7 +44,7 @@ class Task:
 
 def held_out_tasks(names: Sequence[str], *, episodes: int, seed: int) -> list[Task]:
     """Tasks of the kinds `names` in turn, with reset seeds that no collection uses."""
-    if episodes < 1 or episodes > SEEDS_PER_RUN or seed < 0 or not names:
+    if not 1 <= episodes <= SEEDS_PER_RUN or seed < 0 or not names:
         raise ConfigError(
             f"an evaluation needs tasks, a seed >= 0 and 1 to {SEEDS_PER_RUN} episodes, "
             f"got {list(names)}, {seed} and {episodes}"
@@ -47,51 +54,38 @@ def held_out_tasks(names: Sequence[str], *, episodes: int, seed: int) -> list[Ta
 
 
 def evaluate(
-    env: str,
-    make_policy: Callable[[], Policy],
-    *,
-    tasks: Sequence[Task],
-    max_steps: int,
-    workers: int = 1,
-    env_options: Mapping[str, Any] | None = None,
-    keep: int | None = None,
+    env: str, make_policy: Callable[[], Policy], tasks: Sequence[Task], how: Evaluation
 ) -> Iterator[EpisodeRecord]:
     """Run one episode for each task; records come one by one, in the order of the tasks.
 
-    Except for the seconds, they do not depend on `workers`.
+    Except for the seconds, they do not depend on the number of workers.
 
     Args:
         env: gymnasium id.
-        make_policy: Called once in each process; picklable where `workers > 1`.
+        make_policy: Called once in each process; picklable where there are several.
         tasks: The episodes.
-        max_steps: Budget of each episode.
-        workers: Processes that work at the same time, on one thread each.
-        env_options: Keyword arguments of the environment.
-        keep: How many episodes, from the first, keep their frames; all by default.
+        how: Budget, workers, and how many episodes, from the first, keep their frames.
     """
-    kept = len(tasks) if keep is None else keep
-    jobs = [(task, i < kept) for i, task in enumerate(tasks)]
-    work = partial(_open_evaluation, env, dict(env_options or {}), make_policy, max_steps)
-    return spread(work, jobs, workers=workers)
+    work = partial(_open_evaluation, env, make_policy, how)
+    return spread(work, list(enumerate(tasks)), workers=how.workers)
 
 
 @contextmanager
 def _open_evaluation(
-    env: str, env_options: Mapping[str, Any], make_policy: Callable[[], Policy], max_steps: int
-) -> Iterator[Callable[[tuple[Task, bool]], EpisodeRecord]]:
+    env: str, make_policy: Callable[[], Policy], how: Evaluation
+) -> Iterator[Callable[[tuple[int, Task]], EpisodeRecord]]:
     policy = make_policy()
-    opened = make_env(env, env_options)
+    with make_env(env, how.env_options) as opened:
 
-    def run_one(job: tuple[Task, bool]) -> EpisodeRecord:
-        task, keep = job
-        options = {"task": task.name}
-        record = run_episode(opened, policy, seed=task.seed, options=options, max_steps=max_steps)
-        return record if keep else record.without_frames()
+        def run_one(job: tuple[int, Task]) -> EpisodeRecord:
+            index, task = job
+            options = {"task": task.name}
+            record = run_episode(
+                opened, policy, seed=task.seed, options=options, max_steps=how.max_steps
+            )
+            return record if index < how.keep else record.without_frames()
 
-    try:
         yield run_one
-    finally:
-        opened.close()
 
 
 def summarise(
@@ -126,11 +120,8 @@ def summarise(
     already = [r.ever(*SUCCESS, frames=slice(1)) for r in records]
     if told := [value for value in already if value is not None]:
         results |= _rate("already_solved", told)
-    decisions = sum(r.numbers.get("decisions", 0.0) for r in records)
-    if decisions:
-        totals = {"seconds_per_decision": "seconds", "model_calls": "model_calls"}
-        totals["unsafe_decisions"] = "unsafe"
-        for result, counted in totals.items():
+    if decisions := sum(r.numbers.get("decisions", 0.0) for r in records):
+        for result, counted in MEANS.items():
             results[result] = sum(r.numbers[counted] for r in records) / decisions
     return results
 

@@ -7,7 +7,6 @@ wherever a plain cost or guardrail may.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from .episode_states import EpisodeStates
@@ -28,8 +27,8 @@ class Factory(ABC, Generic[Part]):
         """A factory that has learned from recorded episodes; called once, before any episode."""
         return self
 
-    def report(self, folder: Path) -> dict[str, float]:
-        """Results about what was learned, by name; files worth keeping are written to `folder`."""
+    def report(self) -> dict[str, float]:
+        """Results about what was learned, by name."""
         return {}
 
     @abstractmethod

@@ -8,7 +8,6 @@ Whatever cannot be an array over time is left out, with a reason.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,38 +44,37 @@ def stack_infos(infos: Sequence[Mapping[str, np.ndarray | str]]) -> Infos:
         values = [info.get(name) for info in infos]
         told = [value for value in values if value is not None]
         arrays = [value for value in told if not isinstance(value, str)]
-        if len(arrays) < len(told):
-            found.left_out[name] = next(value for value in told if isinstance(value, str))
+        shapes = list(dict.fromkeys(array.shape for array in arrays))
+        if texts := [value for value in told if isinstance(value, str)]:
+            found.left_out[name] = texts[0]
         elif name.endswith("_image"):
             found.images[name] = arrays[0]
             if not all(np.array_equal(arrays[0], array) for array in arrays):
                 found.left_out[name] = "changes within an episode: only the first is recorded"
-        elif len(shapes := dict.fromkeys(array.shape for array in arrays)) > 1:
-            first, second, *_ = shapes
-            found.left_out[name] = f"changes its shape from {first} to {second}: not recorded"
+        elif len(shapes) > 1:
+            found.left_out[name] = (
+                f"changes its shape from {shapes[0]} to {shapes[1]}: not recorded"
+            )
+        elif (stacked := _stack(values, arrays)) is None:
+            found.left_out[name] = (
+                "mixes fractions, or gaps, with whole numbers of 2**53 or more: not recorded"
+            )
         else:
-            stacked = _stack(values, arrays)
-            if isinstance(stacked, str):
-                found.left_out[name] = stacked
-            else:
-                found.arrays[name] = stacked
+            found.arrays[name] = stacked
     return found
 
 
-def _stack(values: Sequence[Any], told: Sequence[np.ndarray]) -> np.ndarray | str:
-    dtype = reduce(np.promote_types, [np.promote_types(a.dtype, a.dtype) for a in told])
-    if len(told) < len(values):
-        dtype = np.promote_types(dtype, np.float32)
+def _stack(values: Sequence[Any], told: Sequence[np.ndarray]) -> np.ndarray | None:
+    """All values (t ...) with the widest type; None if it cannot hold them exactly."""
+    gaps = [np.dtype(np.float32)] * (len(told) < len(values))
+    dtype = np.result_type(*{array.dtype for array in told}, *gaps).newbyteorder("=")
     if dtype.itemsize > 8:
         dtype = np.dtype(np.float64)
     whole = [array for array in told if array.dtype.kind in "iu" and array.size]
     if dtype.kind == "f" and any(np.abs(array.astype(float)).max() >= MAX_EXACT for array in whole):
-        return "mixes fractions, or gaps, with whole numbers of 2**53 or more: not recorded"
-    stacked = np.full((len(values), *told[0].shape), np.nan if dtype.kind == "f" else 0, dtype)
-    for index, value in enumerate(values):
-        if value is not None:
-            stacked[index] = value
-    return stacked
+        return None
+    missing = np.full(told[0].shape, np.nan if gaps else 0, dtype)
+    return np.array([missing if value is None else value for value in values], dtype)
 
 
 def truth(values: np.ndarray) -> bool | None:

@@ -3,25 +3,19 @@
 Works on sequences of states; knows nothing of models or images.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from scipy.linalg import eigh
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
-from worldmodel.errors import CheckpointError, ConfigError, ShapeError
-from worldmodel.storage.files import require_file, whole_file
+from worldmodel.errors import ConfigError, ShapeError
 
-FORMAT_VERSION = 1
 # Below this, a direction changes as much in one step as over all the data: it tells no position.
 MIN_SLOWNESS = 1.0
 # An unreachable landmark is this many times as far as the farthest reachable one.
@@ -58,16 +52,14 @@ class Landmarks:
         Raises:
             ConfigError: nothing moves, or no edge was seen often enough.
         """
-        states = torch.cat([s.detach().cpu() for s in sequences]).double().numpy()
-        steps = np.concatenate(
-            [np.diff(s.detach().cpu().double().numpy(), axis=0) for s in sequences]
-        )
-        metric = _slow_directions(states, steps)
+        episodes = [s.detach().cpu().double().numpy() for s in sequences]
+        states = np.concatenate(episodes)
+        metric = _slow_directions(states, np.concatenate([np.diff(e, axis=0) for e in episodes]))
         points = states @ metric
         kmeans = MiniBatchKMeans(
             min(num_landmarks, len(points)), batch_size=2048, n_init=3, random_state=seed
         ).fit(points)
-        ends = np.cumsum([len(s) for s in sequences])[:-1]
+        ends = np.cumsum([len(e) for e in episodes])[:-1]
         centres = kmeans.cluster_centers_
         edges = _edges(np.split(kmeans.labels_, ends), len(centres), min_transitions)
         lengths = np.linalg.norm(centres[edges[0]] - centres[edges[1]], axis=1)
@@ -114,39 +106,6 @@ class Landmarks:
         first, second = self.edges.numpy()
         shape = (len(self), len(self))
         return coo_matrix((self.lengths.double().numpy(), (first, second)), shape=shape).tocsr()
-
-    def save(self, path: Path | str) -> Path:
-        """Write one safetensors file, completely or not at all."""
-        path = Path(path)
-        header = {"landmarks": json.dumps({"format_version": FORMAT_VERSION})}
-        with whole_file(path) as temporary:
-            save_file({k: v.contiguous() for k, v in vars(self).items()}, temporary, header)
-        return path
-
-    @staticmethod
-    def load(path: Path | str) -> "Landmarks":
-        """Read what `save` wrote.
-
-        Raises:
-            CheckpointError: naming the file and what is wrong with it.
-        """
-        path = Path(path)
-        require_file(path, "file of landmarks", CheckpointError)
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("landmarks", "{}"))
-                version = header.get("format_version")
-                if version != FORMAT_VERSION:
-                    raise CheckpointError(
-                        f"{path}: landmarks of format {version}, this version reads "
-                        f"{FORMAT_VERSION}; remove it, it is built again"
-                    )
-                return Landmarks(**{name: file.get_tensor(name) for name in file.keys()})
-        except (SafetensorError, OSError, TypeError, ValueError) as cause:
-            raise CheckpointError(
-                f"{path}: is not a complete file of landmarks ({cause}); remove it, it is "
-                "built again"
-            ) from cause
 
 
 def _slow_directions(states: np.ndarray, steps: np.ndarray) -> np.ndarray:

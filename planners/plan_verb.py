@@ -1,10 +1,11 @@
 """The verb `plan`: evaluate a planner with a model on held-out starts and goals."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError
@@ -74,15 +75,20 @@ def plan(
     results: dict[str, float] = {}
     for part in (*costs, *guardrails):
         if isinstance(part, Factory):
-            results |= part.report(run.folder)
-    evaluator = _Evaluator(run, env, tasks, evaluation)
-    records = evaluator.run(
-        partial(_make_policy, model, planner, costs, guardrails, agent), "plan", evaluation.keep
-    )
-    evaluator.write(records)
+            results |= part.report()
+    make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
+    records = _run_tasks(run, env, make_policy, tasks, evaluation, "plan")
+    _write_episodes(run.folder / "episodes", records[: evaluation.keep], env, evaluation)
+    _write_outcomes(run.folder / "outcomes.json", records, tasks, evaluation.violation)
+    _say_what_is_missing(run, records, evaluation.violation)
     results |= summarise(records, tasks, violation=evaluation.violation)
-    if evaluation.baselines:
-        results |= evaluator.run_baselines()
+    if not evaluation.baselines:
+        return results
+    # Without planning, an episode takes less time than a worker takes to start.
+    how = replace(evaluation, keep=0, workers=1)
+    for name, policy in (("random", Random), ("noop", NoOp)):
+        found = summarise(_run_tasks(run, env, policy, tasks, how, f"plan: {name} baseline"), tasks)
+        results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] == "success"}
     return results
 
 
@@ -128,86 +134,50 @@ def _make_policy(
     )
 
 
-class _Evaluator:
-    """Runs policies on the tasks of one run and writes what happened."""
+def _run_tasks(
+    run: "Run",
+    env: str,
+    make_policy: Callable[[], Policy],
+    tasks: Sequence[Task],
+    how: Evaluation,
+    description: str,
+) -> list[EpisodeRecord]:
+    """The records of all tasks, while a progress bar shows the success so far."""
+    records: list[EpisodeRecord] = []
+    with run.progress(len(tasks), description) as bar:
+        for record in evaluate(env, make_policy, tasks, how):
+            records.append(record)
+            told = [r.success for r in records if r.success is not None]
+            bar.advance(1, **({"success": sum(told) / len(records)} if told else {}))
+    return records
 
-    def __init__(self, run: "Run", env: str, tasks: Sequence[Task], evaluation: Evaluation) -> None:
-        self._run, self._env, self._tasks, self._evaluation = run, env, tasks, evaluation
-        self._said: set[str] = set()
 
-    def run(
-        self,
-        make_policy: Callable[[], Policy],
-        description: str,
-        keep: int,
-        *,
-        workers: int | None = None,
-    ) -> list[EpisodeRecord]:
-        """The records of all tasks, the first `keep` of them with frames."""
-        records: list[EpisodeRecord] = []
-        found = evaluate(
-            self._env,
-            make_policy,
-            tasks=self._tasks,
-            max_steps=self._evaluation.max_steps,
-            workers=workers or self._evaluation.workers,
-            env_options=self._evaluation.env_options,
-            keep=keep,
-        )
-        with self._run.progress(len(self._tasks), description) as bar:
-            for record in found:
-                records.append(record)
-                say_left_out(self._run, record.left_out, self._said)
-                told = [r.success for r in records if r.success is not None]
-                bar.advance(1, **({"success": sum(told) / len(records)} if told else {}))
-        return records
-
-    def run_baselines(self) -> dict[str, float]:
-        """Success of random actions and of doing nothing on the same tasks."""
-        results: dict[str, float] = {}
-        for name, policy in (("random", Random), ("noop", NoOp)):
-            # Without planning, an episode takes less time than a worker takes to start.
-            records = self.run(policy, f"plan: {name} baseline", 0, workers=1)
-            found = summarise(records, self._tasks)
-            parts = ("success", "success.n", "success.low", "success.high")
-            results |= {f"{name}_{part}": found[part] for part in parts if part in found}
-        return results
-
-    def write(self, records: Sequence[EpisodeRecord]) -> None:
-        """Write the first episodes and all outcomes, and say what the episodes did not tell."""
-        violation = self._evaluation.violation
-        _write_episodes(
-            self._run.folder / "episodes",
-            records[: self._evaluation.keep],
-            self._env,
-            self._evaluation.env_options,
-        )
-        _write_outcomes(self._run.folder / "outcomes.json", records, self._tasks, violation)
-        told = {
-            "success": [r.success is not None for r in records],
-            violation: [r.ever(violation) is not None for r in records],
-        }
-        for name, episodes in told.items():
-            if not any(episodes):
-                self._run.say(f"no info '{name}' in any step, so no rate of it is reported")
-            elif not all(episodes):
-                self._run.say(
-                    f"info '{name}' in {sum(episodes)} of {len(episodes)} episodes; the others "
-                    "count as without"
-                )
+def _say_what_is_missing(run: "Run", records: Sequence[EpisodeRecord], violation: str) -> None:
+    """Name the infos that are not recorded, and what the episodes did not tell."""
+    said: set[str] = set()
+    for record in records:
+        say_left_out(run, record.left_out, said)
+    told = {
+        "success": [r.success is not None for r in records],
+        violation: [r.ever(violation) is not None for r in records],
+    }
+    for name, episodes in told.items():
+        if not any(episodes):
+            run.say(f"no info '{name}' in any step, so no rate of it is reported")
+        elif not all(episodes):
+            run.say(
+                f"info '{name}' in {sum(episodes)} of {len(episodes)} episodes; the others "
+                "count as without"
+            )
 
 
 def _write_episodes(
-    folder: Path,
-    records: Sequence[EpisodeRecord],
-    env: str,
-    env_options: Mapping[str, Any] | None,
+    folder: Path, records: Sequence[EpisodeRecord], env: str, how: Evaluation
 ) -> None:
     if not records:
         return
-    opened = make_env(env, env_options)
-    info = folder_info(opened, env, labelled=True)
-    opened.close()
+    with make_env(env, how.env_options) as opened:
+        info = folder_info(opened, env, labelled=True)
     with EpisodeWriter(folder, info) as writer:
         for index, record in enumerate(records):
             writer.write(to_episode(record, info), index)

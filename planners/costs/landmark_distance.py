@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 from copy import copy
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,6 @@ from worldmodel.errors import ConfigError
 
 from ..episode_states import EpisodeStates
 from ..factory import Factory
-from ..images import ImageInput
 from ..landmarks import Landmarks
 from .cost import Cost
 from .from_image import FromImage, goal_image
@@ -65,21 +62,6 @@ class LandmarkDistance(Cost):
         # Blended over about the distance between neighbours: over less, the cost has steps; over
         # more, it is blurred.
         self._blend = 1 / landmarks.lengths.median().item() ** 2
-
-    @staticmethod
-    def from_image(
-        image: ImageInput,
-        landmarks: Landmarks,
-        *,
-        weight: float = 1.0,
-        running: float = 1.0,
-        terminal: float = 1.0,
-    ) -> Cost:
-        """The distance to the state that an image of the goal shows, at rest."""
-        build = partial(
-            LandmarkDistance, landmarks, weight=weight, running=running, terminal=terminal
-        )
-        return FromImage(image, build)
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Cost (k) of `states` (k t d)."""
@@ -138,15 +120,17 @@ class GoalAlongLandmarks(Factory[Cost]):
         )
         return prepared
 
-    def report(self, folder: Path) -> dict[str, float]:
-        """Write `landmarks.safetensors`; how many there are, and the share that hang together."""
+    def report(self) -> dict[str, float]:
+        """How many landmarks there are, and the share that hang together."""
         landmarks = self._prepared()
-        landmarks.save(folder / "landmarks.safetensors")
         return {"landmarks": float(len(landmarks)), "landmarks_joined": landmarks.largest_part}
 
     def for_episode(self, info: Mapping[str, Any]) -> Cost:
         """The steps to the state that `info["goal_image"]` shows."""
-        return LandmarkDistance.from_image(goal_image(info), self._prepared(), **self._weights)
+        landmarks = self._prepared()
+        return FromImage(
+            goal_image(info), lambda state: LandmarkDistance(landmarks, state, **self._weights)
+        )
 
     def _prepared(self) -> Landmarks:
         if self.landmarks is None:

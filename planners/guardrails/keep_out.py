@@ -1,8 +1,8 @@
 """States that a plan must not enter, learned from examples."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -63,7 +63,8 @@ class KeepOut(Guardrail):
 
         Still images show states at rest; clips teach that the hazard is there at any speed.
         """
-        return _FromImages(hazards, safe, miss_rate=miss_rate, buffer=buffer, seed=seed)
+        build = partial(KeepOut.from_states, miss_rate=miss_rate, buffer=buffer, seed=seed)
+        return _FromImages(hazards, safe, build)
 
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
         """How far below the boundary's threshold each state scores (k t)."""
@@ -71,29 +72,17 @@ class KeepOut(Guardrail):
 
 
 class _FromImages(Guardrail):
-    """A guardrail that is complete once a model has encoded its images."""
+    """A guardrail that `build` completes once a model has encoded its images."""
 
     def __init__(
-        self,
-        hazards: ImageInput,
-        safe: ImageInput | None,
-        *,
-        miss_rate: float,
-        buffer: float,
-        seed: int,
+        self, hazards: ImageInput, safe: ImageInput | None, build: Callable[..., Guardrail]
     ) -> None:
-        self._hazards, self._safe = hazards, safe
-        self._miss_rate, self._buffer, self._seed = miss_rate, buffer, seed
+        self._hazards, self._safe, self._build = hazards, safe, build
 
     def bind(self, model: ImageDynamics) -> Guardrail:
         """Encode the images and fit the boundary."""
-        return KeepOut.from_states(
-            encode_images(model, self._hazards),
-            None if self._safe is None else encode_images(model, self._safe),
-            miss_rate=self._miss_rate,
-            buffer=self._buffer,
-            seed=self._seed,
-        )
+        safe = None if self._safe is None else encode_images(model, self._safe)
+        return self._build(encode_images(model, self._hazards), safe)
 
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
         """Refused: without a model, no state can be compared with the images."""
@@ -131,9 +120,8 @@ class KeepOutFlagged(Factory[Guardrail]):
         )
         return prepared
 
-    def report(self, folder: Path) -> dict[str, float]:
+    def report(self) -> dict[str, float]:
         """How many hazards it was learned from."""
-        self._prepared()
         return {"guardrail_examples": float(self.num_examples)}
 
     def for_episode(self, info: Mapping[str, Any]) -> Guardrail:

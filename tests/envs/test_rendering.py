@@ -13,9 +13,8 @@ from worldmodel.envs.simulation import AGENT, NO_AGENT, OTHER_AGENT, Simulation
 
 @pytest.fixture
 def no_choice_yet(monkeypatch):
-    """As in a process that has not imported MuJoCo and whose user has set nothing."""
+    """As in a process whose user has set nothing."""
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.delitem(sys.modules, "mujoco", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
 
 
@@ -52,11 +51,14 @@ def test_without_any_backend_the_message_says_what_to_install(monkeypatch, no_ch
     assert "MUJOCO_GL" not in os.environ
 
 
-def test_an_imported_mujoco_keeps_its_choice(monkeypatch, no_choice_yet):
-    tried = works_only(monkeypatch, "egl")
-    monkeypatch.setitem(sys.modules, "mujoco", object())
-    assert rendering.choose_gl() == ""
-    assert tried == []
+def test_gymnasiums_own_worlds_draw_although_they_import_mujoco_first():
+    env = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    code = (
+        "import gymnasium, worldmodel.envs as envs\n"
+        "world = gymnasium.make('Reacher-v5', render_mode='rgb_array')\n"
+        "assert envs.PixelWorld(world).reset()[0].any()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=120)
 
 
 def test_a_backend_that_does_not_exist_gives_its_reason():

@@ -123,8 +123,10 @@ def test_without_frames_only_the_images_go():
 def test_make_env_passes_options_and_names_what_is_wrong():
     env = make_env(POINT_WORLD, {"speed": 0.5})
     assert env.unwrapped.speed == 0.5
-    with pytest.raises(EnvError, match="cannot make environment 'no/Such-v0'"):
+    with pytest.raises(EnvError, match="cannot make environment 'no/Such-v0'.*before a colon"):
         make_env("no/Such-v0")
+    with pytest.raises(EnvError, match="No module named 'no_such'.*PYTHONPATH="):
+        make_env("no_such:no/Such-v0")
     with pytest.raises(EnvError, match="does not take {'wings': 2}"):
         make_env(POINT_WORLD, {"wings": 2})
     with pytest.raises(EnvError, match=r"does not take \{'size': 4\}: size must be at least 16"):
@@ -189,3 +191,5 @@ def test_behaviours_refuse_what_they_cannot_do():
             policy.reset(unbounded, {}, seed=0)
     with pytest.raises(ConfigError, match="SmoothRandom needs"):
         SmoothRandom((5.0, 1.0))
+    with pytest.raises(ConfigError, match=r"SmoothRandom needs .*\[shortest,longest\].*got 3"):
+        SmoothRandom(3)

@@ -15,7 +15,7 @@ from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
 from worldmodel.planners.episode import EpisodeRecord
-from worldmodel.planners.evaluate import evaluate, held_out_tasks, summarise
+from worldmodel.planners.evaluate import Evaluation, evaluate, held_out_tasks, summarise
 
 
 def planning():
@@ -25,7 +25,8 @@ def planning():
 
 
 def run(make_policy, tasks, **settings):
-    return list(evaluate(POINT_WORLD, make_policy, tasks=tasks, max_steps=12, **settings))
+    how = Evaluation(**{"tasks": [], "max_steps": 12, "workers": 1, "keep": len(tasks)} | settings)
+    return list(evaluate(POINT_WORLD, make_policy, tasks, how))
 
 
 def test_held_out_tasks_never_meet_a_collection():
@@ -57,9 +58,7 @@ def test_summary_counts_by_hand():
     assert (results["success.low"], results["success.high"]) == wilson(sum(hits), 6)[1:]
     assert results["violation_rate"] >= 0.5 and results["violation_rate.n"] == 6
     assert "seconds_per_decision" not in results
-    longer = list(
-        evaluate(POINT_WORLD, partial(Towards, [1.0, 0.0]), tasks=tasks[::2], max_steps=20)
-    )
+    longer = run(partial(Towards, [1.0, 0.0]), tasks[::2], max_steps=20)
     results = summarise(longer, tasks[::2])
     assert results["success"] == 1 and results["steps_to_success"] == 14
     assert results["already_solved"] == 0

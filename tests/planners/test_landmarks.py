@@ -6,7 +6,7 @@ import torch
 from scipy.sparse.csgraph import dijkstra
 from scipy.stats import spearmanr
 
-from worldmodel.errors import CheckpointError, ConfigError, ShapeError
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.planners import LandmarkDistance, Landmarks
 
 DOOR, WALL = 0.25, 0.1  # halves of the door's height and the wall's thickness; the wall is at x = 0
@@ -176,30 +176,6 @@ def test_directions_without_a_place_are_left_out():
 def test_same_seed_same_map(sequences, rooms):
     again = Landmarks.from_states(sequences, num_landmarks=200)
     assert torch.equal(again.points, rooms.points) and torch.equal(again.edges, rooms.edges)
-
-
-def test_save_and_load(rooms, tmp_path):
-    path = rooms.save(tmp_path / "landmarks.safetensors")
-    loaded = Landmarks.load(path)
-    assert all(
-        torch.equal(a, b) for a, b in zip(vars(rooms).values(), vars(loaded).values(), strict=True)
-    )
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_third_party_and_truncated_files_are_named(rooms, tmp_path):
-    path = rooms.save(tmp_path / "landmarks.safetensors")
-    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:100])
-    from safetensors.torch import save_file
-
-    save_file({"points": torch.zeros(1)}, tmp_path / "other.safetensors")
-    for name, message in (
-        ("cut", "not a complete file"),
-        ("other", "format None"),
-        ("no", "no such"),
-    ):
-        with pytest.raises(CheckpointError, match=f"{name}.safetensors.*{message}"):
-            Landmarks.load(tmp_path / f"{name}.safetensors")
 
 
 def test_what_cannot_be_a_map_is_refused(rooms):

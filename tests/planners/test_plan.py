@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -119,7 +118,6 @@ def test_landmarks_from_episodes(tmp_path, model_folder, episodes_folder):
     results = run_plan(tmp_path, model_folder, baselines=False, **settings)
     assert results["success"] == 1.0
     assert results["landmarks"] == 60 and results["landmarks_joined"] > 0.9
-    assert (tmp_path / "plan" / "landmarks.safetensors").is_file()
 
 
 def test_guardrail_from_episodes(tmp_path, model_folder, episodes_folder):
@@ -221,8 +219,6 @@ def test_a_goal_comes_as_an_image():
 def test_what_learns_from_episodes_is_prepared_first(factory):
     with pytest.raises(ConfigError, match="recorded episodes"):
         factory.for_episode({"goal_image": draw((0, 0))})
-    with pytest.raises(ConfigError, match="recorded episodes"):
-        factory.report(Path("nowhere"))
 
 
 class Mute(PointWorld):
@@ -308,7 +304,7 @@ class FarFromFlagged(Factory[Guardrail]):
         prepared.flagged = recorded.states[recorded.flagged][:, :2]
         return prepared
 
-    def report(self, folder):
+    def report(self):
         return {"flagged_states": float(len(self.flagged))}
 
     def for_episode(self, info):
