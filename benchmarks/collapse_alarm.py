@@ -34,7 +34,7 @@ from worldmodel.evaluation.statistics import wilson
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.loading.sources import ClipSource
 from worldmodel.nn.encoder import Encoder, VideoViT
-from worldmodel.nn.frames import FrameEncoder
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, Regulariser, SIGReg, VICReg

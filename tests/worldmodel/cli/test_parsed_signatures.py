@@ -13,10 +13,10 @@ import pytest
 
 from worldmodel.cli.compose import settle
 from worldmodel.cli.settings import choices, verbs
-from worldmodel.cli.source import read
+from worldmodel.cli.parsed_signatures import read
 from worldmodel.errors import ConfigError
 
-HERE = "tests.worldmodel.cli.test_source"
+HERE = "tests.worldmodel.cli.test_parsed_signatures"
 MEBI = 2**20
 Count = int | None
 
