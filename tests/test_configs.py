@@ -7,7 +7,7 @@ import pytest
 
 import worldmodel.configs
 from worldmodel.cli.compose import settle
-from worldmodel.cli.run_verb import build
+from worldmodel.cli.runner import build
 from worldmodel.cli.settings import choices, file_of, verbs
 from worldmodel.cli.signatures import check, parameters
 from worldmodel.cli.verbs import VERBS

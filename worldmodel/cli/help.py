@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from worldmodel.cli.parsed_signatures import read
 from worldmodel.cli.settings import choices, written
 from worldmodel.cli.signatures import RUN_KEYS, SPECIAL, fill_defaults, parameters
-from worldmodel.cli.parsed_signatures import read
 from worldmodel.cli.verbs import VERBS
 from worldmodel.storage.plain_types import alternatives
 

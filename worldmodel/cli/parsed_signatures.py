@@ -89,7 +89,7 @@ def _as_settings(value: Any) -> Any:
 
 
 class _Unknown:
-    """Base of the classes that inherit from another package: only an import tells what they take."""
+    """Base of classes that inherit from other packages: only an import tells what they take."""
 
     __signature__ = "unknown"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from worldmodel.cli.run_verb import run_verb
+from worldmodel.cli.runner import run_verb
 from worldmodel.cli.stages import SCALES, STORIES, Stage
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.runs.run import read_metrics

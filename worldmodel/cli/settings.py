@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from worldmodel.cli.signatures import SPECIAL, check, fill_defaults, known_keys
 from worldmodel.cli.parsed_signatures import locate
+from worldmodel.cli.signatures import SPECIAL, check, fill_defaults, known_keys
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.storage.plain_types import check_value
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import pytest
 
 from worldmodel.cli.compose import settle
-from worldmodel.cli.settings import choices, verbs
 from worldmodel.cli.parsed_signatures import read
+from worldmodel.cli.settings import choices, verbs
 from worldmodel.errors import ConfigError
 
 HERE = "tests.worldmodel.cli.test_parsed_signatures"
