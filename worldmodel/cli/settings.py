@@ -64,11 +64,6 @@ def check_words(verb: str, words: Sequence[str]) -> None:
             raise ConfigError(f"{word}: there is no setting '{key}'; {hint}")
 
 
-def verbs() -> list[str]:
-    """The verbs that have a configuration, as `file_of` writes them."""
-    return sorted(path.stem for path in _folder().glob("*.yaml") if path.stem != "base")
-
-
 def file_of(verb: str) -> str:
     """The name of a verb's configuration: data_check.yaml is that of `data check`."""
     return verb.replace(" ", "_")
