@@ -184,7 +184,8 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
         settled = compose.plain(config)
         settings.check_settings(settled)
         # A job's name tells what it does not share with the others.
-        mine = [word for word in HydraConfig.get().overrides.task if _key(word) in swept]
+        task = HydraConfig.get().overrides.task
+        mine = [word for word in task if word.partition("=")[0].lstrip("+") in swept]
         suffix = compose.as_written("_".join(mine)).replace("/", "-").replace("+", "")
         settled["name"] += f"_{suffix}" if suffix else ""
         say(f"{verb} {suffix}")
@@ -203,7 +204,3 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
     finally:
         sys.argv = before
     return worst
-
-
-def _key(word: str) -> str:
-    return word.split("=", 1)[0].lstrip("+")

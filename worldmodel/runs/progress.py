@@ -84,22 +84,12 @@ def say(message: str) -> None:
 @contextmanager
 def bar(total: float, description: str) -> Iterator[ProgressBar]:
     """A bar that is there while the block runs; blocks nest."""
-    shown = _open(total, description)
-    try:
-        yield shown
-    finally:
-        shown.close()
-
-
-def _open(total: float, description: str) -> ProgressBar:
     # Imported late: help and wrong words need no bars.
     from rich import progress as rich
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        return ProgressBar(total, description)
-    if not _displays:
+    if console.is_terminal and not _displays:
         columns = (
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),
@@ -112,7 +102,11 @@ def _open(total: float, description: str) -> ProgressBar:
         display = rich.Progress(*columns, console=console, transient=True, refresh_per_second=4)
         display.start()
         _displays.append(display)
-    return ProgressBar(total, description, _displays[0])
+    shown = ProgressBar(total, description, _displays[0] if _displays else None)
+    try:
+        yield shown
+    finally:
+        shown.close()
 
 
 def _clock(seconds: float) -> str:
