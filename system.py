@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 PROBE_SECONDS = 60  # a driver that hangs must not hang the set-up
 # Arguments of libEGL's functions (EGL/eglext.h).
@@ -39,7 +39,7 @@ class Need:
     title: str
     purpose: str
     problem: Callable[[], str | None]
-    packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    packages: dict[str, tuple[str, ...]]
 
 
 def why_no_venv() -> str | None:
@@ -193,11 +193,14 @@ def provide(names: Sequence[str], *, optional: bool = False) -> bool:
 
 def remedy(needs: Sequence[Need], manager: str) -> str:
     """The line to type; for an unknown package manager, the names of the packages elsewhere."""
+    lines = {
+        name: f"{name} install -y {' '.join(p for need in needs for p in need.packages[name])}"
+        for name in MANAGERS
+    }
     if not manager:
-        names = [" ".join(p for need in needs for p in need.packages.get(m, ())) for m in MANAGERS]
-        each = "; ".join(f"{m} install {found}" for m, found in zip(MANAGERS, names, strict=True))
-        return f"install it with the package manager of this system; on others it is: {each}"
-    line = f"{manager} install -y {' '.join(p for need in needs for p in need.packages[manager])}"
+        others = "; ".join(lines.values())
+        return f"install it with the package manager of this system; on others it is: {others}"
+    line = lines[manager]
     if os.geteuid() != 0:
         line = f"sudo {line}" if shutil.which("sudo") else f"su -c '{line}'"
     return f"to have it, type this line and run make again:\n\n    {line}\n"

@@ -28,6 +28,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
+from benchmarks.table import origin
 from worldmodel.architecture import Architecture
 from worldmodel.checkpoint import load_own
 from worldmodel.evaluation.statistics import wilson
@@ -39,7 +40,6 @@ from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, Regulariser, SIGReg, VICReg
 from worldmodel.report import results
-from worldmodel.runs.provenance import git_commit, machine, package_version
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training import collapse
 from worldmodel.training.loop import Optimisation
@@ -70,22 +70,16 @@ Record = dict[str, Any]  # of one run, as `measure` returns it
 
 @dataclass(frozen=True)
 class Case:
-    """One way to pretrain.
+    """One way to pretrain."""
 
-    Attributes:
-        head: `state` predicts a latent of each time step, `tokens` one of each token.
-        encoder: `vit`, or the name of a timm backbone that sees each frame alone.
-        weight: of SIGReg.
-    """
-
-    head: str
+    head: str  # `state` predicts a latent of each time step, `tokens` one of each token
     masks: str
     targets: Any
     regulariser: str
-    weight: float = 10.0
+    weight: float = 10.0  # of SIGReg
     batch: int = 32
     learning_rate: float = 4e-3
-    encoder: str = "vit"
+    encoder: str = "vit"  # or the name of a timm backbone that sees each frame alone
 
     @property
     def name(self) -> str:
@@ -302,11 +296,7 @@ def main() -> None:
 def write_table(records: Sequence[Record]) -> None:
     """Write docs/results/collapse-alarm.json."""
     table = {
-        "name": "collapse-alarm",
-        "command": "python -m benchmarks.collapse_alarm",
-        "version": package_version(),
-        "git_commit": git_commit(),
-        "machine": machine("cpu"),
+        **origin("collapse-alarm", "python -m benchmarks.collapse_alarm"),
         "protocol": {
             "seeds": list(REPORT), "development_seeds": list(DEVELOPMENT),
             "cases": [case.name for case in CASES],

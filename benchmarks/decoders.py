@@ -1,12 +1,11 @@
 """Check the frames that decoders return, called as their users do and through `VideoReader`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.table import Grid
+from benchmarks.video import READERS
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoders import known, why_not
 from worldmodel.video.decoding import Decoding
@@ -65,30 +64,10 @@ def _through(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> s
 
 
 def _alone(path: Path, name: str, truth: np.ndarray, indices: np.ndarray) -> str:
-    height, width = truth.shape[1:3]
-    read: Callable[[], Any] = {
-        "decord": lambda: _decord(path, indices, height, width),
-        "torchcodec": lambda: _torchcodec(path, indices, height, width),
-    }[name]
     try:
-        return _verdict(read(), truth, indices)
+        return _verdict(READERS[name](path, indices, truth.shape[1:3]), truth, indices)
     except Exception as cause:  # each library has errors of its own
         return f"cannot ({type(cause).__name__})"
-
-
-def _decord(path: Path, indices: np.ndarray, height: int, width: int) -> np.ndarray:
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
-    return decord.VideoReader(str(path), width=width, height=height).get_batch(indices).asnumpy()
-
-
-def _torchcodec(path: Path, indices: np.ndarray, height: int, width: int) -> np.ndarray:
-    from torchcodec.decoders import VideoDecoder
-    from torchcodec.transforms import Resize
-
-    decoder = VideoDecoder(str(path), transforms=[Resize((height, width))])
-    return decoder.get_frames_at(indices.tolist()).data.permute(0, 2, 3, 1).numpy()
 
 
 def _verdict(frames: np.ndarray, truth: np.ndarray, indices: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,26 +14,35 @@ from torch.utils._pytree import tree_leaves
 def time_alternately(
     functions: Mapping[str, Callable[[], object]], *, repeats: int, device: str = "cpu"
 ) -> dict[str, list[float]]:
-    """Seconds of each function, called in turn: a neighbour slows all of them, not one.
+    """Seconds of each function in each of so many rounds, after one that warms up."""
+    return time_in_rounds(functions, [()] * (repeats + 1), device=device)
+
+
+def time_in_rounds(
+    functions: Mapping[str, Callable[..., object]],
+    rounds: Sequence[tuple[Any, ...]],
+    *,
+    device: str = "cpu",
+) -> dict[str, list[float]]:
+    """Seconds of functions that are called in turn: a neighbour slows all of them, not one.
 
     Args:
-        functions: what to call, by name; each is called once before to warm up.
-        repeats: rounds.
-        device: where they work; a GPU is waited for.
+        functions: What to call, by name.
+        rounds: The arguments that all get in each round; the first warms up and is not timed.
+        device: Where they work; a GPU is waited for.
 
     Returns:
-        For each name `repeats` times in seconds, round by round.
+        For each name its times in seconds, round by round.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        function()
-    for _ in range(repeats):
+    for number, arguments in enumerate(rounds):
         for name, function in functions.items():
             synchronize(device)
             start = time.perf_counter()
-            function()
+            function(*arguments)
             synchronize(device)
-            times[name].append(time.perf_counter() - start)
+            if number:
+                times[name].append(time.perf_counter() - start)
     return times
 
 

@@ -61,7 +61,7 @@ class Table:
     def to_json(self, *, device: str) -> dict[str, Any]:
         """The content of the table's file."""
         return {
-            **_origin(self, device),
+            **origin(self.name, self.command, device),
             "protocol": {**self.protocol, **settings()},
             "rows": [row.to_json() for row in self.rows],
         }
@@ -80,17 +80,18 @@ class Grid:
     def to_json(self, *, device: str) -> dict[str, Any]:
         """The content of the table's file."""
         return {
-            **_origin(self, device),
+            **origin(self.name, self.command, device),
             "protocol": self.protocol,
             "columns": self.columns,
             "rows": self.rows,
         }
 
 
-def _origin(table: Table | Grid, device: str) -> dict[str, Any]:
+def origin(name: str, command: str, device: str = "cpu") -> dict[str, Any]:
+    """A table's name and command, and where its numbers come from."""
     return {
-        "name": table.name,
-        "command": table.command,
+        "name": name,
+        "command": command,
         "version": package_version(),
         "git_commit": git_commit(),
         "machine": machine(device),

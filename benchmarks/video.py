@@ -1,8 +1,7 @@
 """How fast clips are read from files, beside the libraries as their documentation calls them."""
 
 import importlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
+from benchmarks.measure import time_in_rounds
 from benchmarks.table import Row, Table
 from worldmodel.errors import ConfigError
 from worldmodel.video.decoders import why_not
@@ -24,11 +24,11 @@ CLIPS = 8  # from one file, in order
 FRESH_BAR, SHARED_BAR = 1.15, 1.5
 
 Size = tuple[int, int]  # height, width
-Read = Callable[[Path, np.ndarray, Size], Any]
+Read = Callable[[Path, np.ndarray, Size], Any]  # gives frames t h w c
 
 
 def ours(path: Path, indices: np.ndarray, size: Size) -> Any:
-    """A reader for one clip."""
+    """A reader for one clip; gives frames t c h w."""
     reader = VideoReader(path, Decoding(short_side=min(size)))
     frames = reader.read(indices)
     reader.close()
@@ -38,6 +38,7 @@ def ours(path: Path, indices: np.ndarray, size: Size) -> Any:
 def by_decord(path: Path, indices: np.ndarray, size: Size) -> Any:
     """As decord's documentation shows, resized by the reader."""
     decord = importlib.import_module("decord")
+    decord.logging.set_level(decord.logging.QUIET)
     return decord.VideoReader(str(path), width=size[1], height=size[0]).get_batch(indices).asnumpy()
 
 
@@ -46,7 +47,7 @@ def by_torchcodec(path: Path, indices: np.ndarray, size: Size) -> Any:
     decoders: Any = importlib.import_module("torchcodec.decoders")
     transforms: Any = importlib.import_module("torchcodec.transforms")
     decoder = decoders.VideoDecoder(str(path), transforms=[transforms.Resize(size)])
-    return decoder.get_frames_at(indices.tolist()).data
+    return decoder.get_frames_at(indices.tolist()).data.permute(0, 2, 3, 1).numpy()
 
 
 def by_pyav(path: Path, indices: np.ndarray, size: Size) -> Any:
@@ -118,7 +119,9 @@ def _rows(path: Path, side: int, readers: Mapping[str, Read], *, repeats: int) -
     last = info.frames - steps[-1]
     starts = random.integers(last, size=repeats + 1)
 
-    times = _in_turn({"ours": ours, **readers}, [(path, start + steps, size) for start in starts])
+    times = time_in_rounds(
+        {"ours": ours, **readers}, [(path, start + steps, size) for start in starts]
+    )
     fastest = min(readers, key=lambda name: median(times[name]))
     ratio = [a / b for a, b in zip(times["ours"], times[fastest], strict=True)]
 
@@ -135,7 +138,7 @@ def _rows(path: Path, side: int, readers: Mapping[str, Read], *, repeats: int) -
         (path, np.sort(random.integers(last, size=CLIPS))[:, None] + steps, size)
         for _ in range(max(repeats // 3, 2) + 1)
     ]
-    both = _in_turn({"shared": shared, "each": each}, several)
+    both = time_in_rounds({"shared": shared, "each": each}, several)
     speedup = [a / b for a, b in zip(both["each"], both["shared"], strict=True)]
     key = f"{path.stem}.{side}"
     return [
@@ -144,17 +147,3 @@ def _rows(path: Path, side: int, readers: Mapping[str, Read], *, repeats: int) -
         Row.median(f"{key}.shared.ms", [1e3 * s for s in both["shared"]]),
         Row.median(f"{key}.shared.speedup", speedup, bar=SHARED_BAR),
     ]
-
-
-def _in_turn(
-    functions: Mapping[str, Callable[..., Any]], rounds: Sequence[tuple[Any, ...]]
-) -> dict[str, list[float]]:
-    """Seconds of each function in each round, all with the same arguments; one more to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for number, arguments in enumerate(rounds):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function(*arguments)
-            if number:
-                times[name].append(time.perf_counter() - start)
-    return times

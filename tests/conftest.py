@@ -9,7 +9,7 @@ import pytest
 # many times slower beside one busy neighbour. It is read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from worldmodel.cli.run_verb import run_verb
+from worldmodel.cli.runner import run_verb
 
 # Clips that nobody made for us, where they are at hand.
 REAL = Path(__file__).parents[1].parent / "shared" / "videos"

@@ -7,8 +7,8 @@ import pytest
 
 import worldmodel.configs
 from worldmodel.cli.compose import settle
-from worldmodel.cli.run_verb import build
-from worldmodel.cli.settings import choices, file_of, verbs
+from worldmodel.cli.runner import build
+from worldmodel.cli.settings import choices, file_of
 from worldmodel.cli.signatures import check, parameters
 from worldmodel.cli.verbs import VERBS
 
@@ -21,14 +21,15 @@ def options() -> list[tuple[str, str, str]]:
     """All choices of all verbs: verb, group, option."""
     return [
         (verb, group, option)
-        for verb in verbs()
+        for verb in VERBS
         for group, found in choices(verb).items()
         for option in found
     ]
 
 
 def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:
-    assert sorted(map(file_of, VERBS)) == verbs()
+    files = {path.stem for path in FOLDER.glob("*.yaml")} - {"base"}
+    assert files == set(map(file_of, VERBS))
 
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())

@@ -10,7 +10,7 @@ import torch
 
 from tests.planners.fakes import POINT_WORLD, PointModel, PointWorld, draw
 from worldmodel import report
-from worldmodel.cli.run_verb import run_verb
+from worldmodel.cli.runner import run_verb
 from worldmodel.episodes.episode import FolderInfo
 from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError, EnvError

@@ -106,19 +106,19 @@ def _run(verb: str, words: list[str]) -> int:
         print(yaml.safe_dump(shown, sort_keys=False), end="")
         return 0
     settled = settle(verb, words)
-    from worldmodel.cli import run_verb
+    from worldmodel.cli import runner
 
     if "runs_dir" not in settled:
-        return run_verb.call_without_run(settled)
+        return runner.call_without_run(settled)
     return _execute_and_show(verb, settled)
 
 
 def _execute_and_show(verb: str, settled: dict[str, Any]) -> int:
-    from worldmodel.cli import run_verb
+    from worldmodel.cli import runner
 
-    results = run_verb.execute(verb, settled)
+    results = runner.execute(verb, settled)
     show(results)
-    page = run_verb.folder_of(verb, settled) / "report.html"
+    page = runner.folder_of(verb, settled) / "report.html"
     if page.is_file():
         say(f"report: {page}")
     return _FAILED if results.get("problems", 0) > 0 else 0
@@ -184,7 +184,8 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
         settled = compose.plain(config)
         settings.check_settings(settled)
         # A job's name tells what it does not share with the others.
-        mine = [word for word in HydraConfig.get().overrides.task if _key(word) in swept]
+        task = HydraConfig.get().overrides.task
+        mine = [word for word in task if word.partition("=")[0].lstrip("+") in swept]
         suffix = compose.as_written("_".join(mine)).replace("/", "-").replace("+", "")
         settled["name"] += f"_{suffix}" if suffix else ""
         say(f"{verb} {suffix}")
@@ -203,7 +204,3 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
     finally:
         sys.argv = before
     return worst
-
-
-def _key(word: str) -> str:
-    return word.split("=", 1)[0].lstrip("+")

@@ -1,6 +1,6 @@
 """Words in Hydra's grammar, put into a verb's configuration.
 
-With the sweep in `app` and the building in `run_verb` this is all that knows Hydra. What users say
+With the sweep in `app` and the building in `runner` this is all that knows Hydra. What users say
 is taken as it is written: only our own files may refer to other settings by `${...}`.
 """
 

@@ -54,18 +54,8 @@ def doctor(*, probe_gl: Callable[[str], str | None], backends: Sequence[str]) ->
     Returns:
         1 if something that is needed does not work, else 0.
     """
-    return 1 if show(examine(probe_gl=probe_gl, backends=backends)) else 0
-
-
-def examine(*, probe_gl: Callable[[str], str | None], backends: Sequence[str]) -> list[Finding]:
-    """Look at everything; the arguments are those of `doctor`."""
-    return [
-        *versions(),
-        *decoders(),
-        *renderers(probe_gl, backends),
-        *devices(),
-        *process(),
-    ]
+    found = [*versions(), *decoders(), *renderers(probe_gl, backends), *devices(), *process()]
+    return 1 if show(found) else 0
 
 
 def versions() -> Iterator[Finding]:

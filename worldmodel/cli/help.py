@@ -1,14 +1,13 @@
 """The texts of `worldmodel --help` and `worldmodel <verb> --help`."""
 
-import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from worldmodel.cli.parsed_signatures import read
 from worldmodel.cli.settings import choices, written
 from worldmodel.cli.signatures import RUN_KEYS, SPECIAL, fill_defaults, parameters
-from worldmodel.cli.source import read
 from worldmodel.cli.verbs import VERBS
 from worldmodel.storage.plain_types import alternatives
 
@@ -69,7 +68,7 @@ def _entries(
 ) -> Iterator[str]:
     """Each setting with its value and its line of documentation; those inside it below it."""
     target = settings["_target_"]
-    documented = argument_docs(inspect.cleandoc(read(target).doc))
+    documented = argument_docs(read(target).doc)
     accepted = parameters(target)
     lists = {  # a default that is a list is not among the settings until it is given
         name: list(parameter.default)

@@ -8,20 +8,17 @@ runs them and gathers what they found.
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from worldmodel.cli.run_verb import run_verb
-from worldmodel.cli.stages import SCALES, STORIES, Stage
+from worldmodel.cli.runner import run_verb
+from worldmodel.cli.stages import SCALES, SECONDS, STORIES, Stage
 from worldmodel.errors import ConfigError, nearest
-from worldmodel.runs.run import read_metrics
+from worldmodel.runs.run import Run, read_metrics
 from worldmodel.storage.files import whole_file
-
-if TYPE_CHECKING:
-    from worldmodel.runs.run import Run
 
 
 def quickstart(
-    run: "Run",
+    run: Run,
     *,
     story: Literal["quickstart", "pretraining", "scratch", "few_labels"] = "quickstart",
     scale: Literal["full", "smoke"] = "full",
@@ -59,13 +56,13 @@ def quickstart(
 
 
 def run_stages(
-    run: "Run", stages: Sequence[Stage], *, seed: int = 0, device: str = "cpu"
+    run: Run, stages: Sequence[Stage], *, seed: int = 0, device: str = "cpu"
 ) -> dict[str, float]:
     """Run the stages in order; arguments and results are those of `quickstart`."""
     results: dict[str, float] = {}
     seconds: dict[str, float] = {}
     peaks = []
-    with run.progress(sum(stage.share for stage in stages), "quickstart") as bar:
+    with run.progress(sum(SECONDS[stage.verb] for stage in stages), "quickstart") as bar:
         for stage in stages:
             run.say(f"stage {stage.name}: worldmodel {stage.verb}")
             words = [*stage.words, f"seed={seed}", f"device={device}"]
@@ -73,8 +70,8 @@ def run_stages(
             metrics = read_metrics(run.folder / stage.verb / stage.name)
             seconds[f"seconds.{stage.name}"] = float(metrics["seconds"])
             peaks.append(float(metrics["memory_peak_gib"]))
-            results |= gather(found, stage.gather or {})
-            bar.advance(stage.share)
+            results |= gather(found, stage.gather)
+            bar.advance(SECONDS[stage.verb])
     _adopt_model(run, stages)
     # The clock's time, unless the story was interrupted: then what its stages took.
     total = max(run.seconds, sum(seconds.values()))
@@ -102,7 +99,7 @@ def gather(found: Mapping[str, float], names: Mapping[str, str]) -> dict[str, fl
     return gathered
 
 
-def _adopt_model(run: "Run", stages: Sequence[Stage]) -> None:
+def _adopt_model(run: Run, stages: Sequence[Stage]) -> None:
     """Copy the last model that the story trained, if any, to the story's own folder."""
     trained = [s for s in stages if s.verb in ("pretrain", "train")]
     if not trained:

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from worldmodel.cli.parsed_signatures import locate
 from worldmodel.cli.signatures import SPECIAL, check, fill_defaults, known_keys
-from worldmodel.cli.source import locate
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.storage.plain_types import check_value
 
@@ -62,11 +62,6 @@ def check_words(verb: str, words: Sequence[str]) -> None:
         elif not key.startswith(("+", "~", "hydra")) and not _takes_any_key(key, settings, known):
             hint = nearest(key, {*known, *options}, listed_by=f"worldmodel {verb} --help")
             raise ConfigError(f"{word}: there is no setting '{key}'; {hint}")
-
-
-def verbs() -> list[str]:
-    """The verbs that have a configuration, as `file_of` writes them."""
-    return sorted(path.stem for path in _folder().glob("*.yaml") if path.stem != "base")
 
 
 def file_of(verb: str) -> str:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from worldmodel.cli.source import read
+from worldmodel.cli.parsed_signatures import read
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.storage.plain_types import PLAIN, alternatives, check_value
 

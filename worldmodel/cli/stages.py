@@ -5,11 +5,14 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from worldmodel.cli.settings import quoted
 from worldmodel.runs.run import read_metrics
+
+SECONDS = {"collect": 12, "pretrain": 200, "train": 90, "probe": 11, "plan": 55, "surprise": 25}
+"""Of a stage by its verb, about: they share out the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,12 @@ class Stage:
         words: Its settings, as on the command line.
         gather: Names in the story's results, and the stage's results that they stand for. A name
             ending in `*` takes all that begin alike.
-        share: Of the story's time, in any unit; only the progress bar needs it.
     """
 
     name: str
     verb: str
     words: Sequence[str] = ()
-    gather: Mapping[str, str] | None = None
-    share: float = 1.0
+    gather: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,117 +79,53 @@ SCALES = {
 }
 
 _EXPLORE = ("steps=60", "recording.reset_options={task: explore}")
+_NO_BASELINES = "evaluation.baselines=false"
 
 
 def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Stage]:
-    """Record episodes, learn from them, read out, plan, and judge what cannot happen."""
+    """Record episodes, learn from them, read out, plan, and judge what cannot happen.
+
+    Goals are planned for with both planners; those behind the hazard without and with the
+    guardrail.
+    """
     rollouts, held_out = _episodes(folder, "rollouts"), _episodes(folder, "held_out")
-    model = _at("model", folder, "train/actions")
-    video = _at("model", folder, "pretrain/video")
-    collect = (
-        f"episodes={scale.rollouts}",
-        *_EXPLORE,
-        "recording.labelled_fraction=0.1",
-        "recording.workers=2",
-    )
+    video, model = folder / "pretrain/video", _is("model", folder / "train/actions")
+    record = (f"episodes={scale.rollouts}", *_EXPLORE, "recording.labelled_fraction=0.1")
+    keep = (f"episodes={scale.held_out}", *_EXPLORE, "recording.held_out=true")
+    train = (_is("episodes", rollouts), _is("encoder", video), f"model={scale.model}")
+    plan = (model, _is("episodes_from", rollouts), *scale.plan)
+    gradient = (*scale.gradient, _NO_BASELINES, *plan)
+    hazard = ("evaluation.tasks=[hazard]", _NO_BASELINES, *scale.cem, *plan)
+    pretrained = ("feature_std", "effective_rank", "sigreg_over_floor", "collapsed")
+    readouts = (model, _is("pretrained", video), _is("episodes", held_out))
+    violations = (_is("model", video), f"pairs={scale.pairs}")
+    without = {"guardrail.violation_rate_off": "violation_rate", "guardrail.success_off": "success"}
     return [
-        Stage("rollouts", "collect", collect, share=17),  # seconds, about
-        Stage(
-            "held_out",
-            "collect",
-            (f"episodes={scale.held_out}", *_EXPLORE, "recording.held_out=true"),
-            share=8,
-        ),
-        Stage(
-            "video",
-            "pretrain",
-            (*_video(rollouts, scale), *scale.regulariser),
-            _renamed("pretrain", "feature_std", "effective_rank", "sigreg_over_floor", "collapsed"),
-            share=200,
-        ),
-        Stage(
-            "actions",
-            "train",
-            (
-                _at("episodes", rollouts),
-                _at("encoder", folder, "pretrain/video"),
-                f"model={scale.model}",
-                *scale.train,
-            ),
-            share=90,
-        ),
-        Stage(
-            "readouts",
-            "probe",
-            (model, _at("pretrained", folder, "pretrain/video"), _at("episodes", held_out)),
-            {"probe.*": "*"},
-            share=11,
-        ),
-        *_acting(model, rollouts, scale),
-        Stage(
-            "violations",
-            "surprise",
-            (video, f"pairs={scale.pairs}"),
-            {"surprise.*": "*"},
-            share=25,
-        ),
-    ]
-
-
-def _acting(model: str, rollouts: Path, scale: Scale) -> list[Stage]:
-    """Goals with both planners, then goals behind the hazard without and with the guardrail."""
-    plan = (model, _at("episodes_from", rollouts), *scale.plan)
-    hazard = ("evaluation.tasks=[hazard]", "evaluation.baselines=false", *scale.cem, *plan)
-    return [
-        Stage("goals", "plan", (*scale.cem, *plan), {"plan.*": "*"}, share=50),
-        Stage(
-            "gradient",
-            "plan",
-            (*scale.gradient, "evaluation.baselines=false", *plan),
-            {"plan.gradient_success": "success"},
-            share=75,
-        ),
-        Stage(
-            "hazard_off",
-            "plan",
-            hazard,
-            {"guardrail.violation_rate_off": "violation_rate", "guardrail.success_off": "success"},
-            share=45,
-        ),
+        Stage("rollouts", "collect", (*record, "recording.workers=2")),
+        Stage("held_out", "collect", keep),
+        _video("video", rollouts, scale, scale.regulariser, _under("pretrain", *pretrained)),
+        Stage("actions", "train", (*train, *scale.train)),
+        Stage("readouts", "probe", readouts, {"probe.*": "*"}),
+        Stage("goals", "plan", (*scale.cem, *plan), {"plan.*": "*"}),
+        Stage("gradient", "plan", gradient, {"plan.gradient_success": "success"}),
+        Stage("hazard_off", "plan", hazard, without),
         Stage(
             "hazard",
             "plan",
             (*scale.guardrail, *hazard),
-            _renamed("guardrail", "violation_rate", "success"),
-            share=50,
+            _under("guardrail", "violation_rate", "success"),
         ),
+        Stage("violations", "surprise", violations, {"surprise.*": "*"}),
     ]
 
 
 def scratch(folder: Path, scale: Scale, main: Path) -> list[Stage]:
     """The same action model without pretraining: same episodes with actions, same total time."""
-    model = _at("model", folder, "train/actions")
-    rollouts = _episodes(main, "rollouts")
+    rollouts, actions = _episodes(main, "rollouts"), folder / "train/actions"
     return [
-        Stage("actions", "train", (_at("episodes", rollouts), *_for_as_long(main))),
-        Stage(
-            "readouts",
-            "probe",
-            (model, _at("episodes", _episodes(main, "held_out"))),
-            _renamed("scratch", "position_r2", "velocity_r2"),
-        ),
-        Stage(
-            "goals",
-            "plan",
-            (
-                *scale.cem,
-                "evaluation.baselines=false",
-                model,
-                _at("episodes_from", rollouts),
-                *scale.plan,
-            ),
-            {"scratch.plan_success": "success"},
-        ),
+        Stage("actions", "train", (_is("episodes", rollouts), *_for_as_long(main))),
+        _readouts("readouts", actions, main, _under("scratch", "position_r2", "velocity_r2")),
+        _goals("goals", actions, main, scale, "scratch.plan_success"),
     ]
 
 
@@ -198,39 +135,16 @@ def few_labels(folder: Path, scale: Scale, main: Path) -> list[Stage]:
     On top of the pretrained encoder, and from scratch for as long as pretraining and action model
     took together.
     """
-    rollouts = main / "collect/rollouts"
-    labelled = (_at("episodes", rollouts), "labelled=6")
-    plan = (*scale.cem, "evaluation.baselines=false", _at("episodes_from", rollouts), *scale.plan)
-    model = _at("model", folder, "train/scratch")
+    labelled = (_is("episodes", _episodes(main, "rollouts")), "labelled=6")
+    pretrained = (*labelled, _is("encoder", main / "pretrain/video"), *scale.train)
+    scratch = folder / "train/scratch"
+    found = {"few.scratch_position_r2": "position_r2", "few.scratch_velocity_r2": "velocity_r2"}
     return [
-        Stage(
-            "pretrained",
-            "train",
-            (*labelled, _at("encoder", main, "pretrain/video"), *scale.train),
-            share=90,
-        ),
-        Stage(
-            "pretrained_goals",
-            "plan",
-            (_at("model", folder, "train/pretrained"), *plan),
-            {"few.plan_success": "success"},
-            share=70,
-        ),
-        Stage("scratch", "train", (*labelled, *_for_as_long(main)), share=300),
-        Stage(
-            "scratch_readouts",
-            "probe",
-            (model, _at("episodes", main, "collect/held_out")),
-            {"few.scratch_position_r2": "position_r2", "few.scratch_velocity_r2": "velocity_r2"},
-            share=10,
-        ),
-        Stage(
-            "scratch_goals",
-            "plan",
-            (model, *plan),
-            {"few.scratch_plan_success": "success"},
-            share=120,
-        ),
+        Stage("pretrained", "train", pretrained),
+        _goals("pretrained_goals", folder / "train/pretrained", main, scale, "few.plan_success"),
+        Stage("scratch", "train", (*labelled, *_for_as_long(main))),
+        _readouts("scratch_readouts", scratch, main, found),
+        _goals("scratch_goals", scratch, main, scale, "few.scratch_plan_success"),
     ]
 
 
@@ -246,12 +160,12 @@ def pretraining(folder: Path, scale: Scale, main: Path) -> list[Stage]:
         # As V-JEPA: an EMA teacher makes the targets, nothing else prevents collapse.
         "teacher": ("targets=ema", "regulariser=none"),
     }
-    stages = [_readouts("as_is", main / "pretrain/video", main)]
+    rollouts, read = _episodes(main, "rollouts"), ("position_r2", "velocity_r2")
+    stages = [_readouts("probe_as_is", main / "pretrain/video", main, _under("as_is", *read))]
     for name, words in changed.items():
-        learned = (*_video(_episodes(main, "rollouts"), scale), *words)
-        numbers = _renamed(name, "effective_rank", "collapsed")
-        stages.append(Stage(name, "pretrain", learned, numbers, share=20))
-        stages.append(_readouts(name, folder / "pretrain" / name, main))
+        model, found = folder / "pretrain" / name, _under(name, "effective_rank", "collapsed")
+        stages.append(_video(name, rollouts, scale, words, found))
+        stages.append(_readouts(f"probe_{name}", model, main, _under(name, *read)))
     return stages
 
 
@@ -263,15 +177,26 @@ STORIES: dict[str, Callable[[Path, Scale, Path], list[Stage]]] = {
 }
 
 
-def _video(episodes: Path, scale: Scale) -> tuple[str, ...]:
+def _video(
+    name: str, episodes: Path, scale: Scale, words: Sequence[str], gather: Mapping[str, str]
+) -> Stage:
     """Pretraining on the frames of episodes."""
-    source = ("data=episodes", _at("data.path", episodes))
-    return (*source, f"model={scale.model}", "masks=time_steps", "num_frames=4", *scale.pretrain)
+    source = ("data=episodes", _is("data.path", episodes), f"model={scale.model}")
+    how = ("masks=time_steps", "num_frames=4", *scale.pretrain)
+    return Stage(name, "pretrain", (*source, *how, *words), gather)
 
 
-def _readouts(name: str, model: Path, main: Path) -> Stage:
-    words = (_at("model", model), _at("episodes", _episodes(main, "held_out")))
-    return Stage(f"probe_{name}", "probe", words, _renamed(name, "position_r2", "velocity_r2"))
+def _readouts(name: str, model: Path, main: Path, gather: Mapping[str, str]) -> Stage:
+    """What a model knows of the story's held-out episodes."""
+    words = (_is("model", model), _is("episodes", _episodes(main, "held_out")))
+    return Stage(name, "probe", words, gather)
+
+
+def _goals(name: str, model: Path, main: Path, scale: Scale, success: str) -> Stage:
+    """How often a model reaches the story's goals with CEM."""
+    where = (_is("model", model), _is("episodes_from", _episodes(main, "rollouts")))
+    words = (*scale.cem, _NO_BASELINES, *where, *scale.plan)
+    return Stage(name, "plan", words, {success: "success"})
 
 
 def _for_as_long(main: Path) -> tuple[str, str]:
@@ -285,9 +210,9 @@ def _episodes(folder: Path, name: str) -> Path:
     return folder / "collect" / name / "episodes"
 
 
-def _at(key: str, folder: Path, inside: str = "") -> str:
-    return f"{key}={quoted(str(folder / inside))}"
+def _is(key: str, path: Path) -> str:
+    return f"{key}={quoted(str(path))}"
 
 
-def _renamed(prefix: str, *names: str) -> dict[str, str]:
+def _under(prefix: str, *names: str) -> dict[str, str]:
     return {f"{prefix}.{name}": name for name in names}

@@ -5,27 +5,29 @@ Bars of nested runs share one display. Knows nothing of what is counted.
 
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
 LINE_EVERY_SECONDS = 10.0
 
 
-class ProgressBar(ABC):
-    """Counts up to `total` and tells a person how far it is."""
+class ProgressBar:
+    """Counts up to `total`: a row of a terminal's display, or a line of a log file now and then."""
 
-    def __init__(self, total: float, description: str) -> None:
+    def __init__(self, total: float, description: str, display: "Progress | None" = None) -> None:
         self.total = total
         self.description = description
         self.done = 0.0
         self.numbers = ""
-        self._start = time.monotonic()
+        self._start = self._last = time.monotonic()
         self._first: tuple[float, float] | None = None  # done and when, at the first update
+        self._display = display
+        if display:
+            self._task = display.add_task(description, total=total, numbers="")
 
     def advance(self, amount: float = 1, **numbers: float) -> None:
         """Count `amount` more and show `numbers` beside the bar."""
@@ -33,20 +35,25 @@ class ProgressBar(ABC):
 
     def update(self, done: float, **numbers: float) -> None:
         """Say how much is done in all; a resumed run calls this first with where it goes on."""
-        if self._first is None:
-            self._first = (done, time.monotonic())
+        now = time.monotonic()
+        self._first = self._first or (done, now)
         self.done = done
         if numbers:
             self.numbers = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        self._show()
+        if self._display:
+            self._display.update(self._task, completed=done, numbers=self.numbers)
+        elif now - self._last >= LINE_EVERY_SECONDS:
+            self._last = now
+            say(self.line())
 
-    @abstractmethod
     def close(self) -> None:
         """Take the bar away and leave its last line."""
-
-    @abstractmethod
-    def _show(self) -> None:
-        """Let a person see the new count."""
+        if self._display:
+            self._display.remove_task(self._task)
+            if len(self._display.tasks) == 0:
+                self._display.stop()
+                _displays.clear()
+        say(self.line())
 
     def line(self) -> str:
         """The bar as one line of text."""
@@ -63,41 +70,6 @@ class ProgressBar(ABC):
         return "  ".join([*words, self.numbers] if self.numbers else words)
 
 
-class _LineBar(ProgressBar):
-    """For a log file: a line every `LINE_EVERY_SECONDS`."""
-
-    def __init__(self, total: float, description: str) -> None:
-        super().__init__(total, description)
-        self._last = time.monotonic()
-
-    def _show(self) -> None:
-        if time.monotonic() - self._last >= LINE_EVERY_SECONDS:
-            self._last = time.monotonic()
-            say(self.line())
-
-    def close(self) -> None:
-        say(self.line())
-
-
-class _TerminalBar(ProgressBar):
-    """A row of the terminal's shared display."""
-
-    def __init__(self, total: float, description: str, display: "Progress") -> None:
-        super().__init__(total, description)
-        self._display = display
-        self._task: TaskID = display.add_task(description, total=total, numbers="")
-
-    def _show(self) -> None:
-        self._display.update(self._task, completed=self.done, numbers=self.numbers)
-
-    def close(self) -> None:
-        self._display.remove_task(self._task)
-        if len(self._display.tasks) == 0:
-            self._display.stop()
-            _displays.clear()
-        say(self.line())
-
-
 _displays: "list[Progress]" = []  # at most one: a terminal has one bottom
 
 
@@ -112,22 +84,12 @@ def say(message: str) -> None:
 @contextmanager
 def bar(total: float, description: str) -> Iterator[ProgressBar]:
     """A bar that is there while the block runs; blocks nest."""
-    shown = _open(total, description)
-    try:
-        yield shown
-    finally:
-        shown.close()
-
-
-def _open(total: float, description: str) -> ProgressBar:
     # Imported late: help and wrong words need no bars.
     from rich import progress as rich
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal:
-        return _LineBar(total, description)
-    if not _displays:
+    if console.is_terminal and not _displays:
         columns = (
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),
@@ -140,7 +102,11 @@ def _open(total: float, description: str) -> ProgressBar:
         display = rich.Progress(*columns, console=console, transient=True, refresh_per_second=4)
         display.start()
         _displays.append(display)
-    return _TerminalBar(total, description, _displays[0])
+    shown = ProgressBar(total, description, _displays[0] if _displays else None)
+    try:
+        yield shown
+    finally:
+        shown.close()
 
 
 def _clock(seconds: float) -> str:

@@ -42,12 +42,16 @@ class Run:
         config: Its settings as plain values.
         seed: Decides all randomness of the run.
         device: Where tensors live, for example "cpu" or "cuda:0".
+        model_folder: Where the trained model goes.
+        checkpoints: Where training states go.
     """
 
     def __init__(
         self, folder: Path, *, verb: str, config: Mapping[str, Any], seed: int, device: str
     ) -> None:
         self.folder = folder
+        self.model_folder = folder / "model"
+        self.checkpoints = folder / "checkpoints"
         self.verb = verb
         self.config = dict(config)
         self.seed = seed
@@ -94,45 +98,19 @@ class Run:
         try:
             hold(folder)
             _prepare(folder, settings, existing)
-        except OSError as cause:
+        except (OSError, RunError) as cause:
             release(folder)
+            if isinstance(cause, RunError):
+                raise
             raise RunError(
                 f"{folder}: cannot be made ({cause.strerror}); choose another runs_dir= or name="
             ) from cause
-        except RunError:
-            release(folder)
-            raise
         return Run(folder, verb=verb, config=config, seed=seed, device=device)
-
-    @property
-    def model_folder(self) -> Path:
-        """Where the trained model goes."""
-        return self.folder / "model"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where training states go."""
-        return self.folder / "checkpoints"
-
-    @property
-    def is_finished(self) -> bool:
-        """True once the results are there."""
-        return (self.folder / "metrics.json").is_file()
-
-    @property
-    def results(self) -> dict[str, float]:
-        """The results of a finished run."""
-        return dict(read_metrics(self.folder)["results"])
 
     @property
     def seconds(self) -> float:
         """Time spent so far, with that of earlier, interrupted goes up to their last log line."""
         return self._earlier + time.monotonic() - self._opened
-
-    @property
-    def memory_peak_gib(self) -> float:
-        """Most memory that this process and its workers held so far, in GiB."""
-        return self._memory.peak_gib
 
     def log(self, step: int, /, **numbers: float) -> None:
         """Append a line to the log; `numbers` may be zero-dimensional tensors.
@@ -143,9 +121,13 @@ class Run:
         line = {"step": step, "elapsed": round(self.seconds, 3), **_finite(values)}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        board = self._open_board()
+        if self._board is None:
+            # Imported late: it takes a second, and most verbs log nothing.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tb"), flush_secs=30)
         for name, value in values.items():
-            board.add_scalar(name.replace(".", "/"), value, step)
+            self._board.add_scalar(name.replace(".", "/"), value, step)
 
     def rewind(self, step: int) -> None:
         """Forget log lines after `step`: what a resumed training will do again."""
@@ -180,7 +162,7 @@ class Run:
             "seed": self.seed,
             "device": self.device,
             "seconds": round(self.seconds, 3),
-            "memory_peak_gib": round(self.memory_peak_gib, 3),
+            "memory_peak_gib": round(self._memory.peak_gib, 3),
             "config_sha256": config_sha256({"verb": self.verb, **self.config}),
             "results": _finite(numbers),
         }
@@ -208,14 +190,6 @@ class Run:
         if is_empty:
             with suppress(OSError):  # another process has begun to write it
                 self.folder.rmdir()
-
-    def _open_board(self) -> "SummaryWriter":
-        if self._board is None:
-            # Imported late: it takes a second, and most verbs log nothing.
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self.folder / "tb"), flush_secs=30)
-        return self._board
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

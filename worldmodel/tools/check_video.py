@@ -12,7 +12,6 @@ from worldmodel.episodes.episode import read_episode
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, Opened
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader
-from worldmodel.video.video import Video
 
 WITH_ACTIONS = "with actions"
 _CHUNK = 32 * 2**20  # bytes of frames that are decoded at a time
@@ -84,7 +83,10 @@ class VideoChecker:
             if task.item.check_rows(video.source):
                 codec = f"{codec} {WITH_ACTIONS}"
             if task.decode_all:
-                _read_all(video.source, first, len(times), width * height * 3)
+                step = max(1, _CHUNK // (width * height * 3))
+                end = first + len(times)
+                for at in range(first, end, step):
+                    video.source.read(np.arange(at, min(at + step, end)))
             return VideoSummary(task.name, codec, width, height, len(times), seconds)
         finally:
             opened.forget(task.item)
@@ -94,12 +96,6 @@ def _seconds(times: np.ndarray) -> float:
     """How long frames at these times are shown; the last one as long as the others on average."""
     span = float(times[-1] - times[0])
     return span * len(times) / (len(times) - 1) if len(times) > 1 else 0.0
-
-
-def _read_all(source: Video, first: int, count: int, image_bytes: int) -> None:
-    step = max(1, _CHUNK // image_bytes)
-    for at in range(first, first + count, step):
-        source.read(np.arange(at, min(at + step, first + count)))
 
 
 def _episode_summary(item: Item) -> VideoSummary:

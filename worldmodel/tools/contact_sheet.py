@@ -6,6 +6,7 @@ Knows images and captions, not where they come from.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -50,20 +51,20 @@ def _height(strip: Strip, tile: int) -> int:
 
 
 def _draw(
-    pen: ImageDraw.ImageDraw, sheet: Image.Image, strip: Strip, *, top: int, tile: int, font: object
+    pen: ImageDraw.ImageDraw, sheet: Image.Image, strip: Strip, *, top: int, tile: int, font: Any
 ) -> None:
     for number, (image, time) in enumerate(zip(strip.images, strip.times, strict=True)):
         row, column = divmod(number, _MOST)
         left, upper = _GAP + column * (tile + _GAP), top + row * (tile + _LINE)
         small = _fit(image, tile)
         sheet.paste(small, (left + (tile - small.width) // 2, upper + (tile - small.height) // 2))
-        pen.text((left, upper + tile + 1), f"{time:.2f} s", fill="dimgray", font=font)  # type: ignore[arg-type]
+        pen.text((left, upper + tile + 1), f"{time:.2f} s", fill="dimgray", font=font)
     below = top + -(-len(strip.images) // _MOST) * (tile + _LINE)
-    pen.text((_GAP, below), _shortened(pen, strip, sheet.width - 2 * _GAP, font),
-             fill="black", font=font)  # type: ignore[arg-type]  # fmt: skip
+    text = _shortened(pen, strip, sheet.width - 2 * _GAP, font)
+    pen.text((_GAP, below), text, fill="black", font=font)
 
 
-def _shortened(pen: ImageDraw.ImageDraw, strip: Strip, width: int, font: object) -> str:
+def _shortened(pen: ImageDraw.ImageDraw, strip: Strip, width: int, font: Any) -> str:
     """The caption, cut where it is too long: in front, as the ends of paths tell files apart.
 
     What stands alone is a message, and cut at its end.
@@ -71,7 +72,7 @@ def _shortened(pen: ImageDraw.ImageDraw, strip: Strip, width: int, font: object)
     # The font has no signs beyond Latin-1: others become question marks.
     text = strip.caption.encode("latin-1", "replace").decode("latin-1")
     whole = text
-    while text and pen.textlength(text, font=font) > width:  # type: ignore[arg-type]
+    while text and pen.textlength(text, font=font) > width:
         whole = whole[1:] if strip.images else whole[:-1]
         text = f"... {whole}" if strip.images else f"{whole} ..."
     return text

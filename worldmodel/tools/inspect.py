@@ -6,13 +6,12 @@ what is wrong with a file is listed; only where there is nothing, or nothing tha
 recognises, is it an error.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,19 +33,13 @@ from worldmodel.errors import (
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, shared_frames
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.loading.workers import WorkerPool
+from worldmodel.runs.run import Run
 from worldmodel.storage.files import write_table
-from worldmodel.tools.check_video import (
-    WITH_ACTIONS,
-    SummaryRequest,
-    VideoChecker,
-    VideoSummary,
-)
+from worldmodel.tools.check_video import WITH_ACTIONS, SummaryRequest, VideoChecker, VideoSummary
 from worldmodel.tools.contact_sheet import Strip, write_sheet
 from worldmodel.video.decoding import Decoding
+from worldmodel.video.reader import require_backend
 from worldmodel.video.sampling import Sampling
-
-if TYPE_CHECKING:
-    from worldmodel.runs.run import Run
 
 _TABLE_ROWS = 40
 _BAD_ROWS = 100
@@ -83,7 +76,7 @@ _SHEET = Sheet()
 
 
 def check(
-    run: "Run",
+    run: Run,
     *,
     path: str,
     format: str = "auto",
@@ -109,8 +102,9 @@ def check(
     Raises:
         WorldModelError: there is nothing there.
     """
-    items, summaries = find_items(path, format, reading)
     decoding = video or Decoding()
+    require_backend(decoding.backend)  # said here, not by each process
+    items, summaries = find_items(path, format, reading)
     with Pool(VideoChecker(decoding), workers=workers, seconds=decoding.limits.seconds) as pool:
         summaries += _summarise(run, pool, items, decode_all=True)
     _report(run, summaries)
@@ -118,7 +112,7 @@ def check(
 
 
 def inspect(
-    run: "Run",
+    run: Run,
     *,
     path: str,
     format: str = "auto",
@@ -152,8 +146,9 @@ def inspect(
     """
     transforms = transforms or Plain()
     size = transforms.frame_size(sheet.size)
-    items, summaries = find_items(path, format, reading)
     decoding = (video or Decoding()).at(size)
+    require_backend(decoding.backend)  # said here, not by each process
+    items, summaries = find_items(path, format, reading)
     frames = shared_frames(min(sheet.rows, max(len(items), 1)), sheet.num_frames, size)
     sampling = Sampling(sheet.num_frames, stride=sheet.stride, fps=sheet.fps)
     clips = ClipReader(frames, sampling=sampling, size=size, flip=sheet.flip, decoding=decoding)
@@ -163,7 +158,8 @@ def inspect(
         bad = _report(run, summaries)
         good = _good_items(items, summaries)
         if not good:
-            kind = EpisodeError if _are_episodes(items) else VideoError
+            are_episodes = all(isinstance(item, EpisodeVideo) for item in items)
+            kind = EpisodeError if are_episodes else VideoError
             raise kind(f"{path}: nothing in it can be read; the first: {bad[0].problem}")
         chosen = np.linspace(0, len(good) - 1, min(sheet.rows, len(good))).round().astype(int)
         strips = _strips(pool, [good[i] for i in chosen], seed=run.seed)
@@ -215,7 +211,7 @@ def _left_out(found: Sequence[LeftOut]) -> list[VideoSummary]:
 
 
 def _summarise(
-    run: "Run", pool: Pool, items: Sequence[Item], *, decode_all: bool
+    run: Run, pool: Pool, items: Sequence[Item], *, decode_all: bool
 ) -> list[VideoSummary]:
     summaries = []
     tasks = (SummaryRequest(item, decode_all) for item in items)
@@ -238,10 +234,6 @@ def _good_items(
 ) -> list[tuple[Item, VideoSummary]]:
     own = summaries[len(summaries) - len(items) :]  # those before are of the whole
     return [(item, f) for item, f in zip(items, own, strict=True) if not f.problem]
-
-
-def _are_episodes(items: Sequence[Item]) -> bool:
-    return all(isinstance(item, EpisodeVideo) for item in items)
 
 
 def _strips(pool: Pool, chosen: Sequence[tuple[Item, VideoSummary]], *, seed: int) -> list[Strip]:
@@ -275,7 +267,7 @@ def _drawn(strips: Sequence[Strip], frames: torch.Tensor) -> list[Strip]:
     ]
 
 
-def _report(run: "Run", summaries: Sequence[VideoSummary]) -> list[VideoSummary]:
+def _report(run: Run, summaries: Sequence[VideoSummary]) -> list[VideoSummary]:
     """Write the tables and say what is in them; returns those with a problem."""
     bad = [summary for summary in summaries if summary.problem]
     write_table(run.folder / "files.csv", VideoSummary, summaries)
@@ -304,18 +296,19 @@ def _table(summaries: Sequence[VideoSummary]) -> str:
     if not good:
         return ""
     table = Table(box=None, pad_edge=False)
+    names = ("file", "codec", "size", "frames", "seconds")
     if len(good) > _TABLE_ROWS:
-        for name in ("files", "codec", "size", "shortest", "longest"):
-            table.add_column(name, justify="left" if name in ("codec", "size") else "right")
-        kinds = Counter((f.codec, f"{f.width}x{f.height}") for f in good)
-        for (codec, size), count in kinds.most_common(_TABLE_ROWS):
-            seconds = [
-                f.seconds for f in good if (f.codec, f"{f.width}x{f.height}") == (codec, size)
-            ]
-            table.add_row(str(count), codec, size, f"{min(seconds):.2f} s", f"{max(seconds):.2f} s")
+        names = ("files", "codec", "size", "shortest", "longest")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("file", "codec", "size") else "right")
+    if len(good) > _TABLE_ROWS:
+        kinds: dict[tuple[str, str], list[float]] = {}
+        for f in good:
+            kinds.setdefault((f.codec, f"{f.width}x{f.height}"), []).append(f.seconds)
+        most = sorted(kinds.items(), key=lambda kind: -len(kind[1]))[:_TABLE_ROWS]
+        for (codec, size), s in most:
+            table.add_row(str(len(s)), codec, size, f"{min(s):.2f} s", f"{max(s):.2f} s")
     else:
-        for name in ("file", "codec", "size", "frames", "seconds"):
-            table.add_column(name, justify="right" if name in ("frames", "seconds") else "left")
         for f in good:
             size = f"{f.width}x{f.height}"
             table.add_row(Path(f.path).name, f.codec, size, str(f.frames), f"{f.seconds:.2f}")

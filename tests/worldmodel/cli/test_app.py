@@ -10,7 +10,7 @@ import yaml
 
 from tests import toy
 from worldmodel.cli import app, settings
-from worldmodel.cli.run_verb import run_verb
+from worldmodel.cli.runner import run_verb
 from worldmodel.cli.settings import quoted
 from worldmodel.cli.verbs import VERBS, Verb
 

@@ -66,7 +66,7 @@ def test_the_quickstart_learns_as_its_published_numbers_were_made(tmp_path):
     assert (video["batch"], video["num_frames"], video["regulariser"]["weight"]) == (96, 4, 3)
     assert video["optimisation"]["steps"] == 800
     assert video["optimisation"]["learning_rate"] == 0.002
-    assert settings_of(stages, "rollouts")["reset_options"] == {"task": "explore"}
+    assert settings_of(stages, "rollouts")["recording"]["reset_options"] == {"task": "explore"}
     assert settings_of(stages, "goals")["planner"]["candidates"] == 96
 
 

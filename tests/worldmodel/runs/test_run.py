@@ -88,11 +88,11 @@ def test_replace_and_redo_start_anew(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     open_run(folder).finish({})
     same = open_run(folder, existing="replace")
-    assert same.is_finished
+    assert (folder / "metrics.json").is_file()
     same.close()
     for changes in ({"config": {"a": 3}, "existing": "replace"}, {"existing": "redo"}):
         run = open_run(folder, **changes)
-        assert not run.is_finished
+        assert not (folder / "metrics.json").exists()
         run.finish({})
 
 

@@ -29,6 +29,7 @@ from worldmodel.storage import tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
+from worldmodel.tools.conversion.lerobot import statistics
 from worldmodel.tools.conversion.target import Writing
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.open import VideoReader, video_info
@@ -309,6 +310,17 @@ def test_names_stay_apart_whatever_they_were(tmp_path, video):
         put(video, tmp_path / "odd" / name)
     names = videos.names_of(open_catalogue(tmp_path / "odd"), copies=False)
     assert len({name.lower() for name in names}) == 4
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_lerobot_s_statistics_are_those_of_all_rows(counted):
+    rows = np.random.default_rng(0).integers(3, 250, (1000, 1))
+    weights = np.bincount(rows[:, 0], minlength=256) if counted else None
+    stats = statistics(np.arange(256.0)[:, None] if counted else rows, weights=weights)
+    assert stats["count"] == [1000]
+    for key, wanted in (("min", rows.min()), ("max", rows.max()), ("mean", rows.mean())):
+        assert np.allclose(stats[key], [wanted], rtol=1e-12)
+    assert np.allclose(stats["std"], [rows.std()], rtol=1e-12)
 
 
 def test_lerobot_s_statistics_of_frames_are_of_some_pixels(change, tmp_path, make_video):

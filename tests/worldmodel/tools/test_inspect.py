@@ -21,6 +21,7 @@ from worldmodel.errors import ConfigError, EpisodeError, VideoError
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest
 from worldmodel.loading.transforms import VJEPA
 from worldmodel.tools import inspect
+from worldmodel.video import reader
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.sampling import Sampling
 
@@ -167,6 +168,13 @@ def test_any_name_is_printed_in_one_line_and_listed(run, tmp_path, make_video, n
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("action", ["inspect", "check"])
+def test_a_decoder_that_does_not_work_is_refused_before_any_file(run, monkeypatch, action):
+    monkeypatch.setattr(reader, "why_not", lambda name: f"{name} does not work here (no libavutil)")
+    with pytest.raises(ConfigError, match="torchcodec does not work here .no libavutil"):
+        examine(run, action, path="nowhere", video=Decoding(backend="torchcodec"))
+
+
 def test_check_survives_crashes_and_hangs(run, monkeypatch, tmp_path):
     trouble = {1: "crash", 2: "hang", 3: "bad"}
     monkeypatch.setattr(inspect, "open_catalogue", lambda *a, **k: ToyCatalogue(6, trouble=trouble))

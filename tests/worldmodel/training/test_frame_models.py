@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worldmodel.cli import app
-from worldmodel.cli.run_verb import run_verb
+from worldmodel.cli.runner import run_verb
 from worldmodel.interop.load import load
 
 SMALL = [

@@ -12,20 +12,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from worldmodel.datasets import Format, find_format
 from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, nearest, printable
 from worldmodel.runs.lock import LOCK, locked
+from worldmodel.runs.run import Run
 from worldmodel.storage.files import whole_file
 from worldmodel.tools.conversion.lerobot import LeRobotTarget
 from worldmodel.tools.conversion.target import Conversion, Target, Writing
 from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
 from worldmodel.video.decoding import Decoding
-
-if TYPE_CHECKING:
-    from worldmodel.runs.run import Run
 
 TARGETS: dict[str, type[Target]] = {
     "folder": FolderTarget,
@@ -38,7 +36,7 @@ _WRITING = Writing()
 
 
 def convert(
-    run: "Run",
+    run: Run,
     *,
     path: str,
     output: str,
@@ -134,38 +132,30 @@ class Journal:
             ConfigError: it holds something else.
         """
         path = self.folder / JOURNAL
-        if not path.exists():
-            if self.folder.exists() and not self._is_empty():
-                raise ConfigError(f"output={self.folder}: is not empty; name a new "
-                                  f"folder")  # fmt: skip
-            self._tidy()
+        is_begun = path.exists()
+        if is_begun:
+            try:
+                there = json.loads(path.read_text(encoding="utf-8"))
+                differs = next((k for k, v in self.facts.items() if there.get(k) != v), None)
+            except (ValueError, AttributeError) as cause:
+                raise ConfigError(f"{path}: cannot be read ({cause}); name a new folder") from cause
+            if differs is not None:
+                raise ConfigError(
+                    f"output={self.folder}: is of another conversion ({differs} was "
+                    f"{str(there.get(differs))[:80]}, is {str(self.facts[differs])[:80]}); name a "
+                    f"new folder"
+                )
+        elif not self._is_empty():
+            raise ConfigError(f"output={self.folder}: is not empty; name a new folder")
+        for unfinished in self.folder.rglob(".*.tmp.*"):  # what a killed run was writing
+            unfinished.unlink()
+        if not is_begun:
             self._write(finished=False)
-            return
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-            differs = next((k for k, v in self.facts.items() if there.get(k) != v), None)
-        except (ValueError, AttributeError, OSError, RecursionError) as cause:
-            raise ConfigError(f"{path}: cannot be read ({str(cause)[:80]}); name a new "
-                              f"folder") from cause  # fmt: skip
-        if differs is not None:
-            raise ConfigError(
-                f"output={self.folder}: is of another conversion ({differs} was "
-                f"{str(there.get(differs))[:80]}, is {str(self.facts[differs])[:80]}); name a new "
-                f"folder"
-            )
-        self._tidy()
 
     def _is_empty(self) -> bool:
         """True if nothing is there but what a run wrote that was killed at once."""
         mine = (f".{Path(JOURNAL).stem}.*.tmp.json", LOCK)
-        return self.folder.is_dir() and all(
-            any(path.match(pattern) for pattern in mine) for path in self.folder.iterdir()
-        )
-
-    def _tidy(self) -> None:
-        """Remove what a killed run was writing."""
-        for path in self.folder.rglob(".*.tmp.*"):
-            path.unlink()
+        return all(any(path.match(one) for one in mine) for path in self.folder.iterdir())
 
     def finish(self) -> None:
         """Note that all of it is there."""

@@ -12,7 +12,6 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from einops import rearrange
 
 from worldmodel.datasets.array_video import ArrayVideo
 from worldmodel.datasets.catalogue import Item
@@ -28,7 +27,6 @@ from worldmodel.tools.conversion.encode import (
     ending_of,
     raw_file,
 )
-from worldmodel.tools.conversion.running_stats import RunningStats
 from worldmodel.tools.conversion.target import Conversion, Target
 from worldmodel.video.open import VideoReader
 from worldmodel.video.rgb import orientation
@@ -189,18 +187,18 @@ class LeRobotTarget(Target):
                 )
             values = np.concatenate(parts)
             values = values.reshape(len(values), -1)
-            running = RunningStats()
-            running.add(values.astype(np.float64))
-            stats[key] = running.statistics()
-            about = {"dtype": str(values.dtype), "shape": [values.shape[1]], "names": None}
-            features[key] = about
+            stats[key] = statistics(values.astype(np.float64))
+            features[key] = {
+                "dtype": str(values.dtype), "shape": [values.shape[1]], "names": None
+            }  # fmt: skip
         stats[CAMERA], features[CAMERA] = self._look(count)
         return stats, features
 
     def _look(self, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Statistics of some frames, and the description of all."""
         chosen = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).round().astype(int))
-        running, sizes, codec, sound = RunningStats(), set(), "", False
+        counts = np.zeros((3, 256), np.int64)  # pixels of each value of a channel
+        sizes, codec, sound = set(), "", False
         for index in range(count) if count <= _LOOKS else chosen:
             path = str(self._video(int(index)))
             with av.open(path) as container:
@@ -210,16 +208,17 @@ class LeRobotTarget(Target):
             codec = reader.info.codec
             sizes.add(tuple(frames.shape[-2:]))
             step = max(1, min(frames.shape[-2:]) // _PIXELS)
-            some = frames[..., ::step, ::step]
-            running.add(rearrange(some, "t c h w -> (t h w) c").double().numpy() / 255)
+            for channel, pixels in enumerate(frames[0, :, ::step, ::step].numpy()):
+                counts[channel] += np.bincount(pixels.ravel(), minlength=256)
             reader.close()
         if len(sizes) > 1:
             raise EpisodeError(
                 f"{self.plan.folder}: frames are of several sizes ({sorted(sizes)[:3]}), LeRobot "
                 f"takes one; convert with size="
             )
-        stats = {key: value if key == "count" else [[[x]] for x in value]
-                 for key, value in running.statistics().items()}  # fmt: skip
+        of_channels = [statistics(np.arange(256)[:, None] / 255, weights=row) for row in counts]
+        stats = {key: [[of[key]] for of in of_channels] for key in of_channels[0]}
+        stats["count"] = of_channels[0]["count"]
         height, width = sizes.pop()
         about = {"video.fps": self.fps, "video.height": height, "video.width": width,
                  "video.channels": 3, "video.codec": codec, "video.is_depth_map": False,
@@ -269,6 +268,18 @@ def _is_upright(item: Item) -> bool:
     """True if images are stored as they are shown, as LeRobot's `shape` of them asks for."""
     with raw_file(item) as file, av.open(file) as container:
         return orientation(next(container.decode(container.streams.best("video")))) == (False, 0)
+
+
+def statistics(rows: np.ndarray, weights: np.ndarray | None = None) -> dict[str, Any]:
+    """Statistics of rows n k, column by column, as LeRobot states them; weights n: how often."""
+    if weights is not None:
+        rows, weights = rows[weights > 0], weights[weights > 0]
+    mean = np.average(rows, axis=0, weights=weights)
+    std = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=weights))
+    return {
+        "min": rows.min(0).tolist(), "max": rows.max(0).tolist(), "mean": mean.tolist(),
+        "std": std.tolist(), "count": [len(rows) if weights is None else int(weights.sum())],
+    }  # fmt: skip
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from worldmodel.datasets.catalogue import Catalogue, Item
+from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.episode_source import check_positive, square
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
@@ -95,8 +95,11 @@ class Conversion:
         item = self.catalogue[index]
         source = item.open(self.decoding())
         try:
-            numbers, times = at_rate(item, source.times(places(item, source)), fps)
-            numbers = places(item, source)[numbers]
+            own = places(item, source)
+            since = source.times(own)
+            since = since - since[0]
+            times = np.arange(int(np.floor(since[-1] * fps + 0.5)) + 1) / fps
+            numbers = own[nearest_frames(since, times)]
             frames = rearrange(source.read(numbers), "t c h w -> t h w c").contiguous()
         finally:
             source.close()
@@ -105,13 +108,6 @@ class Conversion:
             label = self.catalogue.classes[int(label)]
         return Episode(square(frames, self.writing.size), torch.from_numpy(times), None, {},
                        {"task": label, "origin": item.name}, item.name)  # fmt: skip
-
-
-def at_rate(item: Item, times: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Which frames are nearest to a constant rate, and its times from zero."""
-    count = int(np.floor((times[-1] - times[0]) * fps + 0.5)) + 1
-    goals = np.arange(count) / fps
-    return nearest_frames(times - times[0], goals), goals
 
 
 class Target(ABC):

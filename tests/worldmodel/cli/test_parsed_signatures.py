@@ -12,11 +12,12 @@ from typing import Any, Literal
 import pytest
 
 from worldmodel.cli.compose import settle
-from worldmodel.cli.settings import choices, verbs
-from worldmodel.cli.source import read
+from worldmodel.cli.parsed_signatures import read
+from worldmodel.cli.settings import choices
+from worldmodel.cli.verbs import VERBS
 from worldmodel.errors import ConfigError
 
-HERE = "tests.worldmodel.cli.test_source"
+HERE = "tests.worldmodel.cli.test_parsed_signatures"
 MEBI = 2**20
 Count = int | None
 
@@ -102,7 +103,7 @@ def targets(settings: Any) -> Iterator[str]:
 def all_targets() -> list[str]:
     """Everything that a configuration of ours names."""
     found = set()
-    for verb in (name.replace("data_", "data ") for name in verbs()):
+    for verb in VERBS:
         picks = [f"{group}={o}" for group, options in choices(verb).items() for o in options]
         for words in [[], *([pick] for pick in picks)]:
             found |= set(targets(settle(verb, words, checked=False)))
