@@ -12,8 +12,8 @@ import torch
 from einops import EinopsError
 from torch import Tensor
 
-from worldmodel.checkpoint import check_sizes, check_windows, rebuild
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.checkpoint import NOT_A_DESCRIPTION, outline
+from worldmodel.errors import CheckpointError
 from worldmodel.interop.key_report import KeyReport, KeyUse
 from worldmodel.interop.key_rules import KeyRule, shown
 from worldmodel.model import WorldModel
@@ -49,11 +49,8 @@ def convert_weights(
     """
     _check_keys(conversion, tensors, path)
     try:
-        check_sizes(conversion.description, tensors)
-        with torch.device("meta"):  # without memory: nothing is trusted about sizes yet
-            model = rebuild(conversion.description, path)
-        check_windows(model)
-    except (ConfigError, TypeError, ValueError, RuntimeError, OverflowError) as cause:
+        model = outline(conversion.description, tensors)
+    except NOT_A_DESCRIPTION as cause:
         raise CheckpointError(
             f"{path}: no {conversion.family} model has its sizes ({' '.join(str(cause).split())})"
         ) from cause
