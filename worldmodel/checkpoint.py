@@ -165,12 +165,15 @@ def _check_sizes(description: Any, tensors: Mapping[str, Tensor], key: str = "")
 
 
 def _check_memory(key: str, value: Any, numbers: int) -> None:
-    """Refuse a size that no weight has, where `numbers` of 32 bits do not fit this machine."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Refuse a size that no weight has, where `numbers` of 32 bits take a 32nd of memory.
+
+    They are frames or positions, and a network makes many times as much of them.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 32
     if 4 * numbers > memory:
         raise ConfigError(
             f"{key}={value} takes {4 * numbers / 2**30:.3g} GiB, more than the "
-            f"{memory / 2**30:.3g} GiB of this machine"
+            f"{memory / 2**30:.3g} GiB that are allowed on this machine"
         )
 
 
@@ -242,8 +245,7 @@ def _check_argument(key: str, value: Any, annotation: Any, *, least: float) -> N
         raise ConfigError(f"{key} is null, which it must not be")
     check_value(key, value, annotation)
     if key.rpartition(".")[2] == "size" and value is not None:
-        # A network takes many times the memory of a frame.
-        _check_memory(key, value, 32 * 3 * value**2)
+        _check_memory(key, value, 3 * value**2)
     if type(value) is int and int in allowed and value < least:
         raise ConfigError(f"{key}={value} must be at least {least}")
     if key.endswith(".norm_eps") and not 0 < value < 1:

@@ -125,7 +125,7 @@ def names_weights(message):
 @pytest.mark.parametrize(
     ("kind", "path", "value", "words"),
     [
-        ("states", ("size",), 10**12, "size=1000000000000 takes 3.58e\\+17 GiB, more than the"),
+        ("states", ("size",), 10**12, "size=1000000000000 takes 1.12e\\+16 GiB, more than the"),
         ("states", ("size",), 24, "size=24 gives 9 tokens in a time step, its weights are for 4"),
         ("latents of tokens", ("size",), 32, "size=32 gives 16 tokens .* weights are for 4"),
         ("v-jepa 1", ("size",), 20, "size=20: 2 frames of 20 x 20 pixels do not divide"),

@@ -1,4 +1,4 @@
-"""How far a measured rate can be trusted: intervals and tests for few samples.
+"""How far a measured rate can be trusted: intervals for few samples.
 
 Knows nothing of what was measured.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binom, norm, rankdata
+from scipy.stats import norm, rankdata
 
 from worldmodel.errors import ConfigError
 
@@ -78,21 +78,6 @@ def auroc(
     logit = math.log(value / (1 - value))
     half = _quantile(confidence) * deviation / (value * (1 - value))
     return Interval(value, _sigmoid(logit - half), _sigmoid(logit + half))
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value that two paired success rates differ by chance (McNemar 1947).
-
-    Args:
-        only_first: Pairs in which only the first succeeded.
-        only_second: Pairs in which only the second succeeded.
-    """
-    if min(only_first, only_second) < 0:
-        raise ConfigError(f"mcnemar needs counts >= 0, got {only_first} and {only_second}")
-    discordant = only_first + only_second
-    if discordant == 0:
-        return 1.0
-    return float(min(1.0, 2 * binom.cdf(min(only_first, only_second), discordant, 0.5)))
 
 
 def _quantile(confidence: float) -> float:

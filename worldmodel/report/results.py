@@ -16,12 +16,11 @@ from scipy.stats import t
 
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import wilson
-from worldmodel.report.thresholds import Threshold, baseline_of, threshold_of
+from worldmodel.report.thresholds import INTERVAL, Threshold, baseline_of, threshold_of, whole
 from worldmodel.runs.provenance import machine
 from worldmodel.runs.run import read_metrics
 from worldmodel.storage.files import whole_file
 
-_PARTS = ("n", "low", "high")
 _HEAD = ("", "value", "95 % interval", "n", "per seed", "baseline", "threshold")
 _SPEED_HEAD = ("", "median", "quartiles", "n", "threshold")
 _MARKED = re.compile(
@@ -34,7 +33,7 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
 
     A rate's trials are counted together and get a new Wilson interval. Of other numbers it is the
     mean over seeds, with Student's interval; `n` is then the number of seeds. A single run keeps
-    the intervals that it has.
+    the intervals that it has. A result that only some runs have is no row, but named in `left_out`.
 
     Args:
         folders: The runs.
@@ -50,18 +49,19 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
         raise RunError(f"{name}: a table needs runs of one verb with different seeds, got seeds "
                        f"{seeds} of {sorted({run['verb'] for run in runs})}")  # fmt: skip
     common = [key for key in runs[0]["results"] if all(key in run["results"] for run in runs)]
-    keys = [key for key in common if not _is_part(key, runs[0]["results"])]
+    some = dict.fromkeys(key for run in runs for key in run["results"] if key not in common)
     every = {key: [run["results"][key] for run in runs] for key in common}
     mean = {key: statistics.fmean(values) for key, values in every.items()}
-    return {
+    table = {
         "name": name,
         "command": command,
         "version": _each(run["version"] for run in runs),
         "git_commit": _each(run["git_commit"] for run in runs),
         "machine": machine(runs[0]["device"]),
         "protocol": {"seeds": seeds},
-        "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in keys],
+        "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in whole(common)],
     }
+    return table | ({"left_out": whole(some)} if some else {})
 
 
 def write(table: Mapping[str, Any], path: Path) -> None:
@@ -92,6 +92,8 @@ def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
             if several
             else " One seed; its own intervals."
         )
+    if "left_out" in table:
+        source += f" Not of every seed, so left out: {', '.join(table['left_out'])}."
     return "\n".join(lines) + f"\n\n{source}\n"
 
 
@@ -152,7 +154,7 @@ def _pooled_rate(key: str, every: Mapping[str, list[float]]) -> dict[str, float]
     A rate is known by its interval, which is Wilson's; that of an R² is not, and that of an AUROC
     only where it is exactly 0 or 1.
     """
-    if key.endswith("auroc") or not all(f"{key}.{part}" in every for part in _PARTS):
+    if key.endswith("auroc") or not all(f"{key}.{part}" in every for part in INTERVAL):
         return {}
     counts = every[f"{key}.n"]
     for value, n, low in zip(every[key], counts, every[f"{key}.low"], strict=True):
@@ -181,9 +183,9 @@ def _over_seeds(values: Sequence[float]) -> dict[str, float]:
 
 def _of_one_run(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
     """The interval that the only run gave a number, if it gave one."""
-    if len(every[key]) > 1 or not all(f"{key}.{part}" in every for part in _PARTS):
+    if len(every[key]) > 1 or not all(f"{key}.{part}" in every for part in INTERVAL):
         return {}
-    return {part: every[f"{key}.{part}"][0] for part in _PARTS}
+    return {part: every[f"{key}.{part}"][0] for part in INTERVAL}
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -210,11 +212,6 @@ def _verdict(row: Mapping[str, Any]) -> str:
     values = [row["value"], *row.get("per_seed", ())]
     missed = [value for value in values if value is None or not threshold.met_by(value)]
     return f"{threshold}{', missed' if missed else ''}"
-
-
-def _is_part(key: str, results: Mapping[str, float]) -> bool:
-    whole, _, last = key.rpartition(".")
-    return last in _PARTS and whole in results
 
 
 def _digits(value: float) -> float | None:

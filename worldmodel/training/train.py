@@ -110,7 +110,7 @@ class ActionLearner(Learner):
             torch.randn(states.shape, generator=generator).to(states.device) * self.rollouts.noise
         )
         predicted = one_step(self.model, states + noise, actions)
-        imagined = imagine(self.model, states[:, :1] + noise[:, :1], actions)
+        imagined = self.model.imagine(states[:, :1] + noise[:, :1], actions[:, :0], actions)
         terms = {
             "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
             "rollout": (imagined - states[:, 1:]).square().mean(),
@@ -148,17 +148,6 @@ def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
     seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
     done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
     return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
-
-
-def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
-    """Roll out from the first state of each sample: b 1 d, b t a -> b t d."""
-    window = model.action_window
-    path = [states[:, 0]]
-    for step in range(actions.shape[1]):
-        first = max(0, step + 1 - window)
-        seen = torch.stack(path[first : step + 1], dim=1)
-        path.append(model.predict(seen, actions[:, first : step + 1])[:, -1])
-    return torch.stack(path[1:], dim=1)
 
 
 @torch.no_grad()
