@@ -3,7 +3,6 @@
 The backbone sees no motion; it shows in the differences between the frames of a tubelet.
 """
 
-import difflib
 import math
 from typing import Any
 
@@ -175,8 +174,7 @@ def _backbone(name: str, size: int | None, *, pretrained: bool) -> Any:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "timm.list_models() names them all"
+        hint = nearest(architecture, timm.list_models(), listed_by="timm.list_models()")
         raise ConfigError(f"timm has no backbone '{name}'; {hint}")
     tags = [x.partition(".")[2] for x in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:

@@ -72,37 +72,36 @@ def write(table: Mapping[str, Any], path: Path) -> None:
 
 def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """A table's rows and its source: all, or those called `x` or `x.y` for an `x` of `names`."""
-    if "columns" in table:
-        return _grid(table)
+    if "columns" in table:  # of words
+        return _table(table["columns"], table["rows"], _source(table))
     inside = tuple(f"{name}." for name in names)
     rows = [
         row for row in table["rows"]
         if not names or row["key"] in names or row["key"].startswith(inside)
     ]  # fmt: skip
     is_speed = "seeds" not in table.get("protocol", {})  # of measurements, not of runs
-    head = _SPEED_HEAD if is_speed else _HEAD
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [_speed_line(row) if is_speed else _line(row) for row in rows]
-    source = f"`{table['command']}` on {table['machine']}."
-    if not is_speed:
-        several = len(table["protocol"]["seeds"]) > 1
+    source = _source(table)
+    if is_speed:
+        return _table(_SPEED_HEAD, map(_speed_cells, rows), source)
+    if len(table["protocol"]["seeds"]) > 1:
         source += (
             " Rates: trials of all seeds together, Wilson's interval (that models differ is not in "
             "it: see each seed); other numbers: mean over seeds, Student's t."
-            if several
-            else " One seed; its own intervals."
         )
+    else:
+        source += " One seed; its own intervals."
     if "left_out" in table:
         source += f" Not of every seed, so left out: {', '.join(table['left_out'])}."
-    return "\n".join(lines) + f"\n\n{source}\n"
+    return _table(_HEAD, map(_cells, rows), source)
 
 
-def _grid(table: Mapping[str, Any]) -> str:
-    """A table of words."""
-    columns = table["columns"]
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, *table["rows"])]
-    lines.insert(1, "|---" * len(columns) + "|")
-    return "\n".join(lines) + f"\n\n`{table['command']}` on {table['machine']}.\n"
+def _source(table: Mapping[str, Any]) -> str:
+    return f"`{table['command']}` on {table['machine']}."
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], source: str) -> str:
+    head_line, *lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([head_line, "|---" * len(head) + "|", *lines, "", source, ""])
 
 
 def fill(text: str, folder: Path) -> str:
@@ -188,20 +187,18 @@ def _of_one_run(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
     return {part: every[f"{key}.{part}"][0] for part in INTERVAL}
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any]) -> list[str]:
     between = f"{_shown(row['low'])} to {_shown(row['high'])}" if "low" in row else ""
     per_seed = ", ".join(map(_shown, row.get("per_seed", ())))
     baseline = _shown(row["floor"]) if "floor" in row else ""
-    cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),
-             per_seed, baseline, _verdict(row)]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    return [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),
+            per_seed, baseline, _verdict(row)]  # fmt: skip
 
 
-def _speed_line(row: Mapping[str, Any]) -> str:
+def _speed_cells(row: Mapping[str, Any]) -> list[str]:
     between = f"{_shown(row['low'])} to {_shown(row['high'])}" if row["n"] > 1 else ""
-    cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row["n"]),
-             row.get("why") or _verdict(row)]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    return [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row["n"]),
+            row.get("why") or _verdict(row)]  # fmt: skip
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
