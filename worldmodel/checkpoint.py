@@ -345,13 +345,12 @@ def _check_moments(
     """Refuse moments of other parameters; a parameter that no loss uses has none."""
     shapes = [p.shape for group in optimiser.param_groups for p in group["params"]]
     names = set().union(*state.values())
-    valid = all(
+    if not all(
         index < len(shapes)
         and set(moments) == names
         and all(value.shape == shapes[index] for k, value in moments.items() if k != "step")
         for index, moments in state.items()
-    )
-    if not valid:
+    ):
         raise CheckpointError(
             f"{path}: the optimiser's state is not that of this model; remove it to train from "
             "the start"

@@ -170,11 +170,8 @@ class WorldModel(nn.Module):
         Raises:
             ShapeError: the clip does not divide into time steps, or there is nothing to predict.
         """
-        predictor = self._part("masked_predictor")
-        predictions: Iterator[Prediction] = predictor.predictions(
-            self.encoder, self.head, clip.frames.to(self.device)
-        )
-        return predictions
+        predictor: Predictor = self._part("masked_predictor")
+        return predictor.predictions(self.encoder, self.head, clip.frames.to(self.device))
 
     def fill_in(self, clip: Clip, mask: Mask, *, context: Context = "dropped") -> Tensor:
         """The tokens at hidden positions of a clip from those at visible ones: b q d.
@@ -243,13 +240,13 @@ class WorldModel(nn.Module):
 
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON, without its weights."""
-        parts = {
-            name: _described(part) for name in PARTS if (part := getattr(self, name)) is not None
-        }
-        encoder = _described(self.encoder)
+        parts = {name: part for name in PARTS if (part := getattr(self, name)) is not None}
         return {
-            "size": self.size, "action_dim": self.action_dim, "encoder": encoder, "parts": parts,
-        }  # fmt: skip
+            "size": self.size,
+            "action_dim": self.action_dim,
+            "encoder": _described(self.encoder),
+            "parts": {name: _described(part) for name, part in parts.items()},
+        }
 
 
 def _described(part: Any) -> dict[str, Any]:

@@ -92,16 +92,13 @@ def _fitted(
     wanted = tuple(expected[rule.ours].shape)
     try:
         tensor = rule.to_ours(tensors)
+        if tuple(tensor.shape) != wanted:
+            raise ValueError(f"it makes {tuple(tensor.shape)}")
     except (EinopsError, RuntimeError, ValueError) as cause:
         raise CheckpointError(
-            f"{path}: {name} has shape {shapes}, which does not make our {rule.ours} {wanted}; "
-            "the file is not of one model"
+            f"{path}: {name} has shape {shapes}, where the rest of the checkpoint asks for our "
+            f"{rule.ours} {wanted}; the file is not of one model"
         ) from cause
-    if tuple(tensor.shape) != wanted:
-        raise CheckpointError(
-            f"{path}: {name} has shape {shapes}, which makes {tuple(tensor.shape)} where the rest "
-            f"of the checkpoint asks for {wanted}; the file is not of one model"
-        )
     if not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not weights; fetch it again")
     tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
