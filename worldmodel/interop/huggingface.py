@@ -4,7 +4,6 @@ Reads `config.json` and `model.safetensors` (or its shards) and writes them, wit
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -184,6 +183,11 @@ def describe(
             )
     parts: dict[str, Any] = {"masked_predictor": _predictor_spec(config)}
     if classified:
+        if tensors["classifier.weight"].ndim != 2:
+            raise CheckpointError(
+                f"{path}: classifier.weight has shape {tuple(tensors['classifier.weight'].shape)}, "
+                "not a row for each class; fetch the folder again"
+            )
         parts["classifier"] = _classifier_spec(config, tensors, path)
     size = config["crop_size"] if hints.size is None else hints.size
     description = {
@@ -231,9 +235,7 @@ def _predictor_spec(config: Mapping[str, Any]) -> dict[str, Any]:
 def _classifier_spec(
     config: Mapping[str, Any], tensors: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    # Of another shape than classes by width it is refused with the other weights.
-    classes = math.prod(tensors["classifier.weight"].shape[:1])
-    names = config.get("id2label")
+    classes, names = len(tensors["classifier.weight"]), config.get("id2label")
     if names is None:
         labels = None
     elif isinstance(names, dict) and set(names) == {str(i) for i in range(classes)}:
