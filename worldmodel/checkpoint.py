@@ -11,7 +11,7 @@ import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,24 +29,19 @@ from worldmodel.storage.tensors import (
     write_safetensors,
 )
 
-# Raised by text that does not describe a model: no JSON, wrong keys and types, sizes that nothing
-# can be built with.
-_NOT_A_DESCRIPTION = (
+NOT_A_DESCRIPTION = (
     ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError,
     ConfigError,
 )  # fmt: skip
+"""Raised by what does not describe a model: no JSON, wrong keys and types, impossible sizes."""
+
 # Whole numbers in a description are at least 1, but for these.
 _LEAST = {
     "extra": 0, "action_dim": 0, "stage": -math.inf, "VideoViT.levels": 0,
     "AttentiveClassifier.depth": 0,
 }  # fmt: skip
 # No weight has these sizes: they are held against the memory of this machine.
-_WITHOUT_WEIGHTS = (
-    "size", "encoder.size", "encoder.sincos_grid", "parts.masked_predictor.sincos_grid",
-    "parts.masked_predictor.window", "parts.masked_predictor.seen",
-)  # fmt: skip
-# A frame may take this share of memory: a network makes more of it.
-_SHARE = 1 / 32
+_WITHOUT_WEIGHTS = ("size", "sincos_grid", "masked_predictor.window", "masked_predictor.seen")
 
 
 def save(model: WorldModel, folder: Path | str) -> Path:
@@ -69,7 +64,19 @@ def load_own(path: Path | str) -> WorldModel:
             sizes or keys do not fit.
     """
     path = Path(path)
-    folder = _own_folder(path) or _no_model(path)
+    folder = _own_folder(path)
+    if folder is None and path.is_file():
+        raise CheckpointError(
+            f"{path}: is not a kind of file that is read here; a model is a folder with "
+            "model.safetensors and model.json (ours) or config.json (Hugging Face's); a V-JEPA "
+            "file ends in .pt, .pth or .tar"
+        )
+    if folder is None:
+        raise CheckpointError(
+            f"{path}: holds no model (no model.json of ours, no config.json of Hugging Face's); "
+            "name a run folder such as runs/quickstart, let its training finish first, or fetch "
+            "the whole folder again"
+        )
     weights = folder / "model.safetensors"
     tensors = read_tensors(weights)
     model = _build(folder / "model.json", tensors, weights)
@@ -100,25 +107,8 @@ def _own_folder(path: Path) -> Path | None:
     return next(folders, None)
 
 
-def _no_model(path: Path) -> NoReturn:
-    if path.is_file():
-        raise CheckpointError(
-            f"{path}: is not a kind of file that is read here; a model is a folder with "
-            "model.safetensors and model.json (ours) or config.json (Hugging Face's); a V-JEPA "
-            "file ends in .pt, .pth or .tar"
-        )
-    raise CheckpointError(
-        f"{path}: holds no model (no model.json of ours, no config.json of Hugging Face's); name a "
-        "run folder such as runs/quickstart, let its training finish first, or fetch the whole "
-        "folder again"
-    )
-
-
 def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldModel:
-    """The model that a file describes, once its sizes are found to be those of `tensors`.
-
-    Built without memory first: a damaged number must not ask for more than the weights have.
-    """
+    """The model that a file describes, once its sizes are found to be those of `tensors`."""
     try:
         description = json.loads(path.read_text())
         version = description["format_version"]
@@ -127,72 +117,64 @@ def _build(path: Path, tensors: Mapping[str, Tensor], weights: Path) -> WorldMod
                 f"{path}: model format {version}, this version reads {FORMAT_VERSION}; "
                 "load it with the version that wrote it, or train the model again"
             )
-        check_sizes(description, tensors)
-        with torch.device("meta"):
-            outline = rebuild(description, path)
-        check_windows(outline)
-        _check_keys_and_shapes(tensors, outline.state_dict(), weights)
-        model = rebuild(description, path)
+        _check_keys_and_shapes(tensors, outline(description, tensors).state_dict(), weights)
+        model = rebuild(description)
         _check_frame_size(model)
         return model
-    except _NOT_A_DESCRIPTION as cause:
+    except NOT_A_DESCRIPTION as cause:
+        reason = str(cause) if isinstance(cause, WorldModelError) else repr(cause)
         raise CheckpointError(
-            f"{path}: is not the description of a model ({_brief(cause)}); train the model again"
+            f"{path}: is not the description of a model ({reason[:300]}); train the model again"
         ) from cause
 
 
-def check_sizes(description: Any, tensors: Mapping[str, Tensor], key: str = "") -> None:
-    """Refuse whole numbers in a description that its weights or this machine's memory rule out.
+def outline(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> WorldModel:
+    """The model without memory: a damaged size must not ask for more than the weights have.
 
     Raises:
-        ConfigError: names the key, the value and the rule.
+        ConfigError: a size is ruled out by the weights or by this machine's memory; it names the
+            key, the value and the rule. Or one of `NOT_A_DESCRIPTION`.
     """
-    inside: Iterable[tuple[Any, Any]] = ()
+    _check_sizes(description, tensors)
+    with torch.device("meta"):
+        model = rebuild(description)
+    predictor = model.masked_predictor
+    for key, part in (("encoder", model.encoder), ("parts.masked_predictor", predictor)):
+        if part is not None and (grid := part.spec.get("sincos_grid")):
+            _check_memory(f"{key}.sincos_grid", grid, math.prod(grid) * part.spec["width"])
+    if predictor is not None and (window := predictor.spec.get("window")):
+        frames = window * model.tubelet_frames
+        _check_memory("parts.masked_predictor.window", window, frames * 3 * model.size**2)
+    return model
+
+
+def _check_sizes(description: Any, tensors: Mapping[str, Tensor], key: str = "") -> None:
+    """Refuse whole numbers that are larger than the weights allow, before anything is built."""
     if isinstance(description, dict):
-        inside = ((f"{key}.{name}".removeprefix("."), x) for name, x in description.items())
+        for name, value in description.items():
+            _check_sizes(value, tensors, f"{key}.{name}".removeprefix("."))
     elif isinstance(description, list):
-        inside = ((key, x) for x in description)
-    for name, value in inside:
-        check_sizes(value, tensors, name)
-    if type(description) is not int:
-        return
-    if key in ("size", "encoder.size"):
-        _check_memory(key, description, 3 * description**2, share=_SHARE)
-    if key in _WITHOUT_WEIGHTS:
-        return
-    if key.endswith("depth") and description > len(tensors):
-        raise ConfigError(f"{key}={description}, but there are {len(tensors)} tensors of weights")
-    numbers = sum(tensor.numel() for tensor in tensors.values())
-    if description > numbers:
-        raise ConfigError(f"{key}={description}, but the weights are {numbers} numbers in all")
+        for value in description:
+            _check_sizes(value, tensors, key)
+    elif type(description) is int and not key.endswith(_WITHOUT_WEIGHTS):
+        most, what = sum(tensor.numel() for tensor in tensors.values()), "numbers in all weights"
+        if key.endswith("depth"):
+            most, what = len(tensors), "tensors of weights"
+        if description > most:
+            raise ConfigError(f"{key}={description}, but there are {most} {what}")
 
 
-def _check_memory(key: str, value: Any, numbers: int, *, share: float = 1.0) -> None:
-    """Refuse a size that no weight has, where this machine cannot hold what it asks for.
+def _check_memory(key: str, value: Any, numbers: int) -> None:
+    """Refuse a size that no weight has, where `numbers` of 32 bits take a 32nd of memory.
 
-    Args:
-        key: of the size, for the message.
-        value: of the size, for the message.
-        numbers: of 32 bits, that the size asks for.
-        share: of this machine's memory that they may take.
+    They are frames or positions, and a network makes many times as much of them.
     """
-    memory = share * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 32
     if 4 * numbers > memory:
         raise ConfigError(
             f"{key}={value} takes {4 * numbers / 2**30:.3g} GiB, more than the "
             f"{memory / 2**30:.3g} GiB that are allowed on this machine"
         )
-
-
-def check_windows(model: WorldModel) -> None:
-    """Refuse windows and grids of positions that this machine cannot hold; see `check_sizes`."""
-    encoder, predictor = model.encoder, model.masked_predictor
-    for key, part in (("encoder", encoder), ("parts.masked_predictor", predictor)):
-        if part is not None and (grid := part.spec.get("sincos_grid")):
-            _check_memory(f"{key}.sincos_grid", grid, math.prod(grid) * part.spec["width"])
-    window = 0 if predictor is None else predictor.spec.get("window", 0)
-    frames = window * model.tubelet_frames
-    _check_memory("parts.masked_predictor.window", window, frames * 3 * model.size**2)
 
 
 def _check_frame_size(model: WorldModel) -> None:
@@ -217,30 +199,24 @@ def _check_frame_size(model: WorldModel) -> None:
             )
 
 
-def _brief(cause: BaseException) -> str:
-    text = str(cause) if isinstance(cause, WorldModelError) else " ".join(repr(cause).split())
-    return text if len(text) < 300 else f"{text[:300]}..."
-
-
-def rebuild(description: Mapping[str, Any], path: Path | str = "model") -> WorldModel:
+def rebuild(description: Mapping[str, Any]) -> WorldModel:
     """A new model of the same shape, with fresh weights; see `WorldModel.spec`."""
-    parts: dict[str, Any] = {}
-    for part, spec in description["parts"].items():
-        parts[part] = _part(PARTS[_known(part, PARTS, path)], spec, path, f"parts.{part}")
-    encoder = _part(Encoder.registry, description["encoder"], path, "encoder")
+    encoder = _part(Encoder.registry, description["encoder"], "encoder")
+    parts: dict[str, Any] = {
+        part: _part(PARTS[_known(part, PARTS)], spec, f"parts.{part}")
+        for part, spec in description["parts"].items()
+    }
     size, action_dim = description["size"], description["action_dim"]
     for name, number in (("size", size), ("action_dim", action_dim)):
         _check_argument(name, number, int, least=_LEAST.get(name, 1))
     return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
 
 
-def _part(
-    classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], path: Path | str, key: str
-) -> Any:
+def _part(classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], key: str) -> Any:
     """Build what `spec` names; only classes that are listed here can be named."""
     name = "class" if "class" in spec else "name"  # see `WorldModel.spec`
     arguments = {word: value for word, value in spec.items() if word != name}
-    built = classes[_known(spec[name], classes, path)]
+    built = classes[_known(spec[name], classes)]
     accepted = inspect.signature(built).parameters
     for word, value in arguments.items():
         if word in accepted:  # others are refused by the call
@@ -268,17 +244,17 @@ def _check_argument(key: str, value: Any, annotation: Any, *, least: float) -> N
     if value is None and type(None) not in allowed:
         raise ConfigError(f"{key} is null, which it must not be")
     check_value(key, value, annotation)
+    if key.rpartition(".")[2] == "size" and value is not None:
+        _check_memory(key, value, 3 * value**2)
     if type(value) is int and int in allowed and value < least:
         raise ConfigError(f"{key}={value} must be at least {least}")
-    if float in allowed and not abs(value) <= torch.finfo(torch.float32).max:
-        raise ConfigError(f"{key}={value} must be finite as a number of 32 bits")
     if key.endswith(".norm_eps") and not 0 < value < 1:
         raise ConfigError(f"{key}={value} must lie between 0 and 1")
 
 
-def _known(name: str, choices: Iterable[str], path: Path | str) -> str:
+def _known(name: str, choices: Iterable[str]) -> str:
     if name not in set(choices):
-        raise CheckpointError(f"{path}: names '{name}', unknown here; {nearest(name, choices)}")
+        raise ConfigError(f"it names '{name}', unknown here; {nearest(name, choices)}")
     return name
 
 
@@ -299,10 +275,8 @@ def _check_keys_and_shapes(
     tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path
 ) -> None:  # fmt: skip
     """Refuse tensors whose names, types or shapes differ from those in `expected`."""
-    missing, extra = (
-        sorted(expected.keys() - tensors.keys()),
-        sorted(tensors.keys() - expected.keys()),
-    )
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
     if missing or extra:
         raise CheckpointError(
             f"{path}: does not fit its model: {len(missing)} keys missing {missing[:3]}, "
@@ -371,13 +345,12 @@ def _check_moments(
     """Refuse moments of other parameters; a parameter that no loss uses has none."""
     shapes = [p.shape for group in optimiser.param_groups for p in group["params"]]
     names = set().union(*state.values())
-    valid = all(
+    if not all(
         index < len(shapes)
         and set(moments) == names
         and all(value.shape == shapes[index] for k, value in moments.items() if k != "step")
         for index, moments in state.items()
-    )
-    if not valid:
+    ):
         raise CheckpointError(
             f"{path}: the optimiser's state is not that of this model; remove it to train from "
             "the start"

@@ -137,18 +137,26 @@ class WorldModel(nn.Module):
         Returns:
             k t d.
         """
-        window = self.action_window
-        k = len(actions)
-        states = list(repeat(history.states[-window:], "t d -> t k d", k=k))
+        states = history.states[-self.action_window :]
         past = history.actions[len(history.actions) - (len(states) - 1) :]
-        done, imagined = list(repeat(past, "t a -> t k a", k=k)), []
-        for action in rearrange(actions, "k t a -> t k a"):
+        k = len(actions)
+        return self.imagine(
+            repeat(states, "t d -> k t d", k=k), repeat(past, "t a -> k t a", k=k), actions
+        )
+
+    def imagine(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
+
+        Returns:
+            b t d.
+        """
+        path, done = list(states.unbind(1)), list(past.unbind(1))
+        for action in actions.unbind(1):
             done.append(action)
-            seen = states[-window:]
+            seen = path[-self.action_window :]
             inputs = torch.stack(seen, dim=1), torch.stack(done[-len(seen) :], dim=1)
-            states.append(self.predict(*inputs)[:, -1])
-            imagined.append(states[-1])
-        return torch.stack(imagined, dim=1)
+            path.append(self.predict(*inputs)[:, -1])
+        return torch.stack(path[states.shape[1] :], dim=1)
 
     def _part(self, name: str) -> Any:
         part = getattr(self, name)
@@ -162,11 +170,8 @@ class WorldModel(nn.Module):
         Raises:
             ShapeError: the clip does not divide into time steps, or there is nothing to predict.
         """
-        predictor = self._part("masked_predictor")
-        predictions: Iterator[Prediction] = predictor.predictions(
-            self.encoder, self.head, clip.frames.to(self.device)
-        )
-        return predictions
+        predictor: Predictor = self._part("masked_predictor")
+        return predictor.predictions(self.encoder, self.head, clip.frames.to(self.device))
 
     def fill_in(self, clip: Clip, mask: Mask, *, context: Context = "dropped") -> Tensor:
         """The tokens at hidden positions of a clip from those at visible ones: b q d.
@@ -235,13 +240,13 @@ class WorldModel(nn.Module):
 
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON, without its weights."""
-        parts = {
-            name: _described(part) for name in PARTS if (part := getattr(self, name)) is not None
-        }
-        encoder = _described(self.encoder)
+        parts = {name: part for name in PARTS if (part := getattr(self, name)) is not None}
         return {
-            "size": self.size, "action_dim": self.action_dim, "encoder": encoder, "parts": parts,
-        }  # fmt: skip
+            "size": self.size,
+            "action_dim": self.action_dim,
+            "encoder": _described(self.encoder),
+            "parts": {name: _described(part) for name, part in parts.items()},
+        }
 
 
 def _described(part: Any) -> dict[str, Any]:

@@ -1,22 +1,15 @@
 """Baselines of judging: what a number is without a model, or with one that has learned nothing.
 
-Persistence says that nothing changes; an untrained model has the weights it starts with; pixels are
-the frames themselves. The baselines of acting, random actions and doing nothing, are in
-`worldmodel.planners`.
+An untrained model has the weights it starts with; pixels are the frames themselves. Persistence,
+which says that nothing changes, is in `surprise.py`; the baselines of acting, random actions and
+doing nothing, are in `worldmodel.planners`.
 """
 
 import torch
 from torch import Tensor, nn
 
 from worldmodel import checkpoint
-from worldmodel.evaluation.surprise import surprise_and_persistence
 from worldmodel.model import WorldModel
-from worldmodel.types import Clip, Surprise
-
-
-def persistence_surprise(model: WorldModel, clip: Clip) -> Surprise:
-    """The error of predicting that nothing changes, in the latents of the model."""
-    return surprise_and_persistence(model, clip)[1]
 
 
 def untrained(model: WorldModel, *, seed: int) -> WorldModel:

@@ -23,7 +23,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.evaluation.baselines import pixel_features, untrained
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.heads import time_step_latents
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -78,31 +78,18 @@ def _r2(sums: np.ndarray) -> float:
     return float(np.mean(1 - sums[0] / np.maximum(sums[1], 1e-12)))
 
 
-def state_features(model: WorldModel, head: Head) -> Features:
-    """Features: the latents that `head` makes of a time step."""
+def features_of(model: WorldModel) -> Features:
+    """The latents of a time step, or the mean of its tokens where there is no head."""
 
     @torch.inference_mode()
     def features(time_steps: Tensor) -> Tensor:
-        latents = time_step_latents(model.encoder, head, time_steps.to(model.device))
+        if model.head is None:
+            some = (model.encoder(piece.to(model.device)) for piece in time_steps.split(32))
+            return torch.cat([tokens.mean(dim=1) for tokens in some]).cpu()
+        latents = time_step_latents(model.encoder, model.head, time_steps.to(model.device))
         return latents.flatten(1).cpu()
 
     return features
-
-
-def token_features(model: WorldModel) -> Features:
-    """Features: the mean of a time step's tokens, for an encoder without a head."""
-
-    @torch.inference_mode()
-    def features(time_steps: Tensor) -> Tensor:
-        pieces = [model.encoder(some.to(model.device)).mean(dim=1) for some in time_steps.split(32)]
-        return torch.cat(pieces).cpu()
-
-    return features
-
-
-def features_of(model: WorldModel) -> Features:
-    """The latents of a time step, or the mean of its tokens where there is no head."""
-    return token_features(model) if model.head is None else state_features(model, model.head)
 
 
 def time_steps_of(arrays: EpisodeArrays, p: int) -> tuple[Tensor, Tensor, Tensor]:

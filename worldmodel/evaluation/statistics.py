@@ -1,4 +1,4 @@
-"""How far a measured rate can be trusted: intervals and tests for few samples.
+"""How far a measured rate can be trusted: intervals for few samples.
 
 Knows nothing of what was measured.
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binom, norm, rankdata
+from scipy.stats import norm, rankdata
 
 from worldmodel.errors import ConfigError
 
@@ -21,15 +21,18 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: float, n: int, *, confidence: float = 0.95) -> Interval:
-    """A rate with its score interval (Wilson 1927, without continuity correction).
+_Z = float(norm.ppf(0.5 + 0.95 / 2))  # of intervals of 95 %
+
+
+def wilson(successes: float, n: int) -> Interval:
+    """A rate with its 95 % score interval (Wilson 1927, without continuity correction).
 
     Unlike the interval of the normal approximation it stays inside [0, 1] and says something at
     0 and n successes too.
     """
     if not (n >= 1 and 0 <= successes <= n):
         raise ConfigError(f"wilson needs 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    z = _quantile(confidence)
+    z = _Z
     rate = successes / n
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
@@ -46,12 +49,9 @@ def rate_results(name: str, successes: float, n: int) -> dict[str, float]:
 
 
 def auroc(
-    negatives: Sequence[float] | np.ndarray,
-    positives: Sequence[float] | np.ndarray,
-    *,
-    confidence: float = 0.95,
+    negatives: Sequence[float] | np.ndarray, positives: Sequence[float] | np.ndarray
 ) -> Interval:
-    """How often a positive scores above a negative (ties count half), with its interval.
+    """How often a positive scores above a negative (ties count half), with its 95 % interval.
 
     The variance is that of DeLong, DeLong and Clarke-Pearson (1988); the interval is built on the
     logit scale, so that it stays inside [0, 1]. At 0 and 1, where that variance vanishes, the
@@ -72,33 +72,12 @@ def auroc(
     of_negatives = 1 - (ranks[m:] - rankdata(negative)) / m
     value = float(of_positives.mean())
     if value in (0.0, 1.0):
-        bound = wilson(min(m, n) if value else 0, min(m, n), confidence=confidence)
+        bound = wilson(min(m, n) if value else 0, min(m, n))
         return Interval(value, bound.low, bound.high)
     deviation = math.sqrt(of_positives.var(ddof=1) / m + of_negatives.var(ddof=1) / n)
     logit = math.log(value / (1 - value))
-    half = _quantile(confidence) * deviation / (value * (1 - value))
+    half = _Z * deviation / (value * (1 - value))
     return Interval(value, _sigmoid(logit - half), _sigmoid(logit + half))
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value that two paired success rates differ by chance (McNemar 1947).
-
-    Args:
-        only_first: Pairs in which only the first succeeded.
-        only_second: Pairs in which only the second succeeded.
-    """
-    if min(only_first, only_second) < 0:
-        raise ConfigError(f"mcnemar needs counts >= 0, got {only_first} and {only_second}")
-    discordant = only_first + only_second
-    if discordant == 0:
-        return 1.0
-    return float(min(1.0, 2 * binom.cdf(min(only_first, only_second), discordant, 0.5)))
-
-
-def _quantile(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence must lie between 0 and 1, got {confidence}")
-    return float(norm.ppf(0.5 + confidence / 2))
 
 
 def _sigmoid(x: float) -> float:

@@ -12,8 +12,8 @@ import torch
 from einops import EinopsError
 from torch import Tensor
 
-from worldmodel.checkpoint import check_sizes, check_windows, rebuild
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.checkpoint import NOT_A_DESCRIPTION, outline
+from worldmodel.errors import CheckpointError
 from worldmodel.interop.key_report import KeyReport, KeyUse
 from worldmodel.interop.key_rules import KeyRule, shown
 from worldmodel.model import WorldModel
@@ -49,11 +49,8 @@ def convert_weights(
     """
     _check_keys(conversion, tensors, path)
     try:
-        check_sizes(conversion.description, tensors)
-        with torch.device("meta"):  # without memory: nothing is trusted about sizes yet
-            model = rebuild(conversion.description, path)
-        check_windows(model)
-    except (ConfigError, TypeError, ValueError, RuntimeError, OverflowError) as cause:
+        model = outline(conversion.description, tensors)
+    except NOT_A_DESCRIPTION as cause:
         raise CheckpointError(
             f"{path}: no {conversion.family} model has its sizes ({' '.join(str(cause).split())})"
         ) from cause
@@ -95,16 +92,13 @@ def _fitted(
     wanted = tuple(expected[rule.ours].shape)
     try:
         tensor = rule.to_ours(tensors)
+        if tuple(tensor.shape) != wanted:
+            raise ValueError(f"it makes {tuple(tensor.shape)}")
     except (EinopsError, RuntimeError, ValueError) as cause:
         raise CheckpointError(
-            f"{path}: {name} has shape {shapes}, which does not make our {rule.ours} {wanted}; "
-            "the file is not of one model"
+            f"{path}: {name} has shape {shapes}, where the rest of the checkpoint asks for our "
+            f"{rule.ours} {wanted}; the file is not of one model"
         ) from cause
-    if tuple(tensor.shape) != wanted:
-        raise CheckpointError(
-            f"{path}: {name} has shape {shapes}, which makes {tuple(tensor.shape)} where the rest "
-            f"of the checkpoint asks for {wanted}; the file is not of one model"
-        )
     if not tensor.is_floating_point():
         raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, not weights; fetch it again")
     tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)

@@ -27,12 +27,11 @@ BLOCK: Names = {
     "mlp.2": "mlp.fc2",
 }
 POOLER_BLOCK: Names = {
+    **BLOCK,
     "norm1": "layer_norm1",
     "attention.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attention.out": "self_attn.out_proj",
     "norm2": "layer_norm2",
-    "mlp.0": "mlp.fc1",
-    "mlp.2": "mlp.fc2",
 }
 POOLER_CROSS: Names = {
     "norm1": "layer_norm1",
@@ -162,12 +161,6 @@ def read_config(path: Path) -> dict[str, Any]:
         if type(value) not in kinds or not 0 < value < 2**31:
             if not (name == "num_pooler_layers" and value == 0):
                 raise CheckpointError(f"{path}: {name} is {value!r}; it must be a number above 0")
-    for width, ratio in (("hidden_size", "mlp_ratio"), ("pred_hidden_size", "pred_mlp_ratio")):
-        if int(config[width] * config[ratio]) < 1:
-            raise CheckpointError(
-                f"{path}: {ratio} is {config[ratio]!r}, which leaves no hidden layer in a "
-                "network; fetch the folder again"
-            )
     return config
 
 

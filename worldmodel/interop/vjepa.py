@@ -79,9 +79,7 @@ def describe(family: str, parts: _Parts, hints: Hints, path: Path) -> WeightConv
     weight = _tensor(tensors, "patch_embed.proj.weight", 5, path)
     width, _, frames, patch, _ = weight.shape
     depth = count(tensors, "blocks")
-    heads, why = hints.heads, "as said"
-    if heads is None:
-        heads, why = _published(ENCODER_HEADS, width, "heads", path), "published for this width"
+    heads, why = _heads(hints.heads, ENCODER_HEADS, width, "heads", path)
     spec = {
         "name": "VideoViT", "width": width, "depth": depth, "heads": heads, "patch": patch,
         "tubelet_frames": frames, "pixels": "imagenet", "rope": ROPES[family], "norm_eps": 1e-6,
@@ -145,8 +143,13 @@ def _encoder_rules(spec: Mapping[str, Any], theirs: str) -> Iterator[KeyRule]:
     if spec["images"]:
         sizes["frames"] = 1
         yield from patches("encoder.image_patches.embed", f"{theirs}.patch_embed_img.proj", **sizes)
-        for own, other in (("video", "video_mod_embed"), ("image", "img_mod_embed")):
-            yield KeyRule(f"encoder.kind.{own}", (f"{theirs}.{other}",), "1 1 d -> d")
+        yield from _kind_rules("encoder", theirs)
+
+
+def _kind_rules(ours: str, theirs: str) -> Iterator[KeyRule]:
+    """The vectors that mark a token as one of a video or of an image."""
+    for own, other in (("video", "video_mod_embed"), ("image", "img_mod_embed")):
+        yield KeyRule(f"{ours}.kind.{own}", (f"{theirs}.{other}",), "1 1 d -> d")
 
 
 def _levels(depth: int, norms: int, path: Path) -> list[int]:
@@ -175,19 +178,14 @@ def _predictor(
         if not deep and taught != encoder["width"]:
             reason = f"predicts {taught} dimensions of a teacher that is not in the file"
             unused = {f"predictor.{key}": reason for key in tensors}
-            return None, WeightConversion(
-                family, {}, [], unused, [f"predictor: left out, it {reason}"]
-            )
+            fact = f"predictor: left out, it {reason}"
+            return None, WeightConversion(family, {}, [], unused, [fact])
     width = len(_tensor(tensors, narrowed, 2, path))
     depth = count(tensors, "predictor_blocks")
-    heads, why = hints.predictor_heads, "as said"
-    if heads is None and family == "vjepa":
-        heads, why = encoder["heads"], "as the encoder"
-    elif heads is None:
-        heads, why = (
-            _published(PREDICTOR_HEADS, width, "predictor_heads", path),
-            "published for this width",
-        )
+    heads, why = encoder["heads"], "as the encoder"
+    if family != "vjepa" or hints.predictor_heads is not None:
+        said = hints.predictor_heads
+        heads, why = _heads(said, PREDICTOR_HEADS, width, "predictor_heads", path)
     spec: dict[str, Any] = {
         "token_width": encoder["width"], "width": width, "depth": depth, "heads": heads,
         "mlp_width": len(_tensor(tensors, "predictor_blocks.0.mlp.fc1.weight", 2, path)),
@@ -228,8 +226,7 @@ def _token_rules(spec: Mapping[str, Any]) -> Iterator[KeyRule]:
     masks = tuple(f"predictor.mask_tokens.{k}" for k in range(spec["mask_tokens"]))
     yield KeyRule(f"{ours}.mask_tokens", masks, "1 1 d -> 1 d")
     if spec["kinds"]:
-        for own, other in (("video", "video_mod_embed"), ("image", "img_mod_embed")):
-            yield KeyRule(f"{ours}.kind.{own}", (f"predictor.{other}",), "1 1 d -> d")
+        yield from _kind_rules(ours, "predictor")
     yield from _shared_rules(ours, spec["depth"])
 
 
@@ -354,18 +351,22 @@ def _tensor(tensors: Mapping[str, Tensor], key: str, axes: int, path: Path) -> T
     return tensors[key]
 
 
-def _published(heads: Mapping[int, int], width: int, setting: str, path: Path) -> int:
-    """The published number of heads for a width.
+def _heads(
+    said: int | None, published: Mapping[int, int], width: int, setting: str, path: Path
+) -> tuple[int, str]:
+    """The number of heads that was said or is published for a width, and which of the two.
 
     Raises:
-        CheckpointError: none is.
+        CheckpointError: it is neither.
     """
-    if width not in heads:
+    if said is not None:
+        return said, "as said"
+    if width not in published:
         raise CheckpointError(
             f"{path}: how many heads a width of {width} has is not in the weights, and none "
             f"is published; say {setting}=... to worldmodel export or wm.load"
         )
-    return heads[width]
+    return published[width], "published for this width"
 
 
 def _positions_grid(table: Tensor, key: str, width: int, path: Path) -> list[int]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from worldmodel.nn.blocks import AdaLNBlock, check_heads
+from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
 
 
 class ActionPredictor(nn.Module):
@@ -25,10 +25,7 @@ class ActionPredictor(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("an action predictor", width, heads)
-        self.spec = dict(
-            state_dim=state_dim, action_dim=action_dim, width=width, depth=depth, heads=heads,
-            window=window,
-        )  # fmt: skip
+        self.spec = arguments(locals())
         self.window = window
         self.embed = nn.Linear(state_dim, width)
         self.positions = nn.Parameter(torch.randn(window, width) * 0.02)

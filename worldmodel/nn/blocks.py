@@ -1,5 +1,8 @@
 """Attention, MLP, and the two transformer blocks that the networks here are made of."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -19,6 +22,15 @@ def check_heads(part: str, width: int, heads: int, *, rotary: bool = False) -> N
         raise ConfigError(
             f"{part}'s width must be a multiple of {'2 * ' * rotary}heads, got {width} and {heads}"
         )
+
+
+def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a constructor, as JSON, from its `locals()`; see `WorldModel.spec`."""
+    return {
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in given.items()
+        if name not in ("self", "__class__")
+    }
 
 
 class Attention(nn.Module):

@@ -6,7 +6,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
-from worldmodel.nn.blocks import Block, check_heads, mlp
+from worldmodel.nn.blocks import Block, arguments, check_heads, mlp
 
 
 class AttentiveClassifier(nn.Module):
@@ -35,10 +35,7 @@ class AttentiveClassifier(nn.Module):
             raise ConfigError(f"a classifier has at least one class, got {classes}")
         if labels is not None and len(labels) != classes:
             raise ConfigError(f"{len(labels)} labels do not name {classes} classes")
-        self.spec = dict(
-            width=width, classes=classes, heads=heads, depth=depth, norm_eps=norm_eps,
-            labels=labels,
-        )  # fmt: skip
+        self.spec = arguments(locals())
         self.labels = labels
         self.blocks = nn.ModuleList(Block(width, heads, norm_eps=norm_eps) for _ in range(depth))
         self.query = nn.Parameter(torch.randn(width) * 0.02)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.nn.blocks import Block, check_heads
+from worldmodel.nn.blocks import Block, arguments, check_heads
 from worldmodel.nn.patches import Grid, Pixels, Tubelets
 from worldmodel.nn.positions import Rotary3D, SinCos3D
 
@@ -106,11 +106,10 @@ class VideoViT(Encoder):
             raise ConfigError(
                 f"an encoder's levels must increase up to its last block, {depth - 1}, got {levels}"
             )
-        self.spec = dict(
-            width=width, depth=depth, heads=heads, patch=patch, tubelet_frames=tubelet_frames,
-            **_given(pixels=pixels, rope=rope, sincos_grid=sincos_grid, mlp_width=mlp_width,
-                     norm_eps=norm_eps, levels=levels, images=images),
-        )  # fmt: skip
+        # Switches of other families are named where they are used.
+        given, born = arguments(locals()), inspect.signature(VideoViT).parameters
+        sizes = ("width", "depth", "heads", "patch", "tubelet_frames")
+        self.spec = {k: v for k, v in given.items() if k in sizes or v not in (born[k].default, [])}
         self.width, self.tubelet_frames = width, tubelet_frames
         self.levels = tuple(levels)
         self.tubelets = Tubelets(width, patch, tubelet_frames, pixels=pixels)
@@ -169,14 +168,6 @@ class VideoViT(Encoder):
         if self.image_patches is not None and self.is_image(frames):
             return self.image_patches, self.kind["image"]
         return self.tubelets, self.kind["video"] if self.kind else None
-
-
-def _given(**switches: Any) -> dict[str, Any]:
-    """The arguments that differ from their defaults, as JSON."""
-    born = inspect.signature(VideoViT).parameters
-    plain = {k: v if isinstance(v, str) or not isinstance(v, Sequence) else list(v)
-             for k, v in switches.items()}  # fmt: skip
-    return {k: v for k, v in plain.items() if v != born[k].default and v != []}
 
 
 def grid_from(numbers: Sequence[int]) -> Grid:

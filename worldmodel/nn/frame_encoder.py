@@ -3,7 +3,6 @@
 The backbone sees no motion; it shows in the differences between the frames of a tubelet.
 """
 
-import difflib
 import math
 from typing import Any
 
@@ -13,6 +12,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
+from worldmodel.nn.blocks import arguments
 from worldmodel.nn.encoder import Encoder, require_positions, take
 from worldmodel.nn.patches import Grid
 
@@ -67,9 +67,7 @@ class FrameEncoder(Encoder):
         if tubelet_frames < 1:
             raise ConfigError(f"tubelet_frames must be at least 1, got {tubelet_frames}")
         # A saved model brings its weights: building it again must not fetch any.
-        self.spec = dict(
-            name=name, size=size, stage=stage, tubelet_frames=tubelet_frames, pretrained=False
-        )
+        self.spec = arguments(locals()) | {"pretrained": False}
         self.name, self.tubelet_frames = name, tubelet_frames
         self.backbone = _backbone(name, size, pretrained=pretrained)
         config = self.backbone.pretrained_cfg
@@ -78,13 +76,13 @@ class FrameEncoder(Encoder):
         self.own_size = int(config["input_size"][-1])
         self._stages = _cut(self.backbone, name, stage)
         self._shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
-        self._norm = _has_final_norm(self.backbone)
+        # Of two families timm cannot apply the last norm to feature maps.
+        self._norm = type(self.backbone).__name__ not in ("Hiera", "HieraDet")
         side = size or self.own_size
         self._said_width = width
         if width is None or not self.mean.is_meta:
             width = tubelet_frames * self._shape(side, side)[0]
-        self.width = width
-        self.spec["width"] = self.width
+        self.width = self.spec["width"] = width
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
         """The grid of tokens (t, h, w) of a clip of this size."""
@@ -176,8 +174,7 @@ def _backbone(name: str, size: int | None, *, pretrained: bool) -> Any:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
-        hint = f"did you mean '{close[0]}'?" if close else "timm.list_models() names them all"
+        hint = nearest(architecture, timm.list_models(), listed_by="timm.list_models()")
         raise ConfigError(f"timm has no backbone '{name}'; {hint}")
     tags = [x.partition(".")[2] for x in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
@@ -231,11 +228,6 @@ def _cut(backbone: Any, name: str, stage: int) -> list[int]:
             f"timm's {name} has {count} stages; stage must lie between {-count} and {count - 1}, "
             f"got {stage}"
         ) from cause
-
-
-def _has_final_norm(backbone: Any) -> bool:
-    """True if timm can apply the last norm to feature maps; of two families it cannot."""
-    return type(backbone).__name__ not in ("Hiera", "HieraDet")
 
 
 def _reason(cause: BaseException) -> str:

@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError
-from worldmodel.nn.blocks import Block, check_heads
+from worldmodel.nn.blocks import Block, arguments, check_heads
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.positions import Rotary3D
 
@@ -38,10 +38,7 @@ class FrameActionPredictor(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("a frame predictor", width, heads, rotary=True)
-        self.spec = dict(
-            token_width=token_width, action_dim=action_dim, state_dim=state_dim, width=width,
-            depth=depth, heads=heads, mlp_width=mlp_width, norm_eps=norm_eps, rope=rope,
-        )  # fmt: skip
+        self.spec = arguments(locals())
         self.embed = nn.Linear(token_width, width)
         self.embed_action = nn.Linear(action_dim, width)
         self.embed_state = nn.Linear(state_dim, width)

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError
+from worldmodel.nn.blocks import arguments
 from worldmodel.nn.encoder import Encoder
 
 
@@ -72,10 +73,7 @@ class StateHead(Head):
         hidden: int = 512,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.spec = dict(
-            tokens=tokens, token_width=token_width, dim=dim, extra=extra, narrow=narrow,
-            hidden=hidden,
-        )  # fmt: skip
+        self.spec = arguments(locals())
         self.dim, self.extra = dim, extra
         # Two networks: in one, the predicted dimensions crowd out those that are only seen.
         self.predicted = _Reader(tokens, token_width, narrow=narrow, hidden=hidden, dim=dim)
@@ -113,7 +111,7 @@ class TokenHead(Head):
 
     def __init__(self, token_width: int, *, dim: int = 64, hidden: int = 256) -> None:
         super().__init__()
-        self.spec = dict(token_width=token_width, dim=dim, hidden=hidden)
+        self.spec = arguments(locals())
         self.dim, self.extra = dim, 0
         self.project = _projector(token_width, hidden, dim)
 

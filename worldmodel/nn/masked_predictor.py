@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.nn.blocks import arguments
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.predictor import Prediction, Predictor
@@ -37,9 +38,7 @@ class MaskedPredictor(Predictor):
         self, latents: int, seen_width: int, target_width: int, *, width: int = 384
     ) -> None:
         super().__init__()
-        self.spec = dict(
-            latents=latents, seen_width=seen_width, target_width=target_width, width=width
-        )
+        self.spec = arguments(locals())
         self.latents, self.target_width = latents, target_width
         seen, target = latents * seen_width, latents * target_width
         self.velocity = nn.Linear(seen - target, target, bias=False) if seen > target else None

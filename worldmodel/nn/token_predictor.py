@@ -3,6 +3,7 @@
 Made of the same blocks as the encoder. The caller chooses which tokens are hidden.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -12,8 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
-from worldmodel.nn.blocks import Block, check_heads
-from worldmodel.nn.encoder import Encoder, grid_from, take
+from worldmodel.nn.blocks import Block, arguments, check_heads
+from worldmodel.nn.encoder import Encoder, grid_from, require_positions, take
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.positions import Rotary3D, SinCos3D
@@ -58,11 +59,7 @@ class TokenPredictor(Predictor):
                 "a token predictor has at least one level and one mask token, got "
                 f"{levels} and {mask_tokens}"
             )
-        self.spec = dict(
-            token_width=token_width, width=width, depth=depth, heads=heads, levels=levels,
-            mlp_width=mlp_width, norm_eps=norm_eps, rope=rope, sincos_grid=sincos_grid,
-            mask_tokens=mask_tokens, kinds=kinds,
-        )  # fmt: skip
+        self.spec = arguments(locals())
         self.token_width, self.levels = token_width, levels
         self.set_window(window, seen)
         self.embed: nn.Module = nn.Linear(token_width, width)
@@ -155,8 +152,7 @@ class TokenPredictor(Predictor):
         if how not in choices:
             raise ConfigError(f"no context '{how}': {nearest(how, choices)}")
         grid, b = encoder.grid(frames), len(frames)
-        context = _of_each(context, "context", b, grid)
-        targets = _of_each(targets, "targets", b, grid)
+        context, targets = (_of_each(ids, b, grid) for ids in (context, targets))
         if how == "dropped":
             visible = self.features(encoder, frames, keep=context)
         else:
@@ -205,17 +201,8 @@ class TokenPredictor(Predictor):
             yield Prediction(predicted[:, None], observed[:, None], last[:, None], end, power=1)
 
 
-def _of_each(ids: Tensor, name: str, batch: int, grid: Grid) -> Tensor:
-    """The ids of each clip of a batch: b m."""
-    if ids.ndim != 2 or ids.dtype != torch.int64 or len(ids) not in (1, batch):
-        raise ShapeError(
-            f"{name} must be ids b m, int64, of {batch} clips or one row for all of them, got "
-            f"shape {tuple(ids.shape)} of {ids.dtype}"
-        )
-    t, h, w = grid
-    if ids.numel() and not (0 <= ids.min() and ids.max() < t * h * w):
-        raise ShapeError(
-            f"{name} must lie between 0 and {t * h * w - 1} on the grid t h w = {grid}, got "
-            f"{int(ids.min())} to {int(ids.max())}"
-        )
-    return ids.expand(batch, -1)
+def _of_each(ids: Tensor, batch: int, grid: Grid) -> Tensor:
+    """The ids of each clip of a batch: b m; one row holds for all of them."""
+    ids = ids.expand(batch, -1) if ids.ndim == 2 and len(ids) == 1 else ids
+    require_positions(ids.cpu(), batch, math.prod(grid))
+    return ids

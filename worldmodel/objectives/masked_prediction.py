@@ -48,8 +48,7 @@ def context_latents(
     empty = visible.new_zeros(len(frames), t * h * w, visible.shape[-1])
     placed = empty.scatter(1, context[..., None].expand_as(visible), visible)
     time_steps = rearrange(placed, "b (t n) d -> b t n d", t=t)
-    is_seen = torch.zeros(len(frames), t, dtype=torch.bool, device=frames.device)
-    is_seen = is_seen.scatter(1, context // (h * w), True)
+    is_seen = _marked(context, (t, h, w)).any(dim=2)
     # Empty time steps stay out of the head, so that they do not enter its batch statistics.
     latents = head(time_steps[is_seen])
     out = latents.new_zeros(*is_seen.shape, *latents.shape[1:])
@@ -148,15 +147,17 @@ def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
     These are the latents of the hidden tokens or, where a time step has one latent, of every time
     step of which something is hidden.
     """
-    t, h, w = grid
-    hidden = torch.zeros(len(mask.targets), t * h * w, dtype=torch.bool, device=mask.targets.device)
-    hidden = rearrange(hidden.scatter(1, mask.targets, True), "b (t n) -> b t n", t=t)
+    hidden = _marked(mask.targets, grid)
     return hidden if per_token else hidden.any(dim=2, keepdim=True)
 
 
 def completely_seen(mask: Mask, grid: Grid) -> Tensor:
     """True for time steps of which every token is visible, b t."""
+    return _marked(mask.context, grid).all(dim=2)
+
+
+def _marked(ids: Tensor, grid: Grid) -> Tensor:
+    """True at the ids (b m) on the grid: b t n."""
     t, h, w = grid
-    seen = mask.context.new_zeros(len(mask.context), t * h * w, dtype=torch.bool)
-    seen = seen.scatter(1, mask.context, True)
-    return rearrange(seen, "b (t n) -> b t n", t=t).all(dim=2)
+    marked = ids.new_zeros(len(ids), t * h * w, dtype=torch.bool).scatter(1, ids, True)
+    return rearrange(marked, "b (t n) -> b t n", t=t)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,20 +23,23 @@ _LEGEND = (
 
 def section(runs: Sequence[RunRecord]) -> str:
     """Clips of every planning run that kept episodes."""
-    parts = [_run(run) for run in runs if run.verb == "plan" and _has_episodes(run)]
+    parts = [_run(run) for run in planned(runs)]
     if not parts:
         return ""
     return f"<h2>Acting</h2><p>{_LEGEND}</p>{''.join(parts)}"
 
 
-def _has_episodes(run: RunRecord) -> bool:
-    return any((run.folder / "episodes").glob("*.safetensors"))
+def planned(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The planning runs that kept episodes."""
+    plans = [run for run in runs if run.verb == "plan"]
+    return [run for run in plans if any((run.folder / "episodes").glob("*.safetensors"))]
 
 
 def _run(run: RunRecord) -> str:
     kept = Episodes(run.folder / "episodes")
     episodes = [kept[index] for index in range(min(len(kept), _MOST))]
-    outcomes = _outcomes(run.folder / "outcomes.json")
+    told = run.folder / "outcomes.json"
+    outcomes: list[dict[str, Any]] = json.loads(told.read_text()) if told.is_file() else []
     still = background([episode.frames.numpy() for episode in episodes])
     clips = []
     for index, episode in enumerate(episodes):
@@ -54,13 +56,14 @@ def clip_uri(episode: Episode, still: np.ndarray) -> str:
     images = episode_images(
         episode.frames.numpy(),
         still,
-        goal=_goal(episode),
+        goal=goal_image(episode),
         violated=_flag(episode, "hazard_contact"),
     )
     return looping_uri(images, frame_ms=_FRAME_MS)
 
 
-def _goal(episode: Episode) -> np.ndarray | None:
+def goal_image(episode: Episode) -> np.ndarray | None:
+    """The goal that the agent was given, if it is an image: h w c."""
     image = episode.info.get("goal_image")
     return None if image is None else image.numpy()
 
@@ -72,16 +75,22 @@ def _flag(episode: Episode, name: str) -> np.ndarray:
     return np.nan_to_num(values.numpy()).astype(bool)  # NaN: that step did not tell
 
 
-def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
+def reached(episode: Episode) -> bool | None:
+    """True if the goal was reached; None where the environment did not say."""
     told = [name for name in ("success", "is_success") if name in episode.info]
-    steps = len(episode) - 1
+    return any(bool(_flag(episode, name).any()) for name in told) if told else None
+
+
+def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
     words = [str(outcome["task"]).replace("_", " ")] if "task" in outcome else []
-    if not told:  # the environment did not say
-        words.append(f"{steps} steps")
-    elif any(bool(_flag(episode, name).any()) for name in told):
-        words.append(f'<span class="met">reached in {steps} steps</span>')
-    else:
-        words.append(f'<span class="missed">not reached in {steps} steps</span>')
+    steps = f"{len(episode) - 1} steps"
+    words.append(
+        {
+            None: steps,
+            True: f'<span class="met">reached in {steps}</span>',
+            False: f'<span class="missed">not reached in {steps}</span>',
+        }[reached(episode)]
+    )
     touched = int(_flag(episode, "hazard_contact").sum())
     if touched:
         words.append(f'<span class="missed">hazard for {touched}</span>')
@@ -96,7 +105,3 @@ def _summary(run: RunRecord) -> str:
     if "violation_rate" in results:
         words += f", hazard touched in {results['violation_rate']:.0%}"
     return f'<span class="soft" style="font-weight:400">{words}</span>'
-
-
-def _outcomes(path: Path) -> list[dict[str, Any]]:
-    return list(json.loads(path.read_text())) if path.is_file() else []

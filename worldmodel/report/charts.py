@@ -66,8 +66,13 @@ def line_chart(curves: Mapping[str, Curve], frame: Frame, *, marks: Sequence[flo
         x = place_x(mark)
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom:g}"/>')
     for name, curve in curves.items():
-        parts.append(f'<path class="curve" style="stroke:var(--c{curve.colour})" '
-                     f'd="{_path(curve, place_x, place_y, frame.log_y)}">'
+        drawn = [_usable(y, frame.log_y) for y in curve.y]
+        path = "".join(
+            f"{'L' if joined else 'M'}{place_x(x):.1f} {place_y(y):.1f}"
+            for x, y, here, joined in zip(curve.x, curve.y, drawn, [False, *drawn], strict=False)
+            if here
+        )
+        parts.append(f'<path class="curve" style="stroke:var(--c{curve.colour})" d="{path}">'
                      f"<title>{escape(name)}</title></path>")  # fmt: skip
     if frame.x_label:
         base = frame.height - 6
@@ -90,20 +95,22 @@ def interval(
     value: float, low: float, high: float, *, baseline: float | None, threshold: Threshold | None
 ) -> str:
     """A rate on [0, 1] with its interval; its baseline is an open circle, its threshold a tick."""
-    x = {k: 4 + 152 * min(max(v, 0), 1) for k, v in (("v", value), ("l", low), ("h", high))}
+
+    def at(number: float) -> str:
+        return f"{4 + 152 * min(max(number, 0), 1):.1f}"
+
     parts = ['<svg viewBox="0 0 160 16" role="img"><line class="axis" x1="4" x2="156" y1="8" '
              'y2="8"/>']  # fmt: skip
     if threshold is not None:
-        tick = 4 + 152 * threshold.value
-        parts.append(f'<line x1="{tick:.1f}" x2="{tick:.1f}" y1="2" y2="14" '
-                     'style="stroke:var(--ink)" stroke-width="1.4"/>')  # fmt: skip
+        x = at(threshold.value)
+        parts.append(f'<line x1="{x}" x2="{x}" y1="2" y2="14" style="stroke:var(--ink)" '
+                     'stroke-width="1.4"/>')  # fmt: skip
     if baseline is not None and math.isfinite(baseline):
-        ring = 4 + 152 * min(max(baseline, 0), 1)
-        parts.append(f'<circle cx="{ring:.1f}" cy="8" r="3" fill="none" '
+        parts.append(f'<circle cx="{at(baseline)}" cy="8" r="3" fill="none" '
                      'style="stroke:var(--soft)"/>')  # fmt: skip
-    parts.append(f'<line x1="{x["l"]:.1f}" x2="{x["h"]:.1f}" y1="8" y2="8" '
-                 'style="stroke:var(--c1)" stroke-width="4" stroke-linecap="round" opacity=".45"/>'
-                 f'<circle cx="{x["v"]:.1f}" cy="8" r="3.6" style="fill:var(--c1)"/>')  # fmt: skip
+    parts.append(f'<line x1="{at(low)}" x2="{at(high)}" y1="8" y2="8" style="stroke:var(--c1)" '
+                 'stroke-width="4" stroke-linecap="round" opacity=".45"/>'
+                 f'<circle cx="{at(value)}" cy="8" r="3.6" style="fill:var(--c1)"/>')  # fmt: skip
     return "".join([*parts, "</svg>"])
 
 
@@ -119,17 +126,6 @@ def shares(parts: Mapping[str, float]) -> str:
         left += width
     words = {f"{n} {v:.0f} s": i % NUM_COLOURS + 1 for i, (n, v) in enumerate(parts.items())}
     return f'<svg viewBox="0 0 1000 16">{"".join(drawn)}</svg>{legend(words)}'
-
-
-def _path(curve: Curve, place_x, place_y, log_y: bool) -> str:  # type: ignore[no-untyped-def]
-    steps, joined = [], False
-    for x, y in zip(curve.x, curve.y, strict=True):
-        if not _usable(y, log_y):
-            joined = False
-            continue
-        steps.append(f"{'L' if joined else 'M'}{place_x(x):.1f} {place_y(y):.1f}")
-        joined = True
-    return "".join(steps)
 
 
 def _usable(y: float, log_y: bool) -> bool:

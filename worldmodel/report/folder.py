@@ -1,7 +1,6 @@
 """Reading a run's folder and the runs inside it, for a page."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,9 +73,11 @@ def read_runs(folder: Path) -> list[RunRecord]:
     """
     if not (folder / "config.yaml").is_file():
         raise RunError(f"{folder}: is not a run's folder (no config.yaml); name one of runs/...")
-    inside = [path.parent for path in _configs(folder, _DEPTH) if path.parent != folder]
-    inside.sort(key=lambda path: (path / "config.yaml").stat().st_mtime)
-    return [_read(path, folder) for path in [folder, *inside]]
+    inside = [
+        path for depth in range(1, _DEPTH + 1) for path in folder.glob("*/" * depth + "config.yaml")
+    ]
+    inside.sort(key=lambda path: (path.stat().st_mtime, path))
+    return [_read(path, folder) for path in [folder, *(path.parent for path in inside)]]
 
 
 def read_examples(run: RunRecord) -> Examples | None:
@@ -96,20 +97,10 @@ def read_examples(run: RunRecord) -> Examples | None:
             times = file.get_tensor("times") if "times" in names else None
             header = file.metadata() or {}
             kinds = tuple(json.loads(header.get("kinds", "[]")))
-            time_step_frames = (
-                int(header["time_step_frames"]) if "time_step_frames" in header else None
-            )
+            said = header.get("time_step_frames")
+            return Examples(frames, scores, step, kinds, times, int(said) if said else None)
     except (SafetensorError, ValueError, OSError) as cause:
         raise RunError(f"{path}: cannot be read ({cause}); run `surprise` again") from cause
-    return Examples(frames, scores, step, kinds, times, time_step_frames)
-
-
-def _configs(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "config.yaml").is_file():
-        yield folder / "config.yaml"
-    if depth:
-        for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-            yield from _configs(child, depth - 1)
 
 
 def _read(folder: Path, top: Path) -> RunRecord:

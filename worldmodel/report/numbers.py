@@ -6,9 +6,8 @@ from html import escape
 
 from worldmodel.report.charts import interval, shares
 from worldmodel.report.folder import RunRecord
-from worldmodel.report.thresholds import baseline_of, threshold_of
+from worldmodel.report.thresholds import INTERVAL, baseline_of, threshold_of, whole
 
-_PARTS = ("n", "low", "high")
 _MOST_TILES = 12
 
 
@@ -32,7 +31,7 @@ def section(run: RunRecord) -> str:
     if not results:
         return ""
     rows, group = [], ""
-    names = [name for name in results if not _is_part(name, results)]
+    names = whole(results)
     grouped = len({name.split(".")[0] for name in names if "." in name}) > 1
     for name in names:
         if grouped and name.split(".")[0] != group:
@@ -73,16 +72,11 @@ def _breakable(name: str) -> str:
     return escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
-def _is_part(name: str, results: Mapping[str, float]) -> bool:
-    whole, _, last = name.rpartition(".")
-    return last in _PARTS and whole in results
-
-
 def _row(name: str, results: Mapping[str, float], verb: str) -> str:
     value = results[name]
     threshold = threshold_of(name, verb=verb)
     baseline = baseline_of(name, results, verb=verb)
-    count, low, high = (results.get(f"{name}.{part}") for part in _PARTS)
+    count, low, high = (results.get(f"{name}.{part}") for part in INTERVAL)
     words, drawing, state = "", "", ""
     if low is not None and high is not None:
         words = f"{low:.3f} to {high:.3f}"

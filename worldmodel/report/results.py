@@ -16,12 +16,11 @@ from scipy.stats import t
 
 from worldmodel.errors import RunError
 from worldmodel.evaluation.statistics import wilson
-from worldmodel.report.thresholds import Threshold, baseline_of, threshold_of
+from worldmodel.report.thresholds import INTERVAL, Threshold, baseline_of, threshold_of, whole
 from worldmodel.runs.provenance import machine
 from worldmodel.runs.run import read_metrics
 from worldmodel.storage.files import whole_file
 
-_PARTS = ("n", "low", "high")
 _HEAD = ("", "value", "95 % interval", "n", "per seed", "baseline", "threshold")
 _SPEED_HEAD = ("", "median", "quartiles", "n", "threshold")
 _MARKED = re.compile(
@@ -34,7 +33,7 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
 
     A rate's trials are counted together and get a new Wilson interval. Of other numbers it is the
     mean over seeds, with Student's interval; `n` is then the number of seeds. A single run keeps
-    the intervals that it has.
+    the intervals that it has. A result that only some runs have is no row, but named in `left_out`.
 
     Args:
         folders: The runs.
@@ -50,18 +49,19 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
         raise RunError(f"{name}: a table needs runs of one verb with different seeds, got seeds "
                        f"{seeds} of {sorted({run['verb'] for run in runs})}")  # fmt: skip
     common = [key for key in runs[0]["results"] if all(key in run["results"] for run in runs)]
-    keys = [key for key in common if not _is_part(key, runs[0]["results"])]
+    some = dict.fromkeys(key for run in runs for key in run["results"] if key not in common)
     every = {key: [run["results"][key] for run in runs] for key in common}
     mean = {key: statistics.fmean(values) for key, values in every.items()}
-    return {
+    table = {
         "name": name,
         "command": command,
         "version": _each(run["version"] for run in runs),
         "git_commit": _each(run["git_commit"] for run in runs),
         "machine": machine(runs[0]["device"]),
         "protocol": {"seeds": seeds},
-        "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in keys],
+        "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in whole(common)],
     }
+    return table | ({"left_out": whole(some)} if some else {})
 
 
 def write(table: Mapping[str, Any], path: Path) -> None:
@@ -72,35 +72,36 @@ def write(table: Mapping[str, Any], path: Path) -> None:
 
 def markdown(table: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """A table's rows and its source: all, or those called `x` or `x.y` for an `x` of `names`."""
-    if "columns" in table:
-        return _grid(table)
+    if "columns" in table:  # of words
+        return _table(table["columns"], table["rows"], _source(table))
     inside = tuple(f"{name}." for name in names)
     rows = [
         row for row in table["rows"]
         if not names or row["key"] in names or row["key"].startswith(inside)
     ]  # fmt: skip
     is_speed = "seeds" not in table.get("protocol", {})  # of measurements, not of runs
-    head = _SPEED_HEAD if is_speed else _HEAD
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [_speed_line(row) if is_speed else _line(row) for row in rows]
-    source = f"`{table['command']}` on {table['machine']}."
-    if not is_speed:
-        several = len(table["protocol"]["seeds"]) > 1
+    source = _source(table)
+    if is_speed:
+        return _table(_SPEED_HEAD, map(_speed_cells, rows), source)
+    if len(table["protocol"]["seeds"]) > 1:
         source += (
             " Rates: trials of all seeds together, Wilson's interval (that models differ is not in "
             "it: see each seed); other numbers: mean over seeds, Student's t."
-            if several
-            else " One seed; its own intervals."
         )
-    return "\n".join(lines) + f"\n\n{source}\n"
+    else:
+        source += " One seed; its own intervals."
+    if "left_out" in table:
+        source += f" Not of every seed, so left out: {', '.join(table['left_out'])}."
+    return _table(_HEAD, map(_cells, rows), source)
 
 
-def _grid(table: Mapping[str, Any]) -> str:
-    """A table of words."""
-    columns = table["columns"]
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, *table["rows"])]
-    lines.insert(1, "|---" * len(columns) + "|")
-    return "\n".join(lines) + f"\n\n`{table['command']}` on {table['machine']}.\n"
+def _source(table: Mapping[str, Any]) -> str:
+    return f"`{table['command']}` on {table['machine']}."
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], source: str) -> str:
+    head_line, *lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([head_line, "|---" * len(head) + "|", *lines, "", source, ""])
 
 
 def fill(text: str, folder: Path) -> str:
@@ -152,7 +153,7 @@ def _pooled_rate(key: str, every: Mapping[str, list[float]]) -> dict[str, float]
     A rate is known by its interval, which is Wilson's; that of an R² is not, and that of an AUROC
     only where it is exactly 0 or 1.
     """
-    if key.endswith("auroc") or not all(f"{key}.{part}" in every for part in _PARTS):
+    if key.endswith("auroc") or not all(f"{key}.{part}" in every for part in INTERVAL):
         return {}
     counts = every[f"{key}.n"]
     for value, n, low in zip(every[key], counts, every[f"{key}.low"], strict=True):
@@ -181,25 +182,23 @@ def _over_seeds(values: Sequence[float]) -> dict[str, float]:
 
 def _of_one_run(key: str, every: Mapping[str, list[float]]) -> dict[str, float]:
     """The interval that the only run gave a number, if it gave one."""
-    if len(every[key]) > 1 or not all(f"{key}.{part}" in every for part in _PARTS):
+    if len(every[key]) > 1 or not all(f"{key}.{part}" in every for part in INTERVAL):
         return {}
-    return {part: every[f"{key}.{part}"][0] for part in _PARTS}
+    return {part: every[f"{key}.{part}"][0] for part in INTERVAL}
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any]) -> list[str]:
     between = f"{_shown(row['low'])} to {_shown(row['high'])}" if "low" in row else ""
     per_seed = ", ".join(map(_shown, row.get("per_seed", ())))
     baseline = _shown(row["floor"]) if "floor" in row else ""
-    cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),
-             per_seed, baseline, _verdict(row)]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    return [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row.get("n", "")),
+            per_seed, baseline, _verdict(row)]  # fmt: skip
 
 
-def _speed_line(row: Mapping[str, Any]) -> str:
+def _speed_cells(row: Mapping[str, Any]) -> list[str]:
     between = f"{_shown(row['low'])} to {_shown(row['high'])}" if row["n"] > 1 else ""
-    cells = [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row["n"]),
-             row.get("why") or _verdict(row)]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
+    return [f"`{row['key']}`", f"**{_shown(row['value'])}**", between, str(row["n"]),
+            row.get("why") or _verdict(row)]  # fmt: skip
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
@@ -210,11 +209,6 @@ def _verdict(row: Mapping[str, Any]) -> str:
     values = [row["value"], *row.get("per_seed", ())]
     missed = [value for value in values if value is None or not threshold.met_by(value)]
     return f"{threshold}{', missed' if missed else ''}"
-
-
-def _is_part(key: str, results: Mapping[str, float]) -> bool:
-    whole, _, last = key.rpartition(".")
-    return last in _PARTS and whole in results
 
 
 def _digits(value: float) -> float | None:

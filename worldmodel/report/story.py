@@ -1,14 +1,13 @@
 """One image of a run for a document: a planned episode beside the surprise at a violation."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
-from torch import Tensor
 
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import RunError
+from worldmodel.report.acting import goal_image, planned, reached
 from worldmodel.report.folder import Examples, RunRecord, read_examples, read_runs
 from worldmodel.report.images import background, episode_images, strip
 from worldmodel.report.judging import median_pair
@@ -31,18 +30,17 @@ def draw_story(folder: str | Path, path: str | Path) -> Path:
         RunError: one of the two is missing.
     """
     runs = read_runs(Path(folder))
-    planned = [s for s in runs if any((s.folder / "episodes").glob("*.safetensors"))]
-    planned = [run for run in planned if run.verb == "plan"]
+    plans = planned(runs)
     scored = [read_examples(run) for run in runs if run.verb == "surprise"]
     pairs = [examples for examples in scored if examples is not None and examples.kinds]
-    if not planned or not pairs:
+    if not plans or not pairs:
         raise RunError(f"{folder}: an image needs a planning run that kept episodes and a "
                        "surprise run with pairs, as a quickstart has")  # fmt: skip
     figure = Figure(figsize=(11, 3.6), dpi=130, layout="constrained")
     halves = figure.subfigures(1, 2, width_ratios=(1, 2.35), squeeze=False)
     assert isinstance(halves, np.ndarray)
     left, right = halves[0]
-    _episode(left, planned[-1])
+    _episode(left, plans[-1])
     _surprise(right, pairs[0])
     with whole_file(Path(path)) as temporary:
         figure.savefig(temporary, format="png")
@@ -53,14 +51,12 @@ def _episode(figure: FigureBase, run: RunRecord) -> None:
     """The last frame of the kept episode with the longest path to its goal, and that path."""
     kept = list(Episodes(run.folder / "episodes"))
     still = background([episode.frames.numpy() for episode in kept])
-    reached = [episode for episode in kept if _reached(episode.info)] or kept
-    episode = max(reached, key=len)
-    goal = episode.info.get("goal_image")
+    episode = max([episode for episode in kept if reached(episode)] or kept, key=len)
     frames = episode.frames.numpy()
     images = episode_images(
         frames,
         still,
-        goal=None if goal is None else goal.numpy(),
+        goal=goal_image(episode),
         violated=np.zeros(len(frames), bool),
         size=512,
     )
@@ -70,11 +66,6 @@ def _episode(figure: FigureBase, run: RunRecord) -> None:
     title = f"planned: {len(frames) - 1} steps to a goal image{around}"
     axes.set_title(title, fontsize=10, color=_INK)
     axes.axis("off")
-
-
-def _reached(info: Mapping[str, Tensor]) -> bool:
-    told = [info[name] for name in ("success", "is_success") if name in info]
-    return any(bool(values.nan_to_num().any()) for values in told)  # NaN: not told
 
 
 def _surprise(figure: FigureBase, examples: Examples) -> None:

@@ -3,7 +3,7 @@
 A threshold that is missed is shown as missed; nothing here changes what a program does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -51,6 +51,17 @@ BASELINES = {
         for kind in ("teleport", "vanish", "colour")
     },
 }
+
+
+INTERVAL = ("n", "low", "high")
+"""The count and the 95 % interval of a result `x` are the results `x.n`, `x.low` and `x.high`."""
+
+
+def whole(results: Iterable[str]) -> list[str]:
+    """The names that are not the count or a bound of another result."""
+    names = list(results)
+    parts = {f"{name}.{part}" for name in names for part in INTERVAL}
+    return [name for name in names if name not in parts]
 
 
 def threshold_of(name: str, *, verb: str = "quickstart") -> Threshold | None:

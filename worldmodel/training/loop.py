@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -117,6 +116,11 @@ def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: 
     started = saved = time.monotonic()
     clock = _Clock(learner)
     learner.train()
+
+    def save() -> None:
+        elapsed = earlier + time.monotonic() - started
+        save_training(path, modules=learner, optimiser=optimiser, step=step, elapsed=elapsed)
+
     with run.progress(o.steps, description) as bar:
         while step < o.steps:
             elapsed = earlier + time.monotonic() - started
@@ -134,9 +138,9 @@ def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: 
                 run.log(step, **numbers, learning_rate=o.rate(progress))
             bar.update(progress * o.steps if o.seconds else step, loss=losses.total.item())
             if time.monotonic() - saved > o.save_seconds:
-                _save(path, learner, optimiser, step, earlier + time.monotonic() - started)
+                save()
                 saved = time.monotonic()
-    _save(path, learner, optimiser, step, earlier + time.monotonic() - started)
+    save()
     learner.data_wait = clock.whole_share()
     return step
 
@@ -199,12 +203,6 @@ def _optimiser(learner: Learner, o: Optimisation) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, 0.95))
-
-
-def _save(
-    path: Path, learner: Learner, optimiser: torch.optim.Optimizer, step: int, elapsed: float
-) -> None:
-    save_training(path, modules=learner, optimiser=optimiser, step=step, elapsed=elapsed)
 
 
 def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:

@@ -81,9 +81,7 @@ class ActionLearner(Learner):
         self.inverse = nn.Linear(2 * model.state_dim, model.action_block * model.action_dim)
         assert model.head is not None
         self.learns_states = new_head or not frozen
-        self._kept: tuple[nn.Module, ...] = (model.encoder, model.head)
-        if frozen and new_head:
-            self._kept = (model.encoder,)
+        self._kept = [model.encoder] if frozen and new_head else [model.encoder, model.head]
         for part in self._kept:
             part.requires_grad_(not frozen)
         self.bank = None
@@ -106,11 +104,10 @@ class ActionLearner(Learner):
             )
         states = self._states(segments)  # b t d
         actions = segments.actions.to(states.device)
-        noise = (
-            torch.randn(states.shape, generator=generator).to(states.device) * self.rollouts.noise
-        )
+        noise = torch.randn(states.shape, generator=generator).to(states.device)
+        noise = noise * self.rollouts.noise
         predicted = one_step(self.model, states + noise, actions)
-        imagined = imagine(self.model, states[:, :1] + noise[:, :1], actions)
+        imagined = self.model.imagine(states[:, :1] + noise[:, :1], actions[:, :0], actions)
         terms = {
             "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
             "rollout": (imagined - states[:, 1:]).square().mean(),
@@ -150,42 +147,22 @@ def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
     return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
 
 
-def imagine(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
-    """Roll out from the first state of each sample: b 1 d, b t a -> b t d."""
-    window = model.action_window
-    path = [states[:, 0]]
-    for step in range(actions.shape[1]):
-        first = max(0, step + 1 - window)
-        seen = torch.stack(path[first : step + 1], dim=1)
-        path.append(model.predict(seen, actions[:, first : step + 1])[:, -1])
-    return torch.stack(path[1:], dim=1)
-
-
 @torch.no_grad()
 def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
     """The state of the time step that ends at each frame of all episodes: t d."""
     head = model.head
     assert head is not None
     model.eval()
-    return torch.cat(
-        [
-            time_step_latents(model.encoder, head, time_steps)[:, 0, 0]
-            for time_steps in _time_steps(model, data)
-        ]
-    )
+    latents = (time_step_latents(model.encoder, head, steps) for steps in _time_steps(model, data))
+    return torch.cat([some[:, 0, 0] for some in latents])
 
 
 @torch.no_grad()
 def all_tokens(model: WorldModel, data: EpisodeDataset) -> Tensor:
     """The tokens of the time step that ends at each frame of all episodes: t n d, on the CPU."""
     model.eval()
-    return torch.cat(
-        [
-            model.encoder(some).cpu()
-            for time_steps in _time_steps(model, data)
-            for some in time_steps.split(_AT_ONCE)
-        ]
-    )
+    pieces = (piece for steps in _time_steps(model, data) for piece in steps.split(_AT_ONCE))
+    return torch.cat([model.encoder(piece).cpu() for piece in pieces])
 
 
 def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
@@ -231,7 +208,12 @@ def train(
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
     architecture = model or Architecture()
-    pretrained = None if encoder is None else load_pretrained(encoder)
+    pretrained = None if encoder is None else load(encoder)
+    if pretrained is not None and pretrained.head is not None and pretrained.head.per_token:
+        raise ConfigError(
+            f"{encoder}: its head makes no state of a time step; pretrain with "
+            "model.latent_per_token=false"
+        )
     base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
     known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).labelled
     if not len(known):
@@ -258,17 +240,6 @@ def train(
         "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
         "data_wait": learner.data_wait,
     }  # fmt: skip
-
-
-def load_pretrained(path: str) -> WorldModel:
-    """A pretrained model whose head makes states of time steps, or that has no head."""
-    model = load(path)
-    if model.head is not None and model.head.per_token:
-        raise ConfigError(
-            f"{path}: its head makes no state of a time step; pretrain with "
-            "model.latent_per_token=false"
-        )
-    return model
 
 
 def begin(

@@ -4,7 +4,7 @@ import torch
 
 from tests.worldmodel.toys import small_model
 from worldmodel.evaluation.baselines import pixel_features, untrained
-from worldmodel.evaluation.probe import features_of, state_features
+from worldmodel.evaluation.probe import features_of
 
 
 def test_pixels_are_averaged_over_16_by_16_areas():
@@ -19,7 +19,7 @@ def test_pixels_are_averaged_over_16_by_16_areas():
 def test_an_untrained_model_has_other_weights_of_the_same_shape():
     model = small_model()
     frames = torch.rand(5, 2, 3, 16, 16)
-    trained = state_features(model, model.head)(frames)
+    trained = features_of(model)(frames)
     a, again, b = (features_of(untrained(model, seed=s))(frames) for s in (0, 0, 1))
     assert a.shape == trained.shape and torch.equal(a, again)
     assert not torch.allclose(a, b) and not torch.allclose(a, trained)

@@ -11,9 +11,9 @@ from worldmodel.episodes.windows import load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.evaluation.probe import (
     extract,
+    features_of,
     linear_readout,
     probe,
-    state_features,
     time_steps_of,
 )
 from worldmodel.model import WorldModel
@@ -82,7 +82,7 @@ def test_time_steps_lie_side_by_side_and_know_their_last_frame(tmp_path):
 def test_features_do_not_depend_on_chunks_or_neighbours():
     model = small_model()
     frames = (torch.rand(7, 2, 3, 16, 16) * 255).to(torch.uint8)
-    features = state_features(model, model.head)
+    features = features_of(model)
     whole = extract(features, frames)
     assert whole.shape == (7, 16)
     assert np.allclose(whole, extract(features, frames, chunk=3), rtol=1e-3, atol=1e-2)

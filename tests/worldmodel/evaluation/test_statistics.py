@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from worldmodel.errors import ConfigError
-from worldmodel.evaluation.statistics import auroc, mcnemar, rate_results, wilson
+from worldmodel.evaluation.statistics import auroc, rate_results, wilson
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,3 @@ def test_auroc_refuses_too_few_scores():
         auroc([1.0], [1.0, 2.0])
     with pytest.raises(ConfigError, match="two finite scores"):
         auroc([1.0, float("nan")], [1.0, 2.0])
-
-
-def test_mcnemar_equals_hand_computed_values():
-    assert mcnemar(0, 0) == 1.0
-    assert mcnemar(0, 5) == pytest.approx(2 / 32)
-    assert mcnemar(1, 9) == pytest.approx(2 * 11 / 1024)
-    assert mcnemar(4, 4) == 1.0
-    assert mcnemar(9, 1) == mcnemar(1, 9)

@@ -9,8 +9,7 @@ import torch
 
 from tests.worldmodel.toys import dots, noise, small, small_model
 from worldmodel.errors import ShapeError
-from worldmodel.evaluation.baselines import persistence_surprise
-from worldmodel.evaluation.surprise import surprise
+from worldmodel.evaluation.surprise import surprise, surprise_and_persistence
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
 from worldmodel.nn.predictor import Prediction
@@ -53,7 +52,7 @@ def test_a_score_is_the_error_of_what_was_predicted_at_its_time():
     expected = torch.tensor([[0, 0, 0.4**2, 0]])  # what broke the rule is time step 3
     assert torch.allclose(found.scores, expected, atol=1e-6)
     assert found.times.tolist() == [pytest.approx([0.3, 0.5, 0.7, 0.9])]
-    copied = persistence_surprise(Stub(), clip)
+    copied = surprise_and_persistence(Stub(), clip)[1]
     assert torch.allclose(copied.scores, torch.tensor([[0.01, 0.01, 0.25, 0.01]]), atol=1e-6)
     assert torch.equal(copied.times, found.times)
 
@@ -130,7 +129,9 @@ def test_a_dot_that_jumps_surprises_and_when_it_does(learned):
     assert (scores[1][:, 1] > scores[0][:, 1]).float().mean() > 0.9
     assert (scores[1].argmax(dim=1) == 1).float().mean() > 0.8
     # Better than persistence: it has learned how the dot goes on.
-    copied = persistence_surprise(learned.model, Clip.from_uint8(tensor_of(dots(possible)))).scores
+    copied = surprise_and_persistence(learned.model, Clip.from_uint8(tensor_of(dots(possible))))[
+        1
+    ].scores
     assert scores[0].mean() < 0.5 * copied.mean()
 
 

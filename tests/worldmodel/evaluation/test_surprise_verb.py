@@ -11,8 +11,7 @@ import torch
 from tests.worldmodel.toys import dots, small_model
 from worldmodel import checkpoint
 from worldmodel.errors import ConfigError, ShapeError, VideoError, WorldModelError
-from worldmodel.evaluation.baselines import persistence_surprise
-from worldmodel.evaluation.surprise import surprise
+from worldmodel.evaluation.surprise import surprise, surprise_and_persistence
 from worldmodel.evaluation.surprise_verb import ViolationSuite, Window, surprise_verb
 from worldmodel.interop.load import load
 from worldmodel.runs.run import Run
@@ -153,7 +152,7 @@ def test_a_video_is_scored_from_beginning_to_end(run, model, tmp_path):
     assert results["seconds_of_max"] == pytest.approx(0.3 + 0.2 * int(scores.argmax()))
     # The stirred model predicts nothing sensible; persistence shows that it looks.
     clip = Clip.from_uint8(tensors["frames"].movedim(-1, 2).contiguous())
-    assert persistence_surprise(load(model), clip).scores[0].argmax() == 5
+    assert surprise_and_persistence(load(model), clip)[1].scores[0].argmax() == 5
 
 
 def test_a_video_can_be_read_at_another_rate_but_not_faster_than_its_own(run, model, tmp_path):

@@ -292,7 +292,7 @@ def change(folder, **changes):
         ({"num_pooler_layers": 3}, "num_pooler_layers is 3, but the weights have 1"),
         ({"num_attention_heads": 7}, "no Hugging Face vjepa2 model has its sizes"),
         ({"mlp_ratio": 1e300}, "mlp_ratio is 1e+300"),
-        ({"mlp_ratio": 0.001}, "mlp_ratio is 0.001, which leaves no hidden layer"),
+        ({"mlp_ratio": 0.001}, "encoder.mlp_width=0 must be at least 1"),
         ({"crop_size": 33}, "frames of 33 x 33 pixels do not divide"),
         ({"crop_size": 2**30}, "size=1073741824 takes 1.29e+10 GiB"),
         ({"patch_size": [8, 16]}, "patch_size is [8, 16]"),

@@ -265,10 +265,10 @@ def test_a_mask_of_other_clips_or_off_the_grid_is_refused(tmp_path, context):
     model, _ = read(MAKERS["V-JEPA 2"](), tmp_path)
     clip, ids = clip_of(3, 8, 3, 32, 32), torch.arange(64)[None]
     for wrong, words in (
-        (ids[:, :9].expand(2, -1), "of 3 clips or one row for all of them, got shape (2, 9)"),
-        (ids[0, :9], "got shape (9,)"),
+        (ids[:, :9].expand(2, -1), "positions of 2 clips do not pick from the tokens of 3"),
+        (ids[0, :9], "of shape (9,)"),
         (ids[:, :9].float(), "torch.float32"),
-        (ids[:, :9] + 60, "between 0 and 63 on the grid t h w = (4, 4, 4), got 60 to 68"),
+        (ids[:, :9] + 60, "positions on a grid of 64 lie between 0 and 63, got 60 to 68"),
         (ids[:, :9] - 6, "got -6 to 2"),
     ):
         for mask in (Mask(wrong, ids), Mask(ids, wrong)):

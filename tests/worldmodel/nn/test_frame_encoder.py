@@ -209,7 +209,7 @@ def test_pretrained_weights_are_used_and_a_saved_model_needs_them_no_more(offlin
 def test_a_saved_model_of_another_width_is_refused():
     encoder = FrameEncoder("test_resnet")
     assert FrameEncoder(**encoder.spec).width == encoder.spec["width"] == encoder.width
-    with pytest.raises(ShapeError, match=f"tokens of {encoder.width} numbers, not of 7 "):
+    with pytest.raises(ShapeError, match=f"tokens of width {encoder.width}, not of 7 "):
         FrameEncoder("test_resnet", width=7)
 
 

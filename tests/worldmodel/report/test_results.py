@@ -37,7 +37,9 @@ def test_counts_are_pooled_and_other_numbers_averaged(table: dict) -> None:
     assert success["per_seed"] == [0.96, 0.95, 0.94] and success["seeds"] == [1, 2, 3]
     assert success["floor"] == pytest.approx(0.07) and success["bar"] == 0.95
     assert rows["probe.position_r2"]["value"] == pytest.approx(0.99)
-    assert not any(key.startswith("only") for key in rows)  # not in every run
+    assert not any(key.startswith("only") for key in rows)  # not in every run, which is said
+    assert table["left_out"] == ["only.1", "only.2", "only.3"]
+    assert "Not of every seed, so left out: only.1, only.2, only.3." in markdown(table)
     assert "plan.success.n" not in rows
 
 
