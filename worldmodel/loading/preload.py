@@ -71,7 +71,7 @@ class VideoLoader:
         try:
             video = opened.get(request.item)
             first, times = video.part(request.item)
-            self._sampling.num_starts(times, name=request.item.name)
+            self._sampling.starts(times, name=request.item.name)
             image = video.source.read(np.array([first]))[0]
             size = image.numel() * len(times)
             fits = request.room is not None and size <= request.room

@@ -111,6 +111,7 @@ def live_clip(
         ConfigError: the rate is missing where it is needed, or no positive number.
     """
     name, limits, side = "<live frames>", decoding.limits, decoding.short_side
+    seen: list[float] = []  # times of the frames from the start on
 
     def prepared() -> Iterator[tuple[float, np.ndarray]]:
         for number, (time, image) in enumerate(_timed(frames, rate, name)):
@@ -123,44 +124,27 @@ def live_clip(
             require_size(name, height, width, limits)
             size = scaled(height, width, side)
             require_mib(name, sampling.num_frames, *size, limits)
-            if side is not None and size != (height, width):
-                image = resized(image, side)
-            else:  # a camera may show the next image in the same memory
-                image = image.copy()
-            yield time, image
-
-    return clip_as_it_comes(prepared(), sampling, start=start, name=name)
-
-
-def clip_as_it_comes(
-    frames: Iterable[tuple[float, np.ndarray]], sampling: Sampling, *, start: float, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of one clip, chosen as they come: images `t h w c` and times `t`."""
-    count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
-
-    def watched() -> Iterator[tuple[float, np.ndarray]]:
-        nonlocal count, begin, last, gap
-        for time, image in frames:
             if time < start - TOLERANCE:
                 continue
-            if count == 0:
-                begin = last = time
-            if time - last > gap[1] - gap[0]:
-                gap = last, time
-            count, last = count + 1, time
-            yield time, image
+            seen.append(time)
+            if side is not None and size != (height, width):
+                yield time, resized(image, side)
+            else:  # a camera may show the next image in the same memory
+                yield time, image.copy()
 
     chosen: list[tuple[float, np.ndarray]] = []
-    for time, image in _pick(watched(), sampling):
+    for time, image in _pick(prepared(), sampling):
         if chosen and time <= chosen[-1][0]:  # said at once: it may come a million times
-            rest = last - begin - (gap[1] - gap[0])
-            raise sampling.shows_twice(
-                name, rate=(count - 2) / rest if rest > 0 else np.inf, gap=gap
-            )
+            gaps = np.diff(seen)
+            widest = int(gaps.argmax())
+            others = gaps.sum() - gaps[widest]
+            rate_seen = (len(gaps) - 1) / others if others > 0 else np.inf
+            raise sampling.shows_twice(name, rate=rate_seen, gap=(seen[widest], seen[widest + 1]))
         chosen.append((time, image))
     if len(chosen) < sampling.num_frames:
         called = f"{name} from {start:g} s on" if start else name
-        raise sampling.too_short(called, frames=count, seconds=last - begin)
+        seconds = seen[-1] - seen[0] if seen else 0.0
+        raise sampling.too_short(called, frames=len(seen), seconds=seconds)
     times = np.array([time for time, _ in chosen])
     for time, image in chosen:
         if image.shape != chosen[0][1].shape:
@@ -184,9 +168,8 @@ def _pick(
                 yield time, frame
                 found += 1
         else:
-            most = (
-                sampling.num_frames if before else 1
-            )  # with the second frame it is known for others
+            # Only the second frame says whether the first is the nearest to several times.
+            most = sampling.num_frames if before else 1
             while found < most and begin + found / sampling.fps <= time + TOLERANCE:
                 goal = begin + found / sampling.fps
                 earlier = before is not None and goal - before[0] <= time - goal + TOLERANCE
@@ -214,11 +197,11 @@ def _timed(
 ) -> Iterator[tuple[float, np.ndarray]]:
     first, last = None, -np.inf
     for number, item in enumerate(frames):
-        what = f"{name}: frame {number}"
-        if isinstance(item, tuple) and len(item) != 2:
-            raise VideoError(f"{what} is a tuple of {len(item)}; give images, or tuples of "
-                             f"(seconds, image)")  # fmt: skip
-        paired = isinstance(item, tuple)
+        what, paired = f"{name}: frame {number}", isinstance(item, tuple)
+        if paired and len(item) != 2:
+            raise VideoError(
+                f"{what} is a tuple of {len(item)}; give images, or tuples of (seconds, image)"
+            )
         given, content = item if paired else (number / _positive(rate, name), item)
         time, image = real(given), _as_array(content, what)
         if image.shape[2:] != (3,) or image.dtype != np.uint8 or 0 in image.shape:
@@ -230,8 +213,10 @@ def _timed(
             raise VideoError(f"{what} comes with the time {given!r:.40}; give finite seconds")
         first = time if first is None else first
         if not time > last:
-            raise VideoError(f"{name}: the time of frame {number} is not after the one before it; "
-                             f"give increasing seconds")  # fmt: skip
+            raise VideoError(
+                f"{name}: the time of frame {number} is not after the one before it; give "
+                f"increasing seconds"
+            )
         last = time
         yield last - first, image
 

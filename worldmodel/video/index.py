@@ -89,10 +89,6 @@ class FrameIndex:
 _NONE = np.iinfo(np.int64).min
 
 
-def _names(container_format: str) -> set[str]:
-    return set(container_format.split(","))
-
-
 def _or_none(value: int | None) -> int:
     return _NONE if value is None else value
 
@@ -128,7 +124,7 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
     if len(np.unique(places)) < len(places):
         places[:] = -1  # several packets in one block: their place does not tell them apart
     # In a stream for transport a packet may be called corrupt for other reasons.
-    cut = tally.cut and _names(container.format.name) & (_STAMPED | {"avi"})
+    cut = tally.cut and set(container.format.name.split(",")) & (_STAMPED | {"avi"})
     return Packets(
         np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
         np.array(hidden, bool), begins, clean, tally, len(rows) - bool(cut), odd,
@@ -140,7 +136,7 @@ def distrust(packets: Packets, container_format: str, codec: str) -> str:
     shown = packets.pts[~packets.discard]
     if codec not in _ONE_TO_ONE:
         return f"a packet of {codec} need not be a frame"
-    names = _names(container_format)
+    names = set(container_format.split(","))
     if not names & _STAMPED and not ("avi" in names and codec in _NEVER_REORDER):
         return f"{container_format} does not store every frame's time"
     if packets.odd:
@@ -174,14 +170,14 @@ def index_by_time(
     keep = np.concatenate([[True], first[1:] > np.maximum.accumulate(first)[:-1]]) & (
         first < len(pts)
     )
-    return FrameIndex(
-        times,
-        packets,
-        packet,
-        keys[keep],
-        first[keep],
-        missing=_missing(source, container, stream, times, packets),
-    )
+    rate = float(stream.average_rate or 0)
+    missing = shortfall(
+        source, container, stream, packets.tally,
+        frames=len(times), last=float(times[-1]),
+        gap=max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0),
+        start=float(packets.pts[~packets.discard].min() * base),
+    )  # fmt: skip
+    return FrameIndex(times, packets, packet, keys[keep], first[keep], missing=missing)
 
 
 def index_by_counting(
@@ -229,20 +225,3 @@ def checksum(frame: av.VideoFrame) -> int:
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     width = min(plane.line_size, plane.width)  # what is beside the image is not the image
     return zlib.crc32(np.ascontiguousarray(rows[:, :width]).data)
-
-
-def _missing(
-    source: SourceFile,
-    container: InputContainer,
-    stream: VideoStream,
-    times: np.ndarray,
-    packets: Packets,
-) -> str:
-    """The message about a truncated file; empty for a complete one."""
-    base, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
-    return shortfall(
-        source, container, stream, packets.tally,
-        frames=len(times), last=float(times[-1]),
-        gap=max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0),
-        start=float(packets.pts[~packets.discard].min() * base),
-    )  # fmt: skip

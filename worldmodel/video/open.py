@@ -1,4 +1,4 @@
-"""Opens a video, or reads one clip, from whatever holds it: what others import from this folder.
+"""Reads one clip from whatever holds a video; names the rest that others import from this folder.
 
 Files are read by `reader.py`, arrays and live frames by `arrays.py`. Knows nothing of data sets.
 """
@@ -18,7 +18,7 @@ from worldmodel.video.arguments import real, shown
 from worldmodel.video.arrays import RawVideo, live_clip
 from worldmodel.video.container import VideoInfo, video_info
 from worldmodel.video.decoding import Decoding, Limits
-from worldmodel.video.reader import VideoReader, backends, require_backend
+from worldmodel.video.reader import VideoReader, require_backend
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import to_rgb
 from worldmodel.video.sampling import Sampling
@@ -28,33 +28,11 @@ __all__ = [
     "RawVideo",
     "VideoInfo",
     "VideoReader",
-    "backends",
     "decode",
-    "open_video",
     "read_clip",
     "to_rgb",
     "video_info",
 ]
-
-
-def open_video(
-    source: Source | np.ndarray | Tensor,
-    decoding: Decoding | None = None,
-    *,
-    name: str | None = None,
-    rate: float | None = None,
-) -> VideoReader | RawVideo:
-    """Open a video: a file, as `VideoReader` takes it, or an array.
-
-    Args:
-        source: A path, bytes, a binary file, a URL, or an array `t h w c` or `t c h w`, uint8.
-        decoding: How it is decoded.
-        name: What messages call it.
-        rate: Frames per second of an array.
-    """
-    if isinstance(source, np.ndarray | Tensor):
-        return RawVideo(source, rate=rate, decoding=decoding, name=name)
-    return VideoReader(source, decoding, name=name)
 
 
 def read_clip(

@@ -12,13 +12,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from worldmodel.errors import VideoError
-from worldmodel.video.container import (
-    REMEDY,
-    opened,
-    require_size,
-    too_many,
-    with_data,
-)
+from worldmodel.video.container import REMEDY, opened, require_size, too_many, with_data
 from worldmodel.video.decoding import Limits
 from worldmodel.video.source import Source, SourceFile
 from worldmodel.video.truncation import Tally, shortfall

@@ -11,7 +11,6 @@ from worldmodel.types import Origin
 from worldmodel.video.arguments import counted, is_count, real, shown
 
 TOLERANCE = 1e-6  # seconds that rounding may be off by
-_BLOCK = 2**16  # starts that are looked at together: memory stays small
 
 
 class Sampling:
@@ -106,10 +105,6 @@ class Sampling:
             raise self._shows_twice(name, times, times)
         return np.flatnonzero(once)
 
-    def num_starts(self, times: np.ndarray, *, name: str) -> int:
-        """How many frames a clip can begin at; see `starts`."""
-        return len(self.starts(times, name=name))
-
     def _room(self, times: np.ndarray) -> int:
         """How many frames have a whole clip after them; 0 or less if none has."""
         if self.fps is None:
@@ -122,12 +117,11 @@ class Sampling:
     def too_short(self, name: str, *, frames: int, seconds: float) -> VideoError:
         """The error for a video that has only `frames`, `seconds` between first and last."""
         if self.fps is None:
-            need = (self.num_frames - 1) * self.stride + 1
-            wanted = f"{counted(need, 'frame')} ({self.num_frames} at stride {self.stride})"
+            frames_needed = counted((self.num_frames - 1) * self.stride + 1, "frame")
+            wanted = f"{frames_needed} ({self.num_frames} at stride {self.stride})"
         else:
-            wanted = (
-                f"{(self.num_frames - 1) / self.fps:.3g} s ({self.num_frames} at {self.fps:g}/s)"
-            )
+            need = (self.num_frames - 1) / self.fps
+            wanted = f"{need:.3g} s ({self.num_frames} at {self.fps:g}/s)"
         return VideoError(
             f"{name}: is shorter than the clip: {counted(frames, 'frame')}, {seconds:.3g} s, where "
             f"the clip takes {wanted}; ask for fewer frames or leave the video out"
@@ -175,20 +169,11 @@ def _slack(times: np.ndarray) -> float:
 
 
 def _show_none_twice(times: np.ndarray, count: int, *, num_frames: int, fps: float) -> np.ndarray:
-    """For each of the first `count` frames, whether the clip that begins there repeats no frame.
+    """For each of the first `count` frames, True if the clip that begins there repeats no frame.
 
     Clips want frames at times `1 / fps` apart. Each frame is the nearest to a span of time, and a
     clip repeats it if two of those times are in its span. So only frames with spans that are long
     enough for two matter, and of those each clip meets few.
-
-    Args:
-        times: Of all frames, `t`, seconds, increasing.
-        count: So many frames have a whole clip after them.
-        num_frames: Of a clip.
-        fps: Frames per second.
-
-    Returns:
-        `count`, bool.
     """
     # The span of a frame begins after `low` and ends with `high`.
     between = np.minimum((times[:-1] + times[1:] + TOLERANCE) / 2, times[1:])
@@ -196,18 +181,17 @@ def _show_none_twice(times: np.ndarray, count: int, *, num_frames: int, fps: flo
     high = np.concatenate([between, times[-1:] + _slack(times) + TOLERANCE])
     long = np.flatnonzero(high - low > 1 / fps)
     once = np.ones(count, bool)
-    for begin in range(0, count if num_frames > 1 else 0, _BLOCK):
-        starts = np.arange(begin, min(begin + _BLOCK, count))  # those that may still repeat a frame
-        met = np.searchsorted(long, starts)  # the first long span that a clip has not passed
-        while len(starts):
-            inside = met < len(long)
-            starts, met = starts[inside], met[inside]
-            frame = long[met]
-            # Which wanted time of the clip is the first in the span.
-            number = np.floor((low[frame] - times[starts]) * fps) + 1
-            number[frame == starts] = 0
-            inside = number + 1 < num_frames
-            twice = inside & (times[starts] + (number + 1) / fps <= high[frame])
-            once[starts[twice]] = False
-            starts, met = starts[inside & ~twice], met[inside & ~twice] + 1
+    starts = np.arange(count)  # those that may still repeat a frame
+    met = np.searchsorted(long, starts)  # the first long span that a clip has not passed
+    while len(starts):
+        inside = met < len(long)
+        starts, met = starts[inside], met[inside]
+        frame = long[met]
+        # Which wanted time of the clip is the first in the span.
+        number = np.floor((low[frame] - times[starts]) * fps) + 1
+        number[frame == starts] = 0
+        inside = number + 1 < num_frames
+        twice = inside & (times[starts] + (number + 1) / fps <= high[frame])
+        once[starts[twice]] = False
+        starts, met = starts[inside & ~twice], met[inside & ~twice] + 1
     return once

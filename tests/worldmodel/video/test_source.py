@@ -15,7 +15,7 @@ import torch
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import RawVideo, VideoReader, decode, open_video, read_clip, to_rgb
+from worldmodel.video.open import RawVideo, VideoReader, decode, read_clip, to_rgb
 
 ASK = {"num_frames": 4, "fps": 5, "start": 0.3, "size": 16}
 
@@ -199,8 +199,8 @@ def test_arrays_are_videos(video):
         assert clip.times[0].tolist() == pytest.approx(expected.times[0].tolist())
         # Encoded frames are resized from their luminance and colours, these from RGB.
         assert (clip.frames - expected.frames).abs().max() < 0.03
-    array = open_video(frames, rate=10)
-    assert isinstance(array, RawVideo) and array.num_frames == 20
+    array = RawVideo(frames, rate=10)
+    assert array.num_frames == 20
     assert np.array_equal(array.read(np.array([3, 5])), first[[3, 5]])
     assert array.times(np.array([3])) == pytest.approx(0.3)
 
