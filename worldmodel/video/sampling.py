@@ -73,16 +73,14 @@ class Sampling:
         first = int(np.searchsorted(times, start - TOLERANCE))
         left = times[first:]
         if self._room(left) < 1:
-            called = f"{name} from {start:g} s on" if start else name
-            seconds = float(left[-1] - left[0]) if len(left) else 0.0
-            raise self.too_short(called, frames=len(left), seconds=seconds)
+            raise self.too_short(f"{name} from {start:g} s on" if start else name, left)
         if self.fps is None:
             return self.indices(times, first)
         if self.num_frames > len(left):  # said before there is a number for each
-            raise self._shows_twice(name, left, left)
+            raise self.shows_twice(name, left, np.diff(left))
         indices = self.indices(times, first)
         if (np.diff(indices) < 1).any():
-            raise self._shows_twice(name, left, times[first : indices[-1] + 2])
+            raise self.shows_twice(name, times[first : indices[-1] + 2], np.diff(left))
         return indices
 
     def starts(self, times: np.ndarray, *, name: str) -> np.ndarray:
@@ -96,13 +94,12 @@ class Sampling:
         """
         count = self._room(times)
         if count < 1:
-            seconds = float(times[-1] - times[0]) if len(times) else 0.0
-            raise self.too_short(name, frames=len(times), seconds=seconds)
+            raise self.too_short(name, times)
         if self.fps is None:
             return np.arange(count)
         once = _show_none_twice(times, count, num_frames=self.num_frames, fps=self.fps)
         if not once.any():
-            raise self._shows_twice(name, times, times)
+            raise self.shows_twice(name, times, np.diff(times))
         return np.flatnonzero(once)
 
     def _room(self, times: np.ndarray) -> int:
@@ -114,41 +111,40 @@ class Sampling:
         end = times[-1] + _slack(times)
         return int((times + (self.num_frames - 1) / self.fps <= end).sum())
 
-    def too_short(self, name: str, *, frames: int, seconds: float) -> VideoError:
-        """The error for a video that has only `frames`, `seconds` between first and last."""
+    def too_short(self, name: str, times: np.ndarray) -> VideoError:
+        """The error for a video that has frames only at these times."""
+        seconds = float(times[-1] - times[0]) if len(times) else 0.0
         if self.fps is None:
             frames_needed = counted((self.num_frames - 1) * self.stride + 1, "frame")
             wanted = f"{frames_needed} ({self.num_frames} at stride {self.stride})"
         else:
             need = (self.num_frames - 1) / self.fps
             wanted = f"{need:.3g} s ({self.num_frames} at {self.fps:g}/s)"
+        has = f"{counted(len(times), 'frame')}, {seconds:.3g} s"
         return VideoError(
-            f"{name}: is shorter than the clip: {counted(frames, 'frame')}, {seconds:.3g} s, where "
-            f"the clip takes {wanted}; ask for fewer frames or leave the video out"
+            f"{name}: is shorter than the clip: {has}, where the clip takes {wanted}; ask for "
+            f"fewer frames or leave the video out"
         )
 
-    def _shows_twice(self, name: str, left: np.ndarray, met: np.ndarray) -> VideoError:
-        """The same for the times `left` of a video, of which the clip has `met` some."""
-        widest = int(np.diff(met).argmax())
-        gap = float(met[widest]), float(met[widest + 1])
-        return self.shows_twice(name, rate=float(1 / np.diff(left).mean()), gap=gap)
-
-    def shows_twice(self, name: str, *, rate: float, gap: tuple[float, float]) -> VideoError:
+    def shows_twice(self, name: str, met: np.ndarray, gaps: np.ndarray) -> VideoError:
         """The error for a clip in which a frame would be shown twice.
 
         Args:
             name: Of the video.
-            rate: Frames per second that it has.
-            gap: The longest time, in seconds, without a frame.
+            met: Times of the frames that the clip meets, `t`, seconds.
+            gaps: Seconds between frames: their mean gives the video's rate.
         """
         assert self.fps is not None
-        if rate < self.fps:
+        rate = 1 / gaps.mean() if len(gaps) else np.inf
+        widest = int(np.diff(met).argmax())
+        begin, end = met[widest : widest + 2]
+        if rate * (1 + 1e-9) < self.fps:
             return VideoError(
                 f"{name}: has {rate:.4g} frames/s, too few for fps={self.fps:g} without showing a "
                 f"frame twice; ask for a lower fps, or give stride"
             )
         return VideoError(
-            f"{name}: has no frame between {gap[0]:.6g} and {gap[1]:.6g} s, too long for "
+            f"{name}: has no frame between {begin:.6g} and {end:.6g} s, too long for "
             f"fps={self.fps:g} without showing a frame twice; ask for a lower fps, give stride, or "
             f"take a clip elsewhere"
         )

@@ -28,7 +28,7 @@ class SourceFile:
         name: For messages.
         path: The local file, where it is one.
         file: What is read otherwise: seekable, binary.
-        owned: Whether `close` closes `file`.
+        owned: True if `close` closes `file`.
         keep: What would close `file` if nobody held it, such as a zip archive.
     """
 
