@@ -83,7 +83,7 @@ def clip_of_images(
     chosen: list[Timed] = []
     for time, image in _pick(prepared(), sampling):
         if chosen and time <= chosen[-1][0]:  # said at once: it may come a million times
-            usual = np.sort(np.diff(seen))[:-1]  # few frames came, and the longest gap is known
+            usual = np.sort(np.diff(seen))[:-1]  # without the longest: few frames have come
             raise sampling.shows_twice(name, np.array(seen), usual)
         chosen.append((time, image))
     if len(chosen) < sampling.num_frames:

@@ -48,19 +48,15 @@ def require_backend(backend: str) -> None:
 class VideoReader(Video):
     """An open video: its frames by number, with their times.
 
-    It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
-    that decoding the file in order from its start gives, whichever decoder reads them. Threads may
-    share it, processes may not.
+    It keeps its position: reading on is cheap, going back costs a seek. The frames are those that
+    decoding the file in order from its start gives, whichever decoder reads them. Threads may share
+    it, processes may not.
 
     Args:
         source: A path, bytes, a binary file or a URL that fsspec knows.
         decoding: How it is decoded.
         name: What messages call it; the path by default.
         complete: Refuse a truncated file; otherwise its intact part is read.
-
-    Attributes:
-        info: The file's description of itself; `frames` is how many there are.
-        backend: The decoder in use.
 
     Raises:
         VideoError: naming the video, what is wrong with it and what to do.
