@@ -80,7 +80,7 @@ class ClipReader:
         try:
             return self._read(request)
         except WorldModelError:
-            self._opened.forget(request.item)  # who knows what state it is in
+            self._opened.forget(request.item)  # its state is not known
             raise
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ kept are known to be readable. What does not fit is streamed (`stream.py`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -50,35 +51,24 @@ class LoadResult:
     frames: np.ndarray | None  # t c h w, uint8; None: not asked for, or there is no room for them
 
 
-class VideoLoader:
-    """Reads videos from beginning to end.
+def load_video(sampling: Sampling, decoding: Decoding, request: LoadRequest) -> LoadResult:
+    """Read a video from beginning to end, or say its size.
 
-    Args:
-        sampling: A video that is too short for it is a bad one.
-        decoding: How videos are opened.
+    Raises:
+        VideoError: it is bad, or shorter than a clip.
     """
-
-    def __init__(self, sampling: Sampling, decoding: Decoding) -> None:
-        self._sampling, self._decoding = sampling, decoding
-
-    def __call__(self, request: LoadRequest) -> LoadResult:
-        """Read a video, or say its size.
-
-        Raises:
-            VideoError: it is bad, or shorter than a clip.
-        """
-        opened = Opened(self._decoding, most=1)
-        try:
-            video = opened.get(request.item)
-            first, times = video.part(request.item)
-            self._sampling.num_starts(times, name=request.item.name)
-            image = video.source.read(np.array([first]))[0]
-            size = image.numel() * len(times)
-            fits = request.room is not None and size <= request.room
-            frames = _read(video.source, first, len(times), image.numel()) if fits else None
-            return LoadResult(size, times, frames)
-        finally:
-            opened.forget(request.item)
+    opened = Opened(decoding, most=1)
+    try:
+        video = opened.get(request.item)
+        first, times = video.part(request.item)
+        video.starts(request.item, sampling)
+        image = video.source.read(np.array([first]))[0]
+        size = image.numel() * len(times)
+        fits = request.room is not None and size <= request.room
+        frames = _read(video.source, first, len(times), image.numel()) if fits else None
+        return LoadResult(size, times, frames)
+    finally:
+        opened.close()
 
 
 def _read(source: Video, first: int, count: int, image_bytes: int) -> np.ndarray:
@@ -118,7 +108,7 @@ def preload(
     require_backend(decoding.backend)  # said here, not by each process
     if room is not None and len(catalogue) > LONG:
         return None
-    work = VideoLoader(sampling, decoding)
+    work = partial(load_video, sampling, decoding)
     seconds = decoding.limits.seconds
     with WorkerPool(work, workers=streaming.workers, seconds=seconds) as pool:
         if room is not None and len(catalogue) > _SAMPLED and _size_of_all(catalogue, pool) > room:

@@ -53,11 +53,6 @@ class Sampler:
         epoch, place = divmod(rank, self.lengths[data_set])
         return data_set, shuffled(place, self.lengths[data_set], (self.seed, data_set, epoch))
 
-    def epoch(self, index: int) -> int:
-        """The number of times that the data set of sample `index` was seen in full before it."""
-        data_set, rank = self._place(index)
-        return rank // self.lengths[data_set]
-
     def reserve(self, index: int, attempt: int) -> tuple[int, int]:
         """The substitute for sample `index` when it and `attempt` others could not be read.
 

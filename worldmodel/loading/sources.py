@@ -5,7 +5,7 @@ Decides what is kept in memory (`preload.py`) and what is streamed (`stream.py`)
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed
@@ -15,12 +15,11 @@ from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.episodes.windows import load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.loading.in_memory import ClipDataset, Clips, episode_videos
-from worldmodel.loading.preload import preload
+from worldmodel.loading.preload import Progress, preload
 from worldmodel.loading.stream import ClipStream, Streaming
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
 
-Progress = Callable[[int, int], None]
 Tell = Callable[[LeftOut], None]
 AS_IT_IS = Decoding()
 
@@ -169,9 +168,7 @@ class VideoMixture(VideoSource):
             raise ConfigError(
                 "data.sources names no data set: data.sources=[{path: my/videos, weight: 1}, ...]"
             )
-        parts = [
-            source if isinstance(source, MixturePart) else _part(source) for source in self.sources
-        ]
+        parts = [_part(source) for source in self.sources]
         catalogues = []
         for number, part in enumerate(parts, start=1):
             options = part.reading or {}
@@ -183,20 +180,21 @@ class VideoMixture(VideoSource):
         )
 
 
-def _part(given: object) -> MixturePart:
+def _part(given: Any) -> MixturePart:
     """A part as a configuration has it.
 
     Raises:
         ConfigError: it has other fields, or lacks its path.
     """
-    rule = "each of data.sources is {path: ..., weight: 1, format: auto, reading: {}}"
-    if not isinstance(given, dict) or not set(given) <= {
-        field.name for field in fields(MixturePart)
-    }:
-        raise ConfigError(f"{rule}; got {given}")
-    part = MixturePart(**{"path": None, **given})
-    if not isinstance(part.path, str) or not isinstance(part.weight, int | float):
-        raise ConfigError(f"{rule}; got {given}")
+    try:
+        part = given if isinstance(given, MixturePart) else MixturePart(**given)
+    except TypeError:
+        part = None
+    if not (part and isinstance(part.path, str) and isinstance(part.weight, int | float)):
+        raise ConfigError(
+            f"each of data.sources is {{path: ..., weight: 1, format: auto, reading: {{}}}}; got "
+            f"{given}"
+        )
     return part
 
 

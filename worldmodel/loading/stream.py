@@ -112,12 +112,12 @@ class ClipStream(Clips):
         if not 0 <= rank < world:
             raise ConfigError(f"rank must be from 0 to world - 1, got {rank} of {world}")
         self.rank, self.world = rank, world
-        self.order(0)  # says now what is wrong with the lengths and weights
         self._on_skip = on_skip
         self._bad: dict[tuple[int, int], Exception] = {}
         self._hopeless = 0  # how many of those no clip can be taken of
         self._begun: dict[int, list[_Pending]] = {}  # by step
         self._pool: WorkerPool[ClipRequest, ClipResult] | None = None
+        # Made here to say now what is wrong with the lengths and weights.
         self._batch, self._order = 0, self.order(0)
         # Without processes nothing can be done ahead of time.
         self._ahead = self.streaming.ahead if self.streaming.workers else 1
@@ -174,12 +174,9 @@ class ClipStream(Clips):
                 f"room (docker: --shm-size), or say a smaller batch, ahead=1 or workers=0"
             ) from cause
         self._reader = ClipReader(
-            self._frames,
-            sampling=self.sampling,
-            size=self.size,
-            flip=self.flip,
+            self._frames, sampling=self.sampling, size=self.size, flip=self.flip,
             decoding=self.decoding,
-        )
+        )  # fmt: skip
         self._pool = WorkerPool(
             self._reader, workers=self.streaming.workers, seconds=self.decoding.limits.seconds
         )

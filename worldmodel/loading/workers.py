@@ -88,7 +88,7 @@ class WorkerPool(Generic[Task, Result]):
         self._work = work
         self._crew = _Crew(work, workers, seconds, ahead, blame) if workers else None
         # The thread holds the crew, not the pool: a pool that is forgotten is closed.
-        self._finalizer = weakref.finalize(self, self._crew.close) if self._crew else None
+        self._finalizer = weakref.finalize(self, self._crew.stop) if self._crew else None
 
     def submit(self, task: Task) -> "Future[Result]":
         """Begin a task."""
@@ -160,8 +160,14 @@ def spread(
         return
     workers = min(workers, len(items))
     if workers == 1:
-        with _one_thread(), open_work() as work:
-            yield from map(work, items)
+        # Sums over several threads round differently: with one, every number of workers agrees.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with open_work() as work:
+                yield from map(work, items)
+        finally:
+            torch.set_num_threads(threads)
         return
     blame = Blame(
         WorldModelError, "its process crashed ({how}); workers=1 runs it in this process",
@@ -177,17 +183,6 @@ def spread(
             yield future.result()
     finally:
         pool.finish()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    # Sums over several threads round differently: with one, every number of workers agrees.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -265,40 +260,34 @@ class _Crew:
         for future in waiting:
             future.cancel()
         futures.wait(given)
+        self.stop(kill=False)
+
+    def stop(self, *, kill: bool = True, error: Exception | None = None) -> None:
+        """End all processes. What was not finished fails with the error, or is cancelled."""
         with self._lock:
             self._closed = True
             workers, self._workers = self._workers, []
         for worker in workers:
-            if not worker.ready:  # it holds nothing yet
+            if kill or not worker.ready:  # one that is still starting holds nothing
                 worker.process.kill()
-            with contextlib.suppress(OSError):
-                worker.pipe.send(None)
-        self._wake.send_bytes(b"1")
-        self._thread.join()
+            else:
+                with contextlib.suppress(OSError):
+                    worker.pipe.send(None)
+        with contextlib.suppress(OSError):
+            self._wake.send_bytes(b"1")
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
         limit = time.monotonic() + _GRACE
         for worker in workers:
             worker.process.join(max(limit - time.monotonic(), 0))
             worker.process.kill()
             worker.process.join()
             worker.pipe.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            workers, self._workers = self._workers, []
-        for worker in workers:
-            worker.process.kill()
-        with contextlib.suppress(OSError):
-            self._wake.send_bytes(b"1")
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-        for worker in workers:
-            worker.process.join()
-            worker.pipe.close()
         for _, future in [*self._waiting, *(pair for worker in workers for pair in worker.given)]:
-            if not future.cancel():  # one that runs cannot be cancelled, but its process is gone
+            # One that runs cannot be cancelled, but its process is gone.
+            if error is not None or not future.cancel():
                 with contextlib.suppress(InvalidStateError):
-                    future.set_exception(CancelledError())
+                    future.set_exception(error or CancelledError())
 
     def _run(self) -> None:
         try:
@@ -316,7 +305,7 @@ class _Crew:
                         self._end(worker, late=True)
         except Exception as error:  # nobody would hear of it: tell whoever waits
             if not self._closed:
-                self._fail_all(error)
+                self.stop(error=error)
 
     def _fill(self) -> bool:
         """Start the processes that are missing and give each its tasks; False once closed."""
@@ -356,10 +345,7 @@ class _Crew:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         mine, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=serve,
-            args=(theirs, self._work, self._seconds, self._blame),
-            name="worker",
-            daemon=True,
+            target=serve, args=(theirs, self._work, self._seconds, self._blame), daemon=True
         )
         process.start()
         theirs.close()
@@ -395,42 +381,27 @@ class _Crew:
         late = late or (code == WATCHDOG_EXIT and time.monotonic() > worker.limit(self._seconds))
         if not worker.ready:
             how = "did not start in time" if late else f"could not start (exit code {code})"
-            self._fail_all(
-                WorldModelError(
-                    f"a worker process {how}; guard the script's start with "
-                    f'`if __name__ == "__main__":`, or say {self._blame.alone}'
-                )
+            error = WorldModelError(
+                f"a worker process {how}; guard the script's start with "
+                f'`if __name__ == "__main__":`, or say {self._blame.alone}'
             )
+            self.stop(error=error)
             return
         if worker.given:
             task, future = worker.given.popleft()
+            if late:
+                reason = (
+                    f"reading it took longer than {self._seconds:g} s; leave it out, or raise "
+                    f"limits.seconds"
+                )
+            else:
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+                reason = self._blame.crash.format(how=how + hint)
             with contextlib.suppress(InvalidStateError):
-                future.set_exception(self._error(task.name, None if late else code))
+                future.set_exception(self._blame.error(f"{task.name}: {reason}"))
         with self._lock:
             self._waiting.extendleft(reversed(worker.given))
-
-    def _fail_all(self, error: Exception) -> None:
-        with self._lock:
-            lost = [*self._waiting, *(pair for worker in self._workers for pair in worker.given)]
-            self._waiting.clear()
-            workers, self._workers, self._closed = self._workers, [], True
-        for worker in workers:
-            worker.process.kill()
-            worker.process.join()
-        for _, future in lost:
-            with contextlib.suppress(InvalidStateError):
-                future.set_exception(error)
-
-    def _error(self, name: str, code: int | None) -> WorldModelError:
-        """Blame for the process that was busy with `name`; without an exit code: it hung."""
-        if code is None:
-            return self._blame.error(
-                f"{name}: reading it took longer than {self._seconds:g} s; leave it out, or raise "
-                f"limits.seconds"
-            )
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-        return self._blame.error(f"{name}: {self._blame.crash.format(how=how + hint)}")
 
 
 def serve(

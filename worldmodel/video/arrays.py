@@ -1,14 +1,13 @@
-"""Video that is not encoded: arrays in memory, and live frames, which arrive one by one.
+"""Clips of video that is not encoded: arrays in memory, and live frames, which arrive one by one.
 
 Knows no files.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import numpy as np
-import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -18,92 +17,32 @@ from worldmodel.video.container import require_size
 from worldmodel.video.decoding import Decoding, require_mib
 from worldmodel.video.rgb import scaled, to_rgb
 from worldmodel.video.sampling import TOLERANCE, Sampling
-from worldmodel.video.video import Video, require_numbers
 
-Frame = TypeVar("Frame")
-
-
-class RawVideo(Video):
-    """Frames that are in memory.
-
-    Args:
-        frames: `t h w c` or `t c h w`, uint8, with 3 colours; numpy or torch.
-        rate: Frames per second.
-        decoding: Its `short_side` and limits hold here too.
-        name: What messages call it.
-
-    Raises:
-        VideoError: the array is no video, or larger than the limits.
-        ConfigError: the rate is missing or no positive number.
-    """
-
-    backend = "array"
-    missing = ""
-
-    def __init__(
-        self,
-        frames: np.ndarray | Tensor,
-        *,
-        rate: float | None,
-        decoding: Decoding | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.name = name or f"<array {'x'.join(map(str, frames.shape))}>"
-        self._decoding = decoding or Decoding()
-        self._frames = _channels_first(frames, self.name)  # t c h w
-        self._rate = _positive(rate, self.name)
-        self.num_frames = len(self._frames)
-        limits = self._decoding.limits
-        height, width = self._frames.shape[2:]
-        require_size(self.name, height, width, limits)
-        if self.num_frames > limits.frames:
-            raise VideoError(
-                f"{self.name}: has {self.num_frames} frames, more than the limit of "
-                f"{limits.frames}; raise limits.frames"
-            )
-
-    def read(self, indices: np.ndarray) -> Tensor:
-        """Frames `t c h w`, uint8, at these increasing numbers (a number may repeat)."""
-        side = self._decoding.short_side
-        indices = np.asarray(indices, np.int64)
-        require_numbers(indices, self.num_frames, self.name)
-        height, width = self._frames.shape[2:]
-        size = scaled(height, width, side)
-        require_mib(self.name, len(indices), *size, self._decoding.limits)
-        chosen = self._frames[indices]
-        if side is not None and len(chosen):
-            images = rearrange(chosen, "t c h w -> t h w c")
-            small = np.stack([resized(image, side) for image in images])
-            chosen = rearrange(small, "t h w c -> t c h w")
-        return torch.from_numpy(np.ascontiguousarray(chosen))
-
-    def times(self, indices: np.ndarray) -> np.ndarray:
-        """Seconds since the first frame, float64, at these numbers."""
-        require_numbers(np.asarray(indices), self.num_frames, self.name)
-        return np.asarray(indices, np.float64) / self._rate
+Timed = tuple[float, np.ndarray]  # seconds, an image h w c
 
 
-def live_clip(
-    frames: Iterable[Any],
+def clip_of_images(
+    frames: np.ndarray | Tensor | Iterable[Any],
     sampling: Sampling,
     *,
     start: float,
     rate: float | None,
     decoding: Decoding,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The next clip of frames that arrive one by one; holds no more than the clip and one frame.
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The next clip of frames that come one by one; holds no more than the clip and one frame.
 
     Args:
-        frames: Images `h w c`, uint8, with `rate`; or pairs of a time in seconds and an image.
+        frames: An array `t h w c` or `t c h w`, uint8, with `rate`; images `h w c`, uint8, with
+            `rate`; or pairs of a time in seconds and an image.
         sampling: Which of them make the clip. With `fps` or `duration` one frame more than the clip
             may be taken from the iterator: only then is it known which is nearest.
         start: Seconds after the first frame.
         rate: Frames per second, where frames come without times.
         decoding: Its `short_side` and limits hold here too; `limits.frames` for the frames that
-            come before the clip is complete.
+            come before the clip is complete, or that an array has.
 
     Returns:
-        Images `t h w c` and times `t`, seconds after the first frame.
+        Images `t h w c`, times `t`, seconds after the first frame, and what messages call them.
 
     Raises:
         VideoError: the frames end before the clip does, one is no image or has another size
@@ -111,8 +50,17 @@ def live_clip(
         ConfigError: the rate is missing where it is needed, or no positive number.
     """
     name, limits, side = "<live frames>", decoding.limits, decoding.short_side
+    if isinstance(frames, np.ndarray | Tensor):
+        name = f"<array {'x'.join(map(str, frames.shape))}>"
+        frames = _images(frames, name)
+        if len(frames) > limits.frames:
+            raise VideoError(
+                f"{name}: has {len(frames)} frames, more than the limit of {limits.frames}; raise "
+                f"limits.frames"
+            )
+    seen: list[float] = []  # times of the frames from the start on
 
-    def prepared() -> Iterator[tuple[float, np.ndarray]]:
+    def prepared() -> Iterator[Timed]:
         for number, (time, image) in enumerate(_timed(frames, rate, name)):
             if number >= limits.frames:
                 raise VideoError(
@@ -123,44 +71,24 @@ def live_clip(
             require_size(name, height, width, limits)
             size = scaled(height, width, side)
             require_mib(name, sampling.num_frames, *size, limits)
-            if side is not None and size != (height, width):
-                image = resized(image, side)
-            else:  # a camera may show the next image in the same memory
-                image = image.copy()
-            yield time, image
-
-    return clip_as_it_comes(prepared(), sampling, start=start, name=name)
-
-
-def clip_as_it_comes(
-    frames: Iterable[tuple[float, np.ndarray]], sampling: Sampling, *, start: float, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of one clip, chosen as they come: images `t h w c` and times `t`."""
-    count, begin, last, gap = 0, 0.0, 0.0, (0.0, 0.0)  # of the frames from the start on
-
-    def watched() -> Iterator[tuple[float, np.ndarray]]:
-        nonlocal count, begin, last, gap
-        for time, image in frames:
             if time < start - TOLERANCE:
                 continue
-            if count == 0:
-                begin = last = time
-            if time - last > gap[1] - gap[0]:
-                gap = last, time
-            count, last = count + 1, time
-            yield time, image
+            seen.append(time)
+            if side is not None and size != (height, width):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                yield time, to_rgb(frame, side)
+            else:  # a camera may show the next image in the same memory
+                yield time, image.copy()
 
-    chosen: list[tuple[float, np.ndarray]] = []
-    for time, image in _pick(watched(), sampling):
+    chosen: list[Timed] = []
+    for time, image in _pick(prepared(), sampling):
         if chosen and time <= chosen[-1][0]:  # said at once: it may come a million times
-            rest = last - begin - (gap[1] - gap[0])
-            raise sampling.shows_twice(
-                name, rate=(count - 2) / rest if rest > 0 else np.inf, gap=gap
-            )
+            usual = np.sort(np.diff(seen))[:-1]  # without the longest: few frames have come
+            raise sampling.shows_twice(name, np.array(seen), usual)
         chosen.append((time, image))
     if len(chosen) < sampling.num_frames:
         called = f"{name} from {start:g} s on" if start else name
-        raise sampling.too_short(called, frames=count, seconds=last - begin)
+        raise sampling.too_short(called, np.array(seen))
     times = np.array([time for time, _ in chosen])
     for time, image in chosen:
         if image.shape != chosen[0][1].shape:
@@ -168,31 +96,28 @@ def clip_as_it_comes(
                 f"{name}: is of shape {chosen[0][1].shape} at {times[0]:.4g} s and of shape "
                 f"{image.shape} at {time:.4g} s; give frames of one size"
             )
-    return np.stack([image for _, image in chosen]), times
+    return np.stack([image for _, image in chosen]), times, name
 
 
-def _pick(
-    frames: Iterator[tuple[float, Frame]], sampling: Sampling
-) -> Iterator[tuple[float, Frame]]:
+def _pick(frames: Iterator[Timed], sampling: Sampling) -> Iterator[Timed]:
     """The frames that `Sampling.indices` names for a clip from the first on, as they come."""
     begin, found, number = None, 0, 0
-    before: tuple[float, Frame] | None = None
-    for time, frame in frames:
+    before: Timed | None = None
+    for time, image in frames:
         begin = time if begin is None else begin
         if sampling.fps is None:
             if number == found * sampling.stride:
-                yield time, frame
+                yield time, image
                 found += 1
         else:
-            most = (
-                sampling.num_frames if before else 1
-            )  # with the second frame it is known for others
+            # Only the second frame says whether the first is the nearest to several times.
+            most = sampling.num_frames if before else 1
             while found < most and begin + found / sampling.fps <= time + TOLERANCE:
                 goal = begin + found / sampling.fps
                 earlier = before is not None and goal - before[0] <= time - goal + TOLERANCE
-                yield before if before is not None and earlier else (time, frame)
+                yield before if before is not None and earlier else (time, image)
                 found += 1
-        before, number = (time, frame), number + 1
+        before, number = (time, image), number + 1
         if found == sampling.num_frames:
             return
     if sampling.fps is not None and before is not None and begin is not None and number > 1:
@@ -203,23 +128,20 @@ def _pick(
             found += 1
 
 
-def resized(image: np.ndarray, short_side: int) -> np.ndarray:
-    """An image `h w c` with this short side, as `to_rgb` does it."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    return to_rgb(frame, short_side)
-
-
-def _timed(
-    frames: Iterable[Any], rate: float | None, name: str
-) -> Iterator[tuple[float, np.ndarray]]:
+def _timed(frames: Iterable[Any], rate: float | None, name: str) -> Iterator[Timed]:
+    """Checked images with their times after the first one's."""
     first, last = None, -np.inf
     for number, item in enumerate(frames):
-        what = f"{name}: frame {number}"
-        if isinstance(item, tuple) and len(item) != 2:
-            raise VideoError(f"{what} is a tuple of {len(item)}; give images, or tuples of "
-                             f"(seconds, image)")  # fmt: skip
-        paired = isinstance(item, tuple)
-        given, content = item if paired else (number / _positive(rate, name), item)
+        what, paired = f"{name}: frame {number}", isinstance(item, tuple)
+        if paired and len(item) != 2:
+            raise VideoError(
+                f"{what} is a tuple of {len(item)}; give images, or tuples of (seconds, image)"
+            )
+        if not paired and not 0 < real(rate) < np.inf:
+            raise ConfigError(
+                f"{name}: frames without times need rate=, frames per second; got {shown(rate)}"
+            )
+        given, content = item if paired else (number / real(rate), item)
         time, image = real(given), _as_array(content, what)
         if image.shape[2:] != (3,) or image.dtype != np.uint8 or 0 in image.shape:
             raise VideoError(
@@ -230,18 +152,12 @@ def _timed(
             raise VideoError(f"{what} comes with the time {given!r:.40}; give finite seconds")
         first = time if first is None else first
         if not time > last:
-            raise VideoError(f"{name}: the time of frame {number} is not after the one before it; "
-                             f"give increasing seconds")  # fmt: skip
+            raise VideoError(
+                f"{name}: the time of frame {number} is not after the one before it; give "
+                f"increasing seconds"
+            )
         last = time
         yield last - first, image
-
-
-def _positive(rate: float | None, name: str) -> float:
-    if not 0 < real(rate) < np.inf:
-        raise ConfigError(
-            f"{name}: frames without times need rate=, frames per second; got {shown(rate)}"
-        )
-    return real(rate)
 
 
 def _as_array(frames: Any, what: str) -> np.ndarray:
@@ -257,7 +173,8 @@ def _as_array(frames: Any, what: str) -> np.ndarray:
         ) from cause
 
 
-def _channels_first(frames: np.ndarray | Tensor, name: str) -> np.ndarray:
+def _images(frames: np.ndarray | Tensor, name: str) -> np.ndarray:
+    """The images `t h w c` of an array."""
     array = _as_array(frames, f"{name}:")
     shape = array.shape
     if array.dtype != np.uint8 or array.ndim != 4 or 3 not in (shape[1], shape[3]):
@@ -268,4 +185,4 @@ def _channels_first(frames: np.ndarray | Tensor, name: str) -> np.ndarray:
     if 0 in shape:
         raise VideoError(f"{name}: is empty, its shape is {shape}; give at least one frame")
     # Three columns or three colours: where both could be meant, colours come last.
-    return rearrange(array, "t h w c -> t c h w") if shape[3] == 3 else array
+    return array if shape[3] == 3 else rearrange(array, "t c h w -> t h w c")

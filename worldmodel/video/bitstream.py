@@ -1,26 +1,27 @@
-"""Reads the first bytes of packets, for codecs of which the container does not say enough.
+"""Reads the first bytes of packets of codecs about which the container does not say enough.
 
-H.264 and H.265 are made of units, each with its kind; MPEG-4 of images. Decodes nothing.
+H.264 and H.265 streams consist of NAL units of several types, MPEG-4 streams of images (VOPs).
+Decodes nothing.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-VOP = b"\0\0\1\xb6"  # begins an image of MPEG-4
-_SLICES, _SEQUENCE = (1, 5), 7  # kinds of units of H.264: of images, and of what all have alike
-_PLAIN = frozenset({66, 77, 88})  # profiles whose sequence says nothing of colours
+VOP = b"\0\0\1\xb6"  # the start code of an MPEG-4 image
+_SLICES, _SPS = (1, 5), 7  # NAL unit types of H.264: slices, and the sequence parameter set
+_PLAIN = frozenset({66, 77, 88})  # profiles whose parameter set does not describe colours
 
 
-def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
-    """True where a keyframe's first bytes say that nothing after it needs what was before it.
+def resets_decoder(codec: str, head: bytes, described: bytes = b"") -> bool:
+    """True if no frame after this keyframe is predicted from one before it (an IDR frame).
 
-    H.264 and H.265 mark recovery points of other kinds as keyframes too; some files mark every
-    packet. Of other codecs the container is believed.
+    In H.264 and H.265 other recovery points are marked as keyframes too, and some files mark every
+    packet. For other codecs the container is trusted.
 
     Args:
         codec: Its name.
         head: The first bytes of the packet.
-        described: What the container says of the codec (FFmpeg's extradata).
+        described: The codec's description in the container (FFmpeg's extradata).
     """
     if codec == "mpeg4":
         place = head.find(VOP)
@@ -40,12 +41,12 @@ def begins_anew(codec: str, head: bytes, described: bytes = b"") -> bool:
 class Interlacing:
     """Tells fields from frames in an H.264 stream that may code a frame as two fields."""
 
-    number_bits: int  # of the number of a frame
-    plane_bits: int  # of the number of a colour plane
+    number_bits: int  # length of frame_num
+    plane_bits: int  # length of colour_plane_id
 
     @staticmethod
     def of(head: bytes, described: bytes) -> "Interlacing | None":
-        """From the first packet and what the container says; None where frames are whole."""
+        """From the first packet and the container's description; None if there are no fields."""
         for content in (described, head):
             for unit in _sequences(content, described):
                 try:
@@ -70,8 +71,9 @@ class Interlacing:
 
 
 def _units(head: bytes, described: bytes) -> Iterator[int]:
-    """Where the first units begin, whether lengths or start codes are before them."""
-    # A length of 256 to 511 bytes looks like a start code, but only MP4's description begins so.
+    """Offsets of the first NAL units, which lengths or start codes precede."""
+    # A length of 256 to 511 bytes looks like a start code, but only MP4's description begins
+    # with a 1.
     marked = described[:1] != b"\1" and head.startswith((b"\0\0\1", b"\0\0\0\1"))
     place = 0
     while 0 <= place < len(head) - 5:
@@ -88,17 +90,17 @@ def _units(head: bytes, described: bytes) -> Iterator[int]:
 
 
 def _sequences(content: bytes, described: bytes) -> Iterator[bytes]:
-    if content is described and content[:1] == b"\1":  # MP4's way, also in Matroska
+    if content is described and content[:1] == b"\1":  # as MP4 and Matroska store it
         if len(content) > 8 and content[5] & 31:
             yield content[8 : 8 + int.from_bytes(content[6:8], "big")]
         return
     for place in _units(content, described):
-        if content[place] & 31 == _SEQUENCE:
+        if content[place] & 31 == _SPS:
             yield content[place:]
 
 
 def _interlacing(bits: "_Bits") -> Interlacing | None:
-    """See ITU-T H.264, 7.3.2.1.1."""
+    """From a sequence parameter set; see ITU-T H.264, 7.3.2.1.1."""
     profile = bits.take(8)
     bits.take(16)
     bits.golomb()
@@ -140,14 +142,14 @@ def _pass_scaling(bits: "_Bits", size: int) -> None:
 
 
 class _Bits:
-    """The bits of a unit, one number after the other; EOFError at their end."""
+    """Reads numbers from the bits of a NAL unit; EOFError at their end."""
 
     def __init__(self, content: bytes) -> None:
         plain = content[:4096].replace(b"\0\0\3", b"\0\0")  # 3 keeps start codes from occurring
         self._bits, self._at = "".join(f"{byte:08b}" for byte in plain), 0
 
     def take(self, count: int) -> int:
-        """An unsigned number of so many bits."""
+        """An unsigned number of `count` bits."""
         end = self._at + count
         if end > len(self._bits):
             raise EOFError
@@ -155,7 +157,7 @@ class _Bits:
         return int(part, 2) if part else 0
 
     def golomb(self) -> int:
-        """An unsigned number, as many zeros before it as it has bits after its first."""
+        """An unsigned Exp-Golomb number."""
         one = self._bits.find("1", self._at)
         if one < 0:
             raise EOFError

@@ -140,11 +140,7 @@ def open_container(
         raise too_many(source.name, claimed, limits)
     # FFmpeg counts pixels with their padding; frames are counted again as they come.
     most = str(min(int(limits.pixels) + int(limits.pixels) // 8 + 2**20, 2**31 - 1))
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": _FORMATS,
-        "max_pixels": most,
-    }
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": most}
     # PyAV hands FFmpeg's log to Python from the decoder's threads, and closes a file with Python's
     # lock in its hand: where some of them have an error to tell, both wait for ever. Its log is off
     # unless someone turned it on, as torchvision did when it was imported.
@@ -154,8 +150,6 @@ def open_container(
     )
     try:
         video = _choose(source.name, container, stream)
-        if video.codec_context is None:
-            raise VideoError(f"{source.name}: is in a codec that nothing here decodes; {REMEDY}")
         if video.height * video.width == 0:
             raise VideoError(
                 f"{source.name}: does not say how large its frames are, or more than the limit of "

@@ -37,13 +37,13 @@ def overruns(source: SourceFile) -> bool:
     with _bytes_of(source) as file:
         size = file.seek(0, 2)
         # What follows the last box may be anything, and look like a box of any size.
-        return any(end > size and kind in _CONTENT for kind, end in _outermost(file, size))
+        return any(end > size and kind in _CONTENT for kind, _, end in _boxes(file, 0, size))
 
 
 def is_fragmented(source: SourceFile) -> bool:
     """True where an MP4 lists its packets piece by piece, between their bytes."""
     with _bytes_of(source) as file:
-        return any(kind == b"moof" for kind, _ in _outermost(file, file.seek(0, 2)))
+        return any(kind == b"moof" for kind, _, _ in _boxes(file, 0, file.seek(0, 2)))
 
 
 def segment_end(source: SourceFile) -> tuple[int, int]:
@@ -112,28 +112,11 @@ def _bytes_of(source: SourceFile) -> Iterator[Any]:
         ) from cause
 
 
-def _outermost(file: Any, size: int) -> Iterator[tuple[bytes, int]]:
-    """Kind and end of each box that is in no other."""
-    start = 0
-    while start + 8 <= size:
-        header = _span(file, start, 16)
-        if len(header) < 8:
-            return
-        length = struct.unpack(">I", header[:4])[0]
-        if length == 1 and len(header) == 16:
-            length = struct.unpack(">Q", header[8:])[0]
-        if 0 < length < 8:
-            return
-        end = start + length if length else size
-        yield header[4:8], end
-        start = end
-
-
 def _claimed(file: Any) -> int:
     if _span(file, 4, 4) not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"):
         return 0
     tracks = [_Track()]
-    for kind, start, size in _boxes(file, 0, file.seek(0, 2)):
+    for kind, start, size in _tables(file, 0, file.seek(0, 2)):
         if kind in (b"tkhd", b"tfhd"):
             tracks.append(_Track())
         track = tracks[-1]
@@ -175,8 +158,8 @@ def _span(file: Any, offset: int, size: int) -> bytes:
     return file.read(size)
 
 
-def _boxes(file: Any, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place of the content and its size, of all boxes that may hold a table of samples."""
+def _boxes(file: Any, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box, where its content begins, and where it says that it ends."""
     while start + 8 <= end:
         header = _span(file, start, 16)
         if len(header) < 8:
@@ -187,9 +170,15 @@ def _boxes(file: Any, start: int, end: int, depth: int = 0) -> Iterator[tuple[by
         size = size or end - start
         if size < skip:
             return
-        inside = min(start + size, end)
-        if kind in _INSIDE and depth < 8:
-            yield from _boxes(file, start + skip, inside, depth + 1)
-        else:
-            yield kind, start + skip, inside - start - skip
+        yield kind, start + skip, start + size
         start += size
+
+
+def _tables(file: Any, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and size of the content of all boxes that may hold a table of samples."""
+    for kind, inside, stop in _boxes(file, start, end):
+        stop = min(stop, end)
+        if kind in _INSIDE and depth < 8:
+            yield from _tables(file, inside, stop, depth + 1)
+        else:
+            yield kind, inside, stop - inside

@@ -1,7 +1,7 @@
-"""Which packet each frame comes from, and where decoding may begin to get it.
+"""The frame index: the packet of each frame, and the packets that decoding can start from.
 
-A scan of the packets decodes nothing and is enough where timestamps can be trusted; where they
-cannot, the file is decoded once, in order, and its frames are counted.
+Where timestamps can be trusted, scanning the packets is enough and nothing is decoded. Otherwise
+the file is decoded once, in order, and its frames are counted.
 """
 
 import zlib
@@ -14,23 +14,23 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from worldmodel.errors import VideoError
-from worldmodel.video.bitstream import VOP, Interlacing, begins_anew
+from worldmodel.video.bitstream import VOP, Interlacing, resets_decoder
 from worldmodel.video.container import REMEDY, too_many, with_data
 from worldmodel.video.decoding import Limits
 from worldmodel.video.reference import in_order, marked
 from worldmodel.video.source import SourceFile
 from worldmodel.video.truncation import Tally, shortfall
 
-# Containers that store a presentation time with every packet. In the others FFmpeg guesses some.
+# Containers that store a presentation time with every packet; in others FFmpeg guesses some.
 _STAMPED = frozenset({"mov", "matroska", "webm"})
-# One packet is one shown frame in these. VP8 has packets that show nothing, for example.
+# Codecs in which each packet is one shown frame. VP8, for example, has packets that show nothing.
 _ONE_TO_ONE = frozenset(
     "h264 hevc av1 vp9 mpeg4 mjpeg prores dnxhd ffv1 huffyuv ffvhuff png rawvideo qtrle "
     "cinepak msmpeg4v1 msmpeg4v2 msmpeg4v3 msmpeg4 utvideo".split()
 )
-# These have no frame that is shown before one that is decoded earlier.
+# Codecs that show frames in the order in which they are decoded.
 _NEVER_REORDER = _ONE_TO_ONE - {"h264", "hevc", "av1", "vp9", "mpeg4"}
-_HEAD = 4096  # bytes that what precedes an image fits in
+_HEAD = 4096  # bytes that hold whatever precedes the image in a packet
 _SMALLEST_VOP = 8  # bytes; shorter ones say "as before" and give no frame
 
 
@@ -39,18 +39,18 @@ class Packets:
     """The packets of a stream, in the order in which they are decoded: arrays of one length."""
 
     pts: np.ndarray  # int64; _NONE where it is missing
-    place: np.ndarray  # int64, in bytes from the start of the file; -1 where it is not known
+    place: np.ndarray  # int64, bytes from the start of the file; -1 where it is not known
     size: np.ndarray  # int64, bytes
     key: np.ndarray  # bool
     discard: np.ndarray  # bool: decoded, not shown (edit lists)
-    begins: bool  # the first packet begins anew: it is no recovery point in the middle of a stream
-    clean: bool  # keyframes begin anew: nothing after one is decoded from what was before it
+    begins: bool  # the first packet is an IDR frame, not a recovery point in mid-stream
+    clean: bool  # every keyframe is an IDR frame: none after it is predicted from one before it
     tally: Tally
-    intact: int  # how many there are, but for the last one of a file that was cut inside it
-    odd: bool  # a packet that does not hold exactly one image: of MPEG-4, or a field of H.264
+    intact: int  # how many there are, without a last one that is cut
+    odd: bool  # some MPEG-4 packet does not hold exactly one image, or some H.264 packet is a field
 
     def same(self, number: int, packet: Any) -> bool:
-        """True where a packet that was read again is the one with this number."""
+        """True if this packet, read again, is the one with this number."""
         if number >= len(self.size) or packet.size != self.size[number]:
             return False
         if self.place[number] >= 0:
@@ -64,12 +64,12 @@ class FrameIndex:
 
     Attributes:
         times: Seconds after the first frame, increasing.
-        packets: What the file holds.
-        packet: The packet of each frame; None where a packet gives several.
-        entries: Packets that decoding may begin with.
-        first: For each entry the first frame that is right from there on.
+        packets: All packets of the stream.
+        packet: The packet of each frame; None where one packet can give several.
+        entries: Packets that decoding can start from.
+        first: For each entry the first frame from which on decoding is right.
         checksum: Of each frame's first plane, where frames were counted.
-        counted: Why timestamps cannot be trusted; empty where they can.
+        counted: Why timestamps are not trusted; empty where they are.
         missing: The message about a truncated file; empty for a complete one.
     """
 
@@ -87,10 +87,6 @@ class FrameIndex:
 
 
 _NONE = np.iinfo(np.int64).min
-
-
-def _names(container_format: str) -> set[str]:
-    return set(container_format.split(","))
 
 
 def _or_none(value: int | None) -> int:
@@ -113,7 +109,7 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
             (_or_none(packet.pts), place, packet.size, packet.is_keyframe, packet.is_discard)
         )
         if packet.is_keyframe and clean:
-            clean = begins_anew(codec, bytes(memoryview(packet)[:_HEAD]), described)
+            clean = resets_decoder(codec, bytes(memoryview(packet)[:_HEAD]), described)
             begins = begins or (clean and tally.packets == 1)
         if codec == "mpeg4" and not odd:
             odd = packet.size < _SMALLEST_VOP or bytes(packet).count(VOP) != 1
@@ -126,9 +122,9 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
     pts, places_, sizes, keys, hidden = zip(*rows, strict=True)
     places = np.array(places_, np.int64)
     if len(np.unique(places)) < len(places):
-        places[:] = -1  # several packets in one block: their place does not tell them apart
-    # In a stream for transport a packet may be called corrupt for other reasons.
-    cut = tally.cut and _names(container.format.name) & (_STAMPED | {"avi"})
+        places[:] = -1  # several packets share a block, so their place does not tell them apart
+    # In a transport stream a packet may be marked as corrupt for other reasons.
+    cut = tally.cut and set(container.format.name.split(",")) & (_STAMPED | {"avi"})
     return Packets(
         np.array(pts, np.int64), places, np.array(sizes, np.int64), np.array(keys, bool),
         np.array(hidden, bool), begins, clean, tally, len(rows) - bool(cut), odd,
@@ -136,11 +132,11 @@ def scan(name: str, container: InputContainer, stream: VideoStream, limits: Limi
 
 
 def distrust(packets: Packets, container_format: str, codec: str) -> str:
-    """Why the timestamps do not say which frame is which; empty where they do."""
+    """Why timestamps do not identify the frames; empty where they do."""
     shown = packets.pts[~packets.discard]
     if codec not in _ONE_TO_ONE:
         return f"a packet of {codec} need not be a frame"
-    names = _names(container_format)
+    names = set(container_format.split(","))
     if not names & _STAMPED and not ("avi" in names and codec in _NEVER_REORDER):
         return f"{container_format} does not store every frame's time"
     if packets.odd:
@@ -170,25 +166,25 @@ def index_by_time(
     times = pts * base - pts[0] * base
     keys = np.flatnonzero(packets.key & (packets.pts != _NONE))
     first = np.searchsorted(pts, packets.pts[keys])
-    # A later entry must not be right for fewer frames; where it is not, it is no entry.
+    # A later entry must start at a later frame, or it is of no use.
     keep = np.concatenate([[True], first[1:] > np.maximum.accumulate(first)[:-1]]) & (
         first < len(pts)
     )
-    return FrameIndex(
-        times,
-        packets,
-        packet,
-        keys[keep],
-        first[keep],
-        missing=_missing(source, container, stream, times, packets),
-    )
+    rate = float(stream.average_rate or 0)
+    missing = shortfall(
+        source, container, stream, packets.tally,
+        frames=len(times), last=float(times[-1]),
+        gap=max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0),
+        start=float(packets.pts[~packets.discard].min() * base),
+    )  # fmt: skip
+    return FrameIndex(times, packets, packet, keys[keep], first[keep], missing=missing)
 
 
 def index_by_counting(
     source: SourceFile, container: InputContainer, stream: VideoStream, packets: Packets,
     reason: str, limits: Limits,
 ) -> FrameIndex:  # fmt: skip
-    """The index of a file by decoding it in order; the container was just opened.
+    """The index of a file, made by decoding it in order; the container was just opened.
 
     Raises:
         VideoError: the file is damaged or holds no frame.
@@ -224,25 +220,8 @@ def index_by_counting(
 
 
 def checksum(frame: av.VideoFrame) -> int:
-    """Of the first plane: tells a frame from its neighbours unless they look the same."""
+    """Checksum of the first plane: tells frames apart unless they look the same."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    width = min(plane.line_size, plane.width)  # what is beside the image is not the image
+    width = min(plane.line_size, plane.width)  # rows may be padded
     return zlib.crc32(np.ascontiguousarray(rows[:, :width]).data)
-
-
-def _missing(
-    source: SourceFile,
-    container: InputContainer,
-    stream: VideoStream,
-    times: np.ndarray,
-    packets: Packets,
-) -> str:
-    """The message about a truncated file; empty for a complete one."""
-    base, rate = float(stream.time_base or 0), float(stream.average_rate or 0)
-    return shortfall(
-        source, container, stream, packets.tally,
-        frames=len(times), last=float(times[-1]),
-        gap=max(float(np.diff(times).max(initial=0.0)), 1 / rate if rate > 0 else 0.0),
-        start=float(packets.pts[~packets.discard].min() * base),
-    )  # fmt: skip

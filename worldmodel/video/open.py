@@ -1,10 +1,11 @@
-"""Opens a video, or reads one clip, from whatever holds it: what others import from this folder.
+"""Reads one clip from whatever holds a video; names the rest that others import from this folder.
 
 Files are read by `reader.py`, arrays and live frames by `arrays.py`. Knows nothing of data sets.
 """
 
 import math
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any, cast
 
 import numpy as np
@@ -15,46 +16,23 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Clip
 from worldmodel.video.arguments import real, shown
-from worldmodel.video.arrays import RawVideo, live_clip
+from worldmodel.video.arrays import clip_of_images
 from worldmodel.video.container import VideoInfo, video_info
 from worldmodel.video.decoding import Decoding, Limits
-from worldmodel.video.reader import VideoReader, backends, require_backend
+from worldmodel.video.reader import VideoReader, require_backend
 from worldmodel.video.reference import decode
 from worldmodel.video.rgb import to_rgb
 from worldmodel.video.sampling import Sampling
 from worldmodel.video.source import Source
 
 __all__ = [
-    "RawVideo",
     "VideoInfo",
     "VideoReader",
-    "backends",
     "decode",
-    "open_video",
     "read_clip",
     "to_rgb",
     "video_info",
 ]
-
-
-def open_video(
-    source: Source | np.ndarray | Tensor,
-    decoding: Decoding | None = None,
-    *,
-    name: str | None = None,
-    rate: float | None = None,
-) -> VideoReader | RawVideo:
-    """Open a video: a file, as `VideoReader` takes it, or an array.
-
-    Args:
-        source: A path, bytes, a binary file, a URL, or an array `t h w c` or `t c h w`, uint8.
-        decoding: How it is decoded.
-        name: What messages call it.
-        rate: Frames per second of an array.
-    """
-    if isinstance(source, np.ndarray | Tensor):
-        return RawVideo(source, rate=rate, decoding=decoding, name=name)
-    return VideoReader(source, decoding, name=name)
 
 
 def read_clip(
@@ -106,23 +84,16 @@ def read_clip(
     if not math.isfinite(real(start)):
         raise ConfigError(f"start must be a finite number of seconds, got {shown(start)}")
     start = real(start)
-    if isinstance(source, Iterable) and not isinstance(
-        source, str | bytes | bytearray | memoryview | np.ndarray | Tensor
-    ) and not hasattr(source, "read"):  # fmt: skip
-        images, times = live_clip(source, sampling, start=start, rate=rate, decoding=decoding)
+    file = isinstance(source, str | bytes | bytearray | memoryview) or hasattr(source, "read")
+    if isinstance(source, Iterable) and not file:
+        images, times, name = clip_of_images(
+            cast(Iterable[Any], source), sampling, start=start, rate=rate, decoding=decoding
+        )
         frames = rearrange(torch.from_numpy(images), "t h w c -> t c h w")
-        name = "<live frames>"
     else:
-        video: VideoReader | RawVideo
-        if isinstance(source, np.ndarray | Tensor):
-            video = RawVideo(source, rate=rate, decoding=decoding)
-        else:
-            video = VideoReader(cast(Source, source), decoding, complete=False)
-        try:
+        with closing(VideoReader(cast(Source, source), decoding, complete=False)) as video:
             frames, times = _clip_of(video, sampling, start)
             name = video.name
-        finally:
-            video.close()
     if size is not None:
         top, left = ((side - size) // 2 for side in frames.shape[2:])
         frames = frames[..., top : top + size, left : left + size]
@@ -132,9 +103,7 @@ def read_clip(
     )  # fmt: skip
 
 
-def _clip_of(
-    video: VideoReader | RawVideo, sampling: Sampling, start: float
-) -> tuple[Tensor, np.ndarray]:
+def _clip_of(video: VideoReader, sampling: Sampling, start: float) -> tuple[Tensor, np.ndarray]:
     """Frames `t c h w` and their times."""
     times = video.times(np.arange(video.num_frames))
     try:

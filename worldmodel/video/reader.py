@@ -17,11 +17,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError, VideoError, nearest
 from worldmodel.video.arguments import shown
-from worldmodel.video.container import (
-    REMEDY,
-    VideoInfo,
-    opened,
-)
+from worldmodel.video.container import REMEDY, VideoInfo, opened
 from worldmodel.video.decoders import known, why_not
 from worldmodel.video.decoders.base import Decoder, Facts, Mismatch, look
 from worldmodel.video.decoding import Decoding, require_mib
@@ -31,23 +27,19 @@ from worldmodel.video.source import Source, SourceFile
 from worldmodel.video.video import Video, require_numbers
 
 
-def backends() -> tuple[str, ...]:
-    """The choices for `backend`: `auto`, which is PyAV, and every decoder by its name."""
-    return ("auto", *known())
-
-
 def require_backend(backend: str) -> None:
     """Refuse what is not the name of a decoder that works on this machine, before a file is opened.
 
     Raises:
         ConfigError: saying which there are, or what the decoder lacks.
     """
+    names = ("auto", *known())
     if not isinstance(backend, str):
         raise ConfigError(
-            f"backend must be a name, got {shown(backend)}; choose from: {', '.join(backends())}"
+            f"backend must be a name, got {shown(backend)}; choose from: {', '.join(names)}"
         )
-    if backend not in backends():
-        raise ConfigError(f"no video backend '{backend}': {nearest(backend, backends())}")
+    if backend not in names:
+        raise ConfigError(f"no video backend '{backend}': {nearest(backend, names)}")
     problem = why_not(backend) if backend not in ("auto", "pyav") else None
     if problem:
         raise ConfigError(f"backend={backend}: {problem}; or use backend=auto")
@@ -56,19 +48,15 @@ def require_backend(backend: str) -> None:
 class VideoReader(Video):
     """An open video: its frames by number, with their times.
 
-    It stays open where it is: reading on is cheap, going back costs a seek. The frames are those
-    that decoding the file in order from its start gives, whichever decoder reads them. Threads may
-    share it, processes may not.
+    It keeps its position: reading on is cheap, going back costs a seek. The frames are those that
+    decoding the file in order from its start gives, whichever decoder reads them. Threads may share
+    it, processes may not.
 
     Args:
         source: A path, bytes, a binary file or a URL that fsspec knows.
         decoding: How it is decoded.
         name: What messages call it; the path by default.
         complete: Refuse a truncated file; otherwise its intact part is read.
-
-    Attributes:
-        info: The file's description of itself; `frames` is how many there are.
-        backend: The decoder in use.
 
     Raises:
         VideoError: naming the video, what is wrong with it and what to do.
@@ -190,11 +178,8 @@ class VideoReader(Video):
                 self._source, container, video, facts.index.packets, reason, limits
             )
         # What such a container says of its length is often FFmpeg's guess.
-        step = (
-            float(np.median(np.diff(index.times)))
-            if len(index) > 1
-            else 1 / (facts.info.fps or 25.0)
-        )
+        usual = 1 / (facts.info.fps or 25.0)
+        step = float(np.median(np.diff(index.times))) if len(index) > 1 else usual
         seconds = float(index.times[-1]) + step
         info = replace(facts.info, frames=len(index), duration=seconds, fps=len(index) / seconds)
         return replace(facts, info=info, index=index, opened=None)

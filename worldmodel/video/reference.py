@@ -12,13 +12,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from worldmodel.errors import VideoError
-from worldmodel.video.container import (
-    REMEDY,
-    opened,
-    require_size,
-    too_many,
-    with_data,
-)
+from worldmodel.video.container import REMEDY, opened, require_size, too_many, with_data
 from worldmodel.video.decoding import Limits
 from worldmodel.video.source import Source, SourceFile
 from worldmodel.video.truncation import Tally, shortfall
@@ -54,16 +48,23 @@ def in_order(
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """The same, of a container that was just opened.
 
-    Args:
-        source: The file.
-        container: As it was opened.
-        stream: The one to decode.
-        limits: What is refused.
-        intact: Decode only so many packets, and let `marked` say of each frame which it came from;
-            by default all are decoded.
+    With `intact` only so many packets are decoded, and `marked` tells which one a frame came from.
     """
     clock, tally = Clock(container, stream), Tally()
-    for number, frame in enumerate(output(container, stream, tally, intact)):
+
+    def decoded() -> Iterator[av.VideoFrame]:
+        if intact is not None:
+            ask_for_marks(stream)
+        for packet in with_data(container, stream):
+            tally.add(packet)
+            if intact is not None:
+                if tally.packets > intact:
+                    continue
+                mark(packet, tally.packets - 1)
+            yield from stream.codec_context.decode(packet)
+        yield from stream.codec_context.decode(None)
+
+    for number, frame in enumerate(decoded()):
         if number >= limits.frames:
             raise too_many(source.name, number + 1, limits)
         require_size(source.name, frame.height, frame.width, limits)
@@ -76,22 +77,6 @@ def in_order(
     )  # fmt: skip
     if missing:
         raise VideoError(missing)
-
-
-def output(
-    container: InputContainer, stream: VideoStream, tally: Tally, intact: int | None
-) -> Iterator[av.VideoFrame]:
-    """Decode on from where the container stands, and count the packets."""
-    if intact is not None:
-        ask_for_marks(stream)
-    for packet in with_data(container, stream):
-        tally.add(packet)
-        if intact is not None:
-            if tally.packets > intact:
-                continue
-            mark(packet, tally.packets - 1)
-        yield from stream.codec_context.decode(packet)
-    yield from stream.codec_context.decode(None)
 
 
 def ask_for_marks(stream: VideoStream) -> None:

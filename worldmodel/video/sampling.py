@@ -11,7 +11,6 @@ from worldmodel.types import Origin
 from worldmodel.video.arguments import counted, is_count, real, shown
 
 TOLERANCE = 1e-6  # seconds that rounding may be off by
-_BLOCK = 2**16  # starts that are looked at together: memory stays small
 
 
 class Sampling:
@@ -74,16 +73,14 @@ class Sampling:
         first = int(np.searchsorted(times, start - TOLERANCE))
         left = times[first:]
         if self._room(left) < 1:
-            called = f"{name} from {start:g} s on" if start else name
-            seconds = float(left[-1] - left[0]) if len(left) else 0.0
-            raise self.too_short(called, frames=len(left), seconds=seconds)
+            raise self.too_short(f"{name} from {start:g} s on" if start else name, left)
         if self.fps is None:
             return self.indices(times, first)
         if self.num_frames > len(left):  # said before there is a number for each
-            raise self._shows_twice(name, left, left)
+            raise self.shows_twice(name, left, np.diff(left))
         indices = self.indices(times, first)
         if (np.diff(indices) < 1).any():
-            raise self._shows_twice(name, left, times[first : indices[-1] + 2])
+            raise self.shows_twice(name, times[first : indices[-1] + 2], np.diff(left))
         return indices
 
     def starts(self, times: np.ndarray, *, name: str) -> np.ndarray:
@@ -97,18 +94,13 @@ class Sampling:
         """
         count = self._room(times)
         if count < 1:
-            seconds = float(times[-1] - times[0]) if len(times) else 0.0
-            raise self.too_short(name, frames=len(times), seconds=seconds)
+            raise self.too_short(name, times)
         if self.fps is None:
             return np.arange(count)
         once = _show_none_twice(times, count, num_frames=self.num_frames, fps=self.fps)
         if not once.any():
-            raise self._shows_twice(name, times, times)
+            raise self.shows_twice(name, times, np.diff(times))
         return np.flatnonzero(once)
-
-    def num_starts(self, times: np.ndarray, *, name: str) -> int:
-        """How many frames a clip can begin at; see `starts`."""
-        return len(self.starts(times, name=name))
 
     def _room(self, times: np.ndarray) -> int:
         """How many frames have a whole clip after them; 0 or less if none has."""
@@ -119,42 +111,40 @@ class Sampling:
         end = times[-1] + _slack(times)
         return int((times + (self.num_frames - 1) / self.fps <= end).sum())
 
-    def too_short(self, name: str, *, frames: int, seconds: float) -> VideoError:
-        """The error for a video that has only `frames`, `seconds` between first and last."""
+    def too_short(self, name: str, times: np.ndarray) -> VideoError:
+        """The error for a video that has frames only at these times."""
+        seconds = float(times[-1] - times[0]) if len(times) else 0.0
         if self.fps is None:
-            need = (self.num_frames - 1) * self.stride + 1
-            wanted = f"{counted(need, 'frame')} ({self.num_frames} at stride {self.stride})"
+            frames_needed = counted((self.num_frames - 1) * self.stride + 1, "frame")
+            wanted = f"{frames_needed} ({self.num_frames} at stride {self.stride})"
         else:
-            wanted = (
-                f"{(self.num_frames - 1) / self.fps:.3g} s ({self.num_frames} at {self.fps:g}/s)"
-            )
+            need = (self.num_frames - 1) / self.fps
+            wanted = f"{need:.3g} s ({self.num_frames} at {self.fps:g}/s)"
+        has = f"{counted(len(times), 'frame')}, {seconds:.3g} s"
         return VideoError(
-            f"{name}: is shorter than the clip: {counted(frames, 'frame')}, {seconds:.3g} s, where "
-            f"the clip takes {wanted}; ask for fewer frames or leave the video out"
+            f"{name}: is shorter than the clip: {has}, where the clip takes {wanted}; ask for "
+            f"fewer frames or leave the video out"
         )
 
-    def _shows_twice(self, name: str, left: np.ndarray, met: np.ndarray) -> VideoError:
-        """The same for the times `left` of a video, of which the clip has `met` some."""
-        widest = int(np.diff(met).argmax())
-        gap = float(met[widest]), float(met[widest + 1])
-        return self.shows_twice(name, rate=float(1 / np.diff(left).mean()), gap=gap)
-
-    def shows_twice(self, name: str, *, rate: float, gap: tuple[float, float]) -> VideoError:
+    def shows_twice(self, name: str, met: np.ndarray, gaps: np.ndarray) -> VideoError:
         """The error for a clip in which a frame would be shown twice.
 
         Args:
             name: Of the video.
-            rate: Frames per second that it has.
-            gap: The longest time, in seconds, without a frame.
+            met: Times of the frames that the clip meets, `t`, seconds.
+            gaps: Seconds between frames: their mean gives the video's rate.
         """
         assert self.fps is not None
-        if rate < self.fps:
+        rate = 1 / gaps.mean() if len(gaps) else np.inf
+        widest = int(np.diff(met).argmax())
+        begin, end = met[widest : widest + 2]
+        if rate * (1 + 1e-9) < self.fps:
             return VideoError(
                 f"{name}: has {rate:.4g} frames/s, too few for fps={self.fps:g} without showing a "
                 f"frame twice; ask for a lower fps, or give stride"
             )
         return VideoError(
-            f"{name}: has no frame between {gap[0]:.6g} and {gap[1]:.6g} s, too long for "
+            f"{name}: has no frame between {begin:.6g} and {end:.6g} s, too long for "
             f"fps={self.fps:g} without showing a frame twice; ask for a lower fps, give stride, or "
             f"take a clip elsewhere"
         )
@@ -175,20 +165,11 @@ def _slack(times: np.ndarray) -> float:
 
 
 def _show_none_twice(times: np.ndarray, count: int, *, num_frames: int, fps: float) -> np.ndarray:
-    """For each of the first `count` frames, whether the clip that begins there repeats no frame.
+    """For each of the first `count` frames, True if the clip that begins there repeats no frame.
 
     Clips want frames at times `1 / fps` apart. Each frame is the nearest to a span of time, and a
     clip repeats it if two of those times are in its span. So only frames with spans that are long
     enough for two matter, and of those each clip meets few.
-
-    Args:
-        times: Of all frames, `t`, seconds, increasing.
-        count: So many frames have a whole clip after them.
-        num_frames: Of a clip.
-        fps: Frames per second.
-
-    Returns:
-        `count`, bool.
     """
     # The span of a frame begins after `low` and ends with `high`.
     between = np.minimum((times[:-1] + times[1:] + TOLERANCE) / 2, times[1:])
@@ -196,18 +177,17 @@ def _show_none_twice(times: np.ndarray, count: int, *, num_frames: int, fps: flo
     high = np.concatenate([between, times[-1:] + _slack(times) + TOLERANCE])
     long = np.flatnonzero(high - low > 1 / fps)
     once = np.ones(count, bool)
-    for begin in range(0, count if num_frames > 1 else 0, _BLOCK):
-        starts = np.arange(begin, min(begin + _BLOCK, count))  # those that may still repeat a frame
-        met = np.searchsorted(long, starts)  # the first long span that a clip has not passed
-        while len(starts):
-            inside = met < len(long)
-            starts, met = starts[inside], met[inside]
-            frame = long[met]
-            # Which wanted time of the clip is the first in the span.
-            number = np.floor((low[frame] - times[starts]) * fps) + 1
-            number[frame == starts] = 0
-            inside = number + 1 < num_frames
-            twice = inside & (times[starts] + (number + 1) / fps <= high[frame])
-            once[starts[twice]] = False
-            starts, met = starts[inside & ~twice], met[inside & ~twice] + 1
+    starts = np.arange(count)  # those that may still repeat a frame
+    met = np.searchsorted(long, starts)  # the first long span that a clip has not passed
+    while len(starts):
+        inside = met < len(long)
+        starts, met = starts[inside], met[inside]
+        frame = long[met]
+        # Which wanted time of the clip is the first in the span.
+        number = np.floor((low[frame] - times[starts]) * fps) + 1
+        number[frame == starts] = 0
+        inside = number + 1 < num_frames
+        twice = inside & (times[starts] + (number + 1) / fps <= high[frame])
+        once[starts[twice]] = False
+        starts, met = starts[inside & ~twice], met[inside & ~twice] + 1
     return once

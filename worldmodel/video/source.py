@@ -7,8 +7,7 @@ and live frames are in `arrays.py`.
 import io
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +28,7 @@ class SourceFile:
         name: For messages.
         path: The local file, where it is one.
         file: What is read otherwise: seekable, binary.
-        owned: Whether `close` closes `file`.
+        owned: True if `close` closes `file`.
         keep: What would close `file` if nobody held it, such as a zip archive.
     """
 
@@ -86,31 +85,24 @@ class _Guarded:
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file, self._name = file, name
+        self.close = file.close
 
     def read(self, size: int = -1) -> bytes:
         """See `io`."""
-        with self._said():
-            return self._file.read(size)
+        return self._say(self._file.read, size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """See `io`."""
-        with self._said():
-            place: int | None = self._file.seek(offset, whence)
-            return self._file.tell() if place is None else place  # mmap says it from 3.13 on
+        place: int | None = self._say(self._file.seek, offset, whence)
+        return self.tell() if place is None else place  # mmap says it from 3.13 on
 
     def tell(self) -> int:
         """See `io`."""
-        with self._said():
-            return self._file.tell()
+        return self._say(self._file.tell)
 
-    def close(self) -> None:
-        """See `io`."""
-        self._file.close()
-
-    @contextmanager
-    def _said(self) -> Iterator[None]:
+    def _say(self, do: Callable[..., Any], *arguments: int) -> Any:
         try:
-            yield
+            return do(*arguments)
         except Exception as cause:
             raise VideoError(
                 f"{self._name}: cannot be read ({_reason(cause)}); check access to it, or leave it "

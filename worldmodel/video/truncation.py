@@ -54,30 +54,25 @@ def shortfall(
     """
     formats = set(container.format.name.split(","))
     begin = f"{source.name}: is truncated: "
+    early = tally.cut and "avi" in formats
     for name in formats & _ENDS.keys():
         end, size = _ENDS[name](source)
         if end > size + _SLACK.get(name, 0) or (end > size and tally.cut):
             return f"{begin}{size} of {end} bytes are there; {REMEDY}"
-        if tally.cut and name == "avi":
-            return (
-                f"{begin}what it holds last ends early, after {counted(frames, 'frame')}; {REMEDY}"
-            )
-    timed = bool(formats & _TIMED)
     if "mp4" in formats:
         listed = sum(entry.size > 0 for entry in stream.index_entries)
         if tally.packets < listed:
             return f"{begin}{tally.packets} of {listed} frames are there; {REMEDY}"
-        if tally.cut or overruns(source):
-            return (
-                f"{begin}what it holds last ends early, after {counted(frames, 'frame')}; {REMEDY}"
-            )
-        timed = is_fragmented(source)
+        early = tally.cut or overruns(source)
+    came = counted(frames, "frame")
+    if early:
+        return f"{begin}what it holds last ends early, after {came}; {REMEDY}"
+    timed = is_fragmented(source) if "mp4" in formats else bool(formats & _TIMED)
     promised = promised_seconds(container, stream) - max(start, 0.0)
     least = last + 2 * gap if frames > 1 else max(_LONE, 2 * gap)
     if timed and least < 0.98 * promised:  # more than 2 % and more than two frames
         return (
-            f"{begin}it ends after {counted(frames, 'frame')}, {last + gap:.3g} s, its header "
-            f"promises "
+            f"{begin}it ends after {came}, {last + gap:.3g} s, its header promises "
             f"{promised:.3g} s; {REMEDY}"
         )
     return ""

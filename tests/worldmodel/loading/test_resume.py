@@ -51,7 +51,7 @@ def learn(folder: str, videos: str, seen: str, workers: int, stop: int = -1) -> 
 
 
 def steps_seen(path: Path) -> dict[int, list]:
-    """What each step saw; a step that was done twice must have seen the same."""
+    """The clips of each step; a step that was done twice must have seen the same."""
     seen: dict[int, list] = {}
     for step, origins in map(json.loads, path.read_text().splitlines()):
         assert seen.setdefault(step, origins) == origins

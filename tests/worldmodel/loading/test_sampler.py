@@ -22,7 +22,6 @@ def test_each_item_comes_once_in_every_epoch(length, seed):
         first = epoch * length
         seen = [order[first + i] for i in range(length)]
         assert sorted(seen) == [(0, item) for item in range(length)]
-        assert {order.epoch(first), order.epoch(first + length - 1)} == {epoch}
 
 
 @settings(max_examples=30)

@@ -1,4 +1,4 @@
-"""What a training on video reads; both kinds of clip_source keep the same contract."""
+"""The sources of clips for training; videos and episodes keep the same contract."""
 
 from pathlib import Path
 

@@ -85,7 +85,7 @@ def test_batches_are_the_same_for_any_number_of_processes_and_whatever_came_befo
 
 @pytest.mark.parametrize("ahead", [1, 2, 3])
 def test_a_batch_is_the_same_in_whatever_order_steps_are_asked_for(monkeypatch, ahead):
-    """What is decoded ahead of time is written at once here, as by processes that are quick."""
+    """Decodes ahead at once in this process, as processes that are quick would."""
 
     def at_once(work, *, workers, seconds):
         return WorkerPool(work, workers=0, seconds=seconds)

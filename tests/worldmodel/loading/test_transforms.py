@@ -1,4 +1,4 @@
-"""What is done to batches on the device: one draw a clip, the same for every run."""
+"""Transforms of batches on the device: random for each clip, the same for every run."""
 
 import pytest
 import torch

@@ -21,7 +21,7 @@ from worldmodel.loading.workers import WATCHDOG_EXIT, WorkerPool, spread
 
 @dataclass(frozen=True)
 class Job:
-    """What a test asks for."""
+    """A task of a test."""
 
     name: str
     what: str = "square"
@@ -63,7 +63,7 @@ def _refuse_to_start():
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and is not merely waiting to be forgotten."""
+    """True if a process is there and is not merely waiting to be forgotten."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -183,7 +183,7 @@ def hear_interrupts() -> None:
 
 @contextmanager
 def closing_group(process: subprocess.Popen) -> Iterator[None]:
-    """Whatever fails inside, nothing of the process is left that a test would wait for."""
+    """Leaves no process behind that a test would wait for, even if something fails inside."""
     try:
         yield
     finally:

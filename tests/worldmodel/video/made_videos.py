@@ -177,7 +177,9 @@ MADE_VIDEOS = {
     "alpha": MadeVideo("png", "mov", "rgba"),
     "hevc": x265(":keyint=10:bframes=3:open-gop=1", frames=40),
     "hevc-closed": x265(":keyint=8:open-gop=0"),
-    "av1": MadeVideo("libsvtav1", options={"preset": "12", "svtav1-params": "keyint=9"}, size=(64, 64)),
+    "av1": MadeVideo(
+        "libsvtav1", options={"preset": "12", "svtav1-params": "keyint=9"}, size=(64, 64)
+    ),
     "vp9": MadeVideo("libvpx-vp9", "webm", options={"g": "9", "deadline": "realtime"}, frames=40),
     "vp8": MadeVideo("libvpx", "webm", options=HIDDEN, frames=60),
     "vp9-mp4": MadeVideo("libvpx-vp9", options=HIDDEN, frames=60),
@@ -199,6 +201,8 @@ MADE_VIDEOS = {
     "gif": MadeVideo("gif", "gif", "rgb8"),
     "all-keys": MadeVideo(options=X264, damage=claim_all_are_keys),
     "all-keys-mpeg4": MadeVideo("mpeg4", damage=claim_all_are_keys),
-    "fragmented": MadeVideo(options=X264, muxer={"movflags": "frag_keyframe+empty_moov"}, frames=40),
+    "fragmented": MadeVideo(
+        options=X264, muxer={"movflags": "frag_keyframe+empty_moov"}, frames=40
+    ),
     "index-first": MadeVideo(options=X264, muxer={"movflags": "faststart"}, frames=40),
 }  # fmt: skip

@@ -8,8 +8,8 @@ import torch
 
 from tests.worldmodel.video.made_videos import stripes
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.video.decoding import Decoding, Limits
-from worldmodel.video.open import RawVideo, read_clip
+from worldmodel.video.decoding import Limits
+from worldmodel.video.open import read_clip
 
 FRAMES = np.stack([stripes(number, 20, 16) for number in range(20)])  # t h w c
 
@@ -81,7 +81,7 @@ def test_rates_that_are_none_are_refused(live, rate):
 )
 def test_arrays_without_pixels_are_refused(frames, message):
     with pytest.raises(VideoError, match=f"^<array [0-9x]+>: {message}.*; give"):
-        RawVideo(frames, rate=10)
+        read_clip(frames, num_frames=2, rate=10)
 
 
 IMAGE = FRAMES[0]
@@ -144,13 +144,13 @@ def test_live_frames_keep_to_the_limits():
 
 
 def test_arrays_keep_to_the_limits():
-    def array(limits: Limits, side: int | None = None) -> RawVideo:
-        return RawVideo(FRAMES, rate=10, decoding=Decoding(side, limits=limits))
+    def array(limits: Limits, size: int | None = None, num_frames: int = 1) -> torch.Tensor:
+        return read_clip(FRAMES, num_frames=num_frames, rate=10, size=size, limits=limits).frames
 
     with pytest.raises(VideoError, match="has frames of 20x16, more than the limit of 319 pixels"):
         array(Limits(pixels=16 * 20 - 1))
     with pytest.raises(VideoError, match="1 frames of 20x16 take 0.0009155 MiB, .* limit of 1e-05"):
-        array(Limits(mib=1e-5)).read(np.array([0]))
+        array(Limits(mib=1e-5))
     with pytest.raises(VideoError, match="1 frames of 1250000x1000000 take"):
-        array(Limits(), 1_000_000).read(np.array([0]))
-    assert array(Limits(mib=1e-3), 4).read(np.arange(3)).shape == (3, 3, 4, 5)
+        array(Limits(), 1_000_000)
+    assert array(Limits(mib=1e-3), 4, 3).shape == (1, 3, 3, 4, 4)

@@ -42,7 +42,9 @@ video = st.sampled_from(videos)
 byte = st.tuples(share.map(lambda x: x**3), st.sampled_from([0, 1, 127, 128, 255]))
 mutated = st.one_of(
     st.builds(cut, video, share),
-    st.builds(flip, video, st.lists(st.tuples(share, st.integers(0, 255)), min_size=1, max_size=40)),
+    st.builds(
+        flip, video, st.lists(st.tuples(share, st.integers(0, 255)), min_size=1, max_size=40)
+    ),
     st.builds(flip, video, st.lists(byte, min_size=1, max_size=8)),  # mostly in the header
     st.builds(swap, video, share, share, st.integers(1, 200)),
     st.builds(lambda a, b: a[: len(a) // 2] + b[len(b) // 2 :], video, video),

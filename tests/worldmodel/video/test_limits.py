@@ -1,4 +1,4 @@
-"""What a file may claim: refused before anything is allocated, in a line that says how to go on."""
+"""Files that claim too much are refused before anything is allocated, in one helpful line."""
 
 import re
 import struct
@@ -14,7 +14,7 @@ from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.headers import claimed_samples
-from worldmodel.video.open import RawVideo, VideoReader, decode, read_clip, video_info
+from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 from worldmodel.video.source import SourceFile
 
 
@@ -149,9 +149,7 @@ def test_numbers_that_are_not_there(tmp_path):
 
 def test_arrays_have_the_limits_too():
     with pytest.raises(VideoError, match="has 4 frames, more than the limit of 3"):
-        RawVideo(
-            np.zeros((4, 8, 8, 3), np.uint8), rate=1, decoding=Decoding(limits=Limits(frames=3))
-        )
+        read_clip(np.zeros((4, 8, 8, 3), np.uint8), num_frames=1, rate=1, limits=Limits(frames=3))
 
 
 # Streams

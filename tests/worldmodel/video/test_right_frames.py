@@ -1,4 +1,4 @@
-"""Whatever the file, the frames are those of decoding it in order from its start."""
+"""For every file, the frames are those of decoding it in order from its start."""
 
 import os
 import re

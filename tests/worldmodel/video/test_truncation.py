@@ -26,7 +26,7 @@ from worldmodel.errors import ConfigError, VideoError
 from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.sources import VideoFiles
 from worldmodel.video import index as packets_module
-from worldmodel.video.bitstream import Interlacing, begins_anew
+from worldmodel.video.bitstream import Interlacing, resets_decoder
 from worldmodel.video.headers import _ASF_PROPERTIES, riff_end
 from worldmodel.video.open import VideoReader, decode, read_clip
 from worldmodel.video.rgb import to_rgb
@@ -192,7 +192,7 @@ def test_frames_that_packets_promise_and_decoding_does_not_give(tmp_path, monkey
     """Nothing shows it until they are decoded: then the numbers of all that follow are wrong."""
     path = remux(MADE_VIDEOS["intra-refresh"].write(tmp_path), tmp_path / "middle.mkv", skip=16)
     assert len(frames_of(path)) == 20
-    monkeypatch.setattr(packets_module, "begins_anew", lambda *of: True)
+    monkeypatch.setattr(packets_module, "resets_decoder", lambda *of: True)
     reader = VideoReader(path)
     assert reader.num_frames == 24
     said = "middle.mkv: is damaged: decoding it gives 20 frames, not 24 at the times of its packets"
@@ -300,8 +300,8 @@ def test_a_length_is_not_taken_for_a_start_code(size):
     """`00 00 01 2c` is a length of 300 in MP4, and a start code in a transport stream."""
     unit = bytes([0x65]) + bytes(range(1, 200)) * 3  # an IDR image
     head = size.to_bytes(4, "big") + unit[:size]
-    assert begins_anew("h264", head, b"\1\x64\0\x1f\xff")
-    assert begins_anew("h264", b"\0\0\1" + unit)
+    assert resets_decoder("h264", head, b"\1\x64\0\x1f\xff")
+    assert resets_decoder("h264", b"\0\0\1" + unit)
 
 
 SHARED = """

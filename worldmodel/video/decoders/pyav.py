@@ -1,7 +1,7 @@
-"""PyAV: reads every file, on every machine, and gives the frames that decoding in order gives.
+"""PyAV: reads every file on every machine, and returns the frames that decoding in order gives.
 
-It seeks to an entry of the index, knows each frame by its time or by its packet, and stays open
-where it is, so that clips that are asked for in order cost no seek.
+It seeks to an entry of the index and identifies each frame by its time or its packet. It keeps its
+position, so that reading clips in order needs no seek.
 """
 
 from collections.abc import Iterator
@@ -28,12 +28,12 @@ from worldmodel.video.index import checksum
 from worldmodel.video.reference import ask_for_marks, mark, marked
 from worldmodel.video.rgb import to_rgb
 
-# Codecs whose frames say that no other is decoded from them; FFmpeg leaves those out exactly.
+# Codecs that mark the frames no other is predicted from; FFmpeg skips exactly those.
 _SKIPS_EXACTLY = frozenset({"h264", "mpeg4", "mpeg2video", "mpeg1video"})
 
-# Those that gain by threads.
+# Codecs that gain from threads.
 _THREADED = frozenset({"h264", "hevc", "vp9"})
-_MOST_THREADS = 8  # each holds frames of its own
+_MOST_THREADS = 8  # each holds its own frames
 
 
 class PyAV(Decoder):
@@ -45,7 +45,7 @@ class PyAV(Decoder):
 
     @classmethod
     def cannot(cls, facts: Facts) -> str:
-        """Nothing: the frames are those of PyAV by definition."""
+        """Never: the right frames are PyAV's by definition."""
         return ""
 
     def __init__(self, facts: Facts) -> None:
@@ -59,10 +59,10 @@ class PyAV(Decoder):
             self._stamps = facts.index.packets.pts[facts.index.packet]
         self._skips = facts.info.codec in _SKIPS_EXACTLY and not facts.index.counted
         self._wanted: set[int] = set()
-        self._last = -1  # the last frame of what is wanted
+        self._last = -1  # the last wanted frame
         self._dropped: set[int] = set()
-        self._next = 0  # the first frame that has not come yet
-        self._sent = -1  # the last packet that went into the decoder
+        self._next = 0  # the next frame to come
+        self._sent = -1  # the last packet sent to the decoder
         self._flow: Iterator[av.VideoFrame] | None = None
         self._container, self._stream = facts.opened or self._open()
         self._prepare()
@@ -75,9 +75,9 @@ class PyAV(Decoder):
         return container, stream
 
     def _prepare(self) -> None:
-        """Set the codec before its first packet: as many threads as PyTorch has here, up to a few.
+        """Set up the codec before its first packet, with as many threads as PyTorch uses, up to 8.
 
-        In a data loader's worker that is one.
+        In a worker process that is one.
         """
         if self._index.counted:
             ask_for_marks(self._stream)
@@ -98,7 +98,7 @@ class PyAV(Decoder):
             try:
                 return self._read(indices)
             except BaseException:
-                self._flow = None  # wherever it stood, it stands there no more
+                self._flow = None  # its position is not known any more
                 raise
 
     def _read(self, indices: np.ndarray) -> Tensor:
@@ -127,7 +127,7 @@ class PyAV(Decoder):
         return to_rgb(frame, self._facts.decoding.short_side, self._reformatter)
 
     def _find(self, number: int) -> av.VideoFrame:
-        """The frame of this number: from where the decoder stands, or from the nearest entry."""
+        """The frame with this number: decodes on, or from the last entry before it."""
         entry = int(np.searchsorted(self._index.first, number, side="right")) - 1
         behind = number < self._next or number in self._dropped
         if self._flow is None or behind or self._index.entries[entry] > self._sent:
@@ -135,7 +135,7 @@ class PyAV(Decoder):
         assert self._flow is not None
         for frame in self._flow:
             came = self._number(frame)
-            if came < self._next:  # shown before the entry: not to be had from here
+            if came < self._next:  # shown before the entry, so it may be wrong from here
                 continue
             if any(n not in self._dropped for n in range(self._next, came)):
                 raise Mismatch(f"frame {came} came where frame {self._next} was due")
@@ -147,7 +147,7 @@ class PyAV(Decoder):
         raise Mismatch(f"the file ends before frame {number}")
 
     def _number(self, frame: av.VideoFrame) -> int:
-        """Which frame this is: by its time where times are trusted, else by its packet."""
+        """The frame's number: from its time where times are trusted, else from its packet."""
         if self._index.packet is None:
             return self._next
         if self._index.counted:
@@ -160,7 +160,7 @@ class PyAV(Decoder):
         return number if found else -1
 
     def _enter(self, entry: int) -> None:
-        """Stand before the first frame of an entry."""
+        """Go to the first frame of an entry."""
         self._next = int(self._index.first[entry])
         self._dropped.clear()
         packet = int(self._index.entries[entry])
@@ -169,15 +169,15 @@ class PyAV(Decoder):
 
     def _decode(self, start: int) -> Iterator[av.VideoFrame]:
         """Frames from packet `start` on."""
-        # From the top any frame may come first. Where keyframes are hidden by an edit list, the
-        # first frame that is shown need not be one.
+        # At the start of the file any frame may come first, and where an edit list hides keyframes,
+        # the first shown frame need not be one.
         number, began = start, start == 0 or bool(self._index.packets.discard[start])
         for packet in self._packets(start):
-            codec = self._stream.codec_context  # of the container as it is open now
+            codec = self._stream.codec_context  # of the container that is open now
             if not self._index.packets.same(number, packet):
                 raise Mismatch(f"packet {number} is another one when it is read again")
             if number >= self._index.packets.intact:
-                break  # of a file that was cut: no complete frame comes of it
+                break  # the cut packet of a truncated file gives no complete frame
             shows = int(self._frame_of[number])
             skip = self._skips and 0 <= shows < self._last and shows not in self._wanted
             codec.skip_frame = "NONREF" if skip else "DEFAULT"
@@ -198,7 +198,7 @@ class PyAV(Decoder):
         yield from codec.decode(None)
 
     def _seek(self, stamp: int) -> bool:
-        """Stand before a time; False where the file has no entry there."""
+        """Go to a keyframe at or before a time; False if the file has none."""
         try:
             self._container.seek(stamp, stream=self._stream)
         except av.FFmpegError:
@@ -207,7 +207,7 @@ class PyAV(Decoder):
         return True
 
     def _packets(self, start: int) -> Iterator[av.Packet]:
-        """Packets from number `start` on: by a seek where the demuxer finds it, or from the top."""
+        """Packets from number `start` on, by a seek if that finds it, else from the start."""
         stamp = int(self._index.packets.pts[start])
         if self._index.packet is not None and abs(stamp) < 2**62 and self._seek(stamp):
             packets = with_data(self._container, self._stream)
@@ -217,7 +217,7 @@ class PyAV(Decoder):
                     yield from packets
                     return
                 if packet.dts is not None and packet.dts > stamp:
-                    break  # it stands behind
+                    break  # the seek went too far
         self._container.close()
         self._container, self._stream = self._open()
         self._prepare()
