@@ -149,8 +149,15 @@ def test_a_probe_reads_the_mean_token_where_there_is_no_head(folder, tmp_path):
 
 def test_actions_are_learnt_on_top_of_a_frozen_encoder_with_a_new_head(folder, tmp_path):
     write_dots(tmp_path / "episodes", episodes=8, length=12)
-    words = [f"encoder={folder}", f"episodes={tmp_path / 'episodes'}", "optimisation.steps=20",
-             "batch=8", "model.action_width=16", "model.latent_width=8", "rollouts.length=4"]  # fmt: skip
+    words = [
+        f"encoder={folder}",
+        f"episodes={tmp_path / 'episodes'}",
+        "optimisation.steps=20",
+        "batch=8",
+        "model.action_width=16",
+        "model.latent_width=8",
+        "rollouts.length=4",
+    ]
     results = run("train", tmp_path, *words)
     assert results["steps"] == 20
     before, after = wm.load(folder), wm.load(tmp_path / "runs" / "train" / "default")
@@ -162,8 +169,13 @@ def test_actions_are_learnt_on_top_of_a_frozen_encoder_with_a_new_head(folder, t
     assert "loss.regulariser" in json.loads(log[-1])  # a new head could collapse
     clip = clip_of(noise(1, 4, 3, 16, 16))
     assert after.states(clip).shape == (1, 2, after.state_dim)
-    probed = run("probe", tmp_path, f"model={tmp_path / 'runs/train/default'}",
-                 f"episodes={tmp_path / 'episodes'}", "targets=[position]")  # fmt: skip
+    probed = run(
+        "probe",
+        tmp_path,
+        f"model={tmp_path / 'runs/train/default'}",
+        f"episodes={tmp_path / 'episodes'}",
+        "targets=[position]",
+    )
     assert "position_r2" in probed
 
 
@@ -172,9 +184,17 @@ def test_a_head_on_frozen_tokens_learns_what_actions_do(folder, tmp_path):
     top = tmp_path / "dots"
     write_dots(top / "some", episodes=30)
     write_dots(top / "others", episodes=6, seed=1)
-    words = [f"encoder={folder}", f"episodes={top / 'some'}", "optimisation.steps=300",
-             "optimisation.learning_rate=3e-3", "batch=32", "rollouts.length=4", "model.latent_width=12",
-             "model.extra_width=4", "model.action_width=48"]  # fmt: skip
+    words = [
+        f"encoder={folder}",
+        f"episodes={top / 'some'}",
+        "optimisation.steps=300",
+        "optimisation.learning_rate=3e-3",
+        "batch=32",
+        "rollouts.length=4",
+        "model.latent_width=12",
+        "model.extra_width=4",
+        "model.action_width=48",
+    ]
     run("train", tmp_path, *words)
     found = errors(wm.load(tmp_path / "runs" / "train" / "default"), top / "others")
     assert found["copy"] > 0.2  # states tell where the dot is: this is not collapse

@@ -203,7 +203,10 @@ def test_one_step_and_imagined_states_are_those_of_the_model(window):
     model = small_model(window=window)
     states, actions = torch.randn(3, 5, 16), torch.randn(3, 4, 4)
     with torch.no_grad():
-        steps, imagined = one_step(model, states, actions), model.imagine(states[:, :1], actions[:, :0], actions)
+        steps, imagined = (
+            one_step(model, states, actions),
+            model.imagine(states[:, :1], actions[:, :0], actions),
+        )
         for b in range(3):
             for t in range(window - 1, 4):  # before, there is no whole window to look at
                 past = History(states[b, : t + 1], actions[b, :t])
