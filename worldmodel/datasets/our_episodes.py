@@ -1,6 +1,7 @@
 """Our own episodes, as `worldmodel collect` writes them, as videos."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -34,10 +35,12 @@ class OurEpisodes(Format):
             return path.endswith(".safetensors")
         if any(os.path.isfile(os.path.join(path, *at)) for at in _INDICES):
             return True
-        try:  # one whose collection was interrupted: what to do about it is said on opening
-            return any(EPISODE_FILE.fullmatch(name) for name in os.listdir(path))
-        except OSError:
-            return False
+        # One whose collection was interrupted is one too: what to do about it is said on opening.
+        names: list[str] = []
+        for folder in (path, os.path.join(path, "episodes")):
+            with suppress(OSError):
+                names += os.listdir(folder)
+        return any(EPISODE_FILE.fullmatch(name) for name in names)
 
     def open(self, path: str) -> Catalogue:
         """The episodes as videos, actions ignored."""

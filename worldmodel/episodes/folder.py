@@ -85,8 +85,9 @@ class Episodes(EpisodeStore):
     """
 
     def __init__(self, folder: Path | str) -> None:
-        inside = Path(folder) / "episodes"
-        self.folder = inside if (inside / "episodes.json").is_file() else Path(folder)
+        folder = Path(folder)
+        is_run = not (folder / "episodes.json").is_file() and (folder / "episodes").is_dir()
+        self.folder = folder / "episodes" if is_run else folder
         self.info = read_folder_info(self.folder)
         self._files = [_EpisodeFile.read(path) for path in _episode_files(self.folder)]
 

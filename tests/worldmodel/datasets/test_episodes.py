@@ -423,8 +423,10 @@ def test_every_format_with_episodes_is_asked(make_layout):
 def test_ours_interrupted_says_so(make_layout):
     made = make_layout("our_episodes")
     (made.path / "episodes.json").unlink()
-    with pytest.raises(EpisodeError, match="has no episodes.json"):
-        open_episodes(made.path)
+    shutil.copytree(made.path, made.path.parent / "run" / "episodes")
+    for path in (made.path, made.path.parent / "run"):
+        with pytest.raises(EpisodeError, match="has no episodes.json.*interrupted"):
+            open_episodes(path)
     shutil.rmtree(made.path)
     with pytest.raises(EpisodeError, match="no such folder of episodes"):
         open_episodes(made.path)
