@@ -23,7 +23,7 @@ from worldmodel.objectives.sigreg import directions
 # Where only collapsed latents were found; chosen on the development runs of the benchmark.
 MIN_STD = 0.15
 MAX_COSINE = 0.97
-MIN_RANK, MIN_JOINT_RANK = 2.0, 3.5  # both have to be lower
+MIN_RANK, MIN_JOINT_RANK = 1.25, 1.6  # both have to be lower
 # (SIGReg - floor) / N, above which latents are clearly not Gaussian; for zeros it is 0.402.
 MAX_DISCREPANCY = 0.05
 
