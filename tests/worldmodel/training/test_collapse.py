@@ -122,6 +122,14 @@ def test_a_rank_raises_the_alarm_where_all_positions_together_have_little_too():
         assert alarm(**{**HEALTHY, **MOST, name: low[name]}) is None
 
 
+def test_two_numbers_are_no_collapse_in_a_world_that_has_no_more():
+    # Where a disc is, in 32 dimensions: a pretraining that had learned it looked like this.
+    place = normal(2, 64, 2) * torch.tensor([1.0, 0.15])
+    found = diagnose(place @ normal(2, 32, seed=8))
+    assert found.effective_rank < 1.6 and found.joint_rank < 3.2
+    assert found.alarm is None
+
+
 def test_the_alarm_is_about_what_is_predicted():
     latents = torch.cat([normal(32, 1) * normal(8, seed=8), normal(32, 24, seed=9)], dim=1)
     assert diagnose(latents).alarm is None
