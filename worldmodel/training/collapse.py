@@ -23,7 +23,8 @@ from worldmodel.objectives.sigreg import directions
 # Where only collapsed latents were found; chosen on the development runs of the benchmark.
 MIN_STD = 0.15
 MAX_COSINE = 0.97
-MIN_RANK, MIN_JOINT_RANK = 2.0, 3.5  # both have to be lower
+# A low joint rank may be all that a small world has; it counts with one of the other two.
+MIN_JOINT_RANK, MIN_RANK, LOW_RANK_COSINE = 4.5, 1.25, 0.4
 # (SIGReg - floor) / N, above which latents are clearly not Gaussian; for zeros it is 0.402.
 MAX_DISCREPANCY = 0.05
 
@@ -93,13 +94,14 @@ def alarm(
     """
     # Few dimensions, or few samples, are no collapse.
     rank, joint = min(MIN_RANK, most / 2), min(MIN_JOINT_RANK, most_joint / 2)
+    varied = effective_rank >= rank and mean_cosine <= LOW_RANK_COSINE
     # Written so that a number that is not finite raises the alarm too.
     found = [
         (feature_std >= MIN_STD, f"standard deviation {feature_std:.3g} < {MIN_STD}"),
         (
-            effective_rank >= rank or joint_rank >= joint,
-            f"effective rank {effective_rank:.3g} < {rank:.3g}, of all positions together "
-            f"{joint_rank:.3g} < {joint:.3g}",
+            joint_rank >= joint or varied,
+            f"effective rank {effective_rank:.3g}, of all positions together {joint_rank:.3g} < "
+            f"{joint:.3g}, mean cosine {mean_cosine:.3g}",
         ),
         (mean_cosine <= MAX_COSINE, f"mean cosine {mean_cosine:.3g} > {MAX_COSINE}"),
     ]
