@@ -81,6 +81,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a/1.png", "b/2.png"):
         (tmp_path / "my/images" / name).parent.mkdir(parents=True)
         Image.new("RGB", (80, 72), (90, 120, 30)).save(tmp_path / "my/images" / name)
+    for name in ("frames/run/clip7", "frames/walk/clip1", "intphys/1/scene", "intphys/1/depth"):
+        (tmp_path / "my" / name).mkdir(parents=True)
+        for number in range(1, 41):
+            image = Image.new("RGB", (80, 72), (5 * number, 120, 30))
+            image.save(tmp_path / "my" / name / f"{number:06d}.jpg")
     (tmp_path / "my/robot").mkdir()
     lerobot_v3(tmp_path / "my/robot", tmp_path / "clip.mp4")
     weights = makers.encoder(192, 16, depth=1), makers.predictor(384, 192, depth=1)
@@ -98,7 +103,7 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
     assert len(lines) >= 3
     for words in lines:
         short = SHORT if words[0] in ("pretrain", "train") else []
-        short = [*short, "length=3"] if words[0] == "train" else short
+        short = [*short, "rollouts.length=3"] if words[0] == "train" else short
         keys = {word.partition("=")[0] for word in words}
         extra = [word for word in short if word.partition("=")[0] not in keys]
         assert app.main([*words, *extra]) == 0, " ".join(words)
