@@ -97,7 +97,7 @@ class MaskedPrediction(Objective):
         regularisation = self.regulariser(features, step=step)
         return Losses(
             terms={"prediction": errors.mean(), "regulariser": regularisation.loss},
-            features=lambda: self.latents(frames)[..., : self.head.dim],
+            features=features.detach(),
             numbers={"sigreg_over_floor": regularisation.over_floor},
         )
 

@@ -4,7 +4,6 @@ Knows neither where clips come from nor how losses are descended: `worldmodel.tr
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +17,7 @@ class Losses:
     """The named terms of a batch; the loss is their sum."""
 
     terms: dict[str, Tensor]  # scalars, already weighted
-    # Makes the batch's latents ... b d again, to look for collapse; None where they do not learn.
-    features: Callable[[], Tensor] | None
+    features: Tensor | None  # ... b d, detached: looked at for collapse; None where nothing learns
     numbers: dict[str, Tensor]  # scalars, detached: for the log, at no extra cost
 
     @property

@@ -133,7 +133,7 @@ def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: 
                 )
             step += 1
             if step % o.log_every == 0 or step == o.steps:
-                numbers = _numbers(run, learner, losses, norm, step)
+                numbers = _numbers(run, losses, norm, step)
                 numbers["data_wait"] = clock.share()
                 run.log(step, **numbers, learning_rate=o.rate(progress))
             bar.update(progress * o.steps if o.seconds else step, loss=losses.total.item())
@@ -205,9 +205,7 @@ def _optimiser(learner: Learner, o: Optimisation) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, 0.95))
 
 
-def _numbers(
-    run: Run, learner: Learner, losses: Losses, norm: Tensor, step: int
-) -> dict[str, float]:
+def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
     """The numbers of a log line: the loss and its terms, and signs of collapse."""
     numbers = {
         "loss": losses.total.item(),
@@ -217,10 +215,7 @@ def _numbers(
     }
     if losses.features is None:
         return numbers
-    learner.eval()  # a batch's own statistics give the latents a scale that they have lost
-    with torch.no_grad():
-        diagnosis = collapse.diagnose(losses.features())
-    learner.train()
+    diagnosis = collapse.diagnose(losses.features)
     if diagnosis.alarm and step > 50:  # before, nothing has been learnt
         run.say(f"ALARM at step {step}: {diagnosis.alarm}")
     # The regulariser's own SIGReg replaces the one that is sampled for the log.

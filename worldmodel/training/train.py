@@ -118,13 +118,11 @@ class ActionLearner(Learner):
             terms["inverse"] = self.rollouts.inverse_weight * error
         if not self.learns_states:  # states do not change, so they cannot collapse
             return Losses(terms=terms, features=None, numbers={})
-        regularisation = self.regulariser(rearrange(states, "b t d -> t b d"), step=step)
+        features = rearrange(states, "b t d -> t b d")
+        regularisation = self.regulariser(features, step=step)
         terms["regulariser"] = regularisation.loss
         numbers = {"sigreg_over_floor": regularisation.over_floor}
-        return Losses(
-            terms=terms, numbers=numbers,
-            features=lambda: rearrange(self._states(segments), "b t d -> t b d"),
-        )  # fmt: skip
+        return Losses(terms=terms, features=features.detach(), numbers=numbers)
 
     def _states(self, segments: Segments) -> Tensor:
         head = self.model.head

@@ -53,8 +53,8 @@ def test_every_kind_of_mask_trains_every_part(kind, per_token):
     assert losses.total.item() == pytest.approx(
         sum(x.item() for x in losses.terms.values()), rel=1e-5
     )
-    latents = losses.features()
-    assert latents.shape == (3, 4 if per_token else 1, 6, 12)
+    assert losses.features.shape == (3 * (4 if per_token else 1), 6, 12)
+    assert not losses.features.requires_grad
     found = gradients(learner, losses.total)
     for part in ("encoder", "head", "predictor"):
         assert any(g.abs().sum() > 0 for name, g in found.items() if name.startswith(part))
