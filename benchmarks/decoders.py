@@ -7,9 +7,9 @@ import numpy as np
 from benchmarks.table import Grid
 from benchmarks.video import READERS
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.clip import VideoReader, decode, to_rgb, video_info
 from worldmodel.video.decoders import known, why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, decode, to_rgb, video_info
 
 FRAMES, STRIDE = 16, 4  # of each of three clips: at the start, in the middle, at the end
 AROUND = 200  # neighbours that a wrong frame is looked for among

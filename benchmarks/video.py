@@ -12,9 +12,9 @@ import numpy as np
 from benchmarks.measure import time_in_rounds
 from benchmarks.table import Row, Table
 from worldmodel.errors import ConfigError
+from worldmodel.video.clip import VideoReader, video_info
 from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, video_info
 from worldmodel.video.rgb import scaled
 
 FILES = ("bigbuckbunny.mp4", "bikes.mp4", "vtest.avi")

@@ -10,7 +10,7 @@ from .costs import (
     GoalState,
     LandmarkDistance,
 )
-from .episode import Policy, run_episode
+from .episode_loop import Policy, run_episode
 from .factory import Factory
 from .gradient import Gradient
 from .guardrails import ActionBounds, Guardrail, KeepOut, KeepOutFlagged

@@ -16,11 +16,11 @@ from worldmodel.types import Clip, History
 
 from .costs.cost import Cost
 from .dynamics import ImageDynamics
-from .episode import Policy
+from .episode_loop import Policy
 from .factory import Factory, made_for
 from .guardrails.action_bounds import ActionBounds
 from .guardrails.guardrail import Guardrail
-from .images import fit_square
+from .image_states import fit_square
 from .planner import Plan, Planner
 from .problem import Problem
 

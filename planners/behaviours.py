@@ -8,7 +8,7 @@ from gymnasium.spaces import Box
 
 from worldmodel.errors import ConfigError
 
-from .episode import Policy
+from .episode_loop import Policy
 
 
 class NoOp(Policy):

@@ -15,7 +15,7 @@ from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
 from worldmodel.loading.workers import spread
 
-from .episode import EpisodeRecord, Policy, make_env, run_episode
+from .episode_loop import EpisodeRecord, Policy, make_env, run_episode
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run

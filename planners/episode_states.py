@@ -18,7 +18,7 @@ from worldmodel.storage.files import whole_file
 from worldmodel.types import Clip
 
 from .dynamics import ImageDynamics
-from .images import fit_square
+from .image_states import fit_square
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from worldmodel.evaluation.statistics import rate_results
 from worldmodel.loading.workers import spread
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
-from .episode import SUCCESS, EpisodeRecord, Policy, make_env, run_episode
+from .episode_loop import SUCCESS, EpisodeRecord, Policy, make_env, run_episode
 
 # Results of a policy that plans, and what it counts of them; each a mean over decisions.
 MEANS = {

@@ -16,7 +16,7 @@ from .agent import AgentSettings, PlanningPolicy
 from .behaviours import NoOp, Random
 from .collect import folder_info, say_left_out, to_episode
 from .costs.cost import Cost
-from .episode import EpisodeRecord, Policy, make_env
+from .episode_loop import EpisodeRecord, Policy, make_env
 from .episode_states import EpisodeStates, cached_states
 from .evaluate import Evaluation, Task, evaluate, held_out_tasks, summarise
 from .factory import Factory

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worldmodel.interop.load import load
     from worldmodel.model import WorldModel
     from worldmodel.types import Clip, History, Latents, Mask, Surprise
-    from worldmodel.video.open import read_clip
+    from worldmodel.video.clip import read_clip
 
 _HOMES = {
     "Clip": "types",
@@ -34,7 +34,7 @@ _HOMES = {
     "WorldModel": "model",
     "WorldModelError": "errors",
     "load": "interop.load",
-    "read_clip": "video.open",
+    "read_clip": "video.clip",
     "read_episode": "episodes.folder",
     "save": "checkpoint",
     "surprise": "evaluation.surprise",

@@ -9,7 +9,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, EnvError
 
 from ..dynamics import ImageDynamics
-from ..images import ImageInput, encode_images
+from ..image_states import ImageInput, encode_images
 from .cost import Cost
 
 

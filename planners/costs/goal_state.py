@@ -9,7 +9,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, ShapeError
 
 from ..factory import Factory
-from ..images import ImageInput
+from ..image_states import ImageInput
 from .cost import Cost
 from .from_image import FromImage, goal_image
 

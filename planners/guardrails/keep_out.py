@@ -12,7 +12,7 @@ from worldmodel.errors import ConfigError
 from ..dynamics import ImageDynamics
 from ..episode_states import EpisodeStates
 from ..factory import Factory
-from ..images import ImageInput, encode_images
+from ..image_states import ImageInput, encode_images
 from .boundary import Boundary, fit_boundary
 from .guardrail import Guardrail
 

@@ -6,7 +6,7 @@ import torch
 from einops import rearrange
 
 from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail, Problem
-from worldmodel.planners.episode import Policy
+from worldmodel.planners.episode_loop import Policy
 from worldmodel.types import Clip, History
 
 # Every planner stands here once, with settings that are enough for the oracles.

@@ -17,7 +17,7 @@ from worldmodel.planners import (
     Planner,
 )
 from worldmodel.planners.agent import PlanningPolicy
-from worldmodel.planners.episode import run_episode
+from worldmodel.planners.episode_loop import run_episode
 from worldmodel.planners.planner import Search
 from worldmodel.types import Clip
 

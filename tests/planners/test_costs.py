@@ -7,7 +7,7 @@ import torch
 from tests.planners.fakes import SIZE, PointModel, draw
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.planners import ActionEffort, GoalState
-from worldmodel.planners.images import encode_images
+from worldmodel.planners.image_states import encode_images
 
 STATES = torch.tensor([[[1.0, 0.0], [2.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])  # k t d
 

@@ -14,7 +14,7 @@ from worldmodel.planners import CEM, GoalImage
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
-from worldmodel.planners.episode import EpisodeRecord
+from worldmodel.planners.episode_loop import EpisodeRecord
 from worldmodel.planners.evaluate import Evaluation, evaluate, held_out_tasks, summarise
 
 

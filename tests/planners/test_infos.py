@@ -11,7 +11,7 @@ from worldmodel.envs import PixelWorld
 from worldmodel.envs.rendering import choose_gl
 from worldmodel.planners.behaviours import Random, SmoothRandom
 from worldmodel.planners.collect import folder_info, to_episode
-from worldmodel.planners.episode import run_episode
+from worldmodel.planners.episode_loop import run_episode
 from worldmodel.planners.infos import copy_info, stack_infos
 
 

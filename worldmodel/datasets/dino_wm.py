@@ -31,8 +31,8 @@ from worldmodel.datasets.episode_source import (
 from worldmodel.datasets.listing import names_in
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, printable
 from worldmodel.storage.pickles import is_dense, is_held, read_list, read_torch
+from worldmodel.video.clip import VideoReader
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
 DEFAULT_FPS = 10.0

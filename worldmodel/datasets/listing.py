@@ -13,8 +13,8 @@ import numpy as np
 
 from worldmodel.datasets.catalogue import Catalogue, Item, LeftOut
 from worldmodel.errors import VideoError, printable
+from worldmodel.video.clip import VideoReader
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
 # Of the containers that are read: see `_FORMATS` in `video/container.py`.

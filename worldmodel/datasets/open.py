@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.datasets.catalogue import Catalogue
-from worldmodel.datasets.folder import Folder
 from worldmodel.datasets.format import Format, formats, make_format, recognise
 from worldmodel.datasets.unread import refuse_unread
+from worldmodel.datasets.video_folder import Folder
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
 from worldmodel.video.decoding import Decoding

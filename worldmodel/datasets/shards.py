@@ -32,8 +32,8 @@ from worldmodel.datasets.tar_members import (
 )
 from worldmodel.errors import ConfigError, VideoError, WorldModelError, printable
 from worldmodel.storage.files import require_file
+from worldmodel.video.clip import VideoReader
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader
 from worldmodel.video.video import Video
 
 _BESIDE = (".json", ".txt", ".csv", ".parquet", ".md", ".idx", ".index")

@@ -21,8 +21,8 @@ from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.storage.tensors import save_tensors
 from worldmodel.types import Clip
 from worldmodel.video.arguments import counted
+from worldmodel.video.clip import read_clip, video_info
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import read_clip, video_info
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run

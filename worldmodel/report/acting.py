@@ -9,8 +9,8 @@ import numpy as np
 
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.folder import Episodes
-from worldmodel.report.folder import RunRecord
 from worldmodel.report.images import background, episode_images, looping_uri
+from worldmodel.report.run_folder import RunRecord
 
 _MOST = 6  # episodes of one run
 _FRAME_MS = 90

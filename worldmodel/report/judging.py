@@ -6,8 +6,8 @@ from html import escape
 import numpy as np
 
 from worldmodel.report.charts import Curve, Frame, legend, line_chart
-from worldmodel.report.folder import Examples, RunRecord, read_examples
 from worldmodel.report.images import data_uri, strip
+from worldmodel.report.run_folder import Examples, RunRecord, read_examples
 
 _POSSIBLE, _IMPOSSIBLE = 1, 2  # colours
 _MOST_FRAMES = 16  # of a strip

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from worldmodel.report.charts import NUM_COLOURS, Curve, Frame, legend, line_chart
-from worldmodel.report.folder import RunRecord
+from worldmodel.report.run_folder import RunRecord
 from worldmodel.training.collapse import MIN_STD
 
 # The title of each diagnostic, and the values that its axis includes.

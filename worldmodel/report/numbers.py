@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from html import escape
 
 from worldmodel.report.charts import interval, shares
-from worldmodel.report.folder import RunRecord
+from worldmodel.report.run_folder import RunRecord
 from worldmodel.report.thresholds import INTERVAL, baseline_of, threshold_of, whole
 
 _MOST_TILES = 12

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from worldmodel.report import acting, judging, learning, numbers
-from worldmodel.report.folder import RunRecord, read_runs
+from worldmodel.report.run_folder import RunRecord, read_runs
 from worldmodel.storage.files import whole_file
 
 PAGE = "report.html"

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure, FigureBase
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import RunError
 from worldmodel.report.acting import goal_image, planned, reached
-from worldmodel.report.folder import Examples, RunRecord, read_examples, read_runs
 from worldmodel.report.images import background, episode_images, strip
 from worldmodel.report.judging import median_pair
+from worldmodel.report.run_folder import Examples, RunRecord, read_examples, read_runs
 from worldmodel.storage.files import whole_file
 
 _INK, _POSSIBLE, _IMPOSSIBLE = "#1d2430", "#2f6fab", "#c8553d"

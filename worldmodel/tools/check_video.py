@@ -10,8 +10,8 @@ import numpy as np
 from worldmodel.datasets.catalogue import Item
 from worldmodel.episodes.episode import read_episode
 from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, Opened
+from worldmodel.video.clip import VideoReader
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader
 
 WITH_ACTIONS = "with actions"
 _CHUNK = 32 * 2**20  # bytes of frames that are decoded at a time

@@ -7,8 +7,8 @@ from PIL import Image
 from worldmodel.datasets import find_format, frame_folders, open_catalogue
 from worldmodel.datasets.frame_folders import timed_frames
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.clip import read_clip
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import read_clip
 
 
 def frame(path, level, size=(30, 20)):

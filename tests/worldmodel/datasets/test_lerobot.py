@@ -15,9 +15,9 @@ from tests.worldmodel.datasets.layouts import CAMERA, write_table
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.errors import EpisodeError
 from worldmodel.loading.clip_reader import Opened
-from worldmodel.tools.conversion.encode import encode_item
+from worldmodel.tools.conversion.encode_video import encode_item
+from worldmodel.video.clip import VideoReader
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader
 
 FPS, BITS = 10, 9
 SIDE = "observation.images.side"

@@ -8,8 +8,8 @@ import pytest
 from tests.fake_run import AGENT, SIZE, draw
 from worldmodel.report import charts
 from worldmodel.report.charts import Curve, Frame, line_chart
-from worldmodel.report.folder import Examples
 from worldmodel.report.images import background, difference, episode_images, strip
+from worldmodel.report.run_folder import Examples
 from worldmodel.report.thresholds import Threshold
 
 

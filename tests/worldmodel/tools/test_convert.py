@@ -29,10 +29,10 @@ from worldmodel.storage import tensors
 from worldmodel.tools.conversion import encode, lerobot
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
-from worldmodel.tools.conversion.lerobot import statistics
+from worldmodel.tools.conversion.lerobot_target import statistics
 from worldmodel.tools.conversion.target import Writing
+from worldmodel.video.clip import VideoReader, video_info
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, video_info
 
 
 @pytest.fixture

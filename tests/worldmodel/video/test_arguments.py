@@ -8,8 +8,8 @@ import torch
 
 from worldmodel.errors import ConfigError
 from worldmodel.video.arguments import is_count, real
+from worldmodel.video.clip import VideoReader, decode, read_clip, video_info
 from worldmodel.video.decoding import Decoding, Limits
-from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 
 FRAMES = np.zeros((20, 8, 8, 3), np.uint8)
 

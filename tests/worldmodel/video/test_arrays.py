@@ -8,8 +8,8 @@ import torch
 
 from tests.worldmodel.video.made_videos import stripes
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.clip import read_clip
 from worldmodel.video.decoding import Limits
-from worldmodel.video.open import read_clip
 
 FRAMES = np.stack([stripes(number, 20, 16) for number in range(20)])  # t h w c
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from worldmodel.errors import ConfigError
+from worldmodel.video.clip import VideoReader, read_clip
 from worldmodel.video.decoders import known, why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, read_clip
 
 # As torchcodec tells it, cut short: of each FFmpeg that it tries why it is not that one.
 UNLOADED = """Could not load libtorchcodec. Likely causes:

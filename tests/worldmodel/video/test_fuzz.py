@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings, strategies as st
 from worldmodel.video.decoding import Limits, Decoding
-from worldmodel.video.open import VideoReader, decode, read_clip, video_info
+from worldmodel.video.clip import VideoReader, decode, read_clip, video_info
 from worldmodel.errors import VideoError
 
 count, rounds, place = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])

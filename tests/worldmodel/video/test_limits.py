@@ -12,9 +12,9 @@ import pytest
 
 from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.clip import VideoReader, decode, read_clip, video_info
 from worldmodel.video.decoding import Decoding, Limits
 from worldmodel.video.headers import claimed_samples
-from worldmodel.video.open import VideoReader, decode, read_clip, video_info
 from worldmodel.video.source import SourceFile
 
 
@@ -188,7 +188,7 @@ def test_the_stream_of_a_real_file(real_videos):
 PROGRAM = """
 import resource, sys, numpy as np
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader
+from worldmodel.video.clip import VideoReader
 from worldmodel.errors import VideoError
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 path, side, numbers = sys.argv[1], eval(sys.argv[2]), eval(sys.argv[3])

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.worldmodel.video.made_videos import MADE_VIDEOS, stripes
 from worldmodel.errors import VideoError
+from worldmodel.video.clip import VideoReader, decode, to_rgb
 from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, decode, to_rgb
 
 
 def truth(path: Path, stream: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -158,7 +158,7 @@ LATE = """
 import sys
 import av
 import numpy as np
-from worldmodel.video.open import VideoReader, decode, read_clip, video_info
+from worldmodel.video.clip import VideoReader, decode, read_clip, video_info
 path = sys.argv[1]
 reader = VideoReader(path)
 served = reader.read(np.arange(reader.num_frames))

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from worldmodel.errors import ConfigError, VideoError
+from worldmodel.video.clip import VideoReader, decode, read_clip, to_rgb
 from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, decode, read_clip, to_rgb
 
 ASK = {"num_frames": 4, "fps": 5, "start": 0.3, "size": 16}
 

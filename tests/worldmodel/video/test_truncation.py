@@ -27,8 +27,8 @@ from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.sources import VideoFiles
 from worldmodel.video import index as packets_module
 from worldmodel.video.bitstream import Interlacing, resets_decoder
+from worldmodel.video.clip import VideoReader, decode, read_clip
 from worldmodel.video.headers import _ASF_PROPERTIES, riff_end
-from worldmodel.video.open import VideoReader, decode, read_clip
 from worldmodel.video.rgb import to_rgb
 from worldmodel.video.source import SourceFile
 
@@ -307,7 +307,7 @@ def test_a_length_is_not_taken_for_a_start_code(size):
 SHARED = """
 import sys, threading
 import numpy as np
-from worldmodel.video.open import VideoReader
+from worldmodel.video.clip import VideoReader
 reader, wrong = VideoReader(sys.argv[1]), []
 frames = reader.read(np.arange(reader.num_frames))
 def read(seed):

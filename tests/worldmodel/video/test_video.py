@@ -13,9 +13,9 @@ import torch
 from tests.worldmodel.video.made_videos import MadeVideo
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.types import Origin
+from worldmodel.video.clip import VideoReader, decode, read_clip, to_rgb, video_info
 from worldmodel.video.decoders import why_not
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.open import VideoReader, decode, read_clip, to_rgb, video_info
 
 
 def numbers(clip) -> list[int]:
@@ -302,7 +302,7 @@ def test_links_in_a_circle_and_files_that_may_not_be_read(tmp_path, make_video, 
 NOISY = """
 import sys
 import av, numpy as np, torch
-from worldmodel.video.open import VideoReader
+from worldmodel.video.clip import VideoReader
 
 torch.set_num_threads(2)  # of the decoder too
 av.logging.set_level(av.logging.ERROR)  # as torchvision did when it was imported

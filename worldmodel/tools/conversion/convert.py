@@ -20,7 +20,7 @@ from worldmodel.errors import ConfigError, nearest, printable
 from worldmodel.runs.lock import LOCK, locked
 from worldmodel.runs.run import Run
 from worldmodel.storage.files import whole_file
-from worldmodel.tools.conversion.lerobot import LeRobotTarget
+from worldmodel.tools.conversion.lerobot_target import LeRobotTarget
 from worldmodel.tools.conversion.target import Conversion, Target, Writing
 from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
 from worldmodel.video.decoding import Decoding

@@ -14,7 +14,7 @@ from worldmodel.datasets.episode_source import check_positive, square
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError
-from worldmodel.tools.conversion.encode import places
+from worldmodel.tools.conversion.encode_video import places
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import nearest_frames
 

@@ -11,7 +11,7 @@ from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.episodes.episode import FolderInfo
 from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.storage.files import whole_file
-from worldmodel.tools.conversion.encode import copy_video, encode_item, ending_of
+from worldmodel.tools.conversion.encode_video import copy_video, encode_item, ending_of
 from worldmodel.tools.conversion.target import Conversion, Target
 
 _ODD = re.compile(r'[\x00-\x1f\x7f"\\:*?<>|]')

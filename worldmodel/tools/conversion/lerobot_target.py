@@ -20,7 +20,7 @@ from worldmodel.datasets.parquet import read_table, rows_of
 from worldmodel.episodes.episode import Episode
 from worldmodel.errors import EpisodeError
 from worldmodel.storage.files import whole_file
-from worldmodel.tools.conversion.encode import (
+from worldmodel.tools.conversion.encode_video import (
     chunks_of,
     copy_video,
     encode,
@@ -28,7 +28,7 @@ from worldmodel.tools.conversion.encode import (
     raw_file,
 )
 from worldmodel.tools.conversion.target import Conversion, Target
-from worldmodel.video.open import VideoReader
+from worldmodel.video.clip import VideoReader
 from worldmodel.video.rgb import orientation
 
 CAMERA = "observation.images.main"

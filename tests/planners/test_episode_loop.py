@@ -9,7 +9,7 @@ from tests.planners.fakes import POINT_WORLD, SPEED, PointWorld, Towards
 from worldmodel.envs import TWO_ROOM
 from worldmodel.errors import ConfigError, EnvError
 from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
-from worldmodel.planners.episode import make_env, run_episode
+from worldmodel.planners.episode_loop import make_env, run_episode
 
 SPACE = Box(-1.0, 1.0, (2,), np.float32)
 
