@@ -15,9 +15,10 @@ import copy
 import itertools
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from worldmodel.nn.encoder import Encoder, VideoViT
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, Regulariser, SIGReg, VICReg
+from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.report import results
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training import collapse
@@ -100,6 +102,12 @@ class Case:
             encoder=encoder, size=SIZE, latent_width=WIDTH, extra_width=WIDTH,
             latent_per_token=self.head == "tokens", predictor_width=64,
         )  # fmt: skip
+
+    def objective(self) -> Callable[[Architecture], TimeSteps]:
+        """What it minimises."""
+        return partial(
+            TimeSteps, masks=MASKS[self.masks], regulariser=self.penalty(), targets=self.targets
+        )
 
     def penalty(self) -> Regulariser:
         """What keeps it from collapsing, if anything does."""
@@ -194,8 +202,8 @@ def measure(case: Case, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.open(Path(folder) / "run", verb="pretrain", config={}, seed=seed)
         pretrain(
-            run, data=Discs(data[0][0]), model=model, masks=MASKS[case.masks],
-            regulariser=case.penalty(), targets=case.targets, batch=case.batch, num_frames=FRAMES,
+            run, data=Discs(data[0][0]), model=model, objective=case.objective(),
+            batch=case.batch, num_frames=FRAMES,
             optimisation=Optimisation(
                 case.steps, learning_rate=case.learning_rate, log_every=LOG_EVERY
             ),

@@ -6,9 +6,9 @@ from torch import Generator
 from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
 from worldmodel.architecture import Architecture
-from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
 
 SIZE = 64  # pixels of a side
 FRAMES = 4
@@ -44,12 +44,9 @@ def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
     return Table("speed-pretrain", "python -m benchmarks pretrain", protocol, rows)
 
 
-def _objective() -> MaskedPrediction:
-    parts = Architecture(size=SIZE)
-    return MaskedPrediction(
-        parts.encoder,
-        parts.masked_predictor(),
-        parts.head(),
+def _objective() -> TimeSteps:
+    return TimeSteps(
+        Architecture(size=SIZE),
         masks=MaskMixture([Tubes(), Future()], [1, 1]),
         regulariser=SIGReg(num_slices=256),
     )

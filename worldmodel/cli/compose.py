@@ -70,8 +70,9 @@ def translate(verb: str, words: Sequence[str], *, sweep: bool = False) -> list[s
     Raises:
         ConfigError: bad grammar, or several values for a key without `sweep`.
     """
-    groups, folders = settings.choices(verb), settings.groups()
-    written = set(settings.dotted(settings.written(verb, settings.picks(verb, words))))
+    groups, folders, picked = settings.choices(verb), settings.groups(), settings.picks(verb, words)
+    places = settings.places(verb, picked)
+    written = set(settings.dotted(settings.written(verb, picked)))
     translated = []
     for word in words:
         item = _parse(word)
@@ -82,6 +83,8 @@ def translate(verb: str, words: Sequence[str], *, sweep: bool = False) -> list[s
                 f"{word}: is several values, one for each run of a sweep; say --multirun, "
                 f'{key}=[{value}] for a list, or quote a text: "{key}={settings.quoted(value)}"'
             )
+        if key in groups and places.get(key, key) != key:
+            line = line.replace(key, f"{key}@{places[key]}", 1)
         if key in groups or item.is_delete() or item.is_add() or key.startswith("hydra"):
             translated.append(line)
             continue

@@ -20,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from worldmodel.architecture import Architecture
-from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import Future, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs import cpu
 from worldmodel.runs.memory import resident_bytes
 from worldmodel.runs.provenance import git_commit, package_version
@@ -138,11 +138,8 @@ def train_a_step(device: str) -> None:
     Raises:
         ArithmeticError: the loss or a weight is not a finite number.
     """
-    parts = Architecture(size=16)
     masks = MaskMixture([Tubes(), Future()], [1, 1])
-    objective = MaskedPrediction(
-        parts.encoder, parts.masked_predictor(), parts.head(), masks=masks, regulariser=SIGReg()
-    ).to(device)
+    objective = TimeSteps(Architecture(size=16), masks=masks, regulariser=SIGReg()).to(device)
     optimiser = torch.optim.AdamW(objective.parameters())
     frames = torch.rand(4, 4, 3, 16, 16, device=device)
     loss = objective(frames, step=0, generator=torch.Generator().manual_seed(0)).total

@@ -20,6 +20,7 @@ from worldmodel.storage.plain_types import check_value
 CONFIGS = "worldmodel.configs"
 _NOT_PLAIN = object()
 _WORDS = ("true", "false", "null", "inf", "nan")  # that are no names in Hydra's grammar
+_OVERRIDE = "override "  # before a group in a list of defaults: it chooses for another file
 _GLOBAL = "# @package _global_"  # first line of a choice that sets keys of the verb itself
 
 
@@ -75,12 +76,34 @@ def groups() -> set[str]:
 
 
 def choices(verb: str) -> dict[str, tuple[str, ...]]:
-    """The groups that a verb chooses from, each with its options."""
-    entries = [entry for entry in _read(file_of(verb)).get("defaults", []) if entry != "_self_"]
-    return {
-        name: tuple(sorted(path.stem for path in (_folder() / name).glob("*.yaml")))
-        for entry in entries if isinstance(entry, dict) for name in entry
-    }  # fmt: skip
+    """The groups that a verb chooses from, or that an option of those does, with their options."""
+    found: dict[str, tuple[str, ...]] = {}
+
+    def look(name: str) -> None:
+        for group, _, _ in _entries(name):
+            if group not in found:
+                found[group] = _options(group)
+                for option in found[group]:
+                    look(f"{group}/{option}")
+
+    look(file_of(verb))
+    return found
+
+
+def places(verb: str, chosen: Mapping[str, str | None]) -> dict[str, str]:
+    """Where the settings of each group go, under these choices: `masks` to `objective.masks`."""
+    found: dict[str, str] = {}
+    chosen = {**_overridden(verb, chosen), **chosen}
+
+    def look(name: str, parent: str) -> None:
+        for group, place, default in _entries(name):
+            found[group] = f"{parent}{place}"
+            option = chosen.get(group, default)
+            if option is not None and not _is_global(group, option):
+                look(f"{group}/{option}", f"{parent}{place}.")
+
+    look(file_of(verb), "")
+    return found
 
 
 def picks(verb: str, words: Sequence[str]) -> dict[str, str | None]:
@@ -89,7 +112,8 @@ def picks(verb: str, words: Sequence[str]) -> dict[str, str | None]:
     Raises:
         ConfigError: there is no such option.
     """
-    groups, chosen = choices(verb), {}
+    groups = choices(verb)
+    chosen: dict[str, str | None] = {}
     for word in words:
         key, _, value = word.partition("=")
         group = key.lstrip("+~")
@@ -101,12 +125,19 @@ def picks(verb: str, words: Sequence[str]) -> dict[str, str | None]:
                 hint = nearest(option, groups[group])
                 raise ConfigError(f"{word}: there is no {group} '{option}'; {hint}")
         chosen[group] = next((option for option in options[:1] if option != "null"), None)
+    used = places(verb, chosen)
+    for group in chosen:
+        if group not in used:
+            raise ConfigError(
+                f"{group}={chosen[group]}: nothing that is chosen has {group}; "
+                f"of use here are {', '.join(sorted(used))}"
+            )
     return chosen
 
 
 def written(verb: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
     """The files of a verb and of these choices, merged; `${...}` stays as it is."""
-    settings = _compose(file_of(verb), chosen)
+    settings = _compose(file_of(verb), {**_overridden(verb, chosen), **chosen})
     settings.pop("hydra", None)
     return settings
 
@@ -187,13 +218,51 @@ def _compose(name: str, chosen: Mapping[str, str | None]) -> dict[str, Any]:
         elif isinstance(entry, str):
             _merge(settings, _compose(entry, chosen))
         else:
-            ((group, default),) = entry.items()
+            ((key, default),) = entry.items()
+            if key.startswith(_OVERRIDE):
+                continue
+            group, place = _group_and_place(key)
             option = chosen.get(group, default)
             if option is not None:
-                is_global = (_folder() / group / f"{option}.yaml").read_text().startswith(_GLOBAL)
-                found = _read(f"{group}/{option}")
-                _merge(settings, found if is_global else {group: found})
+                found = _compose(f"{group}/{option}", chosen)
+                _merge(settings, found if _is_global(group, option) else {place: found})
     return settings
+
+
+def _entries(name: str) -> Iterator[tuple[str, str, str | None]]:
+    """The groups that a file chooses from: each with its place and the option by default."""
+    for entry in _read(name).get("defaults", []):
+        if isinstance(entry, dict):
+            ((key, default),) = entry.items()
+            if not key.startswith(_OVERRIDE):
+                yield *_group_and_place(key), default
+
+
+def _overridden(verb: str, chosen: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What the chosen options choose of other groups, as a recipe does."""
+    found: dict[str, str | None] = {}
+    for group, _, default in _entries(file_of(verb)):
+        option = chosen.get(group, default)
+        for entry in _read(f"{group}/{option}").get("defaults", []) if option else ():
+            if isinstance(entry, dict):
+                ((key, value),) = entry.items()
+                if key.startswith(_OVERRIDE):
+                    found[_group_and_place(key.removeprefix(_OVERRIDE))[0]] = value
+    return found
+
+
+def _group_and_place(key: str) -> tuple[str, str]:
+    """Of an entry such as `/masks@masks` in a list of defaults."""
+    group, _, place = key.removeprefix("/").partition("@")
+    return group, place or group
+
+
+def _options(group: str) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (_folder() / group).glob("*.yaml")))
+
+
+def _is_global(group: str, option: str) -> bool:
+    return (_folder() / group / f"{option}.yaml").read_text().startswith(_GLOBAL)
 
 
 def _merge(settings: dict[str, Any], more: Mapping[str, Any]) -> None:

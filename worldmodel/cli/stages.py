@@ -46,7 +46,7 @@ class Scale:
         "batch=96",
     )
     # Lower than the default: prediction counts for more, and with it motion (docs/pretraining.md).
-    regulariser: Sequence[str] = ("regulariser.weight=3",)
+    regulariser: Sequence[str] = ("objective.regulariser.weight=3",)
     train: Sequence[str] = ("optimisation.steps=1000",)
     plan: Sequence[str] = ("episodes=100",)
     cem: Sequence[str] = ("planner.candidates=96", "planner.iterations=3")
@@ -156,9 +156,9 @@ def pretraining(folder: Path, scale: Scale, main: Path) -> list[Stage]:
     changed = {
         # Every dimension of a latent is a target.
         "no_seen_part": (*scale.regulariser, "model.extra_width=0"),
-        "default_weight": ("regulariser.weight=10",),
+        "default_weight": ("objective.regulariser.weight=10",),
         # As V-JEPA: an EMA teacher makes the targets, nothing else prevents collapse.
-        "teacher": ("targets=ema", "regulariser=none"),
+        "teacher": ("objective.targets=ema", "regulariser=none"),
     }
     rollouts, read = _episodes(main, "rollouts"), ("position_r2", "velocity_r2")
     stages = [_readouts("probe_as_is", main / "pretrain/video", main, _under("as_is", *read))]

@@ -101,8 +101,10 @@ class ClipReader:
             clips = video.source.read_clips(list(first + indices))
         except VideoError as cause:
             raise Damaged(str(cause)) from cause
+        state = randoms[0].bit_generator.state  # one crop for all clips of the video
         for number, clip in enumerate(clips):
-            self._frames[request.row + number] = self._crop(clip, request.name, randoms[number])
+            randoms[0].bit_generator.state = state
+            self._frames[request.row + number] = self._crop(clip, request.name, randoms[0])
         seen = times[indices]
         origins = (self._sampling.origin(request.name, begin) for begin in seen[:, 0])
         return ClipResult(seen, tuple(origins))

@@ -27,14 +27,28 @@ class Clips(ABC):
     Attributes:
         num_videos: How many videos there are, with those that turn out to be bad later on.
         skipped: Those that were left out so far.
+        clips_per_video: How many clips of a batch are of the same video, one after the other.
     """
 
     num_videos: int
     skipped: list[LeftOut]
+    clips_per_video: int
 
     @abstractmethod
     def sample(self, step: int, batch: int, *, seed: int) -> Clip:
-        """`batch` clips, float32 in [0, 1]."""
+        """`batch` clips, float32 in [0, 1], each `clips_per_video` in a row of one video.
+
+        Raises:
+            ConfigError: they do not divide into videos.
+        """
+
+    def check_batch(self, batch: int) -> None:
+        """Refuse a batch that does not divide into videos."""
+        if batch % self.clips_per_video:
+            raise ConfigError(
+                f"batch={batch} is no multiple of clips_per_video={self.clips_per_video}; change "
+                "one of them"
+            )
 
     def close(self) -> None:  # noqa: B027  # what is in memory has nothing to close
         """Let go of files and processes."""
@@ -82,8 +96,8 @@ class ClipDataset(Clips):
     """Clips of videos whose frames are in memory.
 
     Every video is equally likely, whatever its length, and every start in it; with `epochs` each
-    comes once before any comes again. The square crop and the flip are the same for all frames of a
-    clip.
+    comes once before any comes again. The square crop and the flip are the same for all clips of a
+    video in a batch.
 
     Args:
         sources: The videos; those shorter than a clip are refused.
@@ -97,6 +111,7 @@ class ClipDataset(Clips):
         epochs: Go through the videos in epochs, shuffled anew each time; otherwise the video of
             each clip is drawn by itself.
         skipped: What was left out of `sources`, to be told.
+        clips_per_video: Clips of each video in a batch.
         rank, world: Which of how many processes this is: each takes its part of a batch that is
             drawn for all.
     """
@@ -113,6 +128,7 @@ class ClipDataset(Clips):
         rest_fraction: float = 0.0,
         epochs: bool = False,
         skipped: Sequence[LeftOut] = (),
+        clips_per_video: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -125,6 +141,7 @@ class ClipDataset(Clips):
         self.flip = flip
         self.rest_fraction = rest_fraction
         self.epochs = epochs
+        self.clips_per_video = clips_per_video
         self.rank, self.world = rank, world
         self._times = [s.times(np.arange(s.num_frames)) for s in self.sources]
         named = zip(self.sources, self._times, strict=True)
@@ -138,7 +155,7 @@ class ClipDataset(Clips):
             )
 
     def _videos(self, step: int, count: int, seed: int, random: np.random.Generator) -> np.ndarray:
-        """Which videos the clips of a step are of, over all ranks."""
+        """Which videos a step is of, over all ranks."""
         if not self.epochs:
             return random.integers(len(self.sources), size=count)
         order = Sampler([len(self.sources)], seed=seed)
@@ -154,11 +171,13 @@ class ClipDataset(Clips):
         self, step: int, batch: int, *, seed: int
     ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
         """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
-        random = np.random.default_rng((seed, step))
-        videos = self._videos(step, batch * self.world, seed, random)
+        self.check_batch(batch)
+        random, k = np.random.default_rng((seed, step)), self.clips_per_video
+        drawn = self._videos(step, batch * self.world // k, seed, random)
+        videos = drawn.repeat(k)
         starts = random.integers([len(self._starts[video]) for video in videos])
-        corners = random.integers(self._sizes[videos] - self.size + 1)
-        flips = self.flip & (random.random(len(videos)) < 0.5)
+        corners = random.integers(self._sizes[drawn] - self.size + 1).repeat(k, axis=0)
+        flips = self.flip & (random.random(len(drawn)) < 0.5).repeat(k)
         rests = random.random(len(videos)) < self.rest_fraction
         # With `fps` the clip that begins with a video's first frame may show one twice.
         rests &= np.array([self._starts[video][0] == 0 for video in videos])

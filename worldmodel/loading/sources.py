@@ -124,7 +124,7 @@ class VideoFiles(VideoSource):
                     videos, num_frames=num_frames, stride=None if sampling.fps else sampling.stride,
                     fps=sampling.fps, size=size, flip=self.flip, epochs=True,
                     skipped=[*catalogue.left_out, *skipped],
-                    rank=rank, world=world,
+                    clips_per_video=self.clips_per_video, rank=rank, world=world,
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))
         return self.clips(
@@ -206,6 +206,7 @@ class EpisodeVideos(ClipSource):
         path: ours, LeRobot's or HDF5.
         stride: frames from one frame of a clip to the next.
         rest_fraction: share of the clips that begin at rest; see `ClipDataset`.
+        clips_per_video: clips of each episode in a batch.
         format: their layout; `auto` looks.
         reading: options of the format, for example `{camera: top}`.
     """
@@ -213,6 +214,7 @@ class EpisodeVideos(ClipSource):
     path: str | None
     stride: int = 1
     rest_fraction: float = 0.1
+    clips_per_video: int = 1
     format: str = "auto"
     reading: Mapping[str, Any] | None = None
 
@@ -230,5 +232,6 @@ class EpisodeVideos(ClipSource):
         rank, world = rank_and_world()
         return ClipDataset(
             sources, num_frames=num_frames, stride=self.stride, size=size,
-            rest_fraction=self.rest_fraction, rank=rank, world=world,
+            rest_fraction=self.rest_fraction, clips_per_video=self.clips_per_video, rank=rank,
+            world=world,
         )  # fmt: skip

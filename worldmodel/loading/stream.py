@@ -36,8 +36,8 @@ class Streaming:
     Attributes:
         workers: Processes that decode; 0 decodes here, without guard against hangs and crashes.
         ahead: Batches that are decoded or waiting at a time: memory is that many batches as uint8.
-        clips_per_video: Clips read each time that a video is opened, in order of time: decoding is
-            cheaper, batches are less varied.
+        clips_per_video: Clips of each video in a batch, spread over it: decoding is cheaper, and an
+            objective can tell what stands still in a video (`centre=episode`).
         on_bad_video: `error` stops at the first bad video; `skip` lists it and takes another one
             from the same data set.
     """
@@ -109,6 +109,7 @@ class ClipStream(Clips):
         self.decoding = replace(decoding or Decoding(), short_side=size)
         require_backend(self.decoding.backend)  # said here, not by each process
         self.streaming = streaming or Streaming()
+        self.clips_per_video = self.streaming.clips_per_video
         if not 0 <= rank < world:
             raise ConfigError(f"rank must be from 0 to world - 1, got {rank} of {world}")
         self.rank, self.world = rank, world
@@ -132,11 +133,7 @@ class ClipStream(Clips):
         Raises:
             VideoError: a video is bad and must not be skipped, or too many are.
         """
-        if batch % self.streaming.clips_per_video:
-            raise ConfigError(
-                f"batch={batch} is no multiple of clips_per_video="
-                f"{self.streaming.clips_per_video}; change one of them"
-            )
+        self.check_batch(batch)
         if batch != self._batch:
             self._open_pool(batch)
         if seed != self._order.seed:

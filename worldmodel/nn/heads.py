@@ -130,6 +130,21 @@ def _projector(width: int, hidden: int, dim: int) -> nn.Sequential:
     )
 
 
+def token_latents(encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
+    """The latents of all tokens of clips, each of which may know the whole clip.
+
+    Args:
+        encoder: of the model.
+        head: makes a latent of each token; None leaves the encoder's tokens as they are.
+        frames: b t c h w.
+
+    Returns:
+        b n d.
+    """
+    tokens = encoder(frames)
+    return tokens if head is None else head(tokens)
+
+
 def time_step_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
     """The latents of each time step seen alone: frames b (t i) c h w -> b t m d.
 

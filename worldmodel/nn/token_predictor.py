@@ -44,13 +44,15 @@ class TokenPredictor(Predictor):
         kinds: a learned vector marks each token as one of a video or of an image (V-JEPA 2.1).
         window: time steps that are looked at together when a clip is scored.
         seen: how many of them, from the first, are seen; the others are predicted.
+        target_width: dimension of what is predicted of a token, where that is a head's latent; by
+            default the encoder's levels side by side.
     """
 
     def __init__(
         self, token_width: int, *, width: int = 384, depth: int = 12, heads: int = 12,
         levels: int = 1, mlp_width: int | None = None, norm_eps: float = 1e-6,
         rope: str = "vjepa2", sincos_grid: list[int] | None = None, mask_tokens: int = 10,
-        kinds: bool = False, window: int = 8, seen: int = 4,
+        kinds: bool = False, window: int = 8, seen: int = 4, target_width: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("a token predictor", width, heads, rotary=True)
@@ -80,7 +82,7 @@ class TokenPredictor(Predictor):
             Block(width, heads, mlp_width=mlp_width, norm_eps=norm_eps) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width, norm_eps)
-        self.project = nn.Linear(width, levels * token_width)
+        self.project = nn.Linear(width, target_width or levels * token_width)
 
     def set_window(self, window: int, seen: int) -> None:
         """Score clips by windows of so many time steps, of which the first `seen` are seen.
@@ -182,9 +184,9 @@ class TokenPredictor(Predictor):
         t = encoder.grid(frames)[0]
         if t < 2:
             raise ShapeError(f"a clip of {t} time step leaves nothing to predict: take two")
-        return self._windows(encoder, frames)
+        return self._windows(encoder, head, frames)
 
-    def _windows(self, encoder: Encoder, frames: Tensor) -> Iterator[Prediction]:
+    def _windows(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Iterator[Prediction]:
         """One window at a time: at the published widths the tokens of all would fill the memory."""
         i = encoder.tubelet_frames
         t, h, w = encoder.grid(frames)
@@ -193,7 +195,8 @@ class TokenPredictor(Predictor):
         context, targets = ids.split([seen * h * w, (window - seen) * h * w], dim=1)
         for start in range(t - window + 1):
             part = frames[:, start * i : (start + window) * i]
-            whole = self.normed(self.features(encoder, part))
+            whole = self.features(encoder, part)
+            whole = self.normed(whole) if head is None else head(whole)
             # Persistence: each hidden time step is as the last visible one.
             last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
             predicted = self.fill_in(encoder, part, context, targets)

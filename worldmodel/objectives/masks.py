@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Generator, Tensor
 
 from worldmodel.errors import ConfigError
@@ -68,6 +68,20 @@ class Tubes(TokenMasks):
             union = covered | block
             covered = torch.where(union.all(dim=(1, 2), keepdim=True), covered, union)
         return covered[:, None].expand(-1, t, -1, -1)
+
+
+@dataclass(frozen=True)
+class RandomTokens(TokenMasks):
+    """A share of all tokens, each for itself, as VideoMAE's ablation and LeVJEPA's drop."""
+
+    share: float = 0.8
+
+    def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
+        """True where a token must be predicted: b t h w."""
+        t, h, w = grid
+        scores = torch.rand(batch, t * h * w, generator=generator)
+        order = scores.argsort(dim=1).argsort(dim=1)
+        return rearrange(order < round(self.share * t * h * w), "b (t h w) -> b t h w", t=t, h=h)
 
 
 @dataclass(frozen=True)
@@ -132,9 +146,19 @@ class MaskMixture:
         weights = torch.tensor(self.weights, dtype=torch.float)
         return self.kinds[int(torch.multinomial(weights, 1, generator=generator))]
 
-    def tokens(self, kind: TokenMasks, batch: int, grid: Grid, generator: Generator) -> Mask:
-        """The tokens of each clip that are seen and those that are to be predicted."""
-        hidden = rearrange(kind.hidden(batch, grid, generator), "b t h w -> b (t h w)")
+    def tokens(
+        self, kind: TokenMasks | TimeMasks, batch: int, grid: Grid, generator: Generator
+    ) -> Mask:
+        """The tokens of each clip that are seen and those that are to be predicted.
+
+        Where complete time steps are hidden, each clip gets one of the patterns.
+        """
+        if isinstance(kind, TimeMasks):
+            patterns = kind.hidden(grid[0])
+            drawn = patterns[torch.randint(len(patterns), (batch,), generator=generator)]
+            hidden = repeat(drawn, "b t -> b (t n)", n=grid[1] * grid[2])
+        else:
+            hidden = rearrange(kind.hidden(batch, grid, generator), "b t h w -> b (t h w)")
         fewest_seen = int((~hidden).sum(dim=1).min())
         fewest_hidden = int(hidden.sum(dim=1).min())
         if fewest_seen == 0 or fewest_hidden == 0:

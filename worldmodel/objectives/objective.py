@@ -31,9 +31,11 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         predicted: how many dimensions of a latent, the first, are targets.
+        wants_gaussian: its latents are meant to become standard normal.
     """
 
     predicted: int
+    wants_gaussian: bool = False
 
     @abstractmethod
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:

@@ -38,9 +38,11 @@ class Regulariser(ABC):
 
     Attributes:
         wants_gaussian: latents that satisfy it are standard normal.
+        acts: it adds something to the loss.
     """
 
     wants_gaussian: ClassVar[bool] = False
+    acts: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:
@@ -154,6 +156,8 @@ def _squared_covariances(centred: Tensor, variance: Tensor) -> Tensor:
 
 class NoRegulariser(Regulariser):
     """Adds nothing: for targets from an EMA teacher, or to study collapse."""
+
+    acts = False
 
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:
         """See `Regulariser`."""

@@ -1,5 +1,6 @@
 """The verb `pretrain`: encoder and masked predictor on video, without actions."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,10 +13,7 @@ from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.skipped import SkippedTable
 from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
-from worldmodel.objectives.masked_prediction import MaskedPrediction, Targets
-from worldmodel.objectives.masks import MaskMixture
 from worldmodel.objectives.objective import Losses, Objective
-from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, Optimisation, fit
 from worldmodel.video.decoding import Decoding
@@ -63,9 +61,9 @@ class VideoLearner(Learner):
 
 
 def pretrain(
-    run: "Run", *, data: ClipSource, model: Architecture, masks: MaskMixture,
-    regulariser: Regulariser, optimisation: Optimisation, video: Decoding | None = None,
-    transforms: Transforms | None = None, targets: Targets = "live", num_frames: int = 6,
+    run: "Run", *, data: ClipSource, model: Architecture,
+    objective: Callable[[Architecture], Objective], optimisation: Optimisation,
+    video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 6,
     batch: int = 96,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
@@ -74,12 +72,10 @@ def pretrain(
         run: where log, checkpoints and model go; its seed decides batches and masks.
         data: the videos.
         model: sizes.
-        masks: what is hidden.
-        regulariser: what keeps latents from collapsing.
+        objective: what a step minimises; makes an `Objective` of the sizes.
         optimisation: how the loss is descended.
         video: how files are decoded.
         transforms: applied to batches on the device; none by default.
-        targets: `live`, `stopgrad` or `ema`; see `MaskedPrediction`.
         num_frames: frames of a clip.
         batch: clips in a batch.
 
@@ -102,23 +98,19 @@ def pretrain(
         )  # fmt: skip
     for bad in clips.skipped:
         skipped.add(bad)
-    objective = MaskedPrediction(
-        model.encoder, model.masked_predictor(), model.head(), masks=masks,
-        regulariser=regulariser, targets=targets,
-    )  # fmt: skip
     learner = VideoLearner(
-        objective, clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
+        objective(model), clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
     ).to(run.device)
     try:
         steps = fit(learner, run, optimisation, description="pretrain")
-        checkpoint.save(objective.world_model(model.size).eval(), run.model_folder)
-        diagnosis = health(objective, learner.frames(steps))
+        checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
+        diagnosis = health(learner.objective, learner.frames(steps))
     finally:
         clips.close()
         skipped.write()
     if diagnosis.alarm:
         run.say(f"ALARM: {diagnosis.alarm}")
-    elif diagnosis.remark and regulariser.wants_gaussian:
+    elif diagnosis.remark and learner.objective.wants_gaussian:
         run.say(diagnosis.remark)
     return {
         **diagnosis.numbers(), "collapsed": float(diagnosis.alarm is not None), "steps": steps,

@@ -63,7 +63,11 @@ def test_the_quickstart_learns_as_its_published_numbers_were_made(tmp_path):
     stages = STORIES["quickstart"](tmp_path, SCALES["full"], tmp_path)
     video = settings_of(stages, "video")
     assert video["data"]["path"] == f"{tmp_path}/collect/rollouts/episodes"
-    assert (video["batch"], video["num_frames"], video["regulariser"]["weight"]) == (96, 4, 3)
+    assert (video["batch"], video["num_frames"], video["objective"]["regulariser"]["weight"]) == (
+        96,
+        4,
+        3,
+    )
     assert video["optimisation"]["steps"] == 800
     assert video["optimisation"]["learning_rate"] == 0.002
     assert settings_of(stages, "rollouts")["recording"]["reset_options"] == {"task": "explore"}

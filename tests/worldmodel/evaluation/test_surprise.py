@@ -13,9 +13,9 @@ from worldmodel.evaluation.surprise import surprise, surprise_and_persistence
 from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
 from worldmodel.model import WorldModel
 from worldmodel.nn.predictor import Prediction
-from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run
 from worldmodel.training.loop import Optimisation, fit
 from worldmodel.training.pretrain import VideoLearner, health
@@ -93,10 +93,8 @@ def learned(tmp_path_factory):
     videos = [MemoryVideo(str(i), tensor_of(dots(straight(random))), times) for i in range(300)]
     clips = ClipDataset(videos, num_frames=4, stride=1)
     sizes = small()
-    objective = MaskedPrediction(
-        sizes.encoder,
-        sizes.masked_predictor(),
-        sizes.head(),
+    objective = TimeSteps(
+        sizes,
         masks=MaskMixture([AllButOne()], [1]),
         regulariser=SIGReg(num_slices=64),
     )

@@ -219,6 +219,21 @@ def test_ranks_take_parts_of_the_batch_that_one_process_would():
     assert sum((part.origins for part in parts), ()) == whole.origins
 
 
+def test_several_clips_of_a_video_share_their_square_and_flip():
+    videos = [video(n, height=8, width=20) for n in range(6)]
+    ask = {"num_frames": 3, "size": 6, "flip": True, "epochs": True, "clips_per_video": 4}
+    clip = ClipDataset(videos, **ask).sample(0, 24, seed=0)
+    names = np.array(clip.sources).reshape(6, 4)
+    assert (names == names[:, :1]).all() and len(set(names[:, 0])) == 6
+    groups = clip.frames.unflatten(0, (6, 4))
+    assert torch.equal(groups[:, :, :, 1:], groups[:, :1, :, 1:].expand_as(groups[:, :, :, 1:]))
+    assert len({tuple(starts) for starts in (groups[:, :, 0, 0, 0, 0] * 255).tolist()}) > 1
+    parts = [ClipDataset(videos, **ask, rank=r, world=3).sample(0, 8, seed=0) for r in range(3)]
+    assert torch.equal(torch.cat([part.frames for part in parts]), clip.frames)
+    with pytest.raises(ConfigError, match="batch=6 is no multiple of clips_per_video=4"):
+        ClipDataset(videos, **ask).sample(0, 6, seed=0)
+
+
 def moving(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     frames = torch.randint(256, (8, 3, 6, 7), dtype=torch.uint8, generator=random)

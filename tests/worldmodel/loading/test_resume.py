@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from worldmodel.loading.sources import VideoFiles
 from worldmodel.loading.stream import ClipStream
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training.loop import Optimisation
 from worldmodel.training.pretrain import pretrain
@@ -40,8 +42,11 @@ def learn(folder: str, videos: str, seen: str, workers: int, stop: int = -1) -> 
             Run.open(folder, verb="pretrain", config={}, seed=3),
             data=VideoFiles(videos, preload=False, on_bad_video="skip", workers=workers),
             model=small(),
-            masks=MaskMixture([AllButOne()], [1]),
-            regulariser=SIGReg(num_slices=8),
+            objective=partial(
+                TimeSteps,
+                masks=MaskMixture([AllButOne()], [1]),
+                regulariser=SIGReg(num_slices=8),
+            ),
             optimisation=Optimisation(STEPS, log_every=1, save_seconds=-1),
             batch=BATCH,
             num_frames=4,

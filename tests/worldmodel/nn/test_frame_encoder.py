@@ -19,9 +19,9 @@ from worldmodel.errors import CheckpointError, ConfigError, ShapeError, WorldMod
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.frame_encoder import FrameEncoder
-from worldmodel.objectives.masked_prediction import MaskedPrediction
 from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
 
 SIZE = 64
 MOST = 30e6  # parameters
@@ -248,10 +248,8 @@ def take_a_step(name: str) -> None:
         encoder = FrameEncoder(name, tubelet_frames=1)
     size = encoder.spec["size"] or encoder.own_size
     sizes = Architecture(encoder=encoder, size=size, latent_width=16, extra_width=16)
-    objective = MaskedPrediction(
-        encoder, sizes.masked_predictor(), sizes.head(), masks=MaskMixture([AllButOne()], [1]),
-        regulariser=SIGReg(num_slices=16),
-    ).train()  # fmt: skip
+    masks = MaskMixture([AllButOne()], [1])
+    objective = TimeSteps(sizes, masks=masks, regulariser=SIGReg(num_slices=16)).train()
     before = {key: p.detach().clone() for key, p in encoder.named_parameters()}
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-3, weight_decay=0)
     generator = torch.Generator().manual_seed(0)

@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from worldmodel.loading.sources import EpisodeVideos, VideoFiles
 from worldmodel.nn.encoder import VideoViT
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run, read_log
 from worldmodel.storage.tensors import read_tensors
 from worldmodel.training.loop import Optimisation
@@ -34,10 +36,14 @@ def learn(run, dots, steps=3, **changed):
     settings = {
         "data": EpisodeVideos(dots),
         "model": small(),
-        "masks": MaskMixture([AllButOne(), Tubes(1, 0.25)], [1, 1]),
-        "regulariser": SIGReg(num_slices=32),
         "batch": 16,
     }
+    how = {
+        "masks": MaskMixture([AllButOne(), Tubes(1, 0.25)], [1, 1]),
+        "regulariser": SIGReg(num_slices=32),
+    }
+    how |= {k: changed.pop(k) for k in ("masks", "regulariser", "targets") if k in changed}
+    settings["objective"] = partial(TimeSteps, **how)
     optimisation = Optimisation(steps, learning_rate=3e-3, log_every=1)
     return pretrain(run, optimisation=optimisation, **{**settings, **changed})
 

@@ -1,4 +1,4 @@
-"""The objective of masked prediction: latents of what is hidden, predicted from what is seen.
+"""The objective `time_steps`: latents of hidden time steps, predicted from those that are seen.
 
 Targets and the regulariser are chosen independently of each other. V-JEPA is targets from an EMA
 teacher and no regulariser; the default here is targets from the same encoder, with gradient, and
@@ -11,11 +11,12 @@ import torch
 from einops import rearrange, repeat
 from torch import Generator, Tensor
 
+from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
+from worldmodel.nn.masked_predictor import start_from
 from worldmodel.nn.patches import Grid
 from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
@@ -55,8 +56,8 @@ def context_latents(
     return out.masked_scatter(is_seen[..., None, None], latents), ~is_seen
 
 
-class MaskedPrediction(Objective):
-    """Masked latent prediction: see part of a clip, predict the latents of what is hidden.
+class TimeSteps(Objective):
+    """Masked prediction by time steps: see part of a clip, predict the latents of what is hidden.
 
     Where complete time steps are hidden, each of the others is encoded by itself. Where tokens are
     hidden, the visible ones are encoded together. A narrow predictor then fills in the latents of
@@ -64,7 +65,7 @@ class MaskedPrediction(Objective):
     latent for each). The regulariser's sample is the batch at one time step (and position).
 
     Args:
-        encoder, predictor, head: the networks that learn.
+        model: sizes of the networks that learn.
         masks: draws what is hidden.
         regulariser: keeps the latents from collapsing.
         targets: `live` (with gradient), `stopgrad`, or `ema` (latents of an EMA teacher).
@@ -72,16 +73,19 @@ class MaskedPrediction(Objective):
     """
 
     def __init__(
-        self, encoder: Encoder, predictor: MaskedPredictor, head: Head, *, masks: MaskMixture,
-        regulariser: Regulariser, targets: Targets = "live", momentum: float = 0.996,
+        self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
+        targets: Targets = "live", momentum: float = 0.996,
     ) -> None:  # fmt: skip
         super().__init__()
         if targets not in get_args(Targets):
             raise ConfigError(f"no targets '{targets}': {nearest(targets, get_args(Targets))}")
-        self.encoder, self.predictor, self.head = encoder, predictor, head
+        self.encoder, self.head = model.encoder, model.head()
+        self.predictor = model.masked_predictor()
         self.masks, self.regulariser, self.targets = masks, regulariser, targets
-        self.predicted = head.dim
-        self.teacher = EMATeacher(encoder, head, momentum=momentum) if targets == "ema" else None
+        self.predicted, self.wants_gaussian = self.head.dim, regulariser.wants_gaussian
+        self.teacher: EMATeacher | None = None
+        if targets == "ema":
+            self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
 
     def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
         """The prediction's loss and the regulariser's; the mask comes from `generator`."""

@@ -6,14 +6,15 @@ from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError
 from worldmodel.nn.heads import time_step_latents
 from worldmodel.nn.masked_predictor import nearest_seen, start_from
-from worldmodel.objectives.masked_prediction import (
-    MaskedPrediction,
+from worldmodel.objectives.ema_teacher import EMATeacher
+from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
+from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
+from worldmodel.objectives.time_steps import (
+    TimeSteps,
     completely_seen,
     context_latents,
     hidden_latents,
 )
-from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
-from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
 from worldmodel.types import Mask
 
 FRAMES = noise(6, 6, 3, 16, 16)  # three time steps of 2 x 2 tokens
@@ -21,16 +22,18 @@ KINDS = [Future(), AllButOne(), Tubes(1, 0.25)]
 
 
 def objective(*kinds, targets="live", per_token=False, regulariser=None, stir=True, drop=0.0):
-    sizes = small(per_token=per_token)
-    parts = [sizes.encoder, sizes.masked_predictor(), sizes.head()]
-    if stir:
-        parts = [stirred(part) for part in parts]
-    return MaskedPrediction(
-        *parts,
+    made = TimeSteps(
+        small(per_token=per_token),
         masks=MaskMixture(kinds, [1.0] * len(kinds), drop=drop),
         regulariser=regulariser or NoRegulariser(),
         targets=targets,
     )
+    if stir:
+        for part in (made.encoder, made.head, made.predictor):
+            stirred(part)
+        if made.teacher is not None:
+            made.teacher = EMATeacher(made.encoder, made.head, momentum=0.996)
+    return made
 
 
 def prediction(learner, frames=FRAMES, seed=0):

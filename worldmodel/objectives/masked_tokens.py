@@ -1,0 +1,134 @@
+"""The objective `masked_tokens`: hidden tokens, predicted from visible ones by a transformer.
+
+The visible tokens alone go through the encoder; a narrow transformer with one mask token for each
+hidden position fills in the rest; targets are made of the whole clip (V-JEPA: Bardes et al. 2024,
+arXiv:2404.08471; Assran et al. 2025, arXiv:2506.09985).
+"""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Generator, Tensor
+
+from worldmodel.architecture import Architecture
+from worldmodel.errors import ConfigError, nearest
+from worldmodel.model import WorldModel
+from worldmodel.nn.encoder import take
+from worldmodel.nn.heads import Head, token_latents
+from worldmodel.nn.token_predictor import TokenPredictor
+from worldmodel.objectives.distances import Distance, check_distance, distances
+from worldmodel.objectives.ema_teacher import EMATeacher
+from worldmodel.objectives.masks import MaskMixture
+from worldmodel.objectives.objective import Losses, Objective
+from worldmodel.objectives.regularisers import Regulariser
+
+Targets = Literal["live", "stopgrad", "ema"]
+TargetNorm = Literal["none", "layernorm"]
+
+
+class MaskedTokens(Objective):
+    """Masked prediction by tokens: see some tokens of a clip, predict the others.
+
+    Where the model makes a latent of each token (`model.latent_per_token`), latents are predicted
+    and regularised, which a run without a teacher needs: its head ends in batch normalisation.
+    Otherwise the encoder's own tokens are, as in V-JEPA. The regulariser's sample is the batch at
+    one position.
+
+    Args:
+        model: sizes of the networks that learn.
+        masks: what is hidden.
+        regulariser: keeps what is predicted from collapsing.
+        targets: `live` (with gradient), `stopgrad`, or `ema` (of an EMA teacher).
+        distance: of a prediction to its target.
+        target_norm: `layernorm` norms each target, as V-JEPA does.
+        every_mask: predict under every kind of mask in every step, instead of drawing one; targets
+            are made once.
+        momentum: of the EMA teacher.
+        predictor_width, predictor_depth, predictor_heads: of the transformer that predicts.
+    """
+
+    def __init__(
+        self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
+        targets: Targets = "live", distance: Distance = "l1", target_norm: TargetNorm = "none",
+        every_mask: bool = False, momentum: float = 0.996, predictor_width: int = 96,
+        predictor_depth: int = 2, predictor_heads: int = 4,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        check_distance(distance)
+        for name, value, choices in (
+            ("targets", targets, get_args(Targets)),
+            ("target_norm", target_norm, get_args(TargetNorm)),
+        ):
+            if value not in choices:
+                raise ConfigError(f"no {name} '{value}': {nearest(value, choices)}")
+        self.encoder = model.encoder
+        self.head: Head | None = model.head() if model.latent_per_token else None
+        self.predicted = self.encoder.width if self.head is None else self.head.dim
+        self.predictor = TokenPredictor(
+            self.encoder.width, width=predictor_width, depth=predictor_depth,
+            heads=predictor_heads, rope="default", mask_tokens=len(masks.kinds),
+            target_width=self.predicted,
+        )  # fmt: skip
+        self.masks, self.regulariser, self.targets = masks, regulariser, targets
+        self.distance, self.target_norm, self.every_mask = distance, target_norm, every_mask
+        self.wants_gaussian = regulariser.wants_gaussian
+        self.teacher: EMATeacher | None = None
+        if targets == "ema":
+            self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
+
+    def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
+        """The predictions' loss and the regulariser's; masks come from `generator`."""
+        latents = None
+        if self.teacher is None or self.regulariser.acts:
+            latents = self._whole(frames)  # b n d
+        targets = self._targets(frames, latents)
+        grid = self.encoder.grid(frames)
+        kinds = self.masks.kinds if self.every_mask else [self.masks.draw(generator)]
+        errors = []
+        for kind in kinds:
+            mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
+            predicted = self.predictor(
+                self.encoder(frames, keep=mask.context), mask.context, mask.targets, grid,
+                mask_token=self.masks.kinds.index(kind),
+            )  # fmt: skip
+            errors.append(distances(predicted, take(targets, mask.targets), self.distance).mean())
+        features = rearrange(targets if latents is None else latents, "b n d -> n b d")
+        regularisation = self.regulariser(features, step=step)
+        return Losses(
+            terms={
+                "prediction": torch.stack(errors).mean(), "regulariser": regularisation.loss
+            },
+            features=features.detach(),
+            numbers={"sigreg_over_floor": regularisation.over_floor},
+        )  # fmt: skip
+
+    def _whole(self, frames: Tensor) -> Tensor:
+        """What is predicted of each token of the whole clip: b n d."""
+        return token_latents(self.encoder, self.head, frames)
+
+    def _targets(self, frames: Tensor, latents: Tensor | None) -> Tensor:
+        """What predictions are compared with: b n d."""
+        if self.teacher is not None:
+            with torch.no_grad():
+                targets = token_latents(self.teacher.encoder, self.teacher.head, frames)
+        else:
+            assert latents is not None
+            targets = latents if self.targets == "live" else latents.detach()
+        if self.target_norm == "layernorm":
+            targets = F.layer_norm(targets, targets.shape[-1:])
+        return targets
+
+    def latents(self, frames: Tensor) -> Tensor:
+        """What is predicted of each token: frames b t c h w -> n b d."""
+        return rearrange(self._whole(frames), "b n d -> n b d")
+
+    def world_model(self, size: int) -> WorldModel:
+        """Encoder, head and predictor; the EMA teacher is not kept."""
+        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
+
+    def after_step(self) -> None:
+        """Let the EMA teacher, if there is one, follow the encoder and the head."""
+        if self.teacher is not None:
+            self.teacher.follow(self.encoder, self.head)
