@@ -67,6 +67,7 @@ class VideoSource(Streaming, ClipSource):
     fps: float | None = None
     duration: float | None = None
     flip: bool = True
+    clips_per_video: int = 4
 
     def sampling(self, num_frames: int) -> Sampling:
         """Which frames make a clip."""
@@ -214,7 +215,7 @@ class EpisodeVideos(ClipSource):
     path: str | None
     stride: int = 1
     rest_fraction: float = 0.1
-    clips_per_video: int = 1
+    clips_per_video: int = 4
     format: str = "auto"
     reading: Mapping[str, Any] | None = None
 

@@ -18,6 +18,7 @@ from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import take
 from worldmodel.nn.heads import Head, token_latents
 from worldmodel.nn.token_predictor import TokenPredictor
+from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masks import MaskMixture
@@ -41,6 +42,7 @@ class MaskedTokens(Objective):
         masks: what is hidden.
         regulariser: keeps what is predicted from collapsing.
         targets: `live` (with gradient), `stopgrad`, or `ema` (of an EMA teacher).
+        centre: what is subtracted before the regulariser looks; see `centre.py`.
         distance: of a prediction to its target.
         target_norm: `layernorm` norms each target, as V-JEPA does.
         every_mask: predict under every kind of mask in every step, instead of drawing one; targets
@@ -51,12 +53,13 @@ class MaskedTokens(Objective):
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
-        targets: Targets = "live", distance: Distance = "l1", target_norm: TargetNorm = "none",
-        every_mask: bool = False, momentum: float = 0.996, predictor_width: int = 96,
-        predictor_depth: int = 2, predictor_heads: int = 4,
+        targets: Targets = "live", centre: Centre = "episode", distance: Distance = "l1",
+        target_norm: TargetNorm = "none", every_mask: bool = False, momentum: float = 0.996,
+        predictor_width: int = 96, predictor_depth: int = 2, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
         check_distance(distance)
+        check_centre(centre)
         for name, value, choices in (
             ("targets", targets, get_args(Targets)),
             ("target_norm", target_norm, get_args(TargetNorm)),
@@ -73,12 +76,15 @@ class MaskedTokens(Objective):
         )  # fmt: skip
         self.masks, self.regulariser, self.targets = masks, regulariser, targets
         self.distance, self.target_norm, self.every_mask = distance, target_norm, every_mask
+        self.centre: Centre = centre
         self.wants_gaussian = regulariser.wants_gaussian
         self.teacher: EMATeacher | None = None
         if targets == "ema":
             self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
 
-    def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
+    def forward(
+        self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
+    ) -> Losses:
         """The predictions' loss and the regulariser's; masks come from `generator`."""
         latents = None
         if self.teacher is None or self.regulariser.acts:
@@ -94,13 +100,17 @@ class MaskedTokens(Objective):
                 mask_token=self.masks.kinds.index(kind),
             )  # fmt: skip
             errors.append(distances(predicted, take(targets, mask.targets), self.distance).mean())
-        features = rearrange(targets if latents is None else latents, "b n d -> n b d")
-        regularisation = self.regulariser(features, step=step)
+        features = targets if latents is None else latents
+        features = rearrange(features, "b (t m) d -> b t m d", t=grid[0])
+        regularisation = regularise(
+            self.regulariser, features, step=step, centre=self.centre,
+            clips_per_video=clips_per_video,
+        )  # fmt: skip
         return Losses(
             terms={
                 "prediction": torch.stack(errors).mean(), "regulariser": regularisation.loss
             },
-            features=features.detach(),
+            features=rearrange(features.detach(), "b t m d -> t m b d"),
             numbers={"sigreg_over_floor": regularisation.over_floor},
         )  # fmt: skip
 
@@ -121,8 +131,9 @@ class MaskedTokens(Objective):
         return targets
 
     def latents(self, frames: Tensor) -> Tensor:
-        """What is predicted of each token: frames b t c h w -> n b d."""
-        return rearrange(self._whole(frames), "b n d -> n b d")
+        """What is predicted of each token: frames b t c h w -> t m b d."""
+        t = self.encoder.grid(frames)[0]
+        return rearrange(self._whole(frames), "b (t m) d -> t m b d", t=t)
 
     def world_model(self, size: int) -> WorldModel:
         """Encoder, head and predictor; the EMA teacher is not kept."""

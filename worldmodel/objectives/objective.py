@@ -17,7 +17,7 @@ class Losses:
     """The named terms of a batch; the loss is their sum."""
 
     terms: dict[str, Tensor]  # scalars, already weighted
-    features: Tensor | None  # ... b d, detached: looked at for collapse; None where nothing learns
+    features: Tensor | None  # t m b d, detached: looked at for collapse; None where nothing learns
     numbers: dict[str, Tensor]  # scalars, detached: for the log, at no extra cost
 
     @property
@@ -38,18 +38,21 @@ class Objective(nn.Module, ABC):
     wants_gaussian: bool = False
 
     @abstractmethod
-    def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
+    def forward(
+        self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
+    ) -> Losses:
         """The losses of a batch of frames.
 
         Args:
             frames: b t c h w in [0, 1].
             step: number of the training step.
             generator: all randomness of the step comes from it.
+            clips_per_video: so many clips in a row are of one video.
         """
 
     @abstractmethod
     def latents(self, frames: Tensor) -> Tensor:
-        """The latents of frames b t c h w that the model makes of them, `... b d`."""
+        """The latents that the model makes of frames b t c h w: t m b d."""
 
     @abstractmethod
     def world_model(self, size: int) -> WorldModel:

@@ -18,6 +18,7 @@ from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.masked_predictor import start_from
 from worldmodel.nn.patches import Grid
+from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses, Objective
@@ -69,25 +70,30 @@ class TimeSteps(Objective):
         masks: draws what is hidden.
         regulariser: keeps the latents from collapsing.
         targets: `live` (with gradient), `stopgrad`, or `ema` (latents of an EMA teacher).
+        centre: what is subtracted before the regulariser looks; see `centre.py`.
         momentum: of the EMA teacher.
     """
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
-        targets: Targets = "live", momentum: float = 0.996,
+        targets: Targets = "live", centre: Centre = "episode", momentum: float = 0.996,
     ) -> None:  # fmt: skip
         super().__init__()
+        check_centre(centre)
         if targets not in get_args(Targets):
             raise ConfigError(f"no targets '{targets}': {nearest(targets, get_args(Targets))}")
         self.encoder, self.head = model.encoder, model.head()
         self.predictor = model.masked_predictor()
         self.masks, self.regulariser, self.targets = masks, regulariser, targets
+        self.centre: Centre = centre
         self.predicted, self.wants_gaussian = self.head.dim, regulariser.wants_gaussian
         self.teacher: EMATeacher | None = None
         if targets == "ema":
             self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
 
-    def forward(self, frames: Tensor, *, step: int, generator: Generator) -> Losses:
+    def forward(
+        self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
+    ) -> Losses:
         """The prediction's loss and the regulariser's; the mask comes from `generator`."""
         latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
         kind = self.masks.draw(generator)
@@ -97,11 +103,14 @@ class TimeSteps(Objective):
             grid = self.encoder.grid(frames)
             mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
             errors = self._token_errors(frames, latents, mask, grid)
-        features = rearrange(latents[..., : self.head.dim], "b t m d -> (t m) b d")
-        regularisation = self.regulariser(features, step=step)
+        features = latents[..., : self.head.dim]
+        regularisation = regularise(
+            self.regulariser, features, step=step, centre=self.centre,
+            clips_per_video=clips_per_video,
+        )  # fmt: skip
         return Losses(
             terms={"prediction": errors.mean(), "regulariser": regularisation.loss},
-            features=features.detach(),
+            features=rearrange(features.detach(), "b t m d -> t m b d"),
             numbers={"sigreg_over_floor": regularisation.over_floor},
         )
 

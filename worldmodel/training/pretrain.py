@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch import Generator, Tensor
 
 from worldmodel import checkpoint
@@ -16,6 +17,7 @@ from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, Optimisation, fit
+from worldmodel.training.static_shortcut import Stillness, stillness
 from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
@@ -47,13 +49,18 @@ class VideoLearner(Learner):
         with self.waiting():
             frames = self.clips.sample(step, self.batch, seed=self.seed).frames
         frames = frames.to(next(self.parameters()).device)
-        return self.transforms(
-            frames, size=self.size or frames.shape[-1], seed=self.seed, step=step
-        )
+        # All clips of a video are changed alike: to the transforms they are one.
+        k, size = self.clips.clips_per_video, self.size or frames.shape[-1]
+        videos = rearrange(frames, "(v k) t c h w -> v (k t) c h w", k=k)
+        videos = self.transforms(videos, size=size, seed=self.seed, step=step)
+        return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k)
 
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
-        return self.objective(self.frames(step), step=step, generator=generator)
+        return self.objective(
+            self.frames(step), step=step, generator=generator,
+            clips_per_video=self.clips.clips_per_video,
+        )  # fmt: skip
 
     def after_step(self) -> None:
         """Tell the objective, which may have an EMA teacher to move."""
@@ -80,8 +87,8 @@ def pretrain(
         batch: clips in a batch.
 
     Returns:
-        The numbers of `collapse.Diagnosis` and `collapsed` (on clips of a step that was not trained
-        on), `steps`, `videos`, `skipped`, `data_wait`.
+        The numbers of `collapse.Diagnosis` and of `Stillness`, `collapsed` and `static_shortcut`
+        (on clips of a step that was not trained on), `steps`, `videos`, `skipped`, `data_wait`.
     """
     if num_frames % (p := model.encoder.tubelet_frames):
         raise ConfigError(
@@ -104,21 +111,31 @@ def pretrain(
     try:
         steps = fit(learner, run, optimisation, description="pretrain")
         checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
-        diagnosis = health(learner.objective, learner.frames(steps))
+        diagnosis, still = health(learner.objective, learner.frames(steps), model.size)
     finally:
         clips.close()
         skipped.write()
-    if diagnosis.alarm:
-        run.say(f"ALARM: {diagnosis.alarm}")
-    elif diagnosis.remark and learner.objective.wants_gaussian:
+    shortcut = None if still is None else still.alarm
+    for alarm in (diagnosis.alarm, shortcut):
+        if alarm:
+            run.say(f"ALARM: {alarm}")
+    if not diagnosis.alarm and diagnosis.remark and learner.objective.wants_gaussian:
         run.say(diagnosis.remark)
     return {
-        **diagnosis.numbers(), "collapsed": float(diagnosis.alarm is not None), "steps": steps,
-        "videos": clips.num_videos, "skipped": len(skipped), "data_wait": learner.data_wait,
+        **diagnosis.numbers(), **({} if still is None else still.numbers()),
+        "collapsed": float(diagnosis.alarm is not None),
+        "static_shortcut": float(shortcut is not None),
+        "steps": steps, "videos": clips.num_videos, "skipped": len(skipped),
+        "data_wait": learner.data_wait,
     }  # fmt: skip
 
 
 @torch.inference_mode()
-def health(objective: Objective, frames: Tensor) -> collapse.Diagnosis:
-    """Signs of collapse in the latents of frames `b t c h w` that were not trained on."""
-    return collapse.diagnose(objective.eval().latents(frames), predicted=objective.predicted)
+def health(
+    objective: Objective, frames: Tensor, size: int
+) -> tuple[collapse.Diagnosis, Stillness | None]:
+    """Signs of collapse, and of the static shortcut, in frames b t c h w not trained on."""
+    latents = objective.eval().latents(frames)
+    diagnosis = collapse.diagnose(latents, predicted=objective.predicted)
+    still = stillness(objective.world_model(size), latents[..., : objective.predicted], frames)
+    return diagnosis, still

@@ -134,10 +134,12 @@ def test_a_dot_that_jumps_surprises_and_when_it_does(learned):
 
 
 def test_what_was_learned_has_not_collapsed(learned):
-    diagnosis = health(learned.objective, learned.clips.sample(400, 256, seed=0).frames)
+    frames = learned.clips.sample(400, 256, seed=0).frames
+    diagnosis, moving = health(learned.objective, frames, 16)
     assert diagnosis.alarm is None
+    assert moving.alarm is None and moving.prediction_over_copying < 0.5
     assert diagnosis.feature_std == pytest.approx(1, abs=0.35)
     still = copy.deepcopy(learned.objective)
     torch.nn.init.zeros_(still.encoder.norm.weight)  # every token alike, whatever is seen
-    collapsed = health(still, learned.clips.sample(400, 256, seed=0).frames)
+    collapsed, _ = health(still, frames, 16)
     assert "collapsed" in collapsed.alarm

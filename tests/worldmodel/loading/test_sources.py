@@ -21,7 +21,7 @@ def open_quietly(clip_source, **changed):
 
 
 def files(path, **changed):
-    return VideoFiles(path, **{"workers": 0, **changed})
+    return VideoFiles(path, **{"workers": 0, "clips_per_video": 1, **changed})
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_clips_are_of_the_size_asked_for_and_reading_tells_how_far_it_is(kind, r
     if kind == "videos":
         clip_source, count = files(request.getfixturevalue("videos"), stride=1), 3
     else:
-        clip_source, count = EpisodeVideos(str(folder)), 5
+        clip_source, count = EpisodeVideos(str(folder), clips_per_video=1), 5
     clips = open_quietly(clip_source, progress=lambda *done: told.append(done))
     assert clips.skipped == []
     assert len(clips.sources) == count
@@ -57,7 +57,7 @@ def test_a_path_that_is_not_set_says_how_to_set_it(clip_source):
 
 
 def test_episodes_are_read_whether_or_not_they_have_actions(folder):
-    clips = open_quietly(EpisodeVideos(str(folder), rest_fraction=0.0))
+    clips = open_quietly(EpisodeVideos(str(folder), clips_per_video=1, rest_fraction=0.0))
     numbers = set()
     for step in range(5):
         frames, _, _ = clips.sample_uint8(step, 20, seed=0)
@@ -68,10 +68,10 @@ def test_episodes_are_read_whether_or_not_they_have_actions(folder):
 
 
 def test_stride_and_rest_reach_the_clips(folder):
-    clips = open_quietly(EpisodeVideos(str(folder), stride=2, rest_fraction=0.0), num_frames=3)
+    clips = open_quietly(EpisodeVideos(str(folder), clips_per_video=1, stride=2, rest_fraction=0.0), num_frames=3)
     frames, _, _ = clips.sample_uint8(0, 20, seed=0)
     assert (frames[:, :, 0, 0, 0].int().diff(dim=1) == 2).all()
-    clips = open_quietly(EpisodeVideos(str(folder), rest_fraction=1.0))
+    clips = open_quietly(EpisodeVideos(str(folder), clips_per_video=1, rest_fraction=1.0))
     frames, _, _ = clips.sample_uint8(0, 20, seed=0)
     assert (frames[:, :, 0, 0, 0].int() == torch.tensor([0, 0, 1, 2])).all()
 
@@ -135,7 +135,7 @@ def test_a_mixture_draws_from_its_parts(videos, tmp_path, make_video):
     other.mkdir()
     make_video(other / "x.mp4", 20)
     sources = [{"path": videos, "weight": 3}, MixturePart(str(other))]
-    clips = open_quietly(VideoMixture(sources, workers=0, on_bad_video="skip"))
+    clips = open_quietly(VideoMixture(sources, workers=0, clips_per_video=1, on_bad_video="skip"))
     names = [name for step in range(20) for name in clips.sample(step, 8, seed=0).sources]
     share = sum(name.startswith(str(other)) for name in names) / len(names)
     assert 0.12 < share < 0.4 and clips.num_videos == 4
@@ -168,7 +168,7 @@ def test_a_duration_spreads_the_frames_over_that_time(videos, preload):
 def test_episodes_of_other_formats_are_videos_too(tmp_path, make_video):
     (tmp_path / "robot").mkdir()
     lerobot_v3(tmp_path / "robot", make_video(tmp_path / "a.mp4", 4))
-    clip_source = EpisodeVideos(str(tmp_path / "robot"), reading={"camera": "top"})
+    clip_source = EpisodeVideos(str(tmp_path / "robot"), clips_per_video=1, reading={"camera": "top"})
     clips = open_quietly(clip_source, num_frames=2)
     assert clips.num_videos == 3
     assert clips.sample(0, 2, seed=0).frames.shape == (2, 2, 3, 8, 8)
@@ -193,7 +193,7 @@ def test_a_mixture_of_two_cameras_shows_each_where_it_is_drawn(tmp_path):
             file[f"data/demo_{number}/actions"] = np.zeros((9, 2), np.float32)
     path = str(tmp_path / "two.h5")
     sources = [{"path": path, "reading": {"camera": camera}} for camera in levels]
-    clips = open_quietly(VideoMixture(sources, workers=0))
+    clips = open_quietly(VideoMixture(sources, workers=0, clips_per_video=1))
     drawn = [clips.order(0)[number][0] for number in range(24)]
     frames = torch.cat([clips.sample(step, 8, seed=0).frames for step in range(3)])
     shown = (frames.mean(dim=(1, 2, 3, 4)) * 255).round().int().tolist()

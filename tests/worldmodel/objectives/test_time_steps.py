@@ -56,7 +56,7 @@ def test_every_kind_of_mask_trains_every_part(kind, per_token):
     assert losses.total.item() == pytest.approx(
         sum(x.item() for x in losses.terms.values()), rel=1e-5
     )
-    assert losses.features.shape == (3 * (4 if per_token else 1), 6, 12)
+    assert losses.features.shape == (3, 4 if per_token else 1, 6, 12)
     assert not losses.features.requires_grad
     found = gradients(learner, losses.total)
     for part in ("encoder", "head", "predictor"):
