@@ -46,7 +46,7 @@ def bench(*, videos: Path, repeats: int = 5) -> Table:
 
 def _clips_a_second(manifest: Path, workers: int, seed: int) -> float:
     """Of several batches, after a first one that starts the workers and opens the files."""
-    clip_source = VideoFiles(str(manifest), preload=False, workers=workers)
+    clip_source = VideoFiles(str(manifest), preload=False, workers=workers, clips_per_video=1)
     clips = clip_source.open(size=SIDE, num_frames=FRAMES, progress=lambda *done: None)
     try:
         clips.sample(0, BATCH, seed=seed)

@@ -46,10 +46,10 @@ def moving_part(latents: Tensor, centre: Centre, *, clips_per_video: int = 1) ->
         ConfigError: nothing changes, as there is one time step only.
     """
     k = clips_per_video if centre == "episode" else 1
-    if k * latents.shape[1] < 2:
+    if latents.shape[1] < 2:
         raise ConfigError(
             f"centre={centre} looks at what changes in a clip, and these have one time step; say "
-            "centre=none, or take longer clips"
+            "objective.centre=none data.clips_per_video=1, or take longer clips"
         )
     videos = rearrange(latents, "(v k) t m d -> v k t m d", k=k)
     still = reduce(videos, "v k t m d -> v 1 1 m d", "mean")

@@ -68,7 +68,9 @@ def test_episodes_are_read_whether_or_not_they_have_actions(folder):
 
 
 def test_stride_and_rest_reach_the_clips(folder):
-    clips = open_quietly(EpisodeVideos(str(folder), clips_per_video=1, stride=2, rest_fraction=0.0), num_frames=3)
+    clips = open_quietly(
+        EpisodeVideos(str(folder), clips_per_video=1, stride=2, rest_fraction=0.0), num_frames=3
+    )
     frames, _, _ = clips.sample_uint8(0, 20, seed=0)
     assert (frames[:, :, 0, 0, 0].int().diff(dim=1) == 2).all()
     clips = open_quietly(EpisodeVideos(str(folder), clips_per_video=1, rest_fraction=1.0))
@@ -168,7 +170,9 @@ def test_a_duration_spreads_the_frames_over_that_time(videos, preload):
 def test_episodes_of_other_formats_are_videos_too(tmp_path, make_video):
     (tmp_path / "robot").mkdir()
     lerobot_v3(tmp_path / "robot", make_video(tmp_path / "a.mp4", 4))
-    clip_source = EpisodeVideos(str(tmp_path / "robot"), clips_per_video=1, reading={"camera": "top"})
+    clip_source = EpisodeVideos(
+        str(tmp_path / "robot"), clips_per_video=1, reading={"camera": "top"}
+    )
     clips = open_quietly(clip_source, num_frames=2)
     assert clips.num_videos == 3
     assert clips.sample(0, 2, seed=0).frames.shape == (2, 2, 3, 8, 8)

@@ -1,0 +1,85 @@
+"""Where each video has a ground of its own, what moves is learned, or the alarm rings."""
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from sklearn.linear_model import RidgeCV
+
+from tests.worldmodel.toys import seeded
+from worldmodel.architecture import Architecture
+from worldmodel.loading.in_memory import ClipDataset, MemoryVideo
+from worldmodel.nn.encoder import VideoViT
+from worldmodel.objectives.masks import AllButOne, MaskMixture
+from worldmodel.objectives.regularisers import SIGReg, VICReg
+from worldmodel.objectives.time_steps import TimeSteps
+from worldmodel.training.static_shortcut import stillness
+
+SIDE, LENGTH = 16, 12
+
+
+def videos(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+    """A white spot over a ground of random blocks: n t c h w, and its places n t 2."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    ground = random.integers(0, 256, (count, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
+    place, angle = random.uniform(3, SIDE - 3, (count, 2)), random.uniform(0, 2 * np.pi, count)
+    speed = random.uniform(0.5, 1.2, (count, 1))
+    velocity = speed * np.stack([np.cos(angle), np.sin(angle)], 1)
+    frames, places = [], []
+    for _ in range(LENGTH):
+        near = (columns - place[:, :1, None]) ** 2 + (rows - place[:, 1:, None]) ** 2 <= 6
+        frames.append(np.where(near[..., None], 255, ground))
+        places.append(place)
+        place = place + velocity
+        velocity = np.where((place < 2) | (place > SIDE - 2), -velocity, velocity)
+    shown = torch.from_numpy(np.stack(frames, 1).astype(np.uint8)).movedim(-1, 2)
+    return shown, np.stack(places, 1)
+
+
+def readout(objective, seen, unseen) -> float:
+    """R² of the spot's place, read from the latents of videos that were not trained on."""
+    found = []
+    for frames, places in (seen, unseen):
+        with torch.inference_mode():
+            latents = objective.eval().latents(frames[:, :8].float() / 255)
+        steps = places[:, :8].reshape(len(places), 4, 2, 2).mean(2)
+        found.append((rearrange(latents, "t m b d -> (b t) (m d)").numpy(), steps.reshape(-1, 2)))
+    (x, y), (z, truth) = found
+    return float(RidgeCV(alphas=(1, 10, 100, 1000)).fit(x, y).score(z, truth))
+
+
+@pytest.mark.parametrize(
+    ("centre", "regulariser"),
+    [("none", SIGReg(3, num_slices=64)), ("episode", SIGReg(3, num_slices=64)),
+     ("episode", VICReg())],
+    ids=["none-sigreg", "episode-sigreg", "episode-vicreg"],
+)  # fmt: skip
+def test_a_ground_that_stands_still_hides_what_moves_unless_it_is_subtracted(centre, regulariser):
+    seen, unseen = videos(300, 0), videos(150, 1)
+    torch.manual_seed(0)
+    model = Architecture(
+        VideoViT(32, 2, heads=2, patch=4), size=SIDE, latent_width=32, extra_width=16,
+        predictor_width=64,
+    )  # fmt: skip
+    masks = MaskMixture([AllButOne()], [1])
+    objective = TimeSteps(model, masks=masks, regulariser=regulariser, centre=centre)
+    sources = [MemoryVideo(str(i), x, torch.arange(LENGTH) / 10) for i, x in enumerate(seen[0])]
+    clips = ClipDataset(sources, num_frames=6, stride=1, epochs=True, clips_per_video=4)
+    optimiser = torch.optim.AdamW(objective.parameters(), lr=3e-3)
+    objective(clips.sample(0, 64, seed=0).frames, step=0, generator=seeded(0), clips_per_video=4)
+    untrained = readout(objective, seen, unseen)
+    for step in range(100):
+        frames = clips.sample(step, 64, seed=0).frames
+        losses = objective.train()(frames, step=step, generator=seeded(step), clips_per_video=4)
+        optimiser.zero_grad()
+        losses.total.backward()
+        optimiser.step()
+    trained = readout(objective, seen, unseen)
+    frames = unseen[0][:, :6].float() / 255
+    latents = objective.eval().latents(frames)[..., : objective.predicted].detach()
+    still = stillness(objective.world_model(SIDE), latents, frames)
+    if centre == "none":
+        assert trained < untrained and still.alarm
+    else:
+        assert trained > untrained + 0.3 and still.alarm is None
