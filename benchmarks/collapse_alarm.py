@@ -106,7 +106,11 @@ class Case:
     def objective(self) -> Callable[[Architecture], TimeSteps]:
         """What it minimises."""
         return partial(
-            TimeSteps, masks=MASKS[self.masks], regulariser=self.penalty(), targets=self.targets
+            TimeSteps,
+            masks=MASKS[self.masks],
+            regulariser=self.penalty(),
+            targets=self.targets,
+            centre="none",
         )
 
     def penalty(self) -> Regulariser:

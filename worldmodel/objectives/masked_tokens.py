@@ -24,8 +24,8 @@ from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masks import MaskMixture
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.objectives.targets import Targets, check_targets
 
-Targets = Literal["live", "stopgrad", "ema"]
 TargetNorm = Literal["none", "layernorm"]
 
 
@@ -60,12 +60,9 @@ class MaskedTokens(Objective):
         super().__init__()
         check_distance(distance)
         check_centre(centre)
-        for name, value, choices in (
-            ("targets", targets, get_args(Targets)),
-            ("target_norm", target_norm, get_args(TargetNorm)),
-        ):
-            if value not in choices:
-                raise ConfigError(f"no {name} '{value}': {nearest(value, choices)}")
+        check_targets(targets)
+        if target_norm not in (norms := get_args(TargetNorm)):
+            raise ConfigError(f"no target_norm '{target_norm}': {nearest(target_norm, norms)}")
         self.encoder = model.encoder
         self.head: Head | None = model.head() if model.latent_per_token else None
         self.predicted = self.encoder.width if self.head is None else self.head.dim

@@ -5,14 +5,11 @@ teacher and no regulariser; the default here is targets from the same encoder, w
 SIGReg.
 """
 
-from typing import Literal, get_args
-
 import torch
 from einops import rearrange, repeat
 from torch import Generator, Tensor
 
 from worldmodel.architecture import Architecture
-from worldmodel.errors import ConfigError, nearest
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
@@ -23,9 +20,8 @@ from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.objectives.targets import Targets, check_targets
 from worldmodel.types import Mask
-
-Targets = Literal["live", "stopgrad", "ema"]
 
 
 def context_latents(
@@ -80,8 +76,7 @@ class TimeSteps(Objective):
     ) -> None:  # fmt: skip
         super().__init__()
         check_centre(centre)
-        if targets not in get_args(Targets):
-            raise ConfigError(f"no targets '{targets}': {nearest(targets, get_args(Targets))}")
+        check_targets(targets)
         self.encoder, self.head = model.encoder, model.head()
         self.predictor = model.masked_predictor()
         self.masks, self.regulariser, self.targets = masks, regulariser, targets

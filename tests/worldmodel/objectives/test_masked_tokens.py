@@ -1,0 +1,129 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.worldmodel.toys import noise, seeded, small, stirred
+from worldmodel import checkpoint
+from worldmodel.errors import ConfigError
+from worldmodel.evaluation.surprise import surprise
+from worldmodel.interop.load import load
+from worldmodel.objectives.distances import distances
+from worldmodel.objectives.ema_teacher import EMATeacher
+from worldmodel.objectives.masked_tokens import MaskedTokens
+from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, RandomTokens, Tubes
+from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
+from worldmodel.types import Clip
+
+FRAMES = noise(6, 6, 3, 16, 16)  # three time steps of 2 x 2 tokens
+KINDS = [Future(), AllButOne(), Tubes(1, 0.25), RandomTokens(0.5)]
+
+
+def objective(*kinds, per_token=True, regulariser=None, **settings):
+    made = MaskedTokens(
+        small(per_token=per_token),
+        masks=MaskMixture(kinds, [1.0] * len(kinds)),
+        regulariser=regulariser or NoRegulariser(),
+        predictor_width=16,
+        **settings,
+    )
+    for part in (made.encoder, made.predictor, *([made.head] if made.head else [])):
+        stirred(part)
+    if made.teacher is not None:
+        made.teacher = EMATeacher(made.encoder, made.head, momentum=0.9)
+    return made
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_mask_trains_every_part(kind, per_token):
+    learner = objective(kind, per_token=per_token, regulariser=SIGReg(num_slices=32))
+    losses = learner(FRAMES, step=0, generator=seeded())
+    assert set(losses.terms) == {"prediction", "regulariser"}
+    assert losses.features.shape == (3, 4, 6, learner.predicted)
+    losses.total.backward()
+    for part in ("encoder", "predictor", *(["head"] if per_token else [])):
+        found = [p.grad for n, p in learner.named_parameters() if n.startswith(part)]
+        assert any(g is not None and g.abs().sum() > 0 for g in found), part
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_pixels_reach_nothing_but_targets(kind, training):
+    learner = objective(kind, per_token=False, targets="ema").train(training)
+    frames = FRAMES.clone().requires_grad_()
+    learner(frames, step=0, generator=seeded()).terms["prediction"].backward()
+    mask = learner.masks.tokens(kind, 6, (3, 2, 2), _after_the_draw())
+    seen = torch.zeros(6, 12, dtype=torch.bool).scatter(1, mask.context, True)
+    moved = frames.grad.abs().unflatten(1, (3, 2)).unflatten(-2, (2, 8)).unflatten(-1, (2, 8))
+    by_token = moved.sum(dim=(2, 3, 5, 7)).flatten(1)
+    assert (by_token[seen] > 0).all() and (by_token[~seen] == 0).all()
+
+
+def _after_the_draw():
+    generator = seeded()
+    torch.multinomial(torch.ones(1), 1, generator=generator)  # which kind of mask
+    return generator
+
+
+def test_v_jepa_s_loss_is_the_equation():
+    """L1 to the layer-normed tokens of an EMA teacher, over two masks that share the targets."""
+    kinds = [Tubes(1, 0.25), Tubes(2, 0.25)]
+    learner = objective(
+        *kinds, per_token=False, targets="ema", target_norm="layernorm", every_mask=True
+    )
+    with torch.no_grad():
+        learner.teacher.encoder.tubelets.embed.weight.mul_(0.7)
+    loss = learner(FRAMES, step=0, generator=seeded()).total
+    generator, expected = seeded(), []
+    targets = F.layer_norm(learner.teacher.encoder(FRAMES), (learner.encoder.width,))
+    for number, kind in enumerate(kinds):
+        mask = learner.masks.tokens(kind, 6, (3, 2, 2), generator)
+        predicted = learner.predictor(
+            learner.encoder(FRAMES, mask.context), mask.context, mask.targets, (3, 2, 2),
+            mask_token=number,
+        )  # fmt: skip
+        rows = torch.arange(6)[:, None]
+        expected.append((predicted - targets[rows, mask.targets]).abs().mean())
+    assert torch.allclose(loss, torch.stack(expected).mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize("targets", ["live", "stopgrad"])
+def test_gradient_goes_through_live_targets_alone(targets):
+    learner = objective(Future(), targets=targets)
+    frames = FRAMES.clone().requires_grad_()
+    learner(frames, step=0, generator=seeded()).terms["prediction"].backward()
+    assert bool(frames.grad[:, 4:].abs().sum() > 0) == (targets == "live")  # the hidden ones
+
+
+def test_its_model_is_saved_loaded_and_surprised(tmp_path):
+    learner = objective(Future()).eval()
+    checkpoint.save(learner.world_model(16), tmp_path / "model")
+    model = load(tmp_path / "model")
+    clip = Clip.from_uint8((noise(2, 8, 3, 16, 16) * 255).byte())
+    scores = surprise(model, clip).scores
+    assert scores.shape[0] == 2 and scores.isfinite().all()
+    whole = learner.head(learner.encoder(clip.frames))
+    ids = torch.arange(16).expand(2, -1)
+    predicted = model.masked_predictor.fill_in(model.encoder, clip.frames, ids[:, :8], ids[:, 8:])
+    expected = (predicted - whole[:, 8:]).abs().mean((1, 2))
+    assert torch.allclose(scores[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"targets": "lively"}, "no targets 'lively'"),
+        ({"distance": "l3"}, "no distance 'l3'"),
+        ({"target_norm": "batch"}, "no target_norm 'batch'"),
+        ({"centre": "video"}, "no centre 'video'"),
+    ],
+)
+def test_wrong_choices_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        objective(Future(), **settings)
+
+
+def test_distances_are_means_over_dimensions():
+    a, b = torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]])
+    found = {name: distances(a, b, name).item() for name in ("l1", "l2", "smooth_l1", "cosine")}
+    assert found == pytest.approx({"l1": 3.5, "l2": 12.5, "smooth_l1": 3.0, "cosine": 1.0})
