@@ -20,7 +20,7 @@ from worldmodel.nn.heads import Head, token_latents
 from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.distances import Distance, check_distance, distances
-from worldmodel.objectives.ema_teacher import EMATeacher
+from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
 from worldmodel.objectives.masks import MaskMixture
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
@@ -47,14 +47,14 @@ class MaskedTokens(Objective):
         target_norm: `layernorm` norms each target, as V-JEPA does.
         every_mask: predict under every kind of mask in every step, instead of drawing one; targets
             are made once.
-        momentum: of the EMA teacher.
+        momentum: of the EMA teacher; or two, of the first and of the last step.
         predictor_width, predictor_depth, predictor_heads: of the transformer that predicts.
     """
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
         targets: Targets = "live", centre: Centre = "episode", distance: Distance = "l1",
-        target_norm: TargetNorm = "none", every_mask: bool = False, momentum: float = 0.996,
+        target_norm: TargetNorm = "none", every_mask: bool = False, momentum: Momentum = 0.996,
         predictor_width: int = 96, predictor_depth: int = 2, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -136,7 +136,7 @@ class MaskedTokens(Objective):
         """Encoder, head and predictor; the EMA teacher is not kept."""
         return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
 
-    def after_step(self) -> None:
+    def after_step(self, progress: float) -> None:
         """Let the EMA teacher, if there is one, follow the encoder and the head."""
         if self.teacher is not None:
-            self.teacher.follow(self.encoder, self.head)
+            self.teacher.follow(self.encoder, self.head, progress)

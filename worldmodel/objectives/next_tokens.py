@@ -11,7 +11,7 @@ from worldmodel.nn.causal_predictor import CausalPredictor
 from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.distances import Distance, check_distance, distances
-from worldmodel.objectives.ema_teacher import EMATeacher
+from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.objectives.targets import Targets, check_targets
@@ -31,14 +31,14 @@ class NextTokens(Objective):
         centre: what is subtracted before the regulariser looks; see `centre.py`.
         distance: of a prediction to its target.
         horizons: how many time steps ahead is predicted.
-        momentum: of the EMA teacher.
+        momentum: of the EMA teacher; or two, of the first and of the last step.
         predictor_width, predictor_depth, predictor_heads: of the transformer that predicts.
     """
 
     def __init__(
         self, model: Architecture, *, regulariser: Regulariser, targets: Targets = "live",
         centre: Centre = "episode", distance: Distance = "l2",
-        horizons: tuple[int, ...] = (1, 2, 4, 8), momentum: float = 0.996,
+        horizons: tuple[int, ...] = (1, 2, 4, 8), momentum: Momentum = 0.996,
         predictor_width: int = 192, predictor_depth: int = 3, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -105,7 +105,7 @@ class NextTokens(Objective):
         """Encoder, head and predictor; the EMA teacher is not kept."""
         return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
 
-    def after_step(self) -> None:
+    def after_step(self, progress: float) -> None:
         """Let the EMA teacher, if there is one, follow the encoder and the head."""
         if self.teacher is not None:
-            self.teacher.follow(self.encoder, self.head)
+            self.teacher.follow(self.encoder, self.head, progress)

@@ -58,5 +58,5 @@ class Objective(nn.Module, ABC):
     def world_model(self, size: int) -> WorldModel:
         """The model that is trained, for square frames of `size` pixels; shares its weights."""
 
-    def after_step(self) -> None:  # noqa: B027  # most objectives have nothing to do here
-        """Called after each optimiser step."""
+    def after_step(self, progress: float) -> None:  # noqa: B027  # most have nothing to do here
+        """Called after each optimiser step, when the share `progress` of the training is done."""

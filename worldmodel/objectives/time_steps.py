@@ -16,7 +16,7 @@ from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.masked_predictor import start_from
 from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre, check_centre, regularise
-from worldmodel.objectives.ema_teacher import EMATeacher
+from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
@@ -67,12 +67,12 @@ class TimeSteps(Objective):
         regulariser: keeps the latents from collapsing.
         targets: `live` (with gradient), `stopgrad`, or `ema` (latents of an EMA teacher).
         centre: what is subtracted before the regulariser looks; see `centre.py`.
-        momentum: of the EMA teacher.
+        momentum: of the EMA teacher; or two, of the first and of the last step.
     """
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
-        targets: Targets = "live", centre: Centre = "episode", momentum: float = 0.996,
+        targets: Targets = "live", centre: Centre = "episode", momentum: Momentum = 0.996,
     ) -> None:  # fmt: skip
         super().__init__()
         check_centre(centre)
@@ -143,10 +143,10 @@ class TimeSteps(Objective):
         """Encoder, head and masked predictor; the EMA teacher is not kept."""
         return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
 
-    def after_step(self) -> None:
+    def after_step(self, progress: float) -> None:
         """Let the EMA teacher, if there is one, follow the encoder and the head."""
         if self.teacher is not None:
-            self.teacher.follow(self.encoder, self.head)
+            self.teacher.follow(self.encoder, self.head, progress)
 
 
 def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:

@@ -34,6 +34,7 @@ class Optimisation:
         seconds: stop after so many, or None. With it, results depend on the machine's speed.
         learning_rate: after warm-up.
         weight_decay: of AdamW, on matrices only.
+        final_weight_decay: what it has risen to at the end, along half a cosine; None: as it was.
         warmup: share of the training in which the rate rises from zero.
         schedule: `cosine` falls to a fiftieth at the end, `constant` stays.
         clip: largest norm of the gradient.
@@ -44,6 +45,7 @@ class Optimisation:
     seconds: float | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    final_weight_decay: float | None = None
     warmup: float = 0.05
     schedule: Schedule = "cosine"
     clip: float = 1.0
@@ -69,6 +71,13 @@ class Optimisation:
             return self.learning_rate
         done = (progress - self.warmup) / (1 - self.warmup)
         return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
+
+    def decay(self, progress: float) -> float:
+        """The weight decay when the share `progress` (0 to 1) of the training is done."""
+        if self.final_weight_decay is None:
+            return self.weight_decay
+        left = 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+        return self.final_weight_decay + (self.weight_decay - self.final_weight_decay) * left
 
 
 class Learner(nn.Module, ABC):
@@ -96,8 +105,8 @@ class Learner(nn.Module, ABC):
         finally:
             self.waited += time.perf_counter() - begun
 
-    def after_step(self) -> None:  # noqa: B027  # most learners have nothing to do here
-        """Called after each optimiser step."""
+    def after_step(self, progress: float) -> None:  # noqa: B027  # most have nothing to do here
+        """Called after each optimiser step, when the share `progress` of the training is done."""
 
 
 def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: str) -> int:
@@ -178,6 +187,8 @@ def _step(
 ) -> tuple[Losses, Tensor]:  # fmt: skip
     for group in optimiser.param_groups:
         group["lr"] = o.rate(progress)
+        if group["weight_decay"]:
+            group["weight_decay"] = o.decay(progress)
     # A seed of (seed, step): masks and noise do not depend on earlier steps.
     generator = Generator().manual_seed(seed * 1_000_003 + step)
     losses = learner.losses(step, generator)
@@ -191,7 +202,7 @@ def _step(
             f"step {step}: the gradient is not finite ({terms}); lower optimisation.learning_rate"
         )
     optimiser.step()
-    learner.after_step()
+    learner.after_step(progress)
     return losses, norm
 
 

@@ -62,9 +62,9 @@ class VideoLearner(Learner):
             clips_per_video=self.clips.clips_per_video,
         )  # fmt: skip
 
-    def after_step(self) -> None:
+    def after_step(self, progress: float) -> None:
         """Tell the objective, which may have an EMA teacher to move."""
-        self.objective.after_step()
+        self.objective.after_step(progress)
 
 
 def pretrain(

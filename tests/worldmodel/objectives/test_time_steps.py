@@ -170,7 +170,7 @@ def test_ema_targets_move_slowly_and_take_no_gradient():
     with torch.no_grad():
         for p in student.values():
             p.add_(1.0)
-    learner.after_step()
+    learner.after_step(0.0)
     for name, slow in learner.teacher.named_parameters():
         assert torch.allclose(slow, before[name] + (1 - 0.996), atol=1e-5)
     for name, count in learner.teacher.named_buffers():

@@ -44,7 +44,7 @@ class Toy(Learner):
             {"extra": torch.tensor(7.0)},
         )
 
-    def after_step(self):
+    def after_step(self, progress):
         self.after.append(self.net[0].weight[0, 0].item())
 
 
@@ -162,7 +162,7 @@ def test_the_gradient_is_clipped(open_run):
             losses = super().losses(step, generator)
             return Losses({"steep": 1e6 * losses.total}, losses.features, {})
 
-        def after_step(self):
+        def after_step(self, progress):
             found = [p.grad.square().sum() for p in self.net.parameters()]
             seen.append(torch.stack(found).sum().sqrt().item())
 
