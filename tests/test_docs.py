@@ -22,7 +22,7 @@ from worldmodel.cli.compose import settle
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md")]
+GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md", "pretraining.md")]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
 # A training of minutes is cut down to this; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
