@@ -72,16 +72,21 @@ class Tubes(TokenMasks):
 
 @dataclass(frozen=True)
 class RandomTokens(TokenMasks):
-    """A share of all tokens, each for itself, as VideoMAE's ablation and LeVJEPA's drop."""
+    """A share of all tokens, each for itself; or of the columns, hidden at all times.
+
+    Columns are VideoMAE's masks (arXiv:2203.12602), single tokens LeVJEPA's (arXiv:2608.27395).
+    """
 
     share: float = 0.8
+    columns: bool = False
 
     def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
         """True where a token must be predicted: b t h w."""
-        t, h, w = grid
+        t, h, w = (1, *grid[1:]) if self.columns else grid
         scores = torch.rand(batch, t * h * w, generator=generator)
         order = scores.argsort(dim=1).argsort(dim=1)
-        return rearrange(order < round(self.share * t * h * w), "b (t h w) -> b t h w", t=t, h=h)
+        hidden = rearrange(order < round(self.share * t * h * w), "b (t h w) -> b t h w", t=t, h=h)
+        return hidden.expand(-1, grid[0], -1, -1)
 
 
 @dataclass(frozen=True)

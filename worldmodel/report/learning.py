@@ -17,7 +17,7 @@ _DIAGNOSTICS = {
 
 
 def alarms(runs: Sequence[RunRecord]) -> str:
-    """A box for each training whose features had collapsed when it ended."""
+    """A box for each training that ended collapsed, or had learned only what stands still."""
     boxes = []
     for run in runs:
         last = {name: values[-1] for name, (_, values) in run.columns().items()} | run.results
@@ -27,6 +27,11 @@ def alarms(runs: Sequence[RunRecord]) -> str:
             words = ", ".join(f"{name} {last[name]:.3g}" for name in _DIAGNOSTICS if name in last)
             boxes.append(f'<div class="alarm"><b>Collapse</b> in {escape(run.name)}: {words}. '
                          "Do not trust what was made from it.</div>")  # fmt: skip
+        if last.get("static_shortcut", 0) > 0:
+            boxes.append(f'<div class="alarm"><b>Nothing that moves</b> in {escape(run.name)}: '
+                         f"{100 * last['between_clips']:.1f}% of the variance lies between clips, "
+                         "and prediction is hardly better than copying. It has learned what stands "
+                         "still; say objective.centre=episode.</div>")  # fmt: skip
     return "".join(boxes)
 
 

@@ -77,6 +77,14 @@ def test_thresholds_that_are_missed_are_shown_as_missed(page: str) -> None:
     assert "0.450" in row[0]  # the baseline: without the guardrail
 
 
+def test_a_model_of_what_stands_still_is_an_alarm(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", verb="pretrain", config={}, seed=0)
+    run.log(1, loss=0.1, feature_std=1.0)
+    run.finish({"static_shortcut": 1.0, "between_clips": 0.9981, "feature_std": 1.0})
+    page = build(tmp_path / "run").read_text()
+    assert '<div class="alarm"><b>Nothing that moves</b> in pretrain: 99.8% of the variance' in page
+
+
 def test_collapse_is_an_alarm(tmp_path: Path, page: str) -> None:
     assert '<div class="alarm">' not in page
     collapsed = build(make_fake_run(tmp_path / "quickstart", spread=0.04)).read_text()
