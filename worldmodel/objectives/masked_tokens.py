@@ -21,6 +21,7 @@ from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
+from worldmodel.objectives.frozen_teacher import FrozenTeacher
 from worldmodel.objectives.masks import MaskMixture
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
@@ -41,7 +42,9 @@ class MaskedTokens(Objective):
         model: sizes of the networks that learn.
         masks: what is hidden.
         regulariser: keeps what is predicted from collapsing.
-        targets: `live` (with gradient), `stopgrad`, or `ema` (of an EMA teacher).
+        targets: `live` (with gradient), `stopgrad`, `ema` (of an EMA teacher), or `frozen` (of a
+            finished model).
+        teacher: the finished model, where targets are `frozen`: whatever `wm.load` reads.
         centre: what is subtracted before the regulariser looks; see `centre.py`.
         distance: of a prediction to its target.
         target_norm: `layernorm` norms each target, as V-JEPA does.
@@ -53,23 +56,32 @@ class MaskedTokens(Objective):
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
-        targets: Targets = "live", centre: Centre = "episode", distance: Distance = "l1",
+        targets: Targets | Literal["frozen"] = "live", teacher: str | None = None,
+        centre: Centre = "episode", distance: Distance = "l1",
         target_norm: TargetNorm = "none", every_mask: bool = False, momentum: Momentum = 0.996,
         predictor_width: int = 96, predictor_depth: int = 2, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
         check_distance(distance)
         check_centre(centre)
-        check_targets(targets)
+        if targets != "frozen":
+            check_targets(targets, "frozen")
+        if (targets == "frozen") != (teacher is not None):
+            raise ConfigError(
+                "targets=frozen are those of a finished model, and a teacher makes frozen targets: "
+                "say both, objective.targets=frozen objective.teacher=runs/pretrain/NAME"
+            )
         if target_norm not in (norms := get_args(TargetNorm)):
             raise ConfigError(f"no target_norm '{target_norm}': {nearest(target_norm, norms)}")
         self.encoder = model.encoder
         self.head: Head | None = model.head() if model.latent_per_token else None
         self.predicted = self.encoder.width if self.head is None else self.head.dim
+        self.frozen = None if teacher is None else FrozenTeacher(teacher)
+        target_width = self.predicted if self.frozen is None else self.frozen.encoder.width
         self.predictor = TokenPredictor(
             self.encoder.width, width=predictor_width, depth=predictor_depth,
             heads=predictor_heads, rope="default", mask_tokens=len(masks.kinds),
-            target_width=self.predicted,
+            target_width=target_width,
         )  # fmt: skip
         self.masks, self.regulariser, self.targets = masks, regulariser, targets
         self.distance, self.target_norm, self.every_mask = distance, target_norm, every_mask
@@ -84,7 +96,7 @@ class MaskedTokens(Objective):
     ) -> Losses:
         """The predictions' loss and the regulariser's; masks come from `generator`."""
         latents = None
-        if self.teacher is None or self.regulariser.acts:
+        if (self.teacher is None and self.frozen is None) or self.regulariser.acts:
             latents = self._whole(frames)  # b n d
         targets = self._targets(frames, latents)
         grid = self.encoder.grid(frames)
@@ -117,7 +129,9 @@ class MaskedTokens(Objective):
 
     def _targets(self, frames: Tensor, latents: Tensor | None) -> Tensor:
         """What predictions are compared with: b n d."""
-        if self.teacher is not None:
+        if self.frozen is not None:
+            targets = self.frozen(frames, self.encoder.grid(frames))
+        elif self.teacher is not None:
             with torch.no_grad():
                 targets = token_latents(self.teacher.encoder, self.teacher.head, frames)
         else:
@@ -133,8 +147,9 @@ class MaskedTokens(Objective):
         return rearrange(self._whole(frames), "b (t m) d -> t m b d", t=t)
 
     def world_model(self, size: int) -> WorldModel:
-        """Encoder, head and predictor; the EMA teacher is not kept."""
-        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
+        """Encoder, head and predictor; teachers are not kept, nor what predicts a frozen one."""
+        predictor = None if self.frozen is not None else self.predictor
+        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=predictor)
 
     def after_step(self, progress: float) -> None:
         """Let the EMA teacher, if there is one, follow the encoder and the head."""

@@ -8,11 +8,16 @@ Targets = Literal["live", "stopgrad", "ema"]
 """The encoder itself, with gradient or without, or an EMA teacher."""
 
 
-def check_targets(targets: str) -> None:
+def check_targets(targets: str, *more: str) -> None:
     """Refuse targets that there are not.
+
+    Args:
+        targets: what was asked for.
+        more: what can be asked for besides.
 
     Raises:
         ConfigError: with those that there are.
     """
-    if targets not in get_args(Targets):
-        raise ConfigError(f"no targets '{targets}': {nearest(targets, get_args(Targets))}")
+    choices = (*get_args(Targets), *more)
+    if targets not in choices:
+        raise ConfigError(f"no targets '{targets}': {nearest(targets, choices)}")

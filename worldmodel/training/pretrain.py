@@ -95,7 +95,7 @@ def pretrain(
             f"num_frames={num_frames} does not divide into tubelets of {p} frames; say a multiple "
             f"of {p}, or another model.encoder.tubelet_frames="
         )
-    transforms = transforms or Plain()
+    learned, transforms = objective(model), transforms or Plain()  # before hours of reading
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
         clips = data.open(
@@ -106,7 +106,7 @@ def pretrain(
     for bad in clips.skipped:
         skipped.add(bad)
     learner = VideoLearner(
-        objective(model), clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
+        learned, clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
     ).to(run.device)
     try:
         steps = fit(learner, run, optimisation, description="pretrain")

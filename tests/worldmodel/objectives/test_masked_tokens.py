@@ -4,9 +4,12 @@ import torch.nn.functional as F
 
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel import checkpoint
+from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.evaluation.surprise import surprise
 from worldmodel.interop.load import load
+from worldmodel.model import WorldModel
+from worldmodel.nn.encoder import VideoViT
 from worldmodel.objectives.distances import distances
 from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.masked_tokens import MaskedTokens
@@ -107,6 +110,37 @@ def test_its_model_is_saved_loaded_and_surprised(tmp_path):
     predicted = model.masked_predictor.fill_in(model.encoder, clip.frames, ids[:, :8], ids[:, 8:])
     expected = (predicted - whole[:, 8:]).abs().mean((1, 2))
     assert torch.allclose(scores[:, 0], expected, atol=1e-5)
+
+
+def test_a_frozen_teacher_makes_the_targets_and_never_changes(tmp_path):
+    torch.manual_seed(1)
+    other = Architecture(
+        VideoViT(32, 1, heads=2, patch=8), size=16, latent_width=8, predictor_width=16
+    )
+    checkpoint.save(WorldModel(other.encoder, size=16), tmp_path / "teacher")
+    learner = objective(
+        Future(), per_token=False, targets="frozen", teacher=str(tmp_path / "teacher")
+    ).train()
+    assert not learner.frozen.training
+    losses = learner(FRAMES, step=0, generator=seeded())
+    mask = learner.masks.tokens(Future(), 6, (3, 2, 2), _after_the_draw())
+    predicted = learner.predictor(
+        learner.encoder(FRAMES, mask.context), mask.context, mask.targets, (3, 2, 2), mask_token=0
+    )
+    expected = other.encoder.eval()(FRAMES)[:, 8:]
+    assert torch.allclose(losses.total, (predicted - expected).abs().mean(), atol=1e-6)
+    losses.total.backward()
+    assert all(p.grad is None for p in learner.frozen.parameters())
+    assert learner.world_model(16).masked_predictor is None  # it predicts another model's tokens
+
+
+def test_a_frozen_teacher_on_another_grid_is_refused(tmp_path):
+    checkpoint.save(WorldModel(VideoViT(32, 1, heads=2, patch=4), size=16), tmp_path / "fine")
+    learner = objective(Future(), targets="frozen", teacher=str(tmp_path / "fine"))
+    with pytest.raises(ConfigError, match="a grid t h w = .3, 4, 4. where the model that learns"):
+        learner(FRAMES, step=0, generator=seeded())
+    with pytest.raises(ConfigError, match="say both, objective.targets=frozen"):
+        objective(Future(), targets="frozen")
 
 
 @pytest.mark.parametrize(
