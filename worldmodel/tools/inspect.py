@@ -61,7 +61,7 @@ class Sheet:
 
     rows: int = 16
     size: int = 64
-    num_frames: int = 6
+    num_frames: int = 4
     stride: int | None = None
     fps: float | None = None
     flip: bool = True

@@ -70,8 +70,8 @@ class VideoLearner(Learner):
 def pretrain(
     run: "Run", *, data: ClipSource, model: Architecture,
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
-    video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 6,
-    batch: int = 96,
+    video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
+    batch: int = 48,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 

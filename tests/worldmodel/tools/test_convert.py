@@ -26,7 +26,7 @@ from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.errors import ConfigError, EpisodeError, RunError, VideoError
 from worldmodel.runs.run import Run
 from worldmodel.storage import tensors
-from worldmodel.tools.conversion import encode, lerobot
+from worldmodel.tools.conversion import encode_video, lerobot_target
 from worldmodel.tools.conversion import videos as videos
 from worldmodel.tools.conversion.convert import convert
 from worldmodel.tools.conversion.lerobot_target import statistics
@@ -222,7 +222,7 @@ def test_an_interrupted_conversion_goes_on(made, change, tmp_path, monkeypatch, 
         return real(*arguments, **named)
 
     where = {"episodes": (videos.EpisodeWriter, "write"),
-             "lerobot": (lerobot, "copy_video")}.get(
+             "lerobot": (lerobot_target, "copy_video")}.get(
                  to, (videos, "copy_video"))  # fmt: skip
     real = getattr(*where)
     with monkeypatch.context() as patch:
@@ -478,7 +478,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing_half(
     made, change, tmp_path, monkeypatch, to, size
 ):
     source = made("folder").path
-    real = encode.chunks_of
+    real = encode_video.chunks_of
 
     def some(*arguments):
         yield next(real(*arguments))
@@ -489,9 +489,9 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing_half(
         full()
 
     with monkeypatch.context() as patch:
-        for module in (encode, lerobot):
+        for module in (encode_video, lerobot_target):
             patch.setattr(module, "chunks_of", some)
-        patch.setattr(encode.shutil, "copyfileobj", full)
+        patch.setattr(encode_video.shutil, "copyfileobj", full)
         patch.setattr(tarfile.TarFile, "addfile", full)
         patch.setattr(tensors, "save_file", part)
         with pytest.raises((ConfigError, VideoError), match="No space left on device") as found:

@@ -73,6 +73,6 @@ def test_each_verb_shows_its_own_settings(capsys):
     assert "workers=2" in said and "video.limits" in said
     assert "sheet" not in said and "output" not in said
     assert main(["data", "inspect", "--help"]) == 0
-    assert "sheet.num_frames=6" in capsys.readouterr().out
+    assert "sheet.num_frames=4" in capsys.readouterr().out
     assert main(["data", "convert", "--help"]) == 0
     assert "writing.quality=18" in capsys.readouterr().out

@@ -96,7 +96,7 @@ def test_no_path_is_told_before_anything_is_trained(run):
 def test_clips_that_do_not_divide_into_time_steps_are_refused(run, dots):
     sizes = replace(small(), encoder=VideoViT(24, 1, heads=2, patch=8, tubelet_frames=4))
     with pytest.raises(ConfigError, match="num_frames=6 does not divide into tubelets of 4 frames"):
-        learn(run, dots, model=sizes)
+        learn(run, dots, model=sizes, num_frames=6)
 
 
 def test_what_was_skipped_is_listed(run, dots):
