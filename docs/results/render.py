@@ -3,7 +3,8 @@
 python docs/results/render.py                      write them
 python docs/results/render.py --check              exit 1 if a document is not up to date
 python docs/results/render.py collect quickstart RUN [RUN ...] --command "..."
-                                                   make quickstart.json from finished runs
+                                                   make quickstart.json from finished runs;
+                                                   --untimed SEED leaves out seconds of slowed ones
 """
 
 import argparse
@@ -25,9 +26,12 @@ def main() -> int:
     collect.add_argument("name")
     collect.add_argument("runs", nargs="+")
     collect.add_argument("--command", required=True)
+    collect.add_argument("--untimed", type=int, nargs="*", default=[], metavar="SEED")
     words = parser.parse_args()
     if words.what == "collect":
-        table = results.collect(words.runs, name=words.name, command=words.command)
+        table = results.collect(
+            words.runs, name=words.name, command=words.command, untimed=words.untimed
+        )
         results.write(table, HERE / f"{words.name}.json")
     return render(check=words.check)
 

@@ -28,7 +28,9 @@ _MARKED = re.compile(
 )
 
 
-def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[str, Any]:
+def collect(
+    folders: Sequence[str | Path], *, name: str, command: str, untimed: Sequence[int] = ()
+) -> dict[str, Any]:
     """One table from finished runs that differ in their seeds.
 
     A rate's trials are counted together and get a new Wilson interval. Of other numbers it is the
@@ -39,6 +41,7 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
         folders: The runs.
         name: Of the table.
         command: That anybody can run to get these numbers.
+        untimed: Seeds of runs that other programs slowed down: their `seconds.*` are left out.
 
     Raises:
         RunError: the runs are of different verbs, or two have the same seed.
@@ -51,7 +54,11 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
     common = [key for key in runs[0]["results"] if all(key in run["results"] for run in runs)]
     some = dict.fromkeys(key for run in runs for key in run["results"] if key not in common)
     every = {key: [run["results"][key] for run in runs] for key in common}
-    mean = {key: statistics.fmean(values) for key, values in every.items()}
+    quiet = [run["results"] for run in runs if run["seed"] not in untimed]
+    for key in common:
+        if key.startswith("seconds."):
+            every[key] = [results[key] for results in quiet]
+    mean = {key: statistics.fmean(values) for key, values in every.items() if values}
     table = {
         "name": name,
         "command": command,
@@ -59,7 +66,17 @@ def collect(folders: Sequence[str | Path], *, name: str, command: str) -> dict[s
         "git_commit": _each(run["git_commit"] for run in runs),
         "machine": machine(runs[0]["device"]),
         "protocol": {"seeds": seeds},
-        "rows": [_row(key, every, mean, seeds, runs[0]["verb"]) for key in whole(common)],
+        "rows": [
+            _row(
+                key,
+                every,
+                mean,
+                [s for s in seeds if not (key.startswith("seconds.") and s in untimed)],
+                runs[0]["verb"],
+            )
+            for key in whole(common)
+            if key in mean
+        ],
     }
     return table | ({"left_out": whole(some)} if some else {})
 

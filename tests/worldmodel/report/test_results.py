@@ -28,6 +28,18 @@ def table(tmp_path: Path) -> dict:
     return collect(runs, name="quickstart", command="worldmodel quickstart -m seed=1,2,3")
 
 
+def test_seconds_of_runs_that_were_slowed_down_are_left_out(tmp_path):
+    runs = []
+    for seed, seconds in ((1, 600.0), (2, 1400.0), (3, 640.0)):
+        run = Run.open(tmp_path / str(seed), verb="quickstart", config={}, seed=seed)
+        run.finish({"seconds.total": seconds, "score": float(seed)})
+        runs.append(tmp_path / str(seed))
+    table = collect(runs, name="x", command="y", untimed=[2])
+    rows = {row["key"]: row for row in table["rows"]}
+    assert rows["seconds.total"]["value"] == 620 and rows["seconds.total"]["seeds"] == [1, 3]
+    assert rows["score"]["value"] == 2 and rows["score"]["seeds"] == [1, 2, 3]
+
+
 def test_counts_are_pooled_and_other_numbers_averaged(table: dict) -> None:
     rows = {row["key"]: row for row in table["rows"]}
     success = rows["plan.success"]
