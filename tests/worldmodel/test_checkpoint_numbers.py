@@ -40,6 +40,21 @@ MODELS = {
                                  "target_width": 8, "width": 16},
         },
     },
+    "hidden tokens": {
+        "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
+            "head": {"name": "TokenHead", "token_width": 24, "dim": 8, "hidden": 16},
+            "masked_predictor": TOKENS | {"target_width": 8, "rope": "default"},
+        },
+    },
+    "memory": {
+        "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
+            "head": {"name": "StateHead", "tokens": 4, "token_width": 24, "dim": 8, "extra": 4,
+                     "narrow": 4, "hidden": 16},
+            "masked_predictor": {"name": "CausalPredictor", "latents": 1, "seen_width": 12,
+                                 "target_width": 8, "horizons": [1, 2], "width": 16, "depth": 1,
+                                 "heads": 2, "scored": 2},
+        },
+    },
     "v-jepa 1": {
         "size": 16, "action_dim": 0,
         "encoder": VIT | {"sincos_grid": [2, 2, 2], "mlp_width": 40, "norm_eps": 1e-6},
@@ -113,8 +128,9 @@ def test_every_number_is_checked(tmp_path, kind):
                 continue  # it may be that in another model
             assert key in message, message
             assert ("null" if wrong is None else f"{wrong}") in message, message
-    # A width that is not said is measured.
-    assert read == ([(("encoder", "width"), None)] if kind == "timm" else [])
+    # A width that is not said is measured; clips are scored by the longest horizon by default.
+    free = {"timm": ("encoder", "width"), "memory": ("parts", "masked_predictor", "scored")}
+    assert read == ([(free[kind], None)] if kind in free else [])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024  # KiB
 
 

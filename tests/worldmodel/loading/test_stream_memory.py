@@ -12,7 +12,7 @@ from worldmodel.runs.memory import resident_bytes
 def test_memory_is_flat_over_ten_thousand_clips_through_two_workers(tmp_path, make_video):
     for number in range(40):
         make_video(tmp_path / f"{number}.mp4", 12, size=(32, 24))
-    clip_source = VideoFiles(str(tmp_path), preload=False, workers=2)
+    clip_source = VideoFiles(str(tmp_path), preload=False, workers=2, clips_per_video=1)
     clips = clip_source.open(size=24, num_frames=4, progress=lambda *done: None)
     batch, sizes = 50, {}
     for step in range(10_000 // batch):

@@ -12,7 +12,7 @@ from worldmodel.interop.load import load
 
 SMALL = [
     "model=timm", "model.encoder.name=resnet18", "model.predictor_width=32", "num_frames=6",
-    "optimisation.steps=4", "batch=4", "regulariser.num_slices=32", "device=cpu",
+    "optimisation.steps=4", "batch=4", "objective.regulariser.num_slices=32", "device=cpu",
 ]  # fmt: skip
 
 

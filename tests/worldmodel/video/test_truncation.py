@@ -248,7 +248,12 @@ def test_streams_of_a_file_that_loses_a_frame_can_be_resumed(tmp_path, workers, 
     lose_a_frame(x265(":keyint=12:bframes=0", frames=60).write(tmp_path, "a"), 20)
     MadeVideo(options=X264, frames=60, size=(64, 64)).write(tmp_path, "b")
     videos = VideoFiles(
-        path=str(tmp_path), preload=False, workers=workers, flip=False, on_bad_video=on_bad_video
+        path=str(tmp_path),
+        preload=False,
+        workers=workers,
+        flip=False,
+        clips_per_video=1,
+        on_bad_video=on_bad_video,
     )
 
     def outcome(clips: Clips, step: int) -> str:
