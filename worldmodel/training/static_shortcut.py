@@ -4,7 +4,7 @@ Every clip of real video has a background of its own. Latents that hold it and n
 varied over a batch as can be, and to copy them is a nearly exact prediction: the loss is low, and
 no sign of collapse shows. Three numbers tell it: nearly all variance lies between clips, copying
 the last latents is nearly right, and prediction is hardly better than copying. The alarm needs all
-three; how often it is wrong was measured (docs/pretraining.md, benchmarks/collapse_alarm.py).
+three; `benchmarks/static_shortcut.py` measures how often it is wrong.
 """
 
 import math
