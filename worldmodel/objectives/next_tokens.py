@@ -69,8 +69,8 @@ class NextTokens(Objective):
         t, shortest = latents.shape[1], self.predictor.horizons[0]
         if t <= shortest:
             raise ConfigError(
-                f"clips of {t} time step{'s' * (t > 1)} leave nothing to predict over a horizon of {shortest}; "
-                f"say num_frames={self.encoder.tubelet_frames * (shortest + 1)} or more"
+                f"clips of {t} time step{'s' * (t > 1)} leave nothing to predict over a horizon of "
+                f"{shortest}; say num_frames={self.encoder.tubelet_frames * (shortest + 1)} or more"
             )
         seen = latents[..., : self.head.dim]
         targets = self._targets(frames, seen)
