@@ -3,7 +3,7 @@
 What stands still in a clip and differs between clips, as the background of every real video does,
 satisfies prediction and a regulariser of the batch together: to copy it is an exact prediction, and
 over a batch it is as varied as can be. A model that learns it alone has healthy numbers and knows
-nothing of what moves (docs/pretraining.md has the ablation). With a centre, the regulariser sees
+nothing of what moves (docs/pretraining.md has numbers). With a centre, the regulariser sees
 latents minus their mean over time, as in TC-SIGReg (arXiv:2607.26924): something must change, and
 prediction makes of it what it can. Latents have a variance of one, by the head's normalisation; the
 part that changes is asked for half of it, since one that had all would have to change as fast as

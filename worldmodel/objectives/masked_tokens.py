@@ -16,21 +16,22 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import take
-from worldmodel.nn.heads import Head, token_latents
+from worldmodel.nn.heads import token_latents
 from worldmodel.nn.token_predictor import TokenPredictor
-from worldmodel.objectives.centre import Centre, check_centre, regularise
+from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
-from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
+from worldmodel.objectives.ema_teacher import Momentum
 from worldmodel.objectives.frozen_teacher import FrozenTeacher
 from worldmodel.objectives.masks import MaskMixture
-from worldmodel.objectives.objective import Losses, Objective
+from worldmodel.objectives.objective import Losses
+from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.objectives.targets import Targets, check_targets
 
 TargetNorm = Literal["none", "layernorm"]
 
 
-class MaskedTokens(Objective):
+class MaskedTokens(PredictedLatents):
     """Masked prediction by tokens: see some tokens of a clip, predict the others.
 
     Where the model makes a latent of each token (`model.latent_per_token`), latents are predicted
@@ -61,11 +62,8 @@ class MaskedTokens(Objective):
         target_norm: TargetNorm = "none", every_mask: bool = False, momentum: Momentum = 0.996,
         predictor_width: int = 96, predictor_depth: int = 2, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
-        super().__init__()
         check_distance(distance)
-        check_centre(centre)
-        if targets != "frozen":
-            check_targets(targets, "frozen")
+        check_targets(targets, "frozen")
         if (targets == "frozen") != (teacher is not None):
             raise ConfigError(
                 "targets=frozen are those of a finished model, and a teacher makes frozen targets: "
@@ -73,23 +71,20 @@ class MaskedTokens(Objective):
             )
         if target_norm not in (norms := get_args(TargetNorm)):
             raise ConfigError(f"no target_norm '{target_norm}': {nearest(target_norm, norms)}")
-        self.encoder = model.encoder
-        self.head: Head | None = model.head() if model.latent_per_token else None
-        self.predicted = self.encoder.width if self.head is None else self.head.dim
+        super().__init__(
+            model.encoder, model.head() if model.latent_per_token else None,
+            regulariser=regulariser, targets=targets, centre=centre, momentum=momentum,
+        )  # fmt: skip
         self.frozen = None if teacher is None else FrozenTeacher(teacher)
         target_width = self.predicted if self.frozen is None else self.frozen.encoder.width
-        self.predictor = TokenPredictor(
+        self.predictor: TokenPredictor = TokenPredictor(
             self.encoder.width, width=predictor_width, depth=predictor_depth,
             heads=predictor_heads, rope="default", mask_tokens=len(masks.kinds),
             target_width=target_width,
         )  # fmt: skip
-        self.masks, self.regulariser, self.targets = masks, regulariser, targets
-        self.distance, self.target_norm, self.every_mask = distance, target_norm, every_mask
-        self.centre: Centre = centre
-        self.wants_gaussian = regulariser.wants_gaussian
-        self.teacher: EMATeacher | None = None
-        if targets == "ema":
-            self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
+        self.masks, self.every_mask = masks, every_mask
+        self.distance: Distance = distance
+        self.target_norm = target_norm
 
     def forward(
         self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
@@ -111,17 +106,8 @@ class MaskedTokens(Objective):
             errors.append(distances(predicted, take(targets, mask.targets), self.distance).mean())
         features = targets if latents is None else latents
         features = rearrange(features, "b (t m) d -> b t m d", t=grid[0])
-        regularisation = regularise(
-            self.regulariser, features, step=step, centre=self.centre,
-            clips_per_video=clips_per_video,
-        )  # fmt: skip
-        return Losses(
-            terms={
-                "prediction": torch.stack(errors).mean(), "regulariser": regularisation.loss
-            },
-            features=rearrange(features.detach(), "b t m d -> t m b d"),
-            numbers={"sigreg_over_floor": regularisation.over_floor},
-        )  # fmt: skip
+        error = torch.stack(errors).mean()
+        return self.losses(error, features, step=step, clips_per_video=clips_per_video)
 
     def _whole(self, frames: Tensor) -> Tensor:
         """What is predicted of each token of the whole clip: b n d."""
@@ -136,7 +122,7 @@ class MaskedTokens(Objective):
                 targets = token_latents(self.teacher.encoder, self.teacher.head, frames)
         else:
             assert latents is not None
-            targets = latents if self.targets == "live" else latents.detach()
+            targets = self.own_targets(latents)
         if self.target_norm == "layernorm":
             targets = F.layer_norm(targets, targets.shape[-1:])
         return targets
@@ -148,10 +134,6 @@ class MaskedTokens(Objective):
 
     def world_model(self, size: int) -> WorldModel:
         """Encoder, head and predictor; teachers are not kept, nor what predicts a frozen one."""
-        predictor = None if self.frozen is not None else self.predictor
-        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=predictor)
-
-    def after_step(self, progress: float) -> None:
-        """Let the EMA teacher, if there is one, follow the encoder and the head."""
-        if self.teacher is not None:
-            self.teacher.follow(self.encoder, self.head, progress)
+        if self.frozen is not None:
+            return WorldModel(self.encoder, size=size, head=self.head)
+        return super().world_model(size)

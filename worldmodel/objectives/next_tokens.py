@@ -6,18 +6,18 @@ from torch import Generator, Tensor
 
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
-from worldmodel.model import WorldModel
 from worldmodel.nn.causal_predictor import CausalPredictor
-from worldmodel.nn.heads import time_step_latents
-from worldmodel.objectives.centre import Centre, check_centre, regularise
+from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
-from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
-from worldmodel.objectives.objective import Losses, Objective
+from worldmodel.objectives.ema_teacher import Momentum
+from worldmodel.objectives.objective import Losses
+from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.objectives.targets import Targets, check_targets
 
 
-class NextTokens(Objective):
+class NextTokens(PredictedLatents):
     """Each time step is encoded alone; a causal transformer predicts those that come later.
 
     Every time step of a clip predicts at once, over every horizon that fits into it. As the
@@ -35,27 +35,25 @@ class NextTokens(Objective):
         predictor_width, predictor_depth, predictor_heads: of the transformer that predicts.
     """
 
+    head: Head
+
     def __init__(
         self, model: Architecture, *, regulariser: Regulariser, targets: Targets = "live",
         centre: Centre = "episode", distance: Distance = "l2",
         horizons: tuple[int, ...] = (1, 2, 4, 8), momentum: Momentum = 0.996,
         predictor_width: int = 192, predictor_depth: int = 3, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
-        super().__init__()
         check_targets(targets)
         check_distance(distance)
-        check_centre(centre)
-        self.encoder, self.head = model.encoder, model.head()
-        self.predictor = CausalPredictor(
+        super().__init__(
+            model.encoder, model.head(), regulariser=regulariser, targets=targets, centre=centre,
+            momentum=momentum,
+        )  # fmt: skip
+        self.predictor: CausalPredictor = CausalPredictor(
             model.tokens if self.head.per_token else 1, self.head.width, self.head.dim,
             horizons=horizons, width=predictor_width, depth=predictor_depth, heads=predictor_heads,
         )  # fmt: skip
-        self.regulariser, self.targets, self.distance = regulariser, targets, distance
-        self.centre: Centre = centre
-        self.predicted, self.wants_gaussian = self.head.dim, regulariser.wants_gaussian
-        self.teacher: EMATeacher | None = None
-        if targets == "ema":
-            self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
+        self.distance: Distance = distance
 
     def forward(
         self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
@@ -80,32 +78,15 @@ class NextTokens(Objective):
             for i, ahead in enumerate(self.predictor.horizons)
             if ahead < t
         ]
-        regularisation = regularise(
-            self.regulariser, seen, step=step, centre=self.centre, clips_per_video=clips_per_video
-        )
-        return Losses(
-            terms={
-                "prediction": torch.stack(errors).mean(), "regulariser": regularisation.loss
-            },
-            features=rearrange(seen.detach(), "b t m d -> t m b d"),
-            numbers={"sigreg_over_floor": regularisation.over_floor},
-        )  # fmt: skip
+        error = torch.stack(errors).mean()
+        return self.losses(error, seen, step=step, clips_per_video=clips_per_video)
 
     def _targets(self, frames: Tensor, latents: Tensor) -> Tensor:
         if self.teacher is not None:
             return self.teacher(frames)[..., : self.head.dim]
-        return latents if self.targets == "live" else latents.detach()
+        return self.own_targets(latents)
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""
         latents = time_step_latents(self.encoder, self.head, frames)
         return rearrange(latents, "b t m d -> t m b d")
-
-    def world_model(self, size: int) -> WorldModel:
-        """Encoder, head and predictor; the EMA teacher is not kept."""
-        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
-
-    def after_step(self, progress: float) -> None:
-        """Let the EMA teacher, if there is one, follow the encoder and the head."""
-        if self.teacher is not None:
-            self.teacher.follow(self.encoder, self.head, progress)

@@ -10,15 +10,15 @@ from einops import rearrange, repeat
 from torch import Generator, Tensor
 
 from worldmodel.architecture import Architecture
-from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.masked_predictor import start_from
+from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
 from worldmodel.nn.patches import Grid
-from worldmodel.objectives.centre import Centre, check_centre, regularise
-from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
+from worldmodel.objectives.centre import Centre
+from worldmodel.objectives.ema_teacher import Momentum
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
-from worldmodel.objectives.objective import Losses, Objective
+from worldmodel.objectives.objective import Losses
+from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.objectives.targets import Targets, check_targets
 from worldmodel.types import Mask
@@ -53,7 +53,7 @@ def context_latents(
     return out.masked_scatter(is_seen[..., None, None], latents), ~is_seen
 
 
-class TimeSteps(Objective):
+class TimeSteps(PredictedLatents):
     """Masked prediction by time steps: see part of a clip, predict the latents of what is hidden.
 
     Where complete time steps are hidden, each of the others is encoded by itself. Where tokens are
@@ -70,21 +70,19 @@ class TimeSteps(Objective):
         momentum: of the EMA teacher; or two, of the first and of the last step.
     """
 
+    head: Head
+
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
         targets: Targets = "live", centre: Centre = "episode", momentum: Momentum = 0.996,
     ) -> None:  # fmt: skip
-        super().__init__()
-        check_centre(centre)
         check_targets(targets)
-        self.encoder, self.head = model.encoder, model.head()
-        self.predictor = model.masked_predictor()
-        self.masks, self.regulariser, self.targets = masks, regulariser, targets
-        self.centre: Centre = centre
-        self.predicted, self.wants_gaussian = self.head.dim, regulariser.wants_gaussian
-        self.teacher: EMATeacher | None = None
-        if targets == "ema":
-            self.teacher = EMATeacher(self.encoder, self.head, momentum=momentum)
+        super().__init__(
+            model.encoder, model.head(), regulariser=regulariser, targets=targets, centre=centre,
+            momentum=momentum,
+        )  # fmt: skip
+        self.predictor: MaskedPredictor = model.masked_predictor()
+        self.masks = masks
 
     def forward(
         self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
@@ -99,15 +97,7 @@ class TimeSteps(Objective):
             mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
             errors = self._token_errors(frames, latents, mask, grid)
         features = latents[..., : self.head.dim]
-        regularisation = regularise(
-            self.regulariser, features, step=step, centre=self.centre,
-            clips_per_video=clips_per_video,
-        )  # fmt: skip
-        return Losses(
-            terms={"prediction": errors.mean(), "regulariser": regularisation.loss},
-            features=rearrange(features.detach(), "b t m d -> t m b d"),
-            numbers={"sigreg_over_floor": regularisation.over_floor},
-        )
+        return self.losses(errors.mean(), features, step=step, clips_per_video=clips_per_video)
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
         """Squared errors of the hidden time steps, under every pattern."""
@@ -132,21 +122,12 @@ class TimeSteps(Objective):
     def _targets(self, frames: Tensor, latents: Tensor) -> Tensor:
         if self.teacher is not None:
             return self.teacher(frames)
-        return latents if self.targets == "live" else latents.detach()
+        return self.own_targets(latents)
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""
         latents = time_step_latents(self.encoder, self.head, frames)
         return rearrange(latents, "b t m d -> t m b d")
-
-    def world_model(self, size: int) -> WorldModel:
-        """Encoder, head and masked predictor; the EMA teacher is not kept."""
-        return WorldModel(self.encoder, size=size, head=self.head, masked_predictor=self.predictor)
-
-    def after_step(self, progress: float) -> None:
-        """Let the EMA teacher, if there is one, follow the encoder and the head."""
-        if self.teacher is not None:
-            self.teacher.follow(self.encoder, self.head, progress)
 
 
 def hidden_latents(mask: Mask, grid: Grid, *, per_token: bool) -> Tensor:
