@@ -52,7 +52,7 @@ MODELS = {
                      "narrow": 4, "hidden": 16},
             "masked_predictor": {"name": "CausalPredictor", "latents": 1, "seen_width": 12,
                                  "target_width": 8, "horizons": [1, 2], "width": 16, "depth": 1,
-                                 "heads": 2, "scored": 2},
+                                 "heads": 2},
         },
     },
     "v-jepa 1": {
@@ -128,9 +128,8 @@ def test_every_number_is_checked(tmp_path, kind):
                 continue  # it may be that in another model
             assert key in message, message
             assert ("null" if wrong is None else f"{wrong}") in message, message
-    # A width that is not said is measured; clips are scored by the longest horizon by default.
-    free = {"timm": ("encoder", "width"), "memory": ("parts", "masked_predictor", "scored")}
-    assert read == ([(free[kind], None)] if kind in free else [])
+    # A width that is not said is measured.
+    assert read == ([(("encoder", "width"), None)] if kind == "timm" else [])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024  # KiB
 
 

@@ -28,14 +28,11 @@ class CausalPredictor(Predictor):
         target_width: how many of those dimensions, from the first, are predicted.
         horizons: how many time steps ahead it predicts.
         width, depth, heads: of the transformer.
-        scored: a clip is scored by the longest horizon up to this that its past allows; by default
-            the longest.
     """
 
     def __init__(
         self, latents: int, seen_width: int, target_width: int, *,
         horizons: Sequence[int] = (1, 2, 4, 8), width: int = 192, depth: int = 3, heads: int = 4,
-        scored: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("a causal predictor", width, heads, rotary=True)
@@ -44,11 +41,9 @@ class CausalPredictor(Predictor):
                 f"horizons are numbers of time steps that increase from 1 or more, got "
                 f"{list(horizons)}"
             )
-        if scored is not None and scored < horizons[0]:
-            raise ConfigError(f"scored={scored} is shorter than every horizon, {list(horizons)}")
         self.spec = arguments(locals())
         self.latents, self.target_width = latents, target_width
-        self.horizons, self.scored = tuple(horizons), scored or horizons[-1]
+        self.horizons = tuple(horizons)
         self.embed = nn.Linear(latents * seen_width, width)
         self.rotary = Rotary3D(width // heads)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -89,7 +84,7 @@ class CausalPredictor(Predictor):
     def predictions(
         self, encoder: Encoder, head: Head | None, frames: Tensor
     ) -> Iterator[Prediction]:
-        """Predict every time step but the first, each from as long before as `scored` allows.
+        """Predict every time step but the first, over the longest horizon that its past allows.
 
         Raises:
             ShapeError: the frames do not divide into time steps, or there is one only.
@@ -106,10 +101,7 @@ class CausalPredictor(Predictor):
         latents = time_step_latents(encoder, head, frames)  # b t m d
         foreseen, target = self(latents), latents[..., : head.dim]
         later = torch.arange(self.horizons[0], steps)
-        which = [
-            max(i for i, h in enumerate(self.horizons) if h <= min(int(step), self.scored))
-            for step in later
-        ]
+        which = [max(i for i, h in enumerate(self.horizons) if h <= int(step)) for step in later]
         ago = torch.tensor([self.horizons[i] for i in which])
         i = encoder.tubelet_frames
         prediction = Prediction(

@@ -6,7 +6,6 @@ from worldmodel import checkpoint
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.evaluation.surprise import surprise
 from worldmodel.interop.load import load
-from worldmodel.nn.causal_predictor import CausalPredictor
 from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.ema_teacher import EMATeacher
 from worldmodel.objectives.next_tokens import NextTokens
@@ -69,11 +68,12 @@ def test_predictions_remember_all_that_was_and_know_nothing_of_what_comes():
     assert not torch.allclose(seen[:, :, 4:], later[:, :, 4:], atol=1e-2)
 
 
-@pytest.mark.parametrize(("scored", "ago"), [(None, [1, 2, 2, 4, 4]), (2, [1, 2, 2, 2, 2])])
-def test_a_clip_is_scored_by_the_longest_horizon_that_its_past_allows(scored, ago):
-    learner = objective().eval()
-    predictor = CausalPredictor(**{**learner.predictor.spec, "scored": scored}).eval()
-    predictor.load_state_dict(learner.predictor.state_dict())
+@pytest.mark.parametrize(
+    ("horizons", "ago"), [((1, 2, 4), [1, 2, 2, 4, 4]), ((1, 2), [1, 2, 2, 2, 2])]
+)
+def test_a_clip_is_scored_by_the_longest_horizon_that_its_past_allows(horizons, ago):
+    learner = objective(horizons=horizons).eval()
+    predictor = learner.predictor
     (found,) = predictor.predictions(learner.encoder, learner.head, FRAMES)
     latents = time_step_latents(learner.encoder, learner.head, FRAMES)
     foreseen = predictor(latents)
@@ -101,8 +101,6 @@ def test_what_makes_no_sense_is_refused():
         objective(horizons=(2, 1))
     with pytest.raises(ConfigError, match="say num_frames=6 or more"):
         objective(horizons=(2,))(FRAMES[:, :4], step=0, generator=seeded())
-    with pytest.raises(ConfigError, match="scored=1 is shorter than every horizon"):
-        CausalPredictor(1, 8, 4, horizons=(2, 4), scored=1, width=16)
     with pytest.raises(ShapeError, match="a clip of 1 time step leaves nothing to predict: take 2"):
         learner = objective().eval()
         learner.predictor.predictions(learner.encoder, learner.head, FRAMES[:, :2])
