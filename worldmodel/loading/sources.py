@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch.distributed
-
 from worldmodel.datasets import open_catalogue, open_episodes
 from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.episodes.windows import load_arrays
@@ -17,6 +15,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.loading.in_memory import ClipDataset, Clips, episode_videos
 from worldmodel.loading.preload import Progress, preload
 from worldmodel.loading.stream import ClipStream, Streaming
+from worldmodel.runs.processes import rank, world
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.sampling import Sampling
 
@@ -24,15 +23,14 @@ Tell = Callable[[LeftOut], None]
 AS_IT_IS = Decoding()
 
 
-def rank_and_world() -> tuple[int, int]:
-    """Which of how many processes of a distributed training this is."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
 class ClipSource(ABC):
-    """Where clips for training come from."""
+    """Where clips for training come from; of several processes, each reads its share of a batch.
+
+    Attributes:
+        clips_per_video: clips of each video in a batch.
+    """
+
+    clips_per_video: int
 
     @abstractmethod
     def open(
@@ -78,10 +76,9 @@ class VideoSource(Streaming, ClipSource):
         num_frames: int, video: Decoding, on_skip: Tell | None,
     ) -> ClipStream:  # fmt: skip
         """A stream of clips from data sets; in a distributed training each rank takes its share."""
-        rank, world = rank_and_world()
         return ClipStream(
             catalogues, weights=weights, sampling=self.sampling(num_frames), size=size,
-            flip=self.flip, decoding=video.at(size), streaming=self, rank=rank, world=world,
+            flip=self.flip, decoding=video.at(size), streaming=self, rank=rank(), world=world(),
             on_skip=on_skip,
         )  # fmt: skip
 
@@ -113,7 +110,7 @@ class VideoFiles(VideoSource):
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
         catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {}))
-        sampling, (rank, world) = self.sampling(num_frames), rank_and_world()
+        sampling = self.sampling(num_frames)
         if self.preload is not False:
             kept = preload(
                 catalogue, sampling=sampling, decoding=video.at(size), streaming=self,
@@ -125,7 +122,7 @@ class VideoFiles(VideoSource):
                     videos, num_frames=num_frames, stride=None if sampling.fps else sampling.stride,
                     fps=sampling.fps, size=size, flip=self.flip, epochs=True,
                     skipped=[*catalogue.left_out, *skipped],
-                    clips_per_video=self.clips_per_video, rank=rank, world=world,
+                    clips_per_video=self.clips_per_video, rank=rank(), world=world(),
                 )  # fmt: skip
         progress(len(catalogue), len(catalogue))
         return self.clips(
@@ -230,9 +227,8 @@ class EpisodeVideos(ClipSource):
         episodes = open_episodes(self.path, format=self.format, **options)
         sources = episode_videos(load_arrays(episodes))
         progress(len(episodes), len(episodes))
-        rank, world = rank_and_world()
         return ClipDataset(
             sources, num_frames=num_frames, stride=self.stride, size=size,
-            rest_fraction=self.rest_fraction, clips_per_video=self.clips_per_video, rank=rank,
-            world=world,
+            rest_fraction=self.rest_fraction, clips_per_video=self.clips_per_video, rank=rank(),
+            world=world(),
         )  # fmt: skip

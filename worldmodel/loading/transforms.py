@@ -25,15 +25,27 @@ class Transforms(ABC):
         return size
 
     @abstractmethod
-    def __call__(self, frames: Tensor, *, size: int, seed: int, step: int) -> Tensor:
-        """Frames `b t c h w` in [0, 1] -> `b t c size size` in [0, 1], on the same device."""
+    def __call__(
+        self, frames: Tensor, *, size: int, seed: int, step: int, before: int = 0
+    ) -> Tensor:
+        """Frames `b t c h w` in [0, 1] -> `b t c size size` in [0, 1], on the same device.
+
+        Args:
+            frames: of a batch, or of the part of it that a process has.
+            size: side of the frames that are made.
+            seed: decides what is drawn, with the step.
+            step: of the training.
+            before: so many clips of the batch, before these, are with other processes.
+        """
 
 
 @dataclass(frozen=True)
 class Plain(Transforms):
     """Clips as they are read: a random square and a flip, drawn where the data are read."""
 
-    def __call__(self, frames: Tensor, *, size: int, seed: int, step: int) -> Tensor:
+    def __call__(
+        self, frames: Tensor, *, size: int, seed: int, step: int, before: int = 0
+    ) -> Tensor:
         """The frames themselves."""
         return frames
 
@@ -76,18 +88,22 @@ class VJEPA(Transforms):
         """The size times `oversize`."""
         return round(size * self.oversize)
 
-    def __call__(self, frames: Tensor, *, size: int, seed: int, step: int) -> Tensor:
+    def __call__(
+        self, frames: Tensor, *, size: int, seed: int, step: int, before: int = 0
+    ) -> Tensor:
         """Each clip through its own crop, flip and colours."""
+        crop = v2.RandomResizedCrop(size, scale=tuple(self.scale), ratio=tuple(self.ratio))
+        flip = v2.RandomHorizontalFlip(self.flip)
         jitter = v2.ColorJitter(self.jitter, self.jitter, self.jitter, self.jitter / 4)
-        change = v2.Compose(
-            [
-                v2.RandomResizedCrop(size, scale=tuple(self.scale), ratio=tuple(self.ratio)),
-                v2.RandomHorizontalFlip(self.flip),
-                *([jitter] if self.jitter else []),
-            ]
-        )
+        change = v2.Compose([crop, flip, *([jitter] if self.jitter else [])])
         state = np.random.SeedSequence((seed, step, _STREAM)).generate_state(1, np.uint64)
         # torchvision draws from torch's own generator of the CPU, whatever the frames are on.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(state[0]))
+            nothing = torch.empty(frames.shape[-3:], device="meta")
+            for _ in range(before):  # draw what those clips draw
+                crop.make_params([nothing])
+                flip(nothing)
+                if self.jitter:
+                    jitter.make_params([nothing])
             return torch.stack([change(clip) for clip in frames]).clamp(0, 1)

@@ -13,7 +13,9 @@ from einops import rearrange, repeat
 from torch import Generator, Tensor
 
 from worldmodel.errors import ConfigError
+from worldmodel.nn.across_ranks import own_rows
 from worldmodel.nn.patches import Grid
+from worldmodel.runs.processes import world
 from worldmodel.types import Mask
 
 
@@ -156,14 +158,16 @@ class MaskMixture:
     ) -> Mask:
         """The tokens of each clip that are seen and those that are to be predicted.
 
-        Where complete time steps are hidden, each clip gets one of the patterns.
+        Where complete time steps are hidden, each clip gets one of the patterns. Where several
+        processes share a batch, each draws for all of it and keeps what is for its own clips.
         """
+        whole = batch * world()
         if isinstance(kind, TimeMasks):
             patterns = kind.hidden(grid[0])
-            drawn = patterns[torch.randint(len(patterns), (batch,), generator=generator)]
+            drawn = patterns[torch.randint(len(patterns), (whole,), generator=generator)]
             hidden = repeat(drawn, "b t -> b (t n)", n=grid[1] * grid[2])
         else:
-            hidden = rearrange(kind.hidden(batch, grid, generator), "b t h w -> b (t h w)")
+            hidden = rearrange(kind.hidden(whole, grid, generator), "b t h w -> b (t h w)")
         fewest_seen = int((~hidden).sum(dim=1).min())
         fewest_hidden = int(hidden.sum(dim=1).min())
         if fewest_seen == 0 or fewest_hidden == 0:
@@ -179,9 +183,10 @@ class MaskMixture:
 
 
 def _draw(allowed: Tensor, count: int, generator: Generator) -> Tensor:
-    """`count` of the allowed ids (b n, bool) of each sample, at random, in increasing order.
+    """`count` of the allowed ids (b n, bool) of each own sample, at random, in increasing order.
 
     Taking the first ones instead would always drop the latest frames.
     """
-    score = torch.rand(allowed.shape, generator=generator).masked_fill(~allowed, -1)
+    score = own_rows(torch.rand(allowed.shape, generator=generator))
+    score = score.masked_fill(~own_rows(allowed), -1)
     return score.topk(count, dim=1).indices.sort(dim=1).values

@@ -17,8 +17,10 @@ from einops import rearrange
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.objectives.epps_pulley import KNOTS, null_floor, quadrature
+from worldmodel.nn.across_ranks import total
+from worldmodel.objectives.epps_pulley import KNOTS, at_least_float32, null_floor, quadrature
 from worldmodel.objectives.sigreg import discrepancy
+from worldmodel.runs.processes import world
 
 WEIGHT_RANGE = (0.5, 60.0)
 """Weights of SIGReg that do not raise a warning; published recipes that train use 5 to 30."""
@@ -113,7 +115,7 @@ class SIGReg(Regulariser):
 class VICReg(Regulariser):
     """Variance and covariance terms of VICReg (arXiv:2105.04906, eq. 1-4).
 
-    The invariance term is the caller's prediction loss. Statistics are those of the local batch.
+    The invariance term is the caller's prediction loss. Statistics are those of all ranks' batch.
 
     Args:
         variance: weight of the hinge on standard deviations below 1, dimension by dimension.
@@ -129,29 +131,33 @@ class VICReg(Regulariser):
 
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:
         """See `Regulariser`."""
-        if features.ndim < 2 or features.shape[-2] < 2:
+        if features.ndim < 2 or (count := features.shape[-2] * world()) < 2:
             raise ShapeError(
                 f"VICReg takes latents ... b d with b at least 2, got {tuple(features.shape)}"
             )
         with torch.autocast(features.device.type, enabled=False):
-            centred = features.float() - features.float().mean(-2, keepdim=True)
-            variance = centred.square().sum(-2) / (features.shape[-2] - 1)
+            features = at_least_float32(features)
+            centred = features - total(features.sum(-2, keepdim=True)) / count
+            variance = total(centred.square().sum(-2)) / (count - 1)
             hinge = (1 - (variance + 1e-4).sqrt()).relu().mean()
-            covariance = _squared_covariances(centred, variance)
+            covariance = _squared_covariances(centred, variance, count)
         loss = self.variance * hinge + self.covariance * covariance
         return Regularisation(loss, loss.detach(), torch.full_like(loss, math.nan).detach())
 
 
-def _squared_covariances(centred: Tensor, variance: Tensor) -> Tensor:
+def _squared_covariances(centred: Tensor, variance: Tensor, count: int) -> Tensor:
     """Sum of squared covariances between different numbers, divided by d; mean over positions."""
     b, d = centred.shape[-2:]
-    # The covariance matrix d d and the Gram matrix b b have the same norm: take the smaller.
+    # The covariance matrix d d and the Gram matrix b b have the same norm: take the smaller. Only
+    # the first is a sum over ranks.
     left, right = ("... b d -> ... d b", "... b d -> ... b d")
-    if b < d:
+    if b < d and b == count:
         left, right = right, left
     products = rearrange(centred, left) @ rearrange(centred, right)
-    total = (products / (b - 1)).square().sum((-2, -1))
-    return ((total - variance.square().sum(-1)) / d).mean()
+    if b < count:
+        products = total(products)
+    squares = (products / (count - 1)).square().sum((-2, -1))
+    return ((squares - variance.square().sum(-1)) / d).mean()
 
 
 class NoRegulariser(Regulariser):

@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import Generator, Tensor
 
 from worldmodel.architecture import Architecture
+from worldmodel.nn.across_ranks import mean
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
@@ -97,7 +98,7 @@ class TimeSteps(PredictedLatents):
             mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
             errors = self._token_errors(frames, latents, mask, grid)
         features = latents[..., : self.head.dim]
-        return self.losses(errors.mean(), features, step=step, clips_per_video=clips_per_video)
+        return self.losses(mean(errors), features, step=step, clips_per_video=clips_per_video)
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
         """Squared errors of the hidden time steps, under every pattern."""

@@ -1,0 +1,209 @@
+"""The processes that make one run together: start, end, short messages, and who has failed.
+
+`torchrun` starts them; each takes its share of every batch. What goes from one to another within a
+training step is in `worldmodel.nn.across_ranks`. A process that fails says why, and the others end
+with it, in silence; one that was killed is found by its process id, and one of the others says so.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from worldmodel.errors import RunError, WorldModelError
+from worldmodel.runs.torchrun import Place
+
+TIMEOUT_SECONDS = 600.0
+"""For so long a process waits for others that do not answer."""
+
+_LISTEN_SECONDS = 3.0  # for what has become of the others, after one of them is lost
+_FAILED, _INTERRUPTED = 2, 130
+
+
+def is_together() -> bool:
+    """True if this process is one of several that make a run."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if is_together() else 0
+
+
+def world() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if is_together() else 1
+
+
+def is_first() -> bool:
+    """True for the process that writes."""
+    return rank() == 0
+
+
+def sums(*numbers: float) -> list[float]:
+    """The sums over all processes, which have to call this together."""
+    if not is_together():
+        return list(numbers)
+    message = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(message)
+    return message.tolist()
+
+
+def from_all(words: Sequence[str]) -> list[str]:
+    """The words of all processes, those of the first one first."""
+    if not is_together():
+        return list(words)
+    mine = torch.frombuffer(bytearray(json.dumps(list(words)).encode()), dtype=torch.uint8)
+    lengths = sums(*(len(mine) if r == rank() else 0 for r in range(world())))
+    texts = [torch.empty(int(length), dtype=torch.uint8) for length in lengths]
+    for number, text in enumerate(texts):
+        if number == rank():
+            text.copy_(mine)
+        dist.broadcast(text, number)
+    return [word for text in texts for word in json.loads(bytes(text.tolist()))]
+
+
+def wait_for_all() -> None:
+    """Go on when all processes have come here."""
+    sums(0)
+
+
+@contextmanager
+def together(place: Place, device: str) -> Iterator[None]:
+    """The block in all processes of a run, which can reach one another in it.
+
+    Where it fails in one of them, it ends in all, and one line says which it was and why.
+
+    Args:
+        place: of this process.
+        device: where its tensors live.
+
+    Raises:
+        WorldModelError: what this process raises, with its number; or RunError: another one is
+            lost.
+        SystemExit: another process has failed, and says so itself.
+    """
+    if place.world == 1:
+        yield
+        return
+    others = _Others(place, device)
+    try:
+        yield
+    except SystemExit as ended:
+        if not ended.code:
+            dist.destroy_process_group()
+        raise
+    except KeyboardInterrupt:
+        if place.is_first:
+            raise
+        raise SystemExit(_INTERRUPTED) from None
+    except Exception as error:
+        if _is_of_the_connection(error):
+            others.explain(error)
+        others.tell(error)
+        raise
+    dist.destroy_process_group()
+
+
+class _Others:
+    """The other processes of a run: what they are told, and what has become of them."""
+
+    def __init__(self, place: Place, device: str) -> None:
+        self.place, timeout = place, timedelta(seconds=TIMEOUT_SECONDS)
+        backend = "gloo"
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)
+            backend = "cpu:gloo,cuda:nccl"
+        store, rank, world = next(rendezvous("env://", timeout=timeout))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+        self.store = dist.PrefixStore("worldmodel", store)
+        self.all = from_all([f"{socket.gethostname()} {os.getpid()}"])
+
+    def tell(self, error: Exception) -> None:
+        """Publish an error of this process, and put its number into the message.
+
+        Raises:
+            WorldModelError: the error, with the number.
+            SystemExit: the first process fails for the same reason, and says so.
+        """
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self._publish("failed", reason)
+        if self.place.is_first or not isinstance(error, WorldModelError):
+            return
+        for _ in self._listen():
+            if self._published("failed", 0) == reason:
+                raise SystemExit(_FAILED) from error
+        raise type(error)(f"rank {self.place.rank} of {self.place.world}: {reason}") from error
+
+    def explain(self, error: Exception) -> None:
+        """Find out why the connection to another process is lost.
+
+        Raises:
+            RunError: another process is gone, or does not answer.
+            SystemExit: it, or one of those that are left, says so.
+        """
+        self._publish("lost", "")
+        others = [r for r in range(self.place.world) if r != self.place.rank]
+        for _ in self._listen():
+            if any(self._published("failed", r) is not None for r in others):
+                raise SystemExit(_FAILED) from error
+            gone = [r for r in others if _is_gone(self.all[r])]
+            gone = [r for r in gone if self._published("lost", r) is None]
+            if gone:
+                self._say_once(f"rank {gone[0]} of {self.place.world} was ended from outside", error)
+        silent = [r for r in others if self._published("lost", r) is None]
+        names = ", ".join(map(str, silent or others))
+        self._say_once(
+            f"rank {names} of {self.place.world} does not answer ({' '.join(str(error).split())})",
+            error,
+        )
+
+    def _say_once(self, found: str, error: Exception) -> None:
+        with suppress(RuntimeError):  # the store may have ended with its process
+            if self.store.add("said", 1) > 1:
+                raise SystemExit(_FAILED) from error
+        raise RunError(f"{found}; the same command goes on from the last checkpoint") from error
+
+    def _listen(self) -> Iterator[None]:
+        deadline = time.monotonic() + _LISTEN_SECONDS
+        while time.monotonic() < deadline:
+            yield
+            time.sleep(0.05)
+
+    def _publish(self, what: str, reason: str) -> None:
+        with suppress(RuntimeError):
+            self.store.set(f"{what}/{self.place.rank}", reason)
+
+    def _published(self, what: str, rank: int) -> str | None:
+        key = f"{what}/{rank}"
+        with suppress(RuntimeError):
+            return self.store.get(key).decode() if self.store.check([key]) else None
+        return None
+
+
+def _is_of_the_connection(error: Exception) -> bool:
+    """True for what PyTorch raises where another process does not answer."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError)
+        and any(word in str(error).lower() for word in ("gloo", "nccl"))
+    )
+
+
+def _is_gone(who: str) -> bool:
+    """True for a process of this machine that has ended."""
+    host, process = who.split()
+    if host != socket.gethostname():
+        return False
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "ZX"  # ended, and its parent has not asked for its exit status yet
