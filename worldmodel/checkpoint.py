@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from worldmodel.errors import CheckpointError, ConfigError, ShapeError, WorldModelError, nearest
 from worldmodel.model import PARTS, WorldModel
+from worldmodel.nn.across_ranks import parted, whole
 from worldmodel.nn.encoder import Encoder
+from worldmodel.runs.processes import is_first
 from worldmodel.storage.files import whole_file
 from worldmodel.storage.plain_types import check_value
 from worldmodel.storage.tensors import (
@@ -265,11 +267,13 @@ def _fit(tensors: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
     _check_keys_and_shapes(tensors, fresh, path)
     for name, tensor in tensors.items():
         place = fresh[name]
-        placed = tensor.to(place)  # finite float64 may be infinite as float32
+        placed = tensor.to(place.dtype)  # finite float64 may be infinite as float32
+        if not placed.is_floating_point() or placed.isfinite().all():
+            continue
         # The limits of a clamp are infinite in a new model too, and stay so.
-        if placed.is_floating_point() and not (placed.isfinite() | (placed == place)).all():
+        if not (placed.isfinite() | (placed == whole(place).to(placed.device))).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinite weights; train again")
-    module.load_state_dict(tensors, strict=True)
+    module.load_state_dict({k: parted(v, fresh[k]) for k, v in tensors.items()}, strict=True)
 
 
 def _check_keys_and_shapes(
@@ -317,11 +321,20 @@ class TrainingPosition:
 def save_training(
     path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer, position: TrainingPosition
 ) -> None:
-    """Write what a training needs to resume: weights, the optimiser's moments, the position."""
+    """Write what a training needs to resume: weights, the optimiser's moments, the position.
+
+    Several processes call this together, and the first one writes. Tensors are whole in the file,
+    so that any number of processes goes on from it; PyTorch's distributed checkpoints are not used,
+    because reading one unpickles its list of contents.
+    """
     tensors = {f"weights.{name}": value for name, value in modules.state_dict().items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-    save_tensors(tensors, {name: repr(x) for name, x in asdict(position).items()}, path)
+    for name, value in tensors.items():  # one after the other: nobody but the first keeps them
+        tensor = whole(value)
+        tensors[name] = tensor.cpu() if is_first() else value
+    if is_first():
+        save_tensors(tensors, {name: repr(x) for name, x in asdict(position).items()}, path)
 
 
 def load_training(
@@ -355,6 +368,10 @@ def load_training(
             f"{path}: is not a training state ({cause!r}); remove it to train from the start"
         ) from cause
     _check_moments(state, optimiser, path)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for index, moments in state.items():
+        for moment, value in moments.items():
+            moments[moment] = value if moment == "step" else parted(value, parameters[index])
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
     return position

@@ -18,6 +18,7 @@ from worldmodel.cli.verbs import VERBS
 from worldmodel.errors import ConfigError, WorldModelError, nearest
 from worldmodel.runs.progress import say
 from worldmodel.runs.provenance import package_version
+from worldmodel.runs.torchrun import place, refuse
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -117,7 +118,8 @@ def _execute_and_show(verb: str, settled: dict[str, Any]) -> int:
     from worldmodel.cli import runner
 
     results = runner.execute(verb, settled)
-    show(results)
+    if place().is_first:
+        show(results)
     page = runner.folder_of(verb, settled) / "report.html"
     if page.is_file():
         say(f"report: {page}")
@@ -167,6 +169,7 @@ def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
 
 def _sweep(verb: str, words: Sequence[str]) -> int:
     """All combinations of the values given, through Hydra's launcher."""
+    refuse("a sweep")
     settings.check_words(verb, words)
     import hydra
     from hydra.core.hydra_config import HydraConfig

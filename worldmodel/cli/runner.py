@@ -3,7 +3,6 @@
 The command line and the quickstart's stages come through here alike.
 """
 
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +17,13 @@ from hydra.utils import get_object, instantiate
 from worldmodel import report
 from worldmodel.cli.compose import settle
 from worldmodel.cli.signatures import RUN_KEYS, parameters
-from worldmodel.errors import ConfigError, EnvError, RunError, WorldModelError
+from worldmodel.errors import ConfigError, EnvError, WorldModelError
+from worldmodel.runs import torchrun
+from worldmodel.runs.processes import is_first, together, wait_for_all
 from worldmodel.runs.progress import say
 from worldmodel.runs.run import Run, finished_results
+
+ALONE = torchrun.Place()
 
 
 def run_verb(
@@ -44,19 +47,29 @@ def run_verb(
 def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
     """Run a verb with settled settings; leaves its folder with metrics.json and report.html.
 
+    Where torchrun has started several processes, they do it together and the first one writes.
+
     Raises:
         WorldModelError: what the verb raises, and what is wrong with the settings.
     """
-    _refuse_ranks()
+    if "parallel" not in parameters(settings["_target_"]):
+        torchrun.refuse(f"`worldmodel {verb}`")
+    here = torchrun.place()
+    device = choose_device(settings["device"], here)
+    with together(here, device):
+        return _execute(verb, settings, device)
+
+
+def _execute(verb: str, settings: dict[str, Any], device: str) -> dict[str, float]:
     folder, kind = folder_of(verb, settings), verb.split()[0]
     if settings["existing"] != "redo":
         results = finished_results(folder, {"verb": kind, **settings})
+        wait_for_all()  # before anybody writes there
         if results is not None:
-            if not (folder / "report.html").is_file():  # interrupted just before
+            if is_first() and not (folder / "report.html").is_file():  # interrupted just before
                 report.build(folder)
             say(f"{folder}: was finished before; existing=redo does it again")
             return results
-    device = choose_device(settings["device"])
     _seed_everything(settings["seed"])
     if settings["threads"]:
         torch.set_num_threads(settings["threads"])
@@ -67,14 +80,12 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
         for key, value in (settings | {"device": device}).items()
         if key != "_target_" and (key in accepted or key not in RUN_KEYS)
     }
-    run = Run.open(
-        folder,
-        verb=kind,
-        config=settings,
-        seed=settings["seed"],
-        device=device,
-        existing=settings["existing"],
-    )
+    how = {"verb": kind, "config": settings, "seed": settings["seed"], "device": device}
+    if is_first():
+        run = Run.open(folder, existing=settings["existing"], **how)
+    wait_for_all()  # until the folder is there
+    if not is_first():
+        run = Run.joined(folder, **how)
     try:
         results = run.finish(function(run, **arguments))
     except BaseException as error:
@@ -82,12 +93,14 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
         if isinstance(error, GymnasiumError):
             raise EnvError(str(error)) from error
         raise
-    report.build(folder)
+    if is_first():
+        report.build(folder)
     return results
 
 
 def call_without_run(settings: dict[str, Any]) -> int:
     """Call a verb that makes no run: it shows something, and returns the exit status."""
+    torchrun.refuse("this")
     arguments = {key: build(key, value) for key, value in settings.items() if key != "_target_"}
     return int(get_object(settings["_target_"])(**arguments))
 
@@ -101,14 +114,22 @@ def folder_of(verb: str, settings: dict[str, Any]) -> Path:
     return Path(settings["runs_dir"], *parts, settings["name"])
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str, here: torchrun.Place = ALONE) -> str:
     """The device that `name` stands for; `auto` takes CUDA where it works.
 
+    Of several processes on a machine, each takes a GPU of its own.
+
     Raises:
-        ConfigError: there is no such device here.
+        ConfigError: there is no such device here, or not as many as processes.
     """
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if here.world == 1:
+            return name
+    if here.world > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise ConfigError(f"device={name}: each process takes its own GPU; say device=cuda")
+        name = f"cuda:{here.local_rank}"
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as cause:
@@ -124,15 +145,6 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def _refuse_ranks() -> None:
-    """Several processes that were started together would each make the same run."""
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    if ranks != "1":
-        raise RunError(
-            f"WORLD_SIZE={ranks}: a run is made by one process; start `worldmodel` without torchrun"
-        )
 
 
 def build(key: str, value: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from worldmodel.errors import ConfigError
@@ -66,6 +67,19 @@ def own_rows(x: Tensor) -> Tensor:
     """The share of this rank in the rows of a whole batch, `b ...`."""
     count = len(x) // world()
     return x[rank() * count : (rank() + 1) * count]
+
+
+def whole(x: Tensor) -> Tensor:
+    """All of a tensor of which each rank may hold a part; all ranks have to call this together."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def parted(x: Tensor, like: Tensor) -> Tensor:
+    """The part of a whole tensor that this rank holds of `like`; all of it if that is whole."""
+    if not isinstance(like, DTensor):
+        return x
+    x = x.to(like.device, like.dtype)
+    return distribute_tensor(x, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def mean(values: Tensor) -> Tensor:
@@ -153,12 +167,10 @@ def _shared(norm: _BatchNorm) -> SharedBatchNorm:
     kind = kinds.get(type(norm).__name__)
     if kind is None:
         raise ConfigError(
-            f"{type(norm).__name__} cannot take its statistics over several processes; take another "
-            "backbone, or one process"
+            f"{type(norm).__name__} cannot take its statistics over several processes; take "
+            "another backbone, or one process"
         )
-    shared = kind(
-        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
-    )
+    shared = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     # Parameters, buffers and parts are the same objects, so that whoever holds them still does.
     shared._parameters, shared._buffers = norm._parameters, norm._buffers
     shared._modules, shared.training = norm._modules, norm.training

@@ -1,6 +1,7 @@
 """Progress of a run: bars in a terminal, a line now and then elsewhere.
 
-Bars of nested runs share one display. Knows nothing of what is counted.
+Bars of nested runs share one display. Of several processes that make a run, only the first is
+heard. Knows nothing of what is counted.
 """
 
 import sys
@@ -8,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from worldmodel.runs.torchrun import place
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -75,6 +78,8 @@ _displays: "list[Progress]" = []  # at most one: a terminal has one bottom
 
 def say(message: str) -> None:
     """Print one line to stderr, above the bars if there are any."""
+    if not place().is_first:
+        return
     if _displays:
         _displays[0].console.print(message, markup=False, highlight=False, soft_wrap=True)
     else:
@@ -89,7 +94,7 @@ def bar(total: float, description: str) -> Iterator[ProgressBar]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if console.is_terminal and not _displays:
+    if console.is_terminal and not _displays and place().is_first:
         columns = (
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # Where and how a run is made, not what it computes: these may differ when it is opened again.
-WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device"})
+WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device", "parallel"})
 
 
 def config_sha256(settings: Mapping[str, Any]) -> str:

@@ -107,6 +107,13 @@ class Run:
             ) from cause
         return Run(folder, verb=verb, config=config, seed=seed, device=device)
 
+    @staticmethod
+    def joined(
+        folder: str | Path, *, verb: str, config: Mapping[str, Any], seed: int, device: str
+    ) -> "Run":
+        """The run that another process has opened, for one that writes nothing."""
+        return _Joined(Path(folder), verb=verb, config=config, seed=seed, device=device)
+
     @property
     def seconds(self) -> float:
         """Time spent so far, with that of earlier, interrupted goes up to their last log line."""
@@ -190,6 +197,25 @@ class Run:
         if is_empty:
             with suppress(OSError):  # another process has begun to write it
                 self.folder.rmdir()
+
+
+class _Joined(Run):
+    """A run that another process writes."""
+
+    def log(self, step: int, /, **numbers: float) -> None:
+        """Nothing."""
+
+    def rewind(self, step: int) -> None:
+        """Nothing."""
+
+    def finish(self, results: Mapping[str, float]) -> dict[str, float]:
+        """The results as plain numbers."""
+        self.close()
+        return {name: float(value) for name, value in results.items()}
+
+    def discard_if_empty(self) -> None:
+        """Leave the folder to the process that made it."""
+        self.close()
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

@@ -11,18 +11,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.checkpoint import TrainingPosition, load_training, save_training
-from worldmodel.errors import WorldModelError
+from worldmodel.errors import RunError, WorldModelError
+from worldmodel.nn.across_ranks import whole
 from worldmodel.objectives.objective import Losses
+from worldmodel.runs.processes import is_first, sums, world
 from worldmodel.runs.run import Run
 from worldmodel.runs.termination import requests_to_end
 from worldmodel.training import collapse
 from worldmodel.training.execution import autocast, device_of, prepare
 from worldmodel.training.optimisation import Optimisation, adamw, set_rates
+from worldmodel.training.sharing import Parallel, Sharing, averaged, of_all, share
 
 MOST_SKIPPED = 10
 """Steps without a finite loss and gradient, one after the other, that end a training."""
@@ -48,8 +52,13 @@ class Learner(nn.Module, ABC):
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of batch number `step`, from which and the generator all randomness comes.
 
-        Where a step of the optimiser accumulates several batches, they are numbered through.
+        Where a step of the optimiser accumulates several batches, they are numbered through. Where
+        several processes share a batch, they are those of the part that this one has.
         """
+
+    def forward(self, step: int, generator: Generator) -> Losses:
+        """The losses."""
+        return self.losses(step, generator)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -78,9 +87,11 @@ class Watcher(ABC):
 
 def fit(
     learner: Learner, run: Run, optimisation: Optimisation, *, description: str,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Watcher] = (), parallel: Parallel = "ddp",
 ) -> int:  # fmt: skip
     """Train, from the run's last checkpoint if it has one; returns the number of steps made.
+
+    Several processes do it together, in the way that `parallel` says; see `sharing.py`.
 
     A step whose loss or gradient is not finite changes nothing: it is said, counted, left out.
 
@@ -90,31 +101,33 @@ def fit(
     """
     o = optimisation
     prepare(learner, o)
+    shared = share(learner, parallel)
     optimiser = adamw(learner, o)
     path = run.checkpoints / "training.safetensors"
     at = TrainingPosition()
     if path.is_file():
         at = load_training(path, modules=learner, optimiser=optimiser)
         run.rewind(at.step)
-    earlier, started = at.elapsed, time.monotonic()
-    saved, clock = started, _Clock(learner)
+    _check_start(at, path)
+    begun = time.monotonic() - at.elapsed
+    saved, clock = time.monotonic(), _Clock(learner)
     learner.train()
 
     def save() -> None:
-        now = replace(at, elapsed=earlier + time.monotonic() - started)
-        save_training(path, modules=learner, optimiser=optimiser, position=now)
+        save_training(path, modules=learner, optimiser=optimiser, position=at)
 
     with requests_to_end() as request, run.progress(o.steps, description) as bar:
-        while (progress := o.progress(at.step, earlier + time.monotonic() - started)) < 1:
+        while (progress := o.progress(at.step, at.elapsed)) < 1:
             with clock.step():
                 set_rates(optimiser, o, progress)
-                made = _step(learner, optimiser, o, step=at.step, seed=run.seed)
+                made = _step(learner, shared, optimiser, o, step=at.step, seed=run.seed)
             if made.finite:
                 learner.after_step(progress)
             else:
                 _say_skipped(run, learner, made, at)
             at = at.after(skipped=not made.finite)
-            numbers = {k: v for watcher in watchers for k, v in watcher.look(at.step).items()}
+            with shared.usable():
+                numbers = {k: v for watcher in watchers for k, v in watcher.look(at.step).items()}
             if at.step % o.log_every == 0 or at.step == o.steps:
                 numbers |= _numbers(run, made, at.step)
                 numbers |= {"data_wait": clock.share(), "learning_rate": o.rate(progress)}
@@ -122,14 +135,18 @@ def fit(
             if numbers:
                 run.log(at.step, **numbers)
             bar.update(progress * o.steps if o.seconds else at.step, loss=made.losses.total.item())
-            if request.made:
+            now = time.monotonic()
+            asked, due, elapsed = _agreed(request.made, now - saved > o.save_seconds, now - begun)
+            at = replace(at, elapsed=elapsed)
+            if asked:
                 save()
                 run.say(f"asked to end: saved step {at.step}; the same command goes on from there")
                 raise SystemExit(0)
-            if time.monotonic() - saved > o.save_seconds:
+            if due:
                 save()
                 saved = time.monotonic()
     save()
+    shared.end()
     learner.data_wait, learner.skipped_steps = clock.whole_share(), at.skipped
     return at.step
 
@@ -170,9 +187,30 @@ class _Made:
     finite: bool  # the loss and the gradient; otherwise nothing was changed
 
 
+def _check_start(at: TrainingPosition, path: Path) -> None:
+    """Refuse processes that would go on from different steps.
+
+    Raises:
+        RunError: they see different checkpoints.
+    """
+    if sums(at.step)[0] != at.step * world():
+        raise RunError(
+            f"{path}: not all processes see the same checkpoint; put runs_dir= on a disk that they "
+            "share"
+        )
+
+
+def _agreed(asked: bool, due: bool, elapsed: float) -> tuple[bool, bool, float]:
+    """The same in all processes: has any been asked to end, and the clock of the first one."""
+    first = is_first()
+    any_asked, is_due, seconds = sums(asked, due * first, elapsed * first)
+    return any_asked > 0, is_due > 0, seconds
+
+
 def _step(
-    learner: Learner, optimiser: torch.optim.Optimizer, o: Optimisation, *, step: int, seed: int
-) -> _Made:
+    learner: Learner, shared: Sharing, optimiser: torch.optim.Optimizer, o: Optimisation, *,
+    step: int, seed: int,
+) -> _Made:  # fmt: skip
     """One step of the optimiser: the mean gradient of `accumulate` batches."""
     buffers = [buffer.clone() for buffer in learner.buffers()]
     optimiser.zero_grad(set_to_none=True)
@@ -181,12 +219,12 @@ def _step(
         # A seed of (seed, number): masks and noise do not depend on earlier batches.
         generator = Generator().manual_seed(seed * 1_000_003 + number)
         with autocast(device_of(learner), o):
-            losses = learner.losses(number, generator)
+            losses = shared.losses(number, generator)
         (losses.total / o.accumulate).backward()
         parts.append(losses)
-    losses = _mean(parts)
+    losses = averaged(_mean(parts))
     trained = [p for p in learner.parameters() if p.requires_grad]
-    norm = nn.utils.clip_grad_norm_(trained, o.clip)
+    norm = whole(nn.utils.clip_grad_norm_(trained, o.clip))
     finite = bool(norm.isfinite() & losses.total.isfinite())
     if finite:
         optimiser.step()
@@ -242,7 +280,10 @@ def _numbers(run: Run, made: _Made, step: int) -> dict[str, float]:
     }
     if losses.features is None or not made.finite:
         return numbers
-    diagnosis = collapse.diagnose(losses.features)
+    features = of_all(losses.features)
+    if not is_first():
+        return numbers
+    diagnosis = collapse.diagnose(features)
     if diagnosis.alarm and step > 50:  # before, nothing has been learnt
         run.say(f"ALARM at step {step}: {diagnosis.alarm}")
     # The regulariser's own SIGReg replaces the one that is sampled for the log.

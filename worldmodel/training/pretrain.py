@@ -1,6 +1,8 @@
 """The verb `pretrain`: encoder and masked predictor on video, without actions."""
 
+import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,15 +11,18 @@ from torch import Generator, Tensor
 
 from worldmodel import checkpoint
 from worldmodel.architecture import Architecture
+from worldmodel.datasets.catalogue import LeftOut
 from worldmodel.errors import ConfigError
 from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.skipped import SkippedTable
 from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.objectives.objective import Losses, Objective
+from worldmodel.runs.processes import from_all, is_first, rank, world
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, fit
 from worldmodel.training.optimisation import Optimisation
+from worldmodel.training.sharing import Parallel, check_parallel, of_all
 from worldmodel.training.static_shortcut import Stillness, stillness
 from worldmodel.video.decoding import Decoding
 
@@ -46,15 +51,17 @@ class VideoLearner(Learner):
         self.transforms, self.size = transforms or Plain(), size
 
     def frames(self, step: int) -> Tensor:
-        """The frames of step `step`, `b t c h w`, on the model's device."""
+        """The frames of step `step` that this process has, `b t c h w`, on the model's device."""
         with self.waiting():
-            clip = self.clips.sample(step, self.batch, seed=self.seed)
+            clip = self.clips.sample(step, self.batch // world(), seed=self.seed)
         self.sources = clip.sources
         frames = clip.frames.to(next(self.parameters()).device)
         # All clips of a video are changed alike: to the transforms they are one.
         k, size = self.clips.clips_per_video, self.size or frames.shape[-1]
         videos = rearrange(frames, "(v k) t c h w -> v (k t) c h w", k=k)
-        videos = self.transforms(videos, size=size, seed=self.seed, step=step)
+        videos = self.transforms(
+            videos, size=size, seed=self.seed, step=step, before=rank() * len(videos)
+        )
         return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k)
 
     def losses(self, step: int, generator: Generator) -> Losses:
@@ -73,9 +80,11 @@ def pretrain(
     run: "Run", *, data: ClipSource, model: Architecture,
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
     video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
-    batch: int = 48,
+    batch: int = 48, parallel: Parallel = "ddp",
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
+
+    Several processes, started by torchrun, share each batch.
 
     Args:
         run: where log, checkpoints and model go; its seed decides batches and masks.
@@ -86,7 +95,9 @@ def pretrain(
         video: how files are decoded.
         transforms: applied to batches on the device; none by default.
         num_frames: frames of a clip.
-        batch: clips in a batch.
+        batch: clips in a batch, of all processes together.
+        parallel: how several processes share the training: `ddp` (each has whole weights) or
+            `fsdp` (each has a part of them).
 
     Returns:
         The numbers of `collapse.Diagnosis` and of `Stillness`, `collapsed` and `static_shortcut`
@@ -98,6 +109,8 @@ def pretrain(
             f"num_frames={num_frames} does not divide into tubelets of {p} frames; say a multiple "
             f"of {p}, or another model.encoder.tubelet_frames="
         )
+    check_parallel(parallel)
+    _check_shares(batch, data.clips_per_video)
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
@@ -112,9 +125,11 @@ def pretrain(
         learned, clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
     ).to(run.device)
     try:
-        steps = fit(learner, run, optimisation, description="pretrain")
-        checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
+        steps = fit(learner, run, optimisation, description="pretrain", parallel=parallel)
+        if is_first():
+            checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
         diagnosis, still = health(learner.objective, learner.frames(steps), model.size)
+        _gather(skipped, clips)
     finally:
         clips.close()
         skipped.write()
@@ -133,12 +148,34 @@ def pretrain(
     }  # fmt: skip
 
 
+def _check_shares(batch: int, clips_per_video: int) -> None:
+    """Refuse a batch whose videos the processes cannot share evenly.
+
+    Raises:
+        ConfigError: it names batches that they can.
+    """
+    each = world() * clips_per_video
+    if world() > 1 and batch % each:
+        below, above = batch // each * each, (batch // each + 1) * each
+        raise ConfigError(
+            f"batch={batch}: {world()} processes share a batch evenly, all {clips_per_video} clips "
+            f"of a video in one of them; say batch={f'{below} or ' if below else ''}{above}"
+        )
+
+
+def _gather(skipped: SkippedTable, clips: Clips) -> None:
+    """List in the first process, which writes, what the others have left out."""
+    words = [json.dumps(asdict(bad)) for bad in clips.skipped]
+    for word in from_all(words):
+        skipped.add(LeftOut(**json.loads(word)))
+
+
 @torch.inference_mode()
 def health(
     objective: Objective, frames: Tensor, size: int
 ) -> tuple[collapse.Diagnosis, Stillness | None]:
     """Signs of collapse, and of the static shortcut, in frames b t c h w not trained on."""
-    latents = objective.eval().latents(frames)
+    latents = of_all(objective.eval().latents(frames))
     diagnosis = collapse.diagnose(latents, predicted=objective.predicted)
     still = stillness(objective.world_model(size), latents[..., : objective.predicted], frames)
     return diagnosis, still

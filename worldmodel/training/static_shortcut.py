@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldmodel.errors import ShapeError
 from worldmodel.model import WorldModel
+from worldmodel.runs.processes import sums
 
 # Where only models that had learned the background alone were found, on development runs.
 MIN_BETWEEN = 0.95
@@ -76,7 +77,10 @@ def copy_error(latents: Tensor) -> float:
 
 @torch.inference_mode()
 def stillness(model: WorldModel, latents: Tensor, frames: Tensor) -> Stillness | None:
-    """Look at latents t m b d of frames b t c h w, and at what the model predicts of these.
+    """Look at latents t m b d, and at what the model predicts of their frames b t c h w.
+
+    Where several processes share a training, the latents are those of all of them, and the frames
+    those that this one has.
 
     Returns:
         None where there is nothing to see: a single time step, or nothing that predicts.
@@ -87,5 +91,6 @@ def stillness(model: WorldModel, latents: Tensor, frames: Tensor) -> Stillness |
     for found in model.masked_predictor.predictions(model.encoder, model.head, frames):
         error += float(found.errors().sum())
         copying += float(found.persistence_errors().sum())
+    error, copying = sums(error, copying)
     over = error / copying if copying else math.nan
     return Stillness(between_clips(latents), copy_error(latents), over)

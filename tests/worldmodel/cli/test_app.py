@@ -126,8 +126,9 @@ def test_what_is_wrong_is_said_in_one_line(
 def test_several_ranks_are_refused_and_leave_nothing(
     toy_verbs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "a run is made by one process" in error_of(capsys, "toy", "x")
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert "`worldmodel toy` is done by one process" in error_of(capsys, "toy", "x")
     assert not (toy_verbs / "runs").exists()
     monkeypatch.setenv("WORLD_SIZE", "1")  # as torchrun says of one process
     assert app.main(["toy", "x"]) == 0
