@@ -74,6 +74,7 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
         seed=settings["seed"],
         device=device,
         existing=settings["existing"],
+        loggers=settings.get("loggers", ()),
     )
     try:
         results = run.finish(function(run, **arguments))

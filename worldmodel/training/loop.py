@@ -51,6 +51,9 @@ class Learner(nn.Module, ABC):
         Where a step of the optimiser accumulates several batches, they are numbered through.
         """
 
+    def prefetch(self, step: int) -> None:  # noqa: B027  # on a CPU nothing can be done meanwhile
+        """Called when a batch is under way on the device: may begin to bring batch `step` there."""
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """`with self.waiting(): ...` around what gets the data of a step."""
@@ -95,7 +98,7 @@ def fit(
     at = TrainingPosition()
     if path.is_file():
         at = load_training(path, modules=learner, optimiser=optimiser)
-        run.rewind(at.step)
+    run.rewind(at.step)
     earlier, started = at.elapsed, time.monotonic()
     saved, clock = started, _Clock(learner)
     learner.train()
@@ -183,6 +186,7 @@ def _step(
         with autocast(device_of(learner), o):
             losses = learner.losses(number, generator)
         (losses.total / o.accumulate).backward()
+        learner.prefetch(number + 1)
         parts.append(losses)
     losses = _mean(parts)
     trained = [p for p in learner.parameters() if p.requires_grad]
