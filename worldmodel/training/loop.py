@@ -20,6 +20,7 @@ from worldmodel.errors import WorldModelError
 from worldmodel.objectives.objective import Losses
 from worldmodel.runs.run import Run
 from worldmodel.runs.termination import requests_to_end
+from worldmodel.storage.files import remove_unfinished
 from worldmodel.training import collapse
 from worldmodel.training.execution import autocast, device_of, prepare
 from worldmodel.training.optimisation import Optimisation, adamw, set_rates
@@ -95,6 +96,7 @@ def fit(
     prepare(learner, o)
     optimiser = adamw(learner, o)
     path = run.checkpoints / "training.safetensors"
+    remove_unfinished(path)
     at = TrainingPosition()
     if path.is_file():
         at = load_training(path, modules=learner, optimiser=optimiser)
