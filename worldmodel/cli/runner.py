@@ -82,7 +82,9 @@ def _execute(verb: str, settings: dict[str, Any], device: str) -> dict[str, floa
     }
     how = {"verb": kind, "config": settings, "seed": settings["seed"], "device": device}
     if is_first():
-        run = Run.open(folder, existing=settings["existing"], **how)
+        run = Run.open(
+            folder, existing=settings["existing"], loggers=settings.get("loggers", ()), **how
+        )
     wait_for_all()  # until the folder is there
     if not is_first():
         run = Run.joined(folder, **how)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 # Where and how a run is made, not what it computes: these may differ when it is opened again.
-WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device", "parallel"})
+WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device", "loggers", "parallel"})
+# How long a training is: these may be larger when it is opened again.
+GROWING_KEYS = frozenset({"optimisation.steps", "optimisation.seconds"})
 
 
 def config_sha256(settings: Mapping[str, Any]) -> str:
@@ -29,6 +31,18 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | No
         if was.get(key) != now.get(key) or (key in was) != (key in now):
             return f"{key}: {was.get(key, 'absent')}, now {now.get(key, 'absent')}"
     return None
+
+
+def growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """`key: old, now new` where the only difference is that a training is longer; else None."""
+    was, now = _flat(old), _flat(new)
+    changed = {key for key in {*was, *now} if was.get(key) != now.get(key)}
+    numbers = [(was.get(key), now.get(key)) for key in changed]
+    if not changed or not changed <= GROWING_KEYS:
+        return None
+    if not all(type(x) in (int, float) for pair in numbers for x in pair):
+        return None
+    return first_difference(old, new) if all(a < b for a, b in numbers) else None
 
 
 def package_version() -> str:

@@ -23,6 +23,7 @@ from worldmodel.objectives.objective import Losses
 from worldmodel.runs.processes import is_first, sums, world
 from worldmodel.runs.run import Run
 from worldmodel.runs.termination import requests_to_end
+from worldmodel.storage.files import remove_unfinished
 from worldmodel.training import collapse
 from worldmodel.training.execution import autocast, device_of, prepare
 from worldmodel.training.optimisation import Optimisation, adamw, set_rates
@@ -59,6 +60,9 @@ class Learner(nn.Module, ABC):
     def forward(self, step: int, generator: Generator) -> Losses:
         """The losses."""
         return self.losses(step, generator)
+
+    def prefetch(self, step: int) -> None:  # noqa: B027  # on a CPU nothing can be done meanwhile
+        """Called when a batch is under way on the device: may begin to bring batch `step` there."""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -104,10 +108,11 @@ def fit(
     shared = share(learner, parallel)
     optimiser = adamw(learner, o)
     path = run.checkpoints / "training.safetensors"
+    remove_unfinished(path)
     at = TrainingPosition()
     if path.is_file():
         at = load_training(path, modules=learner, optimiser=optimiser)
-        run.rewind(at.step)
+    run.rewind(at.step)
     _check_start(at, path)
     begun = time.monotonic() - at.elapsed
     saved, clock = time.monotonic(), _Clock(learner)
@@ -221,6 +226,7 @@ def _step(
         with autocast(device_of(learner), o):
             losses = shared.losses(number, generator)
         (losses.total / o.accumulate).backward()
+        learner.prefetch(number + 1)
         parts.append(losses)
     losses = averaged(_mean(parts))
     trained = [p for p in learner.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""Pretrainings that several processes share, started without torchrun, for the tests beside this."""
+"""Pretrainings that several processes share, started without torchrun, for tests."""
 
 import os
 import socket
@@ -107,8 +107,8 @@ def learn(job: Job, folder: Path, *, double: bool) -> None:
 _frames = verb.VideoLearner.frames
 
 
-def _in_double(learner: verb.VideoLearner, step: int) -> Tensor:
-    return _frames(learner, step).double()
+def _in_double(learner: verb.VideoLearner, step: int, **how: Any) -> Tensor:
+    return _frames(learner, step, **how).double()
 
 
 def work(rank: int, world: int, port: int, jobs: list[Job], folder: Path, double: bool) -> None:
