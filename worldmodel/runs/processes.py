@@ -158,9 +158,8 @@ class _Others:
             gone = [r for r in others if _is_gone(self.all[r])]
             gone = [r for r in gone if self._published("lost", r) is None]
             if gone:
-                self._say_once(
-                    f"rank {gone[0]} of {self.place.world} was ended from outside", error
-                )
+                found = f"rank {gone[0]} of {self.place.world} ended without a word"
+                self._say_once(f"{found} (killed, or short of memory?)", error)
         silent = [r for r in others if self._published("lost", r) is None]
         names = ", ".join(map(str, silent or others))
         self._say_once(
