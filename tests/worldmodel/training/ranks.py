@@ -14,6 +14,7 @@ from torch import Tensor
 from worldmodel import checkpoint
 from worldmodel.cli.compose import settle
 from worldmodel.cli.runner import build
+from worldmodel.cli.signatures import parameters
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.model import WorldModel
@@ -88,8 +89,8 @@ def learn(job: Job, folder: Path, *, double: bool) -> None:
         words.append(f"objective.teacher={folder / 'teacher'}")
     torch.manual_seed(0)
     settings = settle("pretrain", words)
-    skipped = ("_target_", "name", "runs_dir", "seed", "device", "threads", "existing")
-    arguments = {key: build(key, x) for key, x in settings.items() if key not in skipped}
+    accepted = parameters(settings["_target_"])
+    arguments = {key: build(key, x) for key, x in settings.items() if key in accepted}
     if double:
         make = arguments["objective"]
         arguments["objective"] = lambda model: make(model).double()
