@@ -7,7 +7,9 @@ with it, in silence; one that was killed is found by its process id, and one of 
 
 import json
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -95,22 +97,30 @@ def together(place: Place, device: str) -> Iterator[None]:
         yield
         return
     others = _Others(place, device)
-    try:
-        yield
-    except SystemExit as ended:
-        if not ended.code:
-            dist.destroy_process_group()
-        raise
-    except KeyboardInterrupt:
-        if place.is_first:
+    with others.named_at_sigterm():
+        try:
+            yield
+        except _LostError:
             raise
-        raise SystemExit(_INTERRUPTED) from None
-    except Exception as error:
-        if _is_of_the_connection(error):
-            others.explain(error)
-        others.tell(error)
-        raise
+        except KeyboardInterrupt:
+            if place.is_first:
+                raise
+            raise SystemExit(_INTERRUPTED) from None
+        except Exception as error:
+            if _is_of_the_connection(error):
+                others.explain(error)
+            others.tell(error)
+            raise
+        except SystemExit as ended:
+            if ended.code:
+                raise
+            dist.destroy_process_group()
+            raise
     dist.destroy_process_group()
+
+
+class _LostError(RunError):
+    """Another process is lost, and this one has been chosen to say so."""
 
 
 class _Others:
@@ -125,6 +135,7 @@ class _Others:
         store, rank, world = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
         self.store = dist.PrefixStore("worldmodel", store)
+        self._others = [r for r in range(world) if r != rank]
         self.all = from_all([f"{socket.gethostname()} {os.getpid()}"])
 
     def tell(self, error: Exception) -> None:
@@ -151,27 +162,57 @@ class _Others:
             SystemExit: it, or one of those that are left, says so.
         """
         self._publish("lost", "")
-        others = [r for r in range(self.place.world) if r != self.place.rank]
         for _ in self._listen():
-            if any(self._published("failed", r) is not None for r in others):
-                raise SystemExit(_FAILED) from error
-            gone = [r for r in others if _is_gone(self.all[r])]
-            gone = [r for r in gone if self._published("lost", r) is None]
-            if gone:
-                found = f"rank {gone[0]} of {self.place.world} ended without a word"
-                self._say_once(f"{found} (killed, or short of memory?)", error)
-        silent = [r for r in others if self._published("lost", r) is None]
-        names = ", ".join(map(str, silent or others))
+            self._look(error)
+        silent = [r for r in self._others if self._published("lost", r) is None]
+        names = ", ".join(map(str, silent or self._others))
         self._say_once(
             f"rank {names} of {self.place.world} does not answer ({' '.join(str(error).split())})",
             error,
         )
 
-    def _say_once(self, found: str, error: Exception) -> None:
+    @contextmanager
+    def named_at_sigterm(self) -> Iterator[None]:
+        """While the block runs, SIGTERM because another process has ended does not end this one.
+
+        torchrun sends it to all that are left, which would have no time to say who it was.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def asked(number: int, _: object) -> None:
+            self._look(None)
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+        before = signal.signal(signal.SIGTERM, asked)
+        try:
+            yield
+        except BaseException:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # these are its last words
+            raise
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+    def _look(self, error: Exception | None) -> None:
+        """See whether another process has failed or is gone.
+
+        Raises:
+            RunError: it is gone, and this process is to say so.
+            SystemExit: it, or another one, says so.
+        """
+        if any(self._published("failed", r) is not None for r in self._others):
+            raise SystemExit(_FAILED) from error
+        for r in self._others:
+            if _is_gone(self.all[r]) and self._published("lost", r) is None:
+                found = f"rank {r} of {self.place.world} ended without a word"
+                self._say_once(f"{found} (killed, or short of memory?)", error)
+
+    def _say_once(self, found: str, error: Exception | None) -> None:
         with suppress(RuntimeError):  # the store may have ended with its process
             if self.store.add("said", 1) > 1:
                 raise SystemExit(_FAILED) from error
-        raise RunError(f"{found}; the same command goes on from the last checkpoint") from error
+        raise _LostError(f"{found}; the same command goes on from the last checkpoint") from error
 
     def _listen(self) -> Iterator[None]:
         deadline = time.monotonic() + _LISTEN_SECONDS

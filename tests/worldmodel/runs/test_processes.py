@@ -140,4 +140,4 @@ def one_says(found, what):
     first, lost, last = found
     told, silent = sorted([first, last], key=len, reverse=True)
     assert lost == "" and silent == "exit 2"
-    assert told.startswith(f"RunError: {what}") and "goes on from the last checkpoint" in told
+    assert told.startswith(f"_LostError: {what}") and "goes on from the last checkpoint" in told

@@ -1,7 +1,9 @@
 """Pretrainings that several processes share, started without torchrun, for tests."""
 
 import os
+import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from worldmodel.cli.signatures import parameters
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.folder import EpisodeWriter
 from worldmodel.model import WorldModel
-from worldmodel.runs.processes import is_first, together, wait_for_all
+from worldmodel.runs.processes import is_first, rank, together, wait_for_all, world
 from worldmodel.runs.run import Run
 from worldmodel.runs.torchrun import place
 from worldmodel.training import pretrain as verb
@@ -35,12 +37,16 @@ class Job:
         recipe: what is trained.
         words: more settings.
         parallel: how it is shared.
+        steps: of the optimiser.
+        ask_at: at this step the last of the processes is asked to end, by SIGTERM.
     """
 
     name: str
     recipe: str = "none"
     words: tuple[str, ...] = ()
     parallel: str = "ddp"
+    steps: int = 10
+    ask_at: int | None = None
 
 
 def write_squares(folder: Path, *, episodes: int = 12, length: int = 24) -> Path:
@@ -79,8 +85,8 @@ def learn(job: Job, folder: Path, *, double: bool) -> None:
     """
     words = [
         f"recipe={job.recipe}", "data=episodes", f"data.path={folder / 'data'}",
-        "data.clips_per_video=2", "batch=8", "optimisation.steps=10", "optimisation.log_every=1",
-        f"parallel={job.parallel}", *job.words,
+        "data.clips_per_video=2", "batch=8", f"optimisation.steps={job.steps}",
+        "optimisation.log_every=1", f"parallel={job.parallel}", *job.words,
     ]  # fmt: skip
     settings = settle("pretrain", words, checked=False)
     if settings["model"]["encoder"]["_target_"].endswith("VideoViT"):
@@ -99,24 +105,38 @@ def learn(job: Job, folder: Path, *, double: bool) -> None:
     run = Run.open(place, **how) if is_first() else Run.joined(place, **how)
     wait_for_all()
     try:
-        with patch.object(verb.VideoLearner, "frames", _in_double if double else _frames):
+        with (
+            patch.object(verb.VideoLearner, "frames", _in_double if double else _frames),
+            patch.object(verb.VideoLearner, "after_step", _asking(job)),
+        ):
             run.finish(verb.pretrain(run, **arguments))
     finally:
         run.close()
 
 
-_frames = verb.VideoLearner.frames
+_frames, _after_step = verb.VideoLearner.frames, verb.VideoLearner.after_step
 
 
 def _in_double(learner: verb.VideoLearner, step: int, **how: Any) -> Tensor:
     return _frames(learner, step, **how).double()
 
 
-def work(rank: int, world: int, port: int, jobs: list[Job], folder: Path, double: bool) -> None:
+def _asking(job: Job) -> Callable[[verb.VideoLearner, float], None]:
+    """What is done after a step, and in the last process a signal to itself."""
+
+    def after_step(learner: verb.VideoLearner, progress: float) -> None:
+        _after_step(learner, progress)
+        if job.ask_at == round(progress * job.steps) + 1 and rank() == world() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return after_step
+
+
+def work(number: int, count: int, port: int, jobs: list[Job], folder: Path, double: bool) -> None:
     """One of the processes."""
     torch.set_num_threads(1)
     os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
+        "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
     }  # fmt: skip
     with together(place(), "cpu"):
