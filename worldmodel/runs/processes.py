@@ -135,6 +135,7 @@ class _Others:
         store, rank, world = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
         self.store = dist.PrefixStore("worldmodel", store)
+        self._has_failed = False
         self._others = [r for r in range(world) if r != rank]
         self.all = from_all([f"{socket.gethostname()} {os.getpid()}"])
 
@@ -145,6 +146,7 @@ class _Others:
             WorldModelError: the error, with the number.
             SystemExit: the first process fails for the same reason, and says so.
         """
+        self._has_failed = True
         reason = " ".join(str(error).split()) or type(error).__name__
         self._publish("failed", reason)
         if self.place.is_first or not isinstance(error, WorldModelError):
@@ -161,6 +163,7 @@ class _Others:
             RunError: another process is gone, or does not answer.
             SystemExit: it, or one of those that are left, says so.
         """
+        self._has_failed = True
         self._publish("lost", "")
         for _ in self._listen():
             self._look(error)
@@ -182,6 +185,8 @@ class _Others:
             return
 
         def asked(number: int, _: object) -> None:
+            if self._has_failed:
+                return  # these are its last words
             self._look(None)
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -190,7 +195,7 @@ class _Others:
         try:
             yield
         except BaseException:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # these are its last words
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
