@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.worldmodel.toys import small, write_dots
 from tests.worldmodel.training.killed import learn
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.loading.sources import EpisodeVideos
+from worldmodel.nn.encoder import VideoViT
 from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
 from worldmodel.objectives.objective import Losses
@@ -231,13 +233,14 @@ OBJECTIVES = {
 }
 
 
-def train(folder, dots, objective="time_steps", *, model=None, stages=(), **how):
+def train(folder, dots, objective="time_steps", *, model=None, stages=(), num_frames=4, **how):
     run = Run.open(folder, verb="pretrain", config={}, seed=0)
     try:
         return pretrain(
             run, data=EpisodeVideos(dots), objective=OBJECTIVES[objective],
             model=model or small(per_token=objective == "masked_tokens"), batch=8,
             optimisation=Optimisation(**{"steps": 3, "log_every": 1, **how}), stages=stages,
+            num_frames=num_frames,
         )  # fmt: skip
     finally:
         run.close()
@@ -284,10 +287,14 @@ def test_stages_see_smaller_frames_and_shorter_clips_first(tmp_path, dots, monke
         return forward(self, frames, **more)
 
     monkeypatch.setattr(MaskedTokens, "forward", look)
-    stages = [{"steps": 2, "size": 8, "num_frames": 2}, {"steps": 1, "size": 8}]
-    results = train(tmp_path / "r", dots, "masked_tokens", steps=4, stages=stages, accumulate=2)
+    stages = [{"steps": 2, "size": 8, "num_frames": 4}, {"steps": 1, "size": 8}]
+    fine = replace(small(per_token=True), encoder=VideoViT(24, 1, heads=2, patch=4))
+    results = train(
+        tmp_path / "r", dots, "masked_tokens", model=fine, stages=stages, num_frames=6,
+        steps=4, accumulate=2,
+    )  # fmt: skip
     assert results["steps"] == 4
-    assert seen == [(2, 8, 8)] * 4 + [(4, 8, 8)] * 2 + [(4, 16, 16)] * 2
+    assert seen == [(4, 8, 8)] * 4 + [(6, 8, 8)] * 2 + [(6, 16, 16)] * 2
 
 
 @pytest.mark.parametrize(
