@@ -18,10 +18,11 @@ from tests.worldmodel.training.killed import learn
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.loading.sources import EpisodeVideos
 from worldmodel.nn.encoder import VideoViT
+from worldmodel.objectives.centre import regularise
 from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
 from worldmodel.objectives.objective import Losses
-from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.regularisers import SIGReg, VICReg
 from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run, read_log, read_metrics
 from worldmodel.storage.tensors import read_tensors
@@ -267,6 +268,16 @@ def test_bfloat16_learns_nearly_the_same_and_keeps_float32(tmp_path, dots, objec
     assert all(half[name].dtype == full[name].dtype for name in full)
     first, second = (read_log(tmp_path / name)[0] for name in ("full", "half"))
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
+
+
+def test_regularisers_compute_in_float32_whatever_the_precision():
+    latents = 3 + torch.randn(8, 4, 1, 12, generator=torch.Generator().manual_seed(0))
+    latents = latents.bfloat16()
+    for regulariser in (SIGReg(num_slices=16), VICReg()):
+        exact = regularise(regulariser, latents.float(), step=0, centre="clip").loss
+        with torch.autocast("cpu", torch.bfloat16):
+            found = regularise(regulariser, latents, step=0, centre="clip").loss
+        assert found.dtype == torch.float32 and torch.equal(found, exact)
 
 
 @pytest.mark.slow
