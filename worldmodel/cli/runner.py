@@ -18,10 +18,11 @@ from worldmodel import report
 from worldmodel.cli.compose import settle
 from worldmodel.cli.signatures import RUN_KEYS, parameters
 from worldmodel.errors import ConfigError, EnvError, WorldModelError
-from worldmodel.runs import torchrun
+from worldmodel.runs import model_card, torchrun
 from worldmodel.runs.processes import is_first, together, wait_for_all
 from worldmodel.runs.progress import say
-from worldmodel.runs.run import Run, finished_results
+from worldmodel.runs.provenance import changed
+from worldmodel.runs.run import Run, finished_results, read_metrics
 
 ALONE = torchrun.Place()
 
@@ -96,8 +97,19 @@ def _execute(verb: str, settings: dict[str, Any], device: str) -> dict[str, floa
             raise EnvError(str(error)) from error
         raise
     if is_first():
+        _describe(run, settings)
         report.build(folder)
     return results
+
+
+def _describe(run: Run, settings: dict[str, Any]) -> None:
+    """Write the card of the model, if the run has made one."""
+    if (run.model_folder / "model.json").is_file():
+        defaults = settle(run.verb, [], checked=False)
+        text = model_card.of_run(
+            run.model_folder, read_metrics(run.folder), settings, changed(defaults, settings)
+        )
+        model_card.write(run.model_folder, text)
 
 
 def call_without_run(settings: dict[str, Any]) -> int:

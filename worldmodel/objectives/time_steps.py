@@ -17,6 +17,7 @@ from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
 from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.ema_teacher import Momentum
+from worldmodel.objectives.epps_pulley import at_least_float32
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
@@ -98,7 +99,8 @@ class TimeSteps(PredictedLatents):
             mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
             errors = self._token_errors(frames, latents, mask, grid)
         features = latents[..., : self.head.dim]
-        return self.losses(mean(errors), features, step=step, clips_per_video=clips_per_video)
+        error = mean(at_least_float32(errors))
+        return self.losses(error, features, step=step, clips_per_video=clips_per_video)
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
         """Squared errors of the hidden time steps, under every pattern."""

@@ -22,7 +22,7 @@ from worldmodel.runs.run import Run
 from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 
-STEPS = 60
+STEPS = 30
 
 
 def learn(folder: Path, episodes: str) -> None:

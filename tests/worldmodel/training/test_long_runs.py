@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from tests.worldmodel.toys import small, write_dots
 from tests.worldmodel.training.killed import learn
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.loading.sources import EpisodeVideos
+from worldmodel.nn.encoder import VideoViT
+from worldmodel.objectives.centre import regularise
 from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
 from worldmodel.objectives.objective import Losses
-from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.regularisers import SIGReg, VICReg
 from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run, read_log, read_metrics
 from worldmodel.storage.tensors import read_tensors
@@ -231,13 +234,14 @@ OBJECTIVES = {
 }
 
 
-def train(folder, dots, objective="time_steps", *, model=None, stages=(), **how):
+def train(folder, dots, objective="time_steps", *, model=None, stages=(), num_frames=4, **how):
     run = Run.open(folder, verb="pretrain", config={}, seed=0)
     try:
         return pretrain(
             run, data=EpisodeVideos(dots), objective=OBJECTIVES[objective],
             model=model or small(per_token=objective == "masked_tokens"), batch=8,
             optimisation=Optimisation(**{"steps": 3, "log_every": 1, **how}), stages=stages,
+            num_frames=num_frames,
         )  # fmt: skip
     finally:
         run.close()
@@ -266,6 +270,16 @@ def test_bfloat16_learns_nearly_the_same_and_keeps_float32(tmp_path, dots, objec
     assert second["loss"] == pytest.approx(first["loss"], rel=0.05)
 
 
+def test_regularisers_compute_in_float32_whatever_the_precision():
+    latents = 3 + torch.randn(8, 4, 1, 12, generator=torch.Generator().manual_seed(0))
+    latents = latents.bfloat16()
+    for regulariser in (SIGReg(num_slices=16), VICReg()):
+        exact = regularise(regulariser, latents.float(), step=0, centre="clip").loss
+        with torch.autocast("cpu", torch.bfloat16):
+            found = regularise(regulariser, latents, step=0, centre="clip").loss
+        assert found.dtype == torch.float32 and torch.equal(found, exact)
+
+
 @pytest.mark.slow
 def test_compiled_networks_compute_the_same_and_keep_their_names(tmp_path, dots):
     train(tmp_path / "plain", dots)
@@ -284,10 +298,14 @@ def test_stages_see_smaller_frames_and_shorter_clips_first(tmp_path, dots, monke
         return forward(self, frames, **more)
 
     monkeypatch.setattr(MaskedTokens, "forward", look)
-    stages = [{"steps": 2, "size": 8, "num_frames": 2}, {"steps": 1, "size": 8}]
-    results = train(tmp_path / "r", dots, "masked_tokens", steps=4, stages=stages, accumulate=2)
+    stages = [{"steps": 2, "size": 8, "num_frames": 4}, {"steps": 1, "size": 8}]
+    fine = replace(small(per_token=True), encoder=VideoViT(24, 1, heads=2, patch=4))
+    results = train(
+        tmp_path / "r", dots, "masked_tokens", model=fine, stages=stages, num_frames=6,
+        steps=4, accumulate=2,
+    )  # fmt: skip
     assert results["steps"] == 4
-    assert seen == [(2, 8, 8)] * 4 + [(4, 8, 8)] * 2 + [(4, 16, 16)] * 2
+    assert seen == [(4, 8, 8)] * 4 + [(6, 8, 8)] * 2 + [(6, 16, 16)] * 2
 
 
 @pytest.mark.parametrize(
