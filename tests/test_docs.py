@@ -39,6 +39,8 @@ def commands(page: Path) -> list[str]:
     """The lines of a page's fenced blocks that a reader would type, without their comments."""
     lines = "\n".join(blocks(page, "", "sh", "bash", "console")).replace("\\\n", " ").splitlines()
     words = [line.split(" #")[0].removeprefix("$ ").strip() for line in lines]
+    # What several processes do, one can do too.
+    words = [re.sub(r"^torchrun .*? -m worldmodel ", "worldmodel ", line) for line in words]
     return [" ".join(line.split()) for line in words if line.startswith(PROGRAMS)]
 
 

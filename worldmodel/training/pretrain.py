@@ -131,7 +131,7 @@ def pretrain(
         stages, size=model.size, num_frames=num_frames, accumulate=optimisation.accumulate
     )
     shapes.check_tubelets(model.encoder.tubelet_frames)
-    check_parallel(parallel)
+    check_parallel(parallel, compiled=optimisation.compile)
     _check_shares(batch, data.clips_per_video)
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
     shapes.check(learned)

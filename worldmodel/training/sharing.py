@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.nn.across_ranks import all_rows, share_batch_norms, whole
+from worldmodel.nn.blocks import Block
 from worldmodel.objectives.objective import Losses
 from worldmodel.runs.processes import world
 
@@ -51,14 +52,19 @@ class Sharing(ABC):
         """Leave the learner as it would be without sharing."""
 
 
-def check_parallel(how: str) -> None:
+def check_parallel(how: str, *, compiled: bool) -> None:
     """Refuse a way to share that there is not.
 
     Raises:
-        ConfigError: with those that there are.
+        ConfigError: with those that there are; or it does not go with compiled networks.
     """
     if how not in get_args(Parallel):
         raise ConfigError(f"no parallel '{how}': {nearest(how, get_args(Parallel))}")
+    if how == "fsdp" and compiled and world() > 1:
+        raise ConfigError(
+            "parallel=fsdp fetches weights where a compiled block does not; say parallel=ddp or "
+            "optimisation.compile=false"
+        )
 
 
 def share(learner: nn.Module, how: Parallel) -> Sharing:
@@ -116,10 +122,10 @@ class _Sharded(Sharing):
         device = next(learner.parameters()).device
         self._plain = _without_weights(learner)
         mesh = init_device_mesh(device.type, (world(),))
-        for module in reversed(list(learner.modules())):
-            if isinstance(module, nn.ModuleList):
-                for block in module:
-                    fully_shard(block, mesh=mesh)
+        # A block's weights are whole while it is used, all others during the step.
+        for module in learner.modules():
+            if isinstance(module, Block):
+                fully_shard(module, mesh=mesh)
         self._learner = fully_shard(learner, mesh=mesh)
 
     def losses(self, step: int, generator: Generator) -> Losses:
