@@ -106,9 +106,9 @@ class Views(Objective):
         kept = round(t * h * w * (1 - self.drop))
         if not kept:
             raise ConfigError(
-                f"objective.drop={self.drop} leaves none of the {t * h * w} tokens of "
-                f"{name.replace('_', ' ')}, a grid t h w = {grid}; drop less, say a larger "
-                f"objective.{name}.size, or take longer clips"
+                f"objective.drop={self.drop} leaves no token of {name.replace('_', ' ')}, whose "
+                f"grid is t h w = {grid}; drop less, take longer clips, or say a larger "
+                f"objective.{name}.size"
             )
         return kept
 
