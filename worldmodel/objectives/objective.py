@@ -29,6 +29,10 @@ class Losses:
 class Objective(nn.Module, ABC):
     """What a step of learning from video minimises; its parameters are what is trained.
 
+    Its losses depend on the frames, the step and the generator alone, and what it hides of a clip
+    reaches targets and no prediction (see docs/pretraining.md for batch statistics). The tests of
+    each implementation are in `tests/worldmodel/objectives/test_contract.py`.
+
     Attributes:
         predicted: how many dimensions of a latent, the first, are targets.
         wants_gaussian: its latents are meant to become standard normal.
