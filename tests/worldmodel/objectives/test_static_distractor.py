@@ -153,11 +153,11 @@ def falls_short(untrained: float, trained: float, why: str) -> list[pytest.MarkD
         pytest.param(masked_pixels, "tokens", marks=pytest.mark.exhaustive),
         pytest.param(
             masked_tokens, "latents",
-            marks=falls_short(0.658, 0.335, "a token that changes with its neighbours is enough"),
+            marks=falls_short(0.658, 0.335, "why is not known yet"),
         ),
         pytest.param(
             masked_tokens_ema, "latents",
-            marks=falls_short(0.627, 0.599, "to copy the ground is nearly right"),
+            marks=falls_short(0.627, 0.599, "few steps, or the trap; not known yet"),
         ),
         pytest.param(
             views, "tokens",
