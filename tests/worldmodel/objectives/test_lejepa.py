@@ -10,9 +10,10 @@ from worldmodel.objectives.views import Views
 
 
 def lejepa(sizes: Architecture) -> Views:
+    """Two views only: some backbones take gigabytes for each image."""
     return Views(
-        sizes, regulariser=SIGReg(num_slices=16), global_views=Crops(2, (0.3, 1), jitter=0.4),
-        local_views=Crops(2, (0.05, 0.3), jitter=0.4),
+        sizes, regulariser=SIGReg(num_slices=16), global_views=Crops(1, (0.3, 1), jitter=0.4),
+        local_views=Crops(1, (0.05, 0.3), jitter=0.4),
     )  # fmt: skip
 
 
