@@ -29,6 +29,10 @@ class Losses:
 class Objective(nn.Module, ABC):
     """What a step of learning from video minimises; its parameters are what is trained.
 
+    Its losses depend on the frames, the step and the generator alone, and what it hides of a clip
+    reaches targets and no prediction (see docs/pretraining.md for batch statistics). The tests of
+    each implementation are in `tests/worldmodel/objectives/test_contract.py`.
+
     Attributes:
         predicted: how many dimensions of a latent, the first, are targets.
         wants_gaussian: its latents are meant to become standard normal.
@@ -48,6 +52,13 @@ class Objective(nn.Module, ABC):
             step: number of the training step.
             generator: all randomness of the step comes from it.
             clips_per_video: so many clips in a row are of one video.
+        """
+
+    def check(self, num_frames: int) -> None:  # noqa: B027  # most take clips of any length
+        """Refuse, before any is read, clips of so many frames of which nothing can be learned.
+
+        Raises:
+            ConfigError: it says why.
         """
 
     @abstractmethod

@@ -136,6 +136,7 @@ def pretrain(
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
     shapes.check(learned)
     size, longest = shapes.largest
+    learned.check(num_frames)
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
         clips = data.open(

@@ -1,6 +1,7 @@
 """timm backbones: the features are timm's own, motion is seen, and what is wrong is one line."""
 
 import socket
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.masks import AllButOne, MaskMixture
+from worldmodel.objectives.objective import Objective
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.objectives.time_steps import TimeSteps
 
@@ -239,7 +241,12 @@ def test_a_saved_model_of_an_unknown_backbone_is_refused(tmp_path):
 # Training
 
 
-def take_a_step(name: str) -> None:
+def time_steps(sizes: Architecture) -> Objective:
+    masks = MaskMixture([AllButOne()], [1])
+    return TimeSteps(sizes, masks=masks, regulariser=SIGReg(num_slices=16))
+
+
+def take_a_step(name: str, make: Callable[[Architecture], Objective] = time_steps) -> None:
     """One step of learning from noise, at 32 pixels or else the backbone's own size."""
     torch.manual_seed(0)
     try:
@@ -248,8 +255,7 @@ def take_a_step(name: str) -> None:
         encoder = FrameEncoder(name, tubelet_frames=1)
     size = encoder.spec["size"] or encoder.own_size
     sizes = Architecture(encoder=encoder, size=size, latent_width=16, extra_width=16)
-    masks = MaskMixture([AllButOne()], [1])
-    objective = TimeSteps(sizes, masks=masks, regulariser=SIGReg(num_slices=16)).train()
+    objective = make(sizes).train()
     before = {key: p.detach().clone() for key, p in encoder.named_parameters()}
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-3, weight_decay=0)
     generator = torch.Generator().manual_seed(0)
@@ -273,12 +279,19 @@ def parameters(name: str) -> int:
         return sum(p.numel() for p in timm.create_model(name, num_classes=0).parameters())
 
 
-def failures(names: list[str]) -> dict[str, str]:
+def first_sixty() -> list[str]:
+    """The first sixty backbones that are no larger than `MOST`."""
+    return list(islice((n for n in timm.list_models() if parameters(n) <= MOST), 60))
+
+
+def failures(
+    names: list[str], make: Callable[[Architecture], Objective] = time_steps
+) -> dict[str, str]:
     """The failures, by name."""
     found = {}
     for name in names:
         try:
-            take_a_step(name)
+            take_a_step(name, make)
         except Exception as cause:
             found[name] = f"{type(cause).__name__}: {cause}"
     return found
@@ -286,8 +299,7 @@ def failures(names: list[str]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_first_sixty_that_fit_take_a_step():
-    fitting = (name for name in timm.list_models() if parameters(name) <= MOST)
-    names = list(islice(fitting, 60))
+    names = first_sixty()
     assert len(names) == 60
     assert failures(names) == {}
 
