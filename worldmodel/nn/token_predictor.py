@@ -225,10 +225,11 @@ class TokenPredictor(Predictor):
             predicted = self.ahead(encoder, head, part[:, : seen * i], window - seen)
             # Persistence: each hidden time step is as the last visible one.
             last = whole[:, seen - 1 : seen].expand_as(predicted)
-            found = (
+            end = torch.tensor([(start + window) * i - 1])
+            predicted, observed, last = (
                 rearrange(x, "b t n d -> b 1 (t n) d") for x in (predicted, whole[:, seen:], last)
             )
-            yield Prediction(*found, torch.tensor([(start + window) * i - 1]), power=self.power)
+            yield Prediction(predicted, observed, last, end, power=self.power)
 
     def ahead(self, encoder: Encoder, head: Head | None, frames: Tensor, steps: int) -> Tensor:
         """Predict the tokens of the time steps after a clip: b s n d."""

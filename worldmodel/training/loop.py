@@ -36,6 +36,7 @@ class Optimisation:
         weight_decay: of AdamW, on matrices only.
         final_weight_decay: what it has risen to at the end, along half a cosine; None: as it was.
         warmup: share of the training in which the rate rises from zero.
+        beta2: how slowly AdamW forgets the squares of gradients.
         schedule: `cosine` falls to a fiftieth at the end, `constant` stays.
         clip: largest norm of the gradient.
         log_every, save_seconds: how often to log (steps) and to checkpoint (seconds).
@@ -47,6 +48,7 @@ class Optimisation:
     weight_decay: float = 0.05
     final_weight_decay: float | None = None
     warmup: float = 0.05
+    beta2: float = 0.95
     schedule: Schedule = "cosine"
     clip: float = 1.0
     log_every: int = 10
@@ -213,7 +215,7 @@ def _optimiser(learner: Learner, o: Optimisation) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": o.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, o.beta2))
 
 
 def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
