@@ -93,8 +93,8 @@ class Blocks(TokenMasks):
         scale, ratio = (_between(x, generator) for x in (self.scale, self.aspect))
         blocks = _rectangles((batch, self.blocks), scale, ratio, grid, generator)
         around = _rectangles((batch, 1), _between(self.context, generator), 1.0, grid, generator)
-        seen, placed = around[:, 0], []
-        for block in blocks.unbind(dim=1):
+        seen, placed = around[:, 0] & ~blocks[:, 0], [blocks[:, 0]]
+        for block in blocks[:, 1:].unbind(dim=1):
             left = seen & ~block
             nothing = ~left.any(dim=(1, 2), keepdim=True)
             placed.append(torch.where(nothing, blocks[:, 0], block))
