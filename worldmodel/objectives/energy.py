@@ -23,7 +23,8 @@ def energy(model: Objective | WorldModel, x: Tensor, y: Tensor) -> Tensor:
     """How badly frames `y` go on from frames `x`: one number for each clip, in evaluation mode.
 
     An EMA or frozen teacher is asked where an objective has one; a saved model has none, and
-    compares with what its own encoder makes of the frames. Differentiable in both arguments.
+    compares with what its own encoder makes of the frames, tokens by absolute differences or the
+    cosine. Differentiable in both arguments.
 
     Args:
         model: an objective, or a model with a masked predictor.
