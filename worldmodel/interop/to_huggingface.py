@@ -58,6 +58,8 @@ def why_not(model: WorldModel) -> str | None:
         return "its predictor has rope=vjepa2, that of this model has not"
     if predictor.levels > 1 or predictor.spec["kinds"]:
         return "its predictor sees one level of one kind of clip, that of this model more"
+    if predictor.spec["target_norm"] != "layernorm" or predictor.spec["cosine"]:
+        return "its predictor has normed tokens as targets, that of this model has not"
     eps = {encoder.spec.get("norm_eps", 1e-5), predictor.spec["norm_eps"]}
     heads = {encoder.spec["heads"]}
     if classifier is not None:

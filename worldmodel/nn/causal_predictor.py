@@ -6,12 +6,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.errors import ConfigError, ShapeError, WorldModelError
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import Block, arguments, check_heads
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.heads import Head, require_head, time_step_latents
 from worldmodel.nn.positions import Rotary3D
-from worldmodel.nn.predictor import Prediction, Predictor
+from worldmodel.nn.predictor import Prediction, Predictor, on_sphere
 
 
 class CausalPredictor(Predictor):
@@ -28,11 +28,14 @@ class CausalPredictor(Predictor):
         target_width: how many of those dimensions, from the first, are predicted.
         horizons: how many time steps ahead it predicts.
         width, depth, heads: of the transformer.
+        cosine: predictions were trained by their cosine with the target, and are scored by it;
+            otherwise by squared differences.
     """
 
     def __init__(
         self, latents: int, seen_width: int, target_width: int, *,
         horizons: Sequence[int] = (1, 2, 4, 8), width: int = 192, depth: int = 3, heads: int = 4,
+        cosine: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("a causal predictor", width, heads, rotary=True)
@@ -41,7 +44,8 @@ class CausalPredictor(Predictor):
                 f"horizons are numbers of time steps that increase from 1 or more, got "
                 f"{list(horizons)}"
             )
-        self.spec = arguments(locals())
+        self.spec, self.power = arguments(locals()), 2
+        self.scored = on_sphere if cosine else nn.Identity()
         self.latents, self.target_width = latents, target_width
         self.horizons = tuple(horizons)
         self.embed = nn.Linear(latents * seen_width, width)
@@ -81,6 +85,23 @@ class CausalPredictor(Predictor):
         now = seen[:, None, ..., : self.target_width]
         return now + rearrange(changes, "b h t (m d) -> b h t m d", m=self.latents)
 
+    def pairs(self, foreseen: Tensor, later: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Predictions, paired over each horizon with what came: b t' m d both.
+
+        Args:
+            foreseen: b h t m d, as `forward` returns them.
+            later: b t m d, of each time step what is to be predicted.
+
+        Returns:
+            A pair for each horizon that fits into the clip, with t' the time steps that have one.
+        """
+        t = later.shape[1]
+        return [
+            (foreseen[:, i, : t - ahead], later[:, ahead:])
+            for i, ahead in enumerate(self.horizons)
+            if ahead < t
+        ]
+
     def predictions(
         self, encoder: Encoder, head: Head | None, frames: Tensor
     ) -> Iterator[Prediction]:
@@ -96,16 +117,40 @@ class CausalPredictor(Predictor):
                 f"a clip of {steps} time step{'s' * (steps > 1)} leaves nothing to predict: take "
                 f"{self.horizons[0] + 1}"
             )
-        if head is None:
-            raise WorldModelError("this model has no head yet: run `worldmodel pretrain` first")
-        latents = time_step_latents(encoder, head, frames)  # b t m d
-        foreseen, target = self(latents), latents[..., : head.dim]
+        latents = time_step_latents(encoder, require_head(head), frames)  # b t m d
+        foreseen = self.scored(self(latents))
+        target = self.scored(latents[..., : self.target_width])
         later = torch.arange(self.horizons[0], steps)
         which = [max(i for i, h in enumerate(self.horizons) if h <= int(step)) for step in later]
         ago = torch.tensor([self.horizons[i] for i in which])
         i = encoder.tubelet_frames
         prediction = Prediction(
             foreseen[:, which, later - ago], observed=target[:, later],
-            persistence=target[:, later - ago], last_frames=(later + 1) * i - 1, power=2,
+            persistence=target[:, later - ago], last_frames=(later + 1) * i - 1, power=self.power,
         )  # fmt: skip
         return iter([prediction])
+
+    def ahead(self, encoder: Encoder, head: Head | None, frames: Tensor, steps: int) -> Tensor:
+        """Predict each time step after a clip over the shortest horizon that reaches it: b s m d.
+
+        Raises:
+            ShapeError: no horizon reaches so far, or the clip is too short for those that do.
+        """
+        latents = time_step_latents(encoder, require_head(head), frames)
+        seen = latents.shape[1]
+        foreseen = self.scored(self(latents))  # b h t m d
+        found = []
+        for step in range(1, steps + 1):  # after the last that was seen
+            reach = [i for i, h in enumerate(self.horizons) if step <= h < step + seen]
+            if not reach:
+                raise ShapeError(
+                    f"with horizons {list(self.horizons)}, a clip of {seen} time steps says "
+                    f"nothing of the one that comes {step} after it"
+                )
+            found.append(foreseen[:, reach[0], seen - 1 + step - self.horizons[reach[0]]])
+        return torch.stack(found, dim=1)
+
+    def observed(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
+        """The latents of each time step alone, those dimensions that are predicted: b t m d."""
+        latents = time_step_latents(encoder, require_head(head), frames)
+        return self.scored(latents[..., : self.target_width])

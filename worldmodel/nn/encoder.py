@@ -22,12 +22,14 @@ class Encoder(nn.Module, ABC):
         spec: the constructor's arguments, as JSON; a checkpoint stores them beside the weights.
         width: dimension of a token.
         tubelet_frames: frames in a tubelet.
+        levels: blocks whose outputs are features; empty for the tokens alone.
     """
 
     registry: ClassVar[dict[str, type["Encoder"]]] = {}
     spec: dict[str, Any]
     width: int
     tubelet_frames: int
+    levels: tuple[int, ...] = ()
 
     def __init_subclass__(cls) -> None:
         Encoder.registry[cls.__name__] = cls

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.errors import ShapeError
+from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.blocks import arguments
 from worldmodel.nn.encoder import Encoder
 
@@ -130,19 +130,15 @@ def _projector(width: int, hidden: int, dim: int) -> nn.Sequential:
     )
 
 
-def token_latents(encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
-    """The latents of all tokens of clips, each of which may know the whole clip.
+def require_head(head: Head | None) -> Head:
+    """The head, for a predictor of its latents.
 
-    Args:
-        encoder: of the model.
-        head: makes a latent of each token; None leaves the encoder's tokens as they are.
-        frames: b t c h w.
-
-    Returns:
-        b n d.
+    Raises:
+        WorldModelError: there is none.
     """
-    tokens = encoder(frames)
-    return tokens if head is None else head(tokens)
+    if head is None:
+        raise WorldModelError("this model has no head yet: run `worldmodel pretrain` first")
+    return head
 
 
 def time_step_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.errors import ShapeError
 from worldmodel.nn.blocks import arguments
 from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.heads import Head, require_head, time_step_latents
 from worldmodel.nn.predictor import Prediction, Predictor
 
 
@@ -38,7 +39,7 @@ class MaskedPredictor(Predictor):
         self, latents: int, seen_width: int, target_width: int, *, width: int = 384
     ) -> None:
         super().__init__()
-        self.spec = arguments(locals())
+        self.spec, self.power = arguments(locals()), 2
         self.latents, self.target_width = latents, target_width
         seen, target = latents * seen_width, latents * target_width
         self.velocity = nn.Linear(seen - target, target, bias=False) if seen > target else None
@@ -92,8 +93,7 @@ class MaskedPredictor(Predictor):
         steps = encoder.grid(frames)[0]
         if steps < 2:
             raise ShapeError(f"a clip of {steps} time step leaves nothing to predict: take two")
-        if head is None:
-            raise WorldModelError("this model has no head yet: run `worldmodel pretrain` first")
+        head = require_head(head)
         latents = time_step_latents(encoder, head, frames)  # b t m d
         before = rearrange(latents[:, :-1], "b t m d -> (b t) 1 m d")
         pairs = torch.cat([before, torch.zeros_like(before)], dim=1)
@@ -103,9 +103,23 @@ class MaskedPredictor(Predictor):
         prediction = Prediction(
             predicted.unflatten(0, (len(latents), steps - 1)),
             observed=target[:, 1:], persistence=target[:, :-1],
-            last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=2,
+            last_frames=torch.arange(2 * i - 1, frames.shape[1], i), power=self.power,
         )  # fmt: skip
         return iter([prediction])
+
+    def ahead(self, encoder: Encoder, head: Head | None, frames: Tensor, steps: int) -> Tensor:
+        """Predict the time steps after a clip, each from the clip's last one: b s m d."""
+        latents = time_step_latents(encoder, require_head(head), frames)
+        b, t = latents.shape[:2]
+        padded = F.pad(latents, (0, 0, 0, 0, 0, steps))
+        hidden = (torch.arange(t + steps, device=frames.device) >= t).expand(b, -1)
+        start = start_from(padded[..., : self.target_width], hidden)
+        return self(padded, hidden, start)[:, t:]
+
+    def observed(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
+        """The latents of each time step alone, those dimensions that are predicted: b t m d."""
+        latents = time_step_latents(encoder, require_head(head), frames)
+        return latents[..., : self.target_width]
 
 
 def _change(inputs: int, width: int, outputs: int) -> nn.Sequential:

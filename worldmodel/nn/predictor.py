@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.nn.encoder import Encoder
@@ -45,10 +46,12 @@ class Predictor(nn.Module, ABC):
 
     Attributes:
         spec: the constructor's arguments, as JSON.
+        power: of the error of its predictions, as it was trained: 2 squared, 1 absolute.
     """
 
     registry: ClassVar[dict[str, type["Predictor"]]] = {}
     spec: dict[str, Any]
+    power: int
 
     def __init_subclass__(cls) -> None:
         Predictor.registry[cls.__name__] = cls
@@ -69,3 +72,35 @@ class Predictor(nn.Module, ABC):
         Raises:
             ShapeError: the frames do not divide into tubelets, or are too few.
         """
+
+    @abstractmethod
+    def ahead(self, encoder: Encoder, head: Head | None, frames: Tensor, steps: int) -> Tensor:
+        """Predict the time steps that come after a clip, from the clip alone.
+
+        Args:
+            encoder: of the model.
+            head: of the model, if it has one.
+            frames: b t c h w in [0, 1], what was seen.
+            steps: how many time steps to predict.
+
+        Returns:
+            b s m d, comparable with the last time steps of `observed` of the longer clip.
+
+        Raises:
+            ShapeError: it cannot look so far ahead.
+        """
+
+    @abstractmethod
+    def observed(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
+        """What predictions are compared with, in the space of the training: b t m d.
+
+        Args:
+            encoder: of the model.
+            head: of the model, if it has one.
+            frames: b t c h w in [0, 1].
+        """
+
+
+def on_sphere(latents: Tensor) -> Tensor:
+    """Latents `... d`, scaled so that a mean squared difference is one minus the cosine."""
+    return F.normalize(latents, dim=-1) * (latents.shape[-1] / 2) ** 0.5

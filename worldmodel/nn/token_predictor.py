@@ -18,10 +18,11 @@ from worldmodel.nn.encoder import Encoder, grid_from, require_positions, take
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.positions import Rotary3D, SinCos3D
-from worldmodel.nn.predictor import Prediction, Predictor
+from worldmodel.nn.predictor import Prediction, Predictor, on_sphere
 
 Context = Literal["dropped", "masked_after"]
 Kind = Literal["video", "image"]
+TargetNorm = Literal["none", "layernorm"]
 
 
 class TokenPredictor(Predictor):
@@ -29,7 +30,7 @@ class TokenPredictor(Predictor):
 
     As V-JEPA's predictor (Bardes et al. 2024, arXiv:2404.08471; Assran et al. 2025,
     arXiv:2506.09985). Every token sees every other. The predictions at the hidden positions are
-    compared with the encoder's normed tokens of the whole clip.
+    compared with the tokens of the whole clip, normed as they were in training.
 
     Args:
         token_width: dimension of a token of the encoder.
@@ -46,6 +47,10 @@ class TokenPredictor(Predictor):
         seen: how many of them, from the first, are seen; the others are predicted.
         target_width: dimension of what is predicted of a token, where that is a head's latent; by
             default the encoder's levels side by side.
+        target_norm: how targets were normed in training: `layernorm` each level of a token, as in
+            V-JEPA, or `none`.
+        cosine: predictions were trained by their cosine with the target, and are scored by it;
+            otherwise by absolute differences.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class TokenPredictor(Predictor):
         levels: int = 1, mlp_width: int | None = None, norm_eps: float = 1e-6,
         rope: str = "vjepa2", sincos_grid: list[int] | None = None, mask_tokens: int = 10,
         kinds: bool = False, window: int = 8, seen: int = 4, target_width: int | None = None,
+        target_norm: TargetNorm = "layernorm", cosine: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("a token predictor", width, heads, rotary=True)
@@ -61,7 +67,11 @@ class TokenPredictor(Predictor):
                 "a token predictor has at least one level and one mask token, got "
                 f"{levels} and {mask_tokens}"
             )
-        self.spec = arguments(locals())
+        self.spec, self.power = arguments(locals()), 2 if cosine else 1
+        self.target_norm, self.scored = target_norm, on_sphere if cosine else nn.Identity()
+        if target_norm not in get_args(TargetNorm):
+            choices = nearest(target_norm, get_args(TargetNorm))
+            raise ConfigError(f"no target_norm '{target_norm}': {choices}")
         self.token_width, self.levels = token_width, levels
         self.set_window(window, seen)
         self.embed: nn.Module = nn.Linear(token_width, width)
@@ -115,6 +125,17 @@ class TokenPredictor(Predictor):
         Returns:
             b q d.
         """
+        tokens = self.run(visible, context, targets, grid, mask_token=mask_token, kind=kind)
+        return self.project(tokens[:, context.shape[1] :])
+
+    def run(
+        self, visible: Tensor, context: Tensor, targets: Tensor, grid: Grid, *,
+        mask_token: int = 1, kind: Kind = "video",
+    ) -> Tensor:  # fmt: skip
+        """Its own normed tokens, of visible and then of hidden positions: b (m + q) width.
+
+        The arguments are those of `forward`.
+        """
         mask = self.mask_tokens[mask_token % len(self.mask_tokens)]
         hidden = mask.expand(*targets.shape, -1)
         tokens = torch.cat([self.embed(visible), hidden], dim=1)
@@ -126,7 +147,7 @@ class TokenPredictor(Predictor):
         rotation = None if self.rotary is None else self.rotary(grid, ids, tokens.device)
         for block in self.blocks:
             tokens = block(tokens, rotation)
-        return self.project(self.norm(tokens[:, context.shape[1] :]))
+        return self.norm(tokens)
 
     def fill_in(
         self, encoder: Encoder, frames: Tensor, context: Tensor, targets: Tensor, *,
@@ -167,9 +188,16 @@ class TokenPredictor(Predictor):
         see = encoder.features if self.levels > 1 else encoder
         return see(frames, keep)
 
-    def normed(self, features: Tensor) -> Tensor:
-        """Its targets: features b n (l d), each level of a token normed."""
-        levels = rearrange(features, "b n (l d) -> b n l d", l=self.levels)
+    def latents(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
+        """What is predicted of each token of a clip, before it is normed: b n d."""
+        whole = self.features(encoder, frames)
+        return whole if head is None else head(whole)
+
+    def normed(self, latents: Tensor) -> Tensor:
+        """Targets b n (l d) as they were normed in training: each level of a token by itself."""
+        if self.target_norm == "none":
+            return latents
+        levels = rearrange(latents, "b n (l d) -> b n l d", l=self.levels)
         return rearrange(F.layer_norm(levels, levels.shape[-1:]), "b n l d -> b n (l d)")
 
     def predictions(
@@ -179,7 +207,7 @@ class TokenPredictor(Predictor):
 
         As in Garrido et al. 2025 (arXiv:2502.11831), windows slide by one time step; the encoder
         sees their first `seen` time steps alone, the predictor fills in the rest, and the targets
-        are the normed tokens of the whole window. A clip shorter than a window is one window.
+        are those of the training, of the whole window. A clip shorter than a window is one window.
         """
         t = encoder.grid(frames)[0]
         if t < 2:
@@ -191,17 +219,32 @@ class TokenPredictor(Predictor):
         i = encoder.tubelet_frames
         t, h, w = encoder.grid(frames)
         window, seen = (self.window, self.seen) if t >= self.window else (t, (t + 1) // 2)
-        ids = torch.arange(window * h * w, device=frames.device).expand(len(frames), -1)
-        context, targets = ids.split([seen * h * w, (window - seen) * h * w], dim=1)
         for start in range(t - window + 1):
             part = frames[:, start * i : (start + window) * i]
-            whole = self.features(encoder, part)
-            whole = self.normed(whole) if head is None else head(whole)
+            whole = self.observed(encoder, head, part)
+            predicted = self.ahead(encoder, head, part[:, : seen * i], window - seen)
             # Persistence: each hidden time step is as the last visible one.
-            last = whole[:, (seen - 1) * h * w : seen * h * w].repeat(1, window - seen, 1)
-            predicted = self.fill_in(encoder, part, context, targets)
-            observed, end = whole[:, seen * h * w :], torch.tensor([(start + window) * i - 1])
-            yield Prediction(predicted[:, None], observed[:, None], last[:, None], end, power=1)
+            last = whole[:, seen - 1 : seen].expand_as(predicted)
+            end = torch.tensor([(start + window) * i - 1])
+            predicted, observed, last = (
+                rearrange(x, "b t n d -> b 1 (t n) d") for x in (predicted, whole[:, seen:], last)
+            )
+            yield Prediction(predicted, observed, last, end, power=self.power)
+
+    def ahead(self, encoder: Encoder, head: Head | None, frames: Tensor, steps: int) -> Tensor:
+        """Predict the tokens of the time steps after a clip: b s n d."""
+        # What comes is hidden, so it may be anything: positions alone matter.
+        longer = F.pad(frames, (0, 0, 0, 0, 0, 0, 0, steps * encoder.tubelet_frames))
+        t, h, w = encoder.grid(longer)
+        ids = torch.arange(t * h * w, device=frames.device).expand(len(frames), -1)
+        context, targets = ids.split([(t - steps) * h * w, steps * h * w], dim=1)
+        predicted = self.fill_in(encoder, longer, context, targets)
+        return self.scored(rearrange(predicted, "b (s n) d -> b s n d", s=steps))
+
+    def observed(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
+        """The targets of every token of a clip, each of which may know all of it: b t n d."""
+        targets = self.scored(self.normed(self.latents(encoder, head, frames)))
+        return rearrange(targets, "b (t n) d -> b t n d", t=encoder.grid(frames)[0])
 
 
 def _of_each(ids: Tensor, batch: int, grid: Grid) -> Tensor:

@@ -1,5 +1,6 @@
 """The objective `masked_pixels`: the pixels of hidden tubes, from visible tokens (VideoMAE)."""
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Generator, Tensor
@@ -61,6 +62,14 @@ class MaskedPixels(Objective):
         )
         error = F.mse_loss(drawn, take(self.normed_tubes(frames), mask.targets))
         return Losses(terms={"pixels": error}, features=None, numbers={})
+
+    def energies(self, frames: Tensor, seen: int) -> Tensor:
+        """The error of the pixels that are drawn after the first `seen` time steps: b."""
+        t, h, w = self.encoder.grid(frames)
+        ids = torch.arange(t * h * w, device=frames.device)[None]
+        context, targets = ids.split([seen * h * w, (t - seen) * h * w], dim=1)
+        drawn = self.predictor.fill_in(self.encoder, frames, context, targets)
+        return (drawn - self.normed_tubes(frames)[:, seen * h * w :]).square().mean((1, 2))
 
     def normed_tubes(self, frames: Tensor) -> Tensor:
         """The pixels of every tube, of mean 0 and variance 1 in each: b n p."""

@@ -5,30 +5,30 @@ hidden position fills in the rest; targets are made of the whole clip (V-JEPA: B
 arXiv:2404.08471; Assran et al. 2025, arXiv:2506.09985).
 """
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from worldmodel.architecture import Architecture
-from worldmodel.errors import ConfigError, nearest
+from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import take
-from worldmodel.nn.heads import token_latents
-from worldmodel.nn.token_predictor import TokenPredictor
+from worldmodel.nn.patches import Grid
+from worldmodel.nn.token_predictor import TargetNorm, TokenPredictor
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import Momentum
 from worldmodel.objectives.frozen_teacher import FrozenTeacher
-from worldmodel.objectives.masks import MaskMixture
+from worldmodel.objectives.masks import MaskMixture, distance_to_hidden
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.objectives.targets import Targets, check_targets
-
-TargetNorm = Literal["none", "layernorm"]
+from worldmodel.types import Mask
 
 
 class MaskedTokens(PredictedLatents):
@@ -36,8 +36,9 @@ class MaskedTokens(PredictedLatents):
 
     Where the model makes a latent of each token (`model.latent_per_token`), latents are predicted
     and regularised, which a run without a teacher needs: its head ends in batch normalisation.
-    Otherwise the encoder's own tokens are, as in V-JEPA. The regulariser's sample is the batch at
-    one position.
+    Otherwise the encoder's own tokens are, as in V-JEPA, or its levels side by side where it has
+    some, as in V-JEPA 2.1 (arXiv:2603.14482). The regulariser's sample is the batch at one
+    position. The rotary positions of the predictor are those of the encoder.
 
     Args:
         model: sizes of the networks that learn.
@@ -48,7 +49,10 @@ class MaskedTokens(PredictedLatents):
         teacher: the finished model, where targets are `frozen`: whatever `wm.load` reads.
         centre: what is subtracted before the regulariser looks; see `centre.py`.
         distance: of a prediction to its target.
-        target_norm: `layernorm` norms each target, as V-JEPA does.
+        target_norm: `layernorm` norms each level of each target, as V-JEPA does.
+        visible_weight: of a second loss, on the visible tokens, each divided by the root of its
+            distance to the nearest hidden one (V-JEPA 2.1 takes 0.5 for videos, 0.7 for images);
+            0 leaves it out.
         every_mask: predict under every kind of mask in every step, instead of drawing one; targets
             are made once.
         momentum: of the EMA teacher; or two, of the first and of the last step.
@@ -59,32 +63,43 @@ class MaskedTokens(PredictedLatents):
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
         targets: Targets | Literal["frozen"] = "live", teacher: str | None = None,
         centre: Centre = "episode", distance: Distance = "l1",
-        target_norm: TargetNorm = "none", every_mask: bool = False, momentum: Momentum = 0.996,
-        predictor_width: int = 96, predictor_depth: int = 2, predictor_heads: int = 4,
+        target_norm: TargetNorm = "none", visible_weight: float = 0.0, every_mask: bool = False,
+        momentum: Momentum = 0.996, predictor_width: int = 96, predictor_depth: int = 2,
+        predictor_heads: int = 4,
     ) -> None:  # fmt: skip
         check_distance(distance)
         check_targets(targets, "frozen")
+        if visible_weight < 0:
+            raise ConfigError(f"objective.visible_weight must be >= 0, got {visible_weight}")
+        if model.encoder.levels and model.latent_per_token:
+            raise ConfigError(
+                "model.encoder.levels are predicted side by side, and model.latent_per_token makes "
+                "one latent of a token; leave one of the two out"
+            )
         if (targets == "frozen") != (teacher is not None):
             raise ConfigError(
                 "targets=frozen are those of a finished model, and a teacher makes frozen targets: "
                 "say both, objective.targets=frozen objective.teacher=runs/pretrain/NAME"
             )
-        if target_norm not in (norms := get_args(TargetNorm)):
-            raise ConfigError(f"no target_norm '{target_norm}': {nearest(target_norm, norms)}")
         super().__init__(
             model.encoder, model.head() if model.latent_per_token else None,
             regulariser=regulariser, targets=targets, centre=centre, momentum=momentum,
         )  # fmt: skip
         self.frozen = None if teacher is None else FrozenTeacher(teacher)
+        levels = len(self.encoder.levels) or 1
+        self.predicted *= levels
         target_width = self.predicted if self.frozen is None else self.frozen.encoder.width
         self.predictor: TokenPredictor = TokenPredictor(
             self.encoder.width, width=predictor_width, depth=predictor_depth,
-            heads=predictor_heads, rope="default", mask_tokens=len(masks.kinds),
-            target_width=target_width,
+            heads=predictor_heads, levels=levels, rope=self.encoder.spec.get("rope", "default"),
+            mask_tokens=len(masks.kinds), target_width=target_width, target_norm=target_norm,
+            cosine=distance == "cosine",
         )  # fmt: skip
+        self.project_visible: nn.Linear | None = None
+        if visible_weight:
+            self.project_visible = nn.Linear(predictor_width, target_width)
         self.masks, self.every_mask = masks, every_mask
-        self.distance: Distance = distance
-        self.target_norm = target_norm
+        self.distance, self.visible_weight = distance, visible_weight
 
     def forward(
         self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
@@ -98,34 +113,58 @@ class MaskedTokens(PredictedLatents):
         kinds = self.masks.kinds if self.every_mask else [self.masks.draw(generator)]
         errors = []
         for kind in kinds:
-            mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
-            predicted = self.predictor(
-                self.encoder(frames, keep=mask.context), mask.context, mask.targets, grid,
-                mask_token=self.masks.kinds.index(kind),
-            )  # fmt: skip
-            errors.append(distances(predicted, take(targets, mask.targets), self.distance).mean())
+            masks = self.masks.apart(kind, len(frames), grid, generator)
+            number = self.masks.kinds.index(kind)
+            errors += self._errors(frames, targets, masks, grid, mask_token=number)
         features = targets if latents is None else latents
         features = rearrange(features, "b (t m) d -> b t m d", t=grid[0])
         error = torch.stack(errors).mean()
         return self.losses(error, features, step=step, clips_per_video=clips_per_video)
 
+    def _errors(
+        self, frames: Tensor, targets: Tensor, masks: Sequence[Mask], grid: Grid, *, mask_token: int
+    ) -> list[Tensor]:
+        """The mean error under each of several masks, which show the same tokens."""
+        context = masks[0].context.to(frames.device)
+        visible = self.predictor.features(self.encoder, frames, keep=context)
+        errors = []
+        for mask in masks:
+            hidden = mask.targets.to(frames.device)
+            tokens = self.predictor.run(visible, context, hidden, grid, mask_token=mask_token)
+            seen, filled_in = tokens.split([context.shape[1], hidden.shape[1]], dim=1)
+            predicted = self.predictor.project(filled_in)
+            error = distances(predicted, take(targets, hidden), self.distance).mean()
+            if self.project_visible is not None:
+                own = distances(self.project_visible(seen), take(targets, context), self.distance)
+                far = distance_to_hidden(mask, grid).to(frames.device)
+                error = error + self.visible_weight * (own / far.sqrt()).mean()
+            errors.append(error)
+        return errors
+
     def _whole(self, frames: Tensor) -> Tensor:
         """What is predicted of each token of the whole clip: b n d."""
-        return token_latents(self.encoder, self.head, frames)
+        return self.predictor.latents(self.encoder, self.head, frames)
 
     def _targets(self, frames: Tensor, latents: Tensor | None) -> Tensor:
         """What predictions are compared with: b n d."""
         if self.frozen is not None:
             targets = self.frozen(frames, self.encoder.grid(frames))
-        elif self.teacher is not None:
+            plain = self.predictor.target_norm == "none"
+            return targets if plain else F.layer_norm(targets, targets.shape[-1:])
+        if self.teacher is not None:
             with torch.no_grad():
-                targets = token_latents(self.teacher.encoder, self.teacher.head, frames)
+                teacher = self.teacher
+                targets = self.predictor.latents(teacher.encoder, teacher.head, frames)
         else:
             assert latents is not None
             targets = self.own_targets(latents)
-        if self.target_norm == "layernorm":
-            targets = F.layer_norm(targets, targets.shape[-1:])
-        return targets
+        return self.predictor.normed(targets)
+
+    def targets_of(self, frames: Tensor) -> Tensor:
+        """The targets of every token, each of which may know the whole clip: b t m d."""
+        has_teacher = self.teacher is not None or self.frozen is not None
+        targets = self._targets(frames, None if has_teacher else self._whole(frames))
+        return rearrange(targets, "b (t m) d -> b t m d", t=self.encoder.grid(frames)[0])
 
     def latents(self, frames: Tensor) -> Tensor:
         """What is predicted of each token: frames b t c h w -> t m b d."""

@@ -54,22 +54,76 @@ class Tubes(TokenMasks):
     def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
         """True where a token must be predicted: b t h w."""
         t, height, width = grid
-        low, high = self.aspect
-        ratio = low + (high - low) * torch.rand((), generator=generator).item()
-        area = self.scale * height * width
-        h = min(max(round((area * ratio) ** 0.5), 1), height)
-        w = min(max(round((area / ratio) ** 0.5), 1), width)
-        shape = (batch, self.blocks, 1)
-        top = torch.randint(0, height - h + 1, shape, generator=generator)
-        left = torch.randint(0, width - w + 1, shape, generator=generator)
-        rows, columns = torch.arange(height), torch.arange(width)
-        in_rows = (rows >= top) & (rows < top + h)  # b blocks h
-        in_columns = (columns >= left) & (columns < left + w)  # b blocks w
+        ratio = _between(self.aspect, generator)
+        rectangles = _rectangles((batch, self.blocks), self.scale, ratio, grid, generator)
         covered = torch.zeros(batch, height, width, dtype=torch.bool)
-        for block in (in_rows[..., :, None] & in_columns[..., None, :]).unbind(dim=1):
+        for block in rectangles.unbind(dim=1):
             union = covered | block
             covered = torch.where(union.all(dim=(1, 2), keepdim=True), covered, union)
         return covered[:, None].expand(-1, t, -1, -1)
+
+
+@dataclass(frozen=True)
+class Blocks(TokenMasks):
+    """Rectangles that are predicted one by one, from what a larger one shows around them.
+
+    I-JEPA's multi-block masks of images (arXiv:2301.08243, section 3): each block is predicted
+    without knowing of the others, of which it may share tokens; all are hidden from the encoder,
+    which sees the rest of the `context` rectangle. In videos they are hidden at all times.
+
+    Attributes:
+        blocks: how many, of one size in a batch and at places of their own in each sample.
+        scale: least and greatest share of the frame that a block covers.
+        aspect: least and greatest height over width of a block.
+        context: least and greatest share of the frame that the encoder sees around them.
+    """
+
+    blocks: int = 4
+    scale: tuple[float, float] = (0.15, 0.2)
+    aspect: tuple[float, float] = (0.75, 1.5)
+    context: tuple[float, float] = (0.85, 1.0)
+
+    def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
+        """True where a token is in one of the blocks: b t h w."""
+        return self.parts(batch, grid, generator)[1].any(dim=1)
+
+    def parts(self, batch: int, grid: Grid, generator: Generator) -> tuple[Tensor, Tensor]:
+        """True where a token is seen, b t h w, and where it is in each block, b g t h w.
+
+        A block that would leave nothing to see is put in the first one's place.
+        """
+        scale, ratio = (_between(x, generator) for x in (self.scale, self.aspect))
+        blocks = _rectangles((batch, self.blocks), scale, ratio, grid, generator)
+        around = _rectangles((batch, 1), _between(self.context, generator), 1.0, grid, generator)
+        seen, placed = around[:, 0] & ~blocks[:, 0], [blocks[:, 0]]
+        for block in blocks[:, 1:].unbind(dim=1):
+            left = seen & ~block
+            nothing = ~left.any(dim=(1, 2), keepdim=True)
+            placed.append(torch.where(nothing, blocks[:, 0], block))
+            seen = torch.where(nothing, seen, left)
+        at_all_times = repeat(torch.stack(placed, dim=1), "b g h w -> b g t h w", t=grid[0])
+        return repeat(seen, "b h w -> b t h w", t=grid[0]), at_all_times
+
+
+def _between(limits: tuple[float, float], generator: Generator) -> float:
+    low, high = limits
+    return low + (high - low) * torch.rand((), generator=generator).item()
+
+
+def _rectangles(
+    shape: tuple[int, int], scale: float, ratio: float, grid: Grid, generator: Generator
+) -> Tensor:
+    """True inside rectangles of one size, each at a place of its own: b g h w, bool."""
+    _, height, width = grid
+    area = scale * height * width
+    h = min(max(round((area * ratio) ** 0.5), 1), height)
+    w = min(max(round((area / ratio) ** 0.5), 1), width)
+    top = torch.randint(0, height - h + 1, (*shape, 1), generator=generator)
+    left = torch.randint(0, width - w + 1, (*shape, 1), generator=generator)
+    rows, columns = torch.arange(height), torch.arange(width)
+    in_rows = (rows >= top) & (rows < top + h)  # b g h
+    in_columns = (columns >= left) & (columns < left + w)  # b g w
+    return in_rows[..., :, None] & in_columns[..., None, :]
 
 
 @dataclass(frozen=True)
@@ -171,15 +225,50 @@ class MaskMixture:
         fewest_seen = int((~hidden).sum(dim=1).min())
         fewest_hidden = int(hidden.sum(dim=1).min())
         if fewest_seen == 0 or fewest_hidden == 0:
-            raise ConfigError(
-                f"{kind} on a grid t h w = {grid} leaves a sample with nothing "
-                f"to {'see' if fewest_seen == 0 else 'predict'}: change its scale or number"
-            )
+            word = "see" if fewest_seen == 0 else "predict"
+            raise ConfigError(_nothing_to(word, kind, grid))
         keep = max(1, round(fewest_seen * (1 - self.drop)))
         return Mask(
             context=_draw(~hidden, keep, generator),
             targets=_draw(hidden, fewest_hidden, generator),
         )
+
+    def apart(
+        self, kind: TokenMasks | TimeMasks, batch: int, grid: Grid, generator: Generator
+    ) -> list[Mask]:
+        """As `tokens`, one mask for each part of a clip that is to be predicted by itself.
+
+        All have the same visible tokens.
+        """
+        if not isinstance(kind, Blocks):
+            return [self.tokens(kind, batch, grid, generator)]
+        seen, blocks = kind.parts(batch, grid, generator)
+        seen = rearrange(seen, "b t h w -> b (t h w)")
+        fewest = int(seen.sum(dim=1).min())
+        if fewest == 0:
+            raise ConfigError(_nothing_to("see", kind, grid))
+        context = _draw(seen, max(1, round(fewest * (1 - self.drop))), generator)
+        found = []
+        for block in rearrange(blocks, "b g t h w -> g b (t h w)"):
+            found.append(Mask(context, _draw(block, int(block[0].sum()), generator)))
+        return found
+
+
+def distance_to_hidden(mask: Mask, grid: Grid) -> Tensor:
+    """How far each visible token is from the nearest that is to be predicted: b m, in tokens."""
+    _, h, w = grid
+    seen, hidden = (
+        torch.stack([ids // (h * w), ids // w % h, ids % w], dim=-1).float()
+        for ids in (mask.context, mask.targets)
+    )
+    return torch.cdist(seen, hidden).amin(dim=2)
+
+
+def _nothing_to(word: str, kind: TokenMasks | TimeMasks, grid: Grid) -> str:
+    return (
+        f"{kind} on a grid t h w = {grid} leaves a sample with nothing to {word}: change its scale "
+        "or number"
+    )
 
 
 def _draw(allowed: Tensor, count: int, generator: Generator) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.nn.causal_predictor import CausalPredictor
+from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
@@ -52,6 +53,7 @@ class NextTokens(PredictedLatents):
         self.predictor: CausalPredictor = CausalPredictor(
             model.tokens if self.head.per_token else 1, self.head.width, self.head.dim,
             horizons=horizons, width=predictor_width, depth=predictor_depth, heads=predictor_heads,
+            cosine=distance == "cosine",
         )  # fmt: skip
         self.distance: Distance = distance
 
@@ -64,29 +66,33 @@ class NextTokens(PredictedLatents):
             ConfigError: the clips are too short for the shortest horizon.
         """
         latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
-        t, shortest = latents.shape[1], self.predictor.horizons[0]
-        if t <= shortest:
-            raise ConfigError(
-                f"clips of {t} time step{'s' * (t > 1)} leave nothing to predict over a horizon of "
-                f"{shortest}; say num_frames={self.encoder.tubelet_frames * (shortest + 1)} or more"
-            )
-        seen = latents[..., : self.head.dim]
-        targets = self._targets(frames, seen)
-        foreseen = self.predictor(latents)  # b h t m d
-        errors = [
-            distances(foreseen[:, i, : t - ahead], targets[:, ahead:], self.distance).mean()
-            for i, ahead in enumerate(self.predictor.horizons)
-            if ahead < t
-        ]
+        require_later_steps(latents.shape[1], self.predictor, self.encoder)
+        pairs = self.predictor.pairs(self.predictor(latents), self.step_targets(frames, latents))
+        errors = [distances(*pair, self.distance).mean() for pair in pairs]
         error = torch.stack(errors).mean()
+        seen = latents[..., : self.head.dim]
         return self.losses(error, seen, step=step, clips_per_video=clips_per_video)
 
-    def _targets(self, frames: Tensor, latents: Tensor) -> Tensor:
-        if self.teacher is not None:
-            return self.teacher(frames)[..., : self.head.dim]
-        return self.own_targets(latents)
+    def targets_of(self, frames: Tensor) -> Tensor:
+        """The latents of each time step alone that are predicted: b t m d."""
+        return self.step_targets(frames, time_step_latents(self.encoder, self.head, frames))
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""
         latents = time_step_latents(self.encoder, self.head, frames)
         return rearrange(latents, "b t m d -> t m b d")
+
+
+def require_later_steps(steps: int, predictor: CausalPredictor, encoder: Encoder) -> None:
+    """Refuse clips of so many time steps where no horizon fits into them.
+
+    Raises:
+        ConfigError: with the length that fits.
+    """
+    shortest = predictor.horizons[0]
+    if steps <= shortest:
+        raise ConfigError(
+            f"clips of {steps} time step{'s' * (steps > 1)} leave nothing to predict over a "
+            f"horizon of {shortest}; say num_frames={encoder.tubelet_frames * (shortest + 1)} or "
+            "more"
+        )

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor, nn
 
+from worldmodel.errors import WorldModelError
 from worldmodel.model import WorldModel
+from worldmodel.nn.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ class Objective(nn.Module, ABC):
     each implementation are in `tests/worldmodel/objectives/test_contract.py`.
 
     Attributes:
+        encoder: what is learned; frames to tokens.
         predicted: how many dimensions of a latent, the first, are targets.
         wants_gaussian: its latents are meant to become standard normal.
     """
 
+    encoder: Encoder
     predicted: int
     wants_gaussian: bool = False
 
@@ -68,6 +72,20 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def world_model(self, size: int) -> WorldModel:
         """The model that is trained, for square frames of `size` pixels; shares its weights."""
+
+    def energies(self, frames: Tensor, seen: int) -> Tensor:
+        """How badly the end of each clip fits its beginning: b; see `energy.py`.
+
+        Args:
+            frames: b t c h w in [0, 1].
+            seen: so many time steps, the first, are the beginning.
+
+        Raises:
+            WorldModelError: the objective does not predict the end from the beginning.
+        """
+        raise WorldModelError(
+            f"{type(self).__name__} does not predict how a clip goes on, so it has no energy"
+        )
 
     def after_step(self, progress: float) -> None:  # noqa: B027  # most have nothing to do here
         """Called after each optimiser step, when the share `progress` of the training is done."""

@@ -1,5 +1,7 @@
 """What objectives that predict latents share: targets, an EMA teacher, a centred regulariser."""
 
+from abc import abstractmethod
+
 from einops import rearrange
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.heads import Head
 from worldmodel.nn.predictor import Predictor
 from worldmodel.objectives.centre import Centre, check_centre, regularise
+from worldmodel.objectives.distances import Distance, distances
 from worldmodel.objectives.ema_teacher import EMATeacher, Momentum
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
@@ -22,9 +25,14 @@ class PredictedLatents(Objective):
         targets: where they come from; `ema` makes an EMA teacher.
         centre: what is subtracted before the regulariser looks; see `centre.py`.
         momentum: of the EMA teacher; or two, of the first and of the last step.
+
+    Attributes:
+        predictor: of latents.
+        distance: of a prediction to its target.
     """
 
     predictor: Predictor
+    distance: Distance = "l2"
 
     def __init__(
         self, encoder: Encoder, head: Head | None, *, regulariser: Regulariser, targets: str,
@@ -55,6 +63,28 @@ class PredictedLatents(Objective):
     def own_targets(self, latents: Tensor) -> Tensor:
         """The latents as targets, with gradient where targets are `live`."""
         return latents if self.targets == "live" else latents.detach()
+
+    def step_targets(self, frames: Tensor, latents: Tensor) -> Tensor:
+        """The targets at each time step, where each is encoded alone: b t m d.
+
+        Args:
+            frames: b t c h w, for a teacher.
+            latents: b t m d, of the students.
+        """
+        if self.teacher is not None:
+            return self.teacher(frames)[..., : self.predicted]
+        return self.own_targets(latents[..., : self.predicted])
+
+    @abstractmethod
+    def targets_of(self, frames: Tensor) -> Tensor:
+        """What predictions of frames b t c h w are compared with: b t m d."""
+
+    def energies(self, frames: Tensor, seen: int) -> Tensor:
+        """The distance of what is predicted after the first `seen` time steps to its targets: b."""
+        steps = self.encoder.grid(frames)[0] - seen
+        beginning = frames[:, : seen * self.encoder.tubelet_frames]
+        predicted = self.predictor.ahead(self.encoder, self.head, beginning, steps)
+        return distances(predicted, self.targets_of(frames)[:, seen:], self.distance).mean((1, 2))
 
     def world_model(self, size: int) -> WorldModel:
         """Encoder, head and predictor; the EMA teacher is not kept."""

@@ -19,5 +19,11 @@ def check_targets(targets: str, *more: str) -> None:
         ConfigError: with those that there are.
     """
     choices = (*get_args(Targets), *more)
+    if targets == "frozen" and "frozen" not in more:
+        raise ConfigError(
+            "objective.targets=frozen: this objective predicts changes of the model's own latents, "
+            "which say nothing of a finished model's; say objective=masked_tokens, or "
+            f"objective.targets={', '.join(choices)}"
+        )
     if targets not in choices:
         raise ConfigError(f"no targets '{targets}': {nearest(targets, choices)}")

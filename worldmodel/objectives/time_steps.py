@@ -93,7 +93,7 @@ class TimeSteps(PredictedLatents):
         latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
         kind = self.masks.draw(generator)
         if isinstance(kind, TimeMasks):
-            errors = self._time_errors(latents, self._targets(frames, latents), kind)
+            errors = self._time_errors(latents, self.step_targets(frames, latents), kind)
         else:
             grid = self.encoder.grid(frames)
             mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
@@ -107,25 +107,23 @@ class TimeSteps(PredictedLatents):
         patterns = kind.hidden(latents.shape[1]).to(latents.device)
         hidden = repeat(patterns, "g t -> (b g) t", b=len(latents))
         seen, targets = (
-            repeat(x, "b t m d -> (b g) t m d", g=len(patterns))
-            for x in (latents, targets[..., : self.head.dim])
+            repeat(x, "b t m d -> (b g) t m d", g=len(patterns)) for x in (latents, targets)
         )
         start = start_from(seen[..., : self.head.dim], hidden)
         return (self.predictor(seen, hidden, start) - targets)[hidden].square()
 
     def _token_errors(self, frames: Tensor, latents: Tensor, mask: Mask, grid: Grid) -> Tensor:
         """Squared errors of the latents of which something is hidden."""
-        targets = self._targets(frames, latents)[..., : self.head.dim]
+        targets = self.step_targets(frames, latents)
         to_predict = hidden_latents(mask, grid, per_token=self.head.per_token)  # b t m, bool
         # A start must know nothing of tokens that were dropped either (see `MaskMixture`).
         start = start_from(latents[..., : self.head.dim], ~completely_seen(mask, grid))
         seen, unseen = context_latents(self.encoder, self.head, frames, mask.context)
         return (self.predictor(seen, unseen, start) - targets)[to_predict].square()
 
-    def _targets(self, frames: Tensor, latents: Tensor) -> Tensor:
-        if self.teacher is not None:
-            return self.teacher(frames)
-        return self.own_targets(latents)
+    def targets_of(self, frames: Tensor) -> Tensor:
+        """The latents of each time step alone that are predicted: b t m d."""
+        return self.step_targets(frames, time_step_latents(self.encoder, self.head, frames))
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

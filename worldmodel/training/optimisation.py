@@ -25,6 +25,7 @@ class Optimisation:
         weight_decay: of AdamW, on matrices only.
         final_weight_decay: what it has risen to at the end, along half a cosine; None: as it was.
         warmup: share of the training in which the rate rises from zero.
+        beta2: how slowly AdamW forgets the squares of gradients.
         schedule: `cosine` falls to a fiftieth at the end, `constant` stays.
         clip: largest norm of the gradient.
         accumulate: batches whose gradients are averaged in one step. Whatever is a statistic of the
@@ -43,6 +44,7 @@ class Optimisation:
     weight_decay: float = 0.05
     final_weight_decay: float | None = None
     warmup: float = 0.05
+    beta2: float = 0.95
     schedule: Schedule = "cosine"
     clip: float = 1.0
     accumulate: int = 1
@@ -100,7 +102,7 @@ def adamw(learner: nn.Module, o: Optimisation) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     on_cuda = bool(trained) and all(p.is_cuda for p in trained)
-    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, 0.95), fused=on_cuda or None)
+    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, o.beta2), fused=on_cuda or None)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, o: Optimisation, progress: float) -> None:

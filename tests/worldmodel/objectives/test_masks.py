@@ -4,7 +4,15 @@ from einops import rearrange
 
 from tests.worldmodel.toys import seeded
 from worldmodel.errors import ConfigError
-from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, TokenMasks, Tubes
+from worldmodel.objectives.masks import (
+    AllButOne,
+    Blocks,
+    Future,
+    MaskMixture,
+    TokenMasks,
+    Tubes,
+    distance_to_hidden,
+)
 from worldmodel.types import Mask
 
 GRID = (3, 4, 6)
@@ -36,6 +44,42 @@ def test_one_tube_is_a_rectangle_of_its_scale():
     assert (hidden.sum((1, 2)) == 16).all()
     assert (hidden.any(2).sum(1) == 4).all() and (hidden.any(1).sum(1) == 4).all()
     assert len(hidden.flatten(1).unique(dim=0)) > 5  # a place for each sample
+
+
+def test_blocks_are_rectangles_of_one_size_and_what_is_around_them_is_seen():
+    """I-JEPA: none of the blocks is seen, whichever of them is predicted."""
+    kind, grid = Blocks(), (2, 8, 8)
+    for seed in range(20):
+        seen, blocks = kind.parts(16, grid, seeded(seed))
+        assert seen.shape == (16, *grid) and blocks.shape == (16, 4, *grid)
+        assert not (seen[:, None] & blocks).any() and seen.flatten(1).any(1).all()
+        assert (blocks == blocks[:, :, :1]).all()
+        h, w = (blocks[:, :, 0].any(axis).sum(-1) for axis in (-1, -2))
+        assert len(h.unique()) == len(w.unique()) == 1
+        assert (h * w == blocks[:, :, 0].sum((-1, -2))).all() and 9 <= h[0, 0] * w[0, 0] <= 15
+        first, *others = MaskMixture([kind], [1]).apart(kind, 16, grid, seeded(seed))
+        assert len(others) == 3 and all(torch.equal(m.context, first.context) for m in others)
+        assert seen.flatten(1).gather(1, first.context).all()
+        for number, mask in enumerate((first, *others)):
+            assert blocks[:, number].flatten(1).gather(1, mask.targets).all()
+            assert mask.targets.shape[1] == 2 * h[0, 0] * w[0, 0]
+
+
+def test_blocks_never_leave_nothing_to_see():
+    kind = Blocks(4, (0.25, 0.25))  # four of a quarter each on four quarters
+    seen, blocks = kind.parts(64, (1, 2, 2), seeded())
+    assert seen.flatten(1).any(1).all() and (blocks.sum((-1, -2, -3)) == 1).all()
+    hidden = kind.hidden(64, (1, 2, 2), seeded())
+    assert torch.equal(hidden, blocks.any(1))
+    with pytest.raises(ConfigError, match="leaves a sample with nothing to see"):
+        MaskMixture([kind], [1]).apart(kind, 2, (1, 1, 1), seeded())
+
+
+def test_how_far_visible_tokens_are_from_hidden_ones():
+    mask = Mask(torch.tensor([[0, 5, 11]]), torch.tensor([[4, 6]]))  # on 3 x 2 x 2
+    assert distance_to_hidden(mask, (3, 2, 2)).tolist() == [
+        pytest.approx([1.0, 1.0, 2.0**0.5], abs=1e-6)
+    ]
 
 
 def test_masks_come_from_the_generator_alone():
