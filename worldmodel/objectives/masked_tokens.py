@@ -82,7 +82,7 @@ class MaskedTokens(PredictedLatents):
             heads=predictor_heads, rope="default", mask_tokens=len(masks.kinds),
             target_width=target_width,
         )  # fmt: skip
-        self.masks, self.every_mask = masks, every_mask
+        self.masks, self.every_mask, self.size = masks, every_mask, model.size
         self.distance: Distance = distance
         self.target_norm = target_norm
 
@@ -126,6 +126,10 @@ class MaskedTokens(PredictedLatents):
         if self.target_norm == "layernorm":
             targets = F.layer_norm(targets, targets.shape[-1:])
         return targets
+
+    def check(self, num_frames: int) -> None:
+        """Refuse clips that a mask would leave nothing to see or to predict of."""
+        self.masks.check(self.encoder.grid_of(num_frames, self.size, self.size))
 
     def latents(self, frames: Tensor) -> Tensor:
         """What is predicted of each token: frames b t c h w -> t m b d."""

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
+from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.flow import EARLIER_LATER, FlowHead, resized
 from worldmodel.objectives.flow_losses import (
     cycle_error,
@@ -72,6 +73,8 @@ class Motion(Objective):
         reach: cells to each side within which maps are compared, at each scale.
     """
 
+    encoder: Encoder
+
     def __init__(
         self, model: Architecture, *, content: Callable[[Architecture], Objective],
         weights: FlowWeights | None = None, levels: int = 3, width: int = 16, reach: int = 1,
@@ -79,8 +82,8 @@ class Motion(Objective):
         super().__init__()
         self.content = content(model)
         self.predicted, self.wants_gaussian = self.content.predicted, self.content.wants_gaussian
-        # Held by the sizes, not by this module: it is the content's part and saved with it.
-        self.sizes = model
+        # Not registered as a part: it is one of the content's, and saved with it.
+        vars(self)["encoder"] = model.encoder
         self.weights = weights or FlowWeights()
         self.flow_head = FlowHead(model.encoder.width, levels=levels, width=width, reach=reach)
         self.spread = VICReg(variance=1.0, covariance=0.04)
@@ -96,8 +99,8 @@ class Motion(Objective):
         found = self.content(
             frames, step=step, generator=generator, clips_per_video=clips_per_video
         )
-        maps = self.flow_head.pyramids(self.sizes.encoder, frames)
-        i = self.sizes.encoder.tubelet_frames
+        maps = self.flow_head.pyramids(self.encoder, frames)
+        i = self.encoder.tubelet_frames
         last = frames[:, i - 1 :: i]
         # Once from each time step to the next and once back, in one batch.
         (images, after), *pairs = (there_and_back(x) for x in (last, *maps))
@@ -124,6 +127,15 @@ class Motion(Objective):
             features=found.features,
             numbers={**found.numbers, "flow_error_over_still": moved.detach() / still},
         )
+
+    def check(self, num_frames: int) -> None:
+        """Refuse clips of one time step, and those that the content objective refuses."""
+        if num_frames < 2 * (i := self.encoder.tubelet_frames):
+            raise ConfigError(
+                f"objective=motion finds the flow from one time step of {i} frames to the next, "
+                f"and num_frames={num_frames} is one alone; say num_frames={2 * i} or more"
+            )
+        self.content.check(num_frames)
 
     def _spread(self, maps: Tensor, step: int) -> Tensor:
         """VICReg's variance and covariance of maps b t c h w; the sample is the batch at a cell."""

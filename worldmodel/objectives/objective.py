@@ -50,6 +50,13 @@ class Objective(nn.Module, ABC):
             clips_per_video: so many clips in a row are of one video.
         """
 
+    def check(self, num_frames: int) -> None:  # noqa: B027  # most take clips of any length
+        """Refuse, before any is read, clips of so many frames of which nothing can be learned.
+
+        Raises:
+            ConfigError: it says why.
+        """
+
     @abstractmethod
     def latents(self, frames: Tensor) -> Tensor:
         """The latents that the model makes of frames b t c h w: t m b d."""

@@ -96,6 +96,7 @@ def pretrain(
             f"of {p}, or another model.encoder.tubelet_frames="
         )
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
+    learned.check(num_frames)
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
         clips = data.open(

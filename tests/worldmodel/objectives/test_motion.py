@@ -123,7 +123,7 @@ def test_the_encoder_is_kept_once_and_follows_into_the_content():
     learner = objective()
     names = [name for name in learner.state_dict() if "encoder" in name]
     assert names and all(name.startswith("content.encoder.") for name in names)
-    assert learner.sizes.encoder is learner.content.encoder
+    assert learner.encoder is learner.content.encoder
 
 
 @pytest.mark.parametrize("content", ["next_tokens"])
@@ -221,6 +221,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
 def test_weights_and_clips_that_make_no_sense_are_refused():
     with pytest.raises(ConfigError, match="weights.cycle must be 0 or more, got -1"):
         FlowWeights(cycle=-1)
+    with pytest.raises(ConfigError, match="num_frames=2 is one alone; say num_frames=4 or more"):
+        objective().check(2)
     with pytest.raises(ShapeError, match="a clip needs 4, 6 or more frames"):
         masks = MaskMixture([RandomTokens(0.5)], [1])
         content = partial(TimeSteps, masks=masks, regulariser=NoRegulariser())
