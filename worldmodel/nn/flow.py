@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from worldmodel.errors import ShapeError
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import arguments
 from worldmodel.nn.encoder import Encoder
 
@@ -85,6 +85,9 @@ class FlowHead(nn.Module):
         width: channels of the feature maps.
         hidden: channels of the network that corrects the flow.
         reach: cells to each side within which two maps are compared.
+
+    Raises:
+        ConfigError: there is no level, or nothing to compare.
     """
 
     def __init__(
@@ -93,6 +96,11 @@ class FlowHead(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.spec = arguments(locals())
+        if min(levels, width, hidden, reach) < 1:
+            raise ConfigError(
+                f"a flow head's levels, width, hidden and reach are at least 1, got {levels}, "
+                f"{width}, {hidden} and {reach}"
+            )
         self.reach = reach
         self.scales = nn.ModuleList(
             nn.Sequential(

@@ -42,11 +42,11 @@ class FlowWeights:
             `features` from making them all alike.
     """
 
-    pixels: float = 1.0
-    features: float = 0.02
-    smoothness: float = 0.1
-    cycle: float = 0.02
-    spread: float = 0.02
+    pixels: float = 10.0
+    features: float = 0.2
+    smoothness: float = 1.0
+    cycle: float = 0.2
+    spread: float = 0.2
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -71,6 +71,9 @@ class Motion(Objective):
         levels: scales of feature maps.
         width: channels of the feature maps.
         reach: cells to each side within which maps are compared, at each scale.
+
+    Raises:
+        ConfigError: a time step has one token only, or a size makes no sense.
     """
 
     encoder: Encoder
@@ -80,6 +83,12 @@ class Motion(Objective):
         weights: FlowWeights | None = None, levels: int = 3, width: int = 16, reach: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
+        if model.tokens < 2:
+            raise ConfigError(
+                f"objective=motion compares the tokens of a time step with those around them, and "
+                f"{type(model.encoder).__name__} makes one of {model.size} x {model.size} pixels; "
+                "say a larger model.size, a smaller model.encoder.patch or an earlier stage"
+            )
         self.content = content(model)
         self.predicted, self.wants_gaussian = self.content.predicted, self.content.wants_gaussian
         # Not registered as a part: it is one of the content's, and saved with it.

@@ -11,6 +11,8 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.interop.load import load
 from worldmodel.nn.encoder import VideoViT
+from worldmodel.nn.flow import FlowHead
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.flow_losses import (
     cycle_error,
     dissimilarity,
@@ -218,7 +220,21 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
     whole.close(), broken.close()
 
 
+def test_a_timm_backbone_learns_flow_too():
+    torch.manual_seed(0)
+    encoder = FrameEncoder("test_vit", size=64)
+    sizes = Architecture(encoder, size=64, latent_width=8, extra_width=4, predictor_width=16)
+    learner = Motion(sizes, content=CONTENTS["time_steps"], levels=2)
+    learner(noise(2, 4, 3, 64, 64), step=0, generator=seeded()).total.backward()
+    assert any(p.grad is not None and p.grad.any() for p in encoder.backbone.parameters())
+    assert learner.flow_head.flow(encoder, noise(2, 4, 3, 64, 64)).shape == (2, 1, 2, 64, 64)
+
+
 def test_weights_and_clips_that_make_no_sense_are_refused():
+    with pytest.raises(ConfigError, match="levels, width, hidden and reach are at least 1, got 0"):
+        FlowHead(24, levels=0)
+    with pytest.raises(ConfigError, match="VideoViT makes one of 16 x 16 pixels; say a larger"):
+        Motion(Architecture(VideoViT(24, 1, heads=2), size=16), content=CONTENTS["time_steps"])
     with pytest.raises(ConfigError, match="weights.cycle must be 0 or more, got -1"):
         FlowWeights(cycle=-1)
     with pytest.raises(ConfigError, match="num_frames=2 is one alone; say num_frames=4 or more"):
