@@ -8,7 +8,7 @@ import pytest
 import worldmodel.configs
 from worldmodel.cli.compose import settle
 from worldmodel.cli.runner import build
-from worldmodel.cli.settings import choices, file_of
+from worldmodel.cli.settings import choices, file_of, places
 from worldmodel.cli.signatures import check, parameters
 from worldmodel.cli.verbs import VERBS
 
@@ -34,13 +34,13 @@ def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())
 def test_every_choice_composes_and_is_taken(verb: str, group: str, option: str) -> None:
-    settings = settle(verb, [f"{group}={option}"], checked=False)
+    settings = settle(verb, words(verb, group, option), checked=False)
     check(named(settings))
 
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())
 def test_every_choice_builds(verb: str, group: str, option: str) -> None:
-    settings = named(settle(verb, [f"{group}={option}"], checked=False))
+    settings = named(settle(verb, words(verb, group, option), checked=False))
     for key, value in settings.items():
         if key != "_target_":
             build(key, value)
@@ -59,6 +59,13 @@ def test_every_file_is_chosen_by_some_verb() -> None:
     chosen = {f"{group.split('@')[0]}/{option}.yaml" for _, group, option in options()}
     files = {str(path.relative_to(FOLDER)) for path in FOLDER.glob("*/*.yaml")}
     assert files == chosen
+
+
+def words(verb: str, group: str, option: str) -> list[str]:
+    """The words that make this choice, after that of something that has it."""
+    chosen = [(), *((other, one) for _, other, one in options() if _ == verb)]
+    needed = next(pair for pair in chosen if group in places(verb, dict([pair] if pair else [])))
+    return ["=".join(pair) for pair in (needed, (group, option)) if pair]
 
 
 def named(settings: dict[str, Any]) -> dict[str, Any]:

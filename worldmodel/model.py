@@ -16,6 +16,7 @@ from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
+from worldmodel.nn.flow import FlowHead
 from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.predictor import Prediction, Predictor
@@ -34,6 +35,7 @@ class WorldModel(nn.Module):
         action_predictor: next state from states and actions; planning needs it.
         classifier: the class of a clip, from the encoder's tokens.
         frame_predictor: all tokens of the next frame, from frames, states and actions.
+        flow_head: optical flow between time steps, from the encoder's tokens.
         action_dim: dimension of one action of the environment; 0 if no actions were learned.
     """
 
@@ -45,12 +47,12 @@ class WorldModel(nn.Module):
         masked_predictor: Predictor | None = None,
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
         classifier: AttentiveClassifier | None = None,
-        frame_predictor: FrameActionPredictor | None = None,
+        frame_predictor: FrameActionPredictor | None = None, flow_head: FlowHead | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
         self.action_predictor, self.classifier = action_predictor, classifier
-        self.frame_predictor = frame_predictor
+        self.frame_predictor, self.flow_head = frame_predictor, flow_head
         self.size, self.action_dim = size, action_dim
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))
@@ -229,6 +231,18 @@ class WorldModel(nn.Module):
         """A score (logit) of each class for each clip: b classes."""
         return self._part("classifier")(self.encoder(clip.frames.to(self.device)))
 
+    def flow(self, clip: Clip) -> Tensor:
+        """Where each pixel goes, from the last frame of each time step to that of the next.
+
+        Returns:
+            b t-1 2 h w, pixels per frame, x to the right and y down; t time steps.
+
+        Raises:
+            ShapeError: the clip does not divide into time steps, or has one only.
+            WorldModelError: the model has not learned flow.
+        """
+        return self._part("flow_head").flow(self.encoder, clip.frames.to(self.device))
+
     def latents(self, clip: Clip) -> Tensor:
         """The latents that the masked predictor predicts, of each time step alone: b t m d.
 
@@ -260,10 +274,11 @@ PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
     "action_predictor": {"ActionPredictor": ActionPredictor},
     "classifier": {"AttentiveClassifier": AttentiveClassifier},
     "frame_predictor": {"FrameActionPredictor": FrameActionPredictor},
+    "flow_head": {"FlowHead": FlowHead},
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""
 
-# How to get a model with each part; three parts can only come with the weights.
+# How to get a model with each part; four parts can only come with the weights.
 _REMEDIES = {
     "head": "`worldmodel train encoder=...` learns one on top of it",
     "masked_predictor": (
@@ -273,4 +288,5 @@ _REMEDIES = {
     "action_predictor": "`worldmodel train encoder=...` learns one on top of it",
     "classifier": "take a Hugging Face folder of VJEPA2ForVideoClassification",
     "frame_predictor": "take a checkpoint of V-JEPA 2-AC",
+    "flow_head": "`worldmodel pretrain recipe=mcjepa` learns one with its encoder",
 }

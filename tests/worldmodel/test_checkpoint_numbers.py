@@ -75,6 +75,12 @@ MODELS = {
             },
         },
     },
+    "flow": {
+        "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
+            "flow_head": {"name": "FlowHead", "token_width": 24, "levels": 2, "width": 4,
+                          "hidden": 8, "reach": 1},
+        },
+    },
     "timm": {
         "size": 64, "action_dim": 0, "parts": {},
         "encoder": {"class": "FrameEncoder", "name": "test_vit", "size": 64, "stage": -1,

@@ -48,7 +48,7 @@ class MaskedPixels(Objective):
             heads=predictor_heads, rope="default", mask_tokens=len(masks.kinds),
             target_width=tubes.tubelet_frames * tubes.patch**2 * 3,
         )  # fmt: skip
-        self.masks, self.predicted = masks, self.encoder.width
+        self.masks, self.predicted, self.size = masks, self.encoder.width, model.size
 
     def forward(
         self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
@@ -76,6 +76,10 @@ class MaskedPixels(Objective):
         i, j = self.encoder.tubelet_frames, self.encoder.tubelets.patch
         tubes = rearrange(frames, "b (t i) c (h j) (w k) -> b (t h w) (i j k c)", i=i, j=j, k=j)
         return F.layer_norm(tubes, tubes.shape[-1:], eps=1e-4)
+
+    def check(self, num_frames: int) -> None:
+        """Refuse clips that a mask would leave nothing to see or to predict of."""
+        self.masks.check(self.encoder.grid_of(num_frames, self.size, self.size))
 
     def latents(self, frames: Tensor) -> Tensor:
         """The encoder's tokens: frames b t c h w -> t m b d."""

@@ -98,7 +98,7 @@ class MaskedTokens(PredictedLatents):
         self.project_visible: nn.Linear | None = None
         if visible_weight:
             self.project_visible = nn.Linear(predictor_width, target_width)
-        self.masks, self.every_mask = masks, every_mask
+        self.masks, self.every_mask, self.size = masks, every_mask, model.size
         self.distance, self.visible_weight = distance, visible_weight
 
     def forward(
@@ -165,6 +165,10 @@ class MaskedTokens(PredictedLatents):
         has_teacher = self.teacher is not None or self.frozen is not None
         targets = self._targets(frames, None if has_teacher else self._whole(frames))
         return rearrange(targets, "b (t m) d -> b t m d", t=self.encoder.grid(frames)[0])
+
+    def check(self, num_frames: int) -> None:
+        """Refuse clips that a mask would leave nothing to see or to predict of."""
+        self.masks.check(self.encoder.grid_of(num_frames, self.size, self.size))
 
     def latents(self, frames: Tensor) -> Tensor:
         """What is predicted of each token: frames b t c h w -> t m b d."""

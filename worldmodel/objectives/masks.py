@@ -51,6 +51,13 @@ class Tubes(TokenMasks):
     scale: float = 0.15
     aspect: tuple[float, float] = (0.75, 1.5)
 
+    def __post_init__(self) -> None:
+        if self.blocks < 1 or not 0 < self.scale < 1:
+            raise ConfigError(
+                f"Tubes: blocks must be at least 1 and scale, a block's share of the frame, lie "
+                f"between 0 and 1, got {self.blocks} and {self.scale}"
+            )
+
     def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
         """True where a token must be predicted: b t h w."""
         t, height, width = grid
@@ -136,6 +143,13 @@ class RandomTokens(TokenMasks):
     share: float = 0.8
     columns: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ConfigError(
+                f"RandomTokens: share, of the tokens that are hidden, must lie between 0 and 1, "
+                f"got {self.share}"
+            )
+
     def hidden(self, batch: int, grid: Grid, generator: Generator) -> Tensor:
         """True where a token must be predicted: b t h w."""
         t, h, w = (1, *grid[1:]) if self.columns else grid
@@ -201,6 +215,18 @@ class MaskMixture:
             raise ConfigError(f"masks.weights must be >= 0 and not all 0, got {self.weights}")
         if not 0 <= self.drop < 1:
             raise ConfigError(f"masks.drop must lie in [0, 1), got {self.drop}")
+
+    def check(self, grid: Grid) -> None:
+        """Refuse a kind that is drawn at times and leaves nothing to see or to predict on a grid.
+
+        Otherwise it would end a training at the step that first draws it.
+
+        Raises:
+            ConfigError: names the kind and the grid.
+        """
+        for kind, weight in zip(self.kinds, self.weights, strict=True):
+            for seed in range(8 if weight else 0):
+                self.tokens(kind, 32, grid, Generator().manual_seed(seed))
 
     def draw(self, generator: Generator) -> TokenMasks | TimeMasks:
         """The kind of mask of this step."""

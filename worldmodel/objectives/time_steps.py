@@ -84,7 +84,7 @@ class TimeSteps(PredictedLatents):
             momentum=momentum,
         )  # fmt: skip
         self.predictor: MaskedPredictor = model.masked_predictor()
-        self.masks = masks
+        self.masks, self.size = masks, model.size
 
     def forward(
         self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
@@ -124,6 +124,10 @@ class TimeSteps(PredictedLatents):
     def targets_of(self, frames: Tensor) -> Tensor:
         """The latents of each time step alone that are predicted: b t m d."""
         return self.step_targets(frames, time_step_latents(self.encoder, self.head, frames))
+
+    def check(self, num_frames: int) -> None:
+        """Refuse clips that a mask would leave nothing to see or to predict of."""
+        self.masks.check(self.encoder.grid_of(num_frames, self.size, self.size))
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

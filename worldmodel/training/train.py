@@ -236,6 +236,7 @@ def train(
     if tune == "all" or encoder is None:
         # They were made for the encoder as it was.
         learned.masked_predictor = learned.classifier = learned.frame_predictor = None
+        learned.flow_head = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
         "steps": steps, "skipped_steps": learner.skipped_steps, "episodes": len(used),
@@ -249,7 +250,7 @@ def begin(
     """A model whose action predictor is new, around a pretrained or a new encoder.
 
     A pretrained encoder without a head gets a new one, for frames of the data's size. It keeps its
-    masked predictor, classifier and frame predictor.
+    masked predictor, classifier, frame predictor and flow head.
     """
     assert data.arrays.actions is not None
     base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
@@ -263,7 +264,7 @@ def begin(
     model = WorldModel(
         base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
         action_predictor=predictor, action_dim=data.action_dim, classifier=base.classifier,
-        frame_predictor=base.frame_predictor,
+        frame_predictor=base.frame_predictor, flow_head=base.flow_head,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)
     model.action_mean.copy_(mean.repeat(repeats))

@@ -2,17 +2,22 @@ import pytest
 import torch
 from einops import rearrange
 
-from tests.worldmodel.toys import seeded
+from tests.worldmodel.toys import seeded, small
 from worldmodel.errors import ConfigError
+from worldmodel.objectives.masked_pixels import MaskedPixels
+from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import (
     AllButOne,
     Blocks,
     Future,
     MaskMixture,
+    RandomTokens,
     TokenMasks,
     Tubes,
     distance_to_hidden,
 )
+from worldmodel.objectives.regularisers import NoRegulariser
+from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.types import Mask
 
 GRID = (3, 4, 6)
@@ -142,6 +147,46 @@ def test_drop_leaves_out_visible_tokens_everywhere_in_time():
 def test_a_sample_with_nothing_left_is_refused(counts, word):
     with pytest.raises(ConfigError, match=f"nothing to {word}"):
         MaskMixture([Tubes()], [1]).tokens(Corner(*counts), 2, (2, 3, 4), seeded())
+
+
+@pytest.mark.parametrize(
+    ("kind", "grid", "words"),
+    [
+        (Tubes(1, 0.95, aspect=(1, 1)), (2, 4, 4), "leaves a sample with nothing to predict"),
+        (RandomTokens(0.9), (1, 2, 2), "leaves a sample with nothing to see"),
+        (RandomTokens(0.01), (2, 4, 4), "leaves a sample with nothing to predict"),
+        (AllButOne(), (1, 4, 4), "hides nothing of a single time step: take longer clips"),
+        (Future(2), (2, 4, 4), "leaves nothing to see in 2 time steps: hide fewer steps"),
+    ],
+)
+def test_a_kind_that_is_seldom_drawn_is_refused_before_the_training(kind, grid, words):
+    with pytest.raises(ConfigError, match=words):
+        MaskMixture([RandomTokens(0.5), kind], [1, 1e-6]).check(grid)
+    MaskMixture([RandomTokens(0.5), kind], [1, 0]).check(grid)  # never drawn
+
+
+@pytest.mark.parametrize("objective", [TimeSteps, MaskedTokens, MaskedPixels])
+def test_objectives_check_their_masks_before_anything_is_read(objective):
+    masks = MaskMixture([RandomTokens(0.5), Future()], [1, 1e-6])
+    settings = {} if objective is MaskedPixels else {"regulariser": NoRegulariser()}
+    learner = objective(small(), masks=masks, **settings)
+    learner.check(4)
+    with pytest.raises(ConfigError, match="Future.steps=1. leaves nothing to see in 1 time steps"):
+        learner.check(2)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: RandomTokens(1.0), "share, of the tokens that are hidden, must lie between 0"),
+        (lambda: RandomTokens(-0.3), "between 0 and 1, got -0.3"),
+        (lambda: Tubes(0), "blocks must be at least 1 and scale, .* got 0 and 0.15"),
+        (lambda: Tubes(1, 1.0), "a block's share of the frame, lie between 0 and 1, got 1 and 1.0"),
+    ],
+)
+def test_kinds_that_hide_all_or_nothing_are_refused(make, words):
+    with pytest.raises(ConfigError, match=words):
+        make()
 
 
 def test_kinds_are_drawn_by_their_weights():
