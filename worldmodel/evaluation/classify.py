@@ -203,9 +203,7 @@ def _extract(
         RANDOM: tokens_of(untrained(model, seed=seed)),
         PIXELS: pixels(model.tubelet_frames),
     }
-    extraction = Extraction(
-        encoders, views, model.size, decoding, tokens, run.folder / "features"
-    )
+    extraction = Extraction(encoders, views, model.size, decoding, tokens, run.folder / "features")
     every = (*division.train.items, *division.test.items)
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(len(parts.used), "extract features") as bar:
@@ -296,7 +294,9 @@ class _Judge:
             temporary.write_text(json.dumps({"classes": classes, "matrices": matrices}))
         first = len(self._division.train)
         with whole_file(self._run.folder / "predictions.csv") as temporary:
-            with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            with temporary.open(
+                "w", newline="", encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 rows = csv.writer(file)
                 rows.writerow(["video", "class", *self._predicted])
                 for at, place in enumerate(self.test):

@@ -53,9 +53,7 @@ class Views:
 
     def sampling(self) -> Sampling:
         """Which frames make a clip."""
-        return Sampling(
-            self.num_frames, stride=self.stride, fps=self.fps, duration=self.duration
-        )
+        return Sampling(self.num_frames, stride=self.stride, fps=self.fps, duration=self.duration)
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,9 @@ def batches(data: Labelled, batch: int, *, seed: int) -> Batches:
 def scores_of(classifier: AttentiveClassifier, batch: int, features: Features) -> Tensor:
     """A classifier's scores of videos, v classes, on the CPU."""
     device, k = classifier.query.device, features.views
-    pairs: Sequence[tuple[int, int]] = [(v, view) for v in range(len(features)) for view in range(k)]
+    pairs: Sequence[tuple[int, int]] = [
+        (v, view) for v in range(len(features)) for view in range(k)
+    ]
     parts = []
     for at in range(0, len(pairs), batch):
         rows, views = zip(*pairs[at : at + batch], strict=True)
