@@ -44,7 +44,7 @@ from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.report import results
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training import collapse
-from worldmodel.training.loop import Optimisation
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 
 DEVELOPMENT, REPORT = (1, 2, 11, 12), (21, 22)

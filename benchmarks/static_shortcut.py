@@ -43,7 +43,7 @@ from worldmodel.objectives.regularisers import Regulariser, SIGReg, VICReg
 from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.report import results
 from worldmodel.runs.run import Run
-from worldmodel.training.loop import Optimisation
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 from worldmodel.video.clip import VideoReader
 

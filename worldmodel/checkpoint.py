@@ -10,6 +10,7 @@ import math
 import os
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -296,20 +297,37 @@ def _check_keys_and_shapes(
             )
 
 
+@dataclass(frozen=True)
+class TrainingPosition:
+    """How far a training has come."""
+
+    step: int = 0  # the next one
+    elapsed: float = 0.0  # seconds spent so far
+    skipped: int = 0  # steps so far that changed nothing, for want of a finite gradient
+    skipped_in_a_row: int = 0  # of them, the last ones
+
+    def after(self, *, skipped: bool) -> "TrainingPosition":
+        """The position after one more step."""
+        return TrainingPosition(
+            self.step + 1, self.elapsed, self.skipped + skipped,
+            self.skipped_in_a_row + 1 if skipped else 0,
+        )  # fmt: skip
+
+
 def save_training(
-    path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer, step: int, elapsed: float
+    path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer, position: TrainingPosition
 ) -> None:
-    """Write what a training needs to resume: weights, the optimiser's moments, the step."""
+    """Write what a training needs to resume: weights, the optimiser's moments, the position."""
     tensors = {f"weights.{name}": value for name, value in modules.state_dict().items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-    save_tensors(tensors, {"step": str(step), "elapsed": repr(elapsed)}, path)
+    save_tensors(tensors, {name: repr(x) for name, x in asdict(position).items()}, path)
 
 
 def load_training(
     path: Path, *, modules: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[int, float]:
-    """Restore a training state; returns the next step and the seconds spent so far.
+) -> TrainingPosition:
+    """Restore a training state; returns the position that it was saved at.
 
     Raises:
         CheckpointError: the file is truncated or belongs to another model.
@@ -328,7 +346,10 @@ def load_training(
             if name.startswith("optimiser."):
                 _, index, moment = name.split(".")
                 state.setdefault(int(index), {})[moment] = value
-        step, elapsed = int(header["step"]), float(header["elapsed"])
+        position = TrainingPosition(
+            int(header["step"]), float(header["elapsed"]), int(header["skipped"]),
+            int(header["skipped_in_a_row"]),
+        )  # fmt: skip
     except (KeyError, ValueError) as cause:
         raise CheckpointError(
             f"{path}: is not a training state ({cause!r}); remove it to train from the start"
@@ -336,7 +357,7 @@ def load_training(
     _check_moments(state, optimiser, path)
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
-    return step, elapsed
+    return position
 
 
 def _check_moments(

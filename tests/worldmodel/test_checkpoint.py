@@ -12,7 +12,7 @@ from torch import nn
 
 import worldmodel
 from tests.worldmodel.toys import noise, seeded, small, small_model
-from worldmodel.checkpoint import load_training, rebuild, save, save_training
+from worldmodel.checkpoint import TrainingPosition, load_training, rebuild, save, save_training
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
@@ -21,6 +21,8 @@ from worldmodel.storage.tensors import read_tensors_and_header, save_tensors
 from worldmodel.types import Clip, History
 
 CLIP = Clip(noise(1, 4, 3, 16, 16), torch.arange(4, dtype=torch.float64)[None])
+
+POSITION = TrainingPosition(3, elapsed=1.25, skipped=2, skipped_in_a_row=1)
 
 
 @pytest.fixture
@@ -304,7 +306,7 @@ def written(path):
     modules, optimiser = training()
     for seed in range(3):
         step(modules, optimiser, seed)
-    save_training(path, modules=modules, optimiser=optimiser, step=3, elapsed=1.25)
+    save_training(path, modules=modules, optimiser=optimiser, position=POSITION)
     return modules, optimiser
 
 
@@ -313,12 +315,12 @@ def test_limits_that_are_born_infinite_stay_so(tmp_path):
     module.register_buffer("limits", torch.tensor([-torch.inf, torch.inf, 1.0]))
     optimiser = torch.optim.AdamW(module.parameters())
     path = tmp_path / "state.safetensors"
-    save_training(path, modules=module, optimiser=optimiser, step=3, elapsed=1.0)
-    assert load_training(path, modules=module, optimiser=optimiser) == (3, 1.0)
+    save_training(path, modules=module, optimiser=optimiser, position=POSITION)
+    assert load_training(path, modules=module, optimiser=optimiser) == POSITION
     for spoilt in ([torch.inf, -torch.inf, 1.0], [-torch.inf, torch.inf, torch.inf],
                    [-torch.inf, torch.nan, 1.0]):  # fmt: skip
         module.limits.copy_(torch.tensor(spoilt))
-        save_training(path, modules=module, optimiser=optimiser, step=3, elapsed=1.0)
+        save_training(path, modules=module, optimiser=optimiser, position=POSITION)
         module.limits.copy_(torch.tensor([-torch.inf, torch.inf, 1.0]))
         with pytest.raises(CheckpointError, match="limits holds NaN or infinite"):
             load_training(path, modules=module, optimiser=optimiser)
@@ -328,7 +330,7 @@ def test_a_training_goes_on_as_if_it_had_not_stopped(tmp_path):
     path = tmp_path / "deep" / "training.safetensors"
     first = written(path)
     second = training()
-    assert load_training(path, modules=second[0], optimiser=second[1]) == (3, 1.25)
+    assert load_training(path, modules=second[0], optimiser=second[1]) == POSITION
     for modules, optimiser in (first, second):
         step(modules, optimiser, seed=3)
     for name, value in first[0].state_dict().items():

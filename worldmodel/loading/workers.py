@@ -387,7 +387,8 @@ class _Crew:
             )
             self.stop(error=error)
             return
-        if worker.given:
+        # Told to end, as all processes of a group may be: that is not the fault of what it did.
+        if worker.given and code != -signal.SIGTERM:
             task, future = worker.given.popleft()
             if late:
                 reason = (

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import Block, arguments, check_heads
@@ -69,6 +70,14 @@ class Encoder(nn.Module, ABC):
         """The features that a token predictor takes: the tokens, or those of several levels."""
         return self(frames, keep)
 
+    def checkpoint_activations(self) -> None:
+        """From now on keep no more than its blocks' inputs for the gradient; compute the rest anew.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        raise ConfigError(f"activation_checkpointing: {type(self).__name__} has no blocks for it")
+
 
 class VideoViT(Encoder):
     """A vision transformer over tubelets with rotary positions in time, height and width.
@@ -125,6 +134,11 @@ class VideoViT(Encoder):
         )
         self.level_norms = nn.ModuleList(nn.LayerNorm(width, norm_eps) for _ in self.levels[:-1])
         self.norm = nn.LayerNorm(width, norm_eps)
+        self._checkpoints = False
+
+    def checkpoint_activations(self) -> None:
+        """From now on keep no more than its blocks' inputs for the gradient."""
+        self._checkpoints = True
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
         """The grid of tokens (t, h, w) of a clip of this size."""
@@ -158,7 +172,13 @@ class VideoViT(Encoder):
         rotation = None if self.rotary is None else self.rotary(grid, keep, tokens.device)
         found = []
         for index, block in enumerate(self.blocks):
-            tokens = block(tokens, rotation)
+            if self._checkpoints and torch.is_grad_enabled():
+                # Blocks draw nothing at random.
+                tokens = checkpoint(
+                    block, tokens, rotation, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                tokens = block(tokens, rotation)
             if index in self.levels:
                 found.append(tokens)
         return found or [tokens]

@@ -4,6 +4,7 @@ The backbone sees no motion; it shows in the differences between the frames of a
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -83,6 +84,22 @@ class FrameEncoder(Encoder):
         if width is None or not self.mean.is_meta:
             width = tubelet_frames * self._shape(side, side)[0]
         self.width = self.spec["width"] = width
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The parts of the backbone that images go through one after the other."""
+        for part in self.backbone.children():
+            several = isinstance(part, nn.Sequential | nn.ModuleList)
+            yield from part.children() if several else [part]
+
+    def checkpoint_activations(self) -> None:
+        """From now on keep no more than its blocks' inputs for the gradient, as timm does it."""
+        try:
+            self.backbone.set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as cause:
+            raise ConfigError(
+                f"activation_checkpointing: timm's {self.name} has none; say false, or take "
+                "another backbone"
+            ) from cause
 
     def grid_of(self, frames: int, height: int, width: int) -> Grid:
         """The grid of tokens (t, h, w) of a clip of this size."""

@@ -1,100 +1,55 @@
-"""The training loop: AdamW, warm-up and a schedule, clipping, checkpoints, log, collapse alarms.
+"""The training loop: micro-batches, one optimiser step, log, watchers, checkpoints.
 
 It trains a `Learner`. Where data come from and what is saved in the end is decided by the verbs, in
-`pretrain.py` and `train.py`. Every batch is a function of (seed, step), so an interrupted run goes
+`pretrain.py` and `train.py`; rates and the optimiser are in `optimisation.py`, precision and
+compilation in `execution.py`. Every batch is a function of (seed, step), so an interrupted run goes
 on exactly from its last checkpoint.
 """
 
-import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
 
-from worldmodel.checkpoint import load_training, save_training
-from worldmodel.errors import ConfigError, WorldModelError, nearest
+from worldmodel.checkpoint import TrainingPosition, load_training, save_training
+from worldmodel.errors import WorldModelError
 from worldmodel.objectives.objective import Losses
 from worldmodel.runs.run import Run
+from worldmodel.runs.termination import requests_to_end
 from worldmodel.training import collapse
+from worldmodel.training.execution import autocast, device_of, prepare
+from worldmodel.training.optimisation import Optimisation, adamw, set_rates
 
-Schedule = Literal["cosine", "constant"]
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How long and how fast to train. The schedule follows the share of the training that is done.
-
-    Attributes:
-        steps: optimiser steps, at most.
-        seconds: stop after so many, or None. With it, results depend on the machine's speed.
-        learning_rate: after warm-up.
-        weight_decay: of AdamW, on matrices only.
-        final_weight_decay: what it has risen to at the end, along half a cosine; None: as it was.
-        warmup: share of the training in which the rate rises from zero.
-        schedule: `cosine` falls to a fiftieth at the end, `constant` stays.
-        clip: largest norm of the gradient.
-        log_every, save_seconds: how often to log (steps) and to checkpoint (seconds).
-    """
-
-    steps: int
-    seconds: float | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    final_weight_decay: float | None = None
-    warmup: float = 0.05
-    schedule: Schedule = "cosine"
-    clip: float = 1.0
-    log_every: int = 10
-    save_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.schedule not in get_args(Schedule):
-            raise ConfigError(
-                f"no schedule '{self.schedule}': {nearest(self.schedule, get_args(Schedule))}"
-            )
-        if self.steps < 1 or self.learning_rate <= 0 or not 0 <= self.warmup < 1:
-            raise ConfigError(
-                "a training needs steps >= 1, learning_rate > 0 and 0 <= warmup < 1, got "
-                f"{self.steps}, {self.learning_rate}, {self.warmup}"
-            )
-
-    def rate(self, progress: float) -> float:
-        """The learning rate when the share `progress` (0 to 1) of the training is done."""
-        if progress < self.warmup:
-            return self.learning_rate * progress / self.warmup + self.learning_rate * 1e-3
-        if self.schedule == "constant":
-            return self.learning_rate
-        done = (progress - self.warmup) / (1 - self.warmup)
-        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
-
-    def decay(self, progress: float) -> float:
-        """The weight decay when the share `progress` (0 to 1) of the training is done."""
-        if self.final_weight_decay is None:
-            return self.weight_decay
-        left = 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
-        return self.final_weight_decay + (self.weight_decay - self.final_weight_decay) * left
+MOST_SKIPPED = 10
+"""Steps without a finite loss and gradient, one after the other, that end a training."""
 
 
 class Learner(nn.Module, ABC):
     """What is trained: its parameters, by the losses of its batches.
 
     Attributes:
+        sources: names of what the last batch was read from; empty where they are not known.
         waited: seconds that it has waited for data so far.
         data_wait: after `fit`, the share of the steps' time that was spent waiting, since the last
             interruption.
+        skipped_steps: after `fit`, how many steps had no finite loss and gradient.
     """
 
+    sources: tuple[str, ...] = ()
     waited: float = 0.0
     data_wait: float = 0.0
+    skipped_steps: int = 0
 
     @abstractmethod
     def losses(self, step: int, generator: Generator) -> Losses:
-        """The losses of step `step`; the batch and all randomness come from the two arguments."""
+        """The losses of batch number `step`, from which and the generator all randomness comes.
+
+        Where a step of the optimiser accumulates several batches, they are numbered through.
+        """
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -109,49 +64,74 @@ class Learner(nn.Module, ABC):
         """Called after each optimiser step, when the share `progress` of the training is done."""
 
 
-def fit(learner: Learner, run: Run, optimisation: Optimisation, *, description: str) -> int:
+class Watcher(ABC):
+    """Looks at a training while it goes on, and never touches it."""
+
+    @abstractmethod
+    def look(self, step: int) -> dict[str, float]:
+        """Called after each step; numbers for the log at that step, `{}` if nothing was looked at.
+
+        Weights, their gradients, the networks' modes and PyTorch's own random numbers have to be
+        what they were when it returns.
+        """
+
+
+def fit(
+    learner: Learner, run: Run, optimisation: Optimisation, *, description: str,
+    watchers: Sequence[Watcher] = (),
+) -> int:  # fmt: skip
     """Train, from the run's last checkpoint if it has one; returns the number of steps made.
 
+    A step whose loss or gradient is not finite changes nothing: it is said, counted, left out.
+
     Raises:
-        WorldModelError: the loss is not finite.
+        WorldModelError: that happened in `MOST_SKIPPED` steps, one after the other.
+        SystemExit: with 0, after a checkpoint, because the process got SIGTERM.
     """
     o = optimisation
-    optimiser = _optimiser(learner, o)
+    prepare(learner, o)
+    optimiser = adamw(learner, o)
     path = run.checkpoints / "training.safetensors"
-    step, earlier = 0, 0.0
+    at = TrainingPosition()
     if path.is_file():
-        step, earlier = load_training(path, modules=learner, optimiser=optimiser)
-        run.rewind(step)
-    started = saved = time.monotonic()
-    clock = _Clock(learner)
+        at = load_training(path, modules=learner, optimiser=optimiser)
+        run.rewind(at.step)
+    earlier, started = at.elapsed, time.monotonic()
+    saved, clock = started, _Clock(learner)
     learner.train()
 
     def save() -> None:
-        elapsed = earlier + time.monotonic() - started
-        save_training(path, modules=learner, optimiser=optimiser, step=step, elapsed=elapsed)
+        now = replace(at, elapsed=earlier + time.monotonic() - started)
+        save_training(path, modules=learner, optimiser=optimiser, position=now)
 
-    with run.progress(o.steps, description) as bar:
-        while step < o.steps:
-            elapsed = earlier + time.monotonic() - started
-            progress = max(step / o.steps, elapsed / o.seconds if o.seconds else 0)
-            if progress >= 1:
-                break
+    with requests_to_end() as request, run.progress(o.steps, description) as bar:
+        while (progress := o.progress(at.step, earlier + time.monotonic() - started)) < 1:
             with clock.step():
-                losses, norm = _step(
-                    learner, optimiser, o, step=step, progress=progress, seed=run.seed
-                )
-            step += 1
-            if step % o.log_every == 0 or step == o.steps:
-                numbers = _numbers(run, losses, norm, step)
-                numbers["data_wait"] = clock.share()
-                run.log(step, **numbers, learning_rate=o.rate(progress))
-            bar.update(progress * o.steps if o.seconds else step, loss=losses.total.item())
+                set_rates(optimiser, o, progress)
+                made = _step(learner, optimiser, o, step=at.step, seed=run.seed)
+            if made.finite:
+                learner.after_step(progress)
+            else:
+                _say_skipped(run, learner, made, at)
+            at = at.after(skipped=not made.finite)
+            numbers = {k: v for watcher in watchers for k, v in watcher.look(at.step).items()}
+            if at.step % o.log_every == 0 or at.step == o.steps:
+                numbers |= _numbers(run, made, at.step)
+                numbers |= {"data_wait": clock.share(), "learning_rate": o.rate(progress)}
+                numbers["skipped_steps"] = at.skipped
+            if numbers:
+                run.log(at.step, **numbers)
+            bar.update(progress * o.steps if o.seconds else at.step, loss=made.losses.total.item())
+            if request.made:
+                save()
+                run.say(f"asked to end: saved step {at.step}; the same command goes on from there")
+                raise SystemExit(0)
             if time.monotonic() - saved > o.save_seconds:
                 save()
                 saved = time.monotonic()
     save()
-    learner.data_wait = clock.whole_share()
-    return step
+    learner.data_wait, learner.skipped_steps = clock.whole_share(), at.skipped
+    return at.step
 
 
 class _Clock:
@@ -181,50 +161,86 @@ class _Clock:
         return (self._learner.waited - self._first) / self._all if self._all else 0.0
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a step has found."""
+
+    losses: Losses  # detached; means over the step's batches, but for the features
+    norm: Tensor  # of the gradient, before it was clipped
+    finite: bool  # the loss and the gradient; otherwise nothing was changed
+
+
 def _step(
-    learner: Learner, optimiser: torch.optim.Optimizer, o: Optimisation, *, step: int,
-    progress: float, seed: int,
-) -> tuple[Losses, Tensor]:  # fmt: skip
-    for group in optimiser.param_groups:
-        group["lr"] = o.rate(progress)
-        if group["weight_decay"]:
-            group["weight_decay"] = o.decay(progress)
-    # A seed of (seed, step): masks and noise do not depend on earlier steps.
-    generator = Generator().manual_seed(seed * 1_000_003 + step)
-    losses = learner.losses(step, generator)
+    learner: Learner, optimiser: torch.optim.Optimizer, o: Optimisation, *, step: int, seed: int
+) -> _Made:
+    """One step of the optimiser: the mean gradient of `accumulate` batches."""
+    buffers = [buffer.clone() for buffer in learner.buffers()]
     optimiser.zero_grad(set_to_none=True)
-    losses.total.backward()
+    parts = []
+    for number in range(step * o.accumulate, (step + 1) * o.accumulate):
+        # A seed of (seed, number): masks and noise do not depend on earlier batches.
+        generator = Generator().manual_seed(seed * 1_000_003 + number)
+        with autocast(device_of(learner), o):
+            losses = learner.losses(number, generator)
+        (losses.total / o.accumulate).backward()
+        parts.append(losses)
+    losses = _mean(parts)
     trained = [p for p in learner.parameters() if p.requires_grad]
     norm = nn.utils.clip_grad_norm_(trained, o.clip)
-    if not torch.isfinite(norm):
-        terms = ", ".join(f"{name} {value.item():g}" for name, value in losses.terms.items())
-        raise WorldModelError(
-            f"step {step}: the gradient is not finite ({terms}); lower optimisation.learning_rate"
-        )
-    optimiser.step()
-    learner.after_step(progress)
-    return losses, norm
+    finite = bool(norm.isfinite() & losses.total.isfinite())
+    if finite:
+        optimiser.step()
+    else:
+        with torch.no_grad():  # batch statistics saw what was not finite
+            for buffer, before in zip(learner.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+    return _Made(losses, norm, finite)
 
 
-def _optimiser(learner: Learner, o: Optimisation) -> torch.optim.Optimizer:
-    """AdamW; biases, norms and single tokens are not decayed."""
-    trained = [p for p in learner.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": o.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, 0.95))
+def _mean(parts: Sequence[Losses]) -> Losses:
+    """The mean of the terms and numbers of several batches, with the features of the last."""
+
+    def mean(dictionaries: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        names = dict.fromkeys(name for each in dictionaries for name in each)
+        return {
+            name: torch.stack([each[name].detach() for each in dictionaries if name in each]).mean()
+            for name in names
+        }
+
+    terms, numbers = mean([p.terms for p in parts]), mean([p.numbers for p in parts])
+    return Losses(terms, parts[-1].features, numbers)
 
 
-def _numbers(run: Run, losses: Losses, norm: Tensor, step: int) -> dict[str, float]:
+def _say_skipped(run: Run, learner: Learner, made: _Made, at: TrainingPosition) -> None:
+    """Tell of a step that is left out.
+
+    Raises:
+        WorldModelError: it is the last of too many in a row.
+    """
+    terms = ", ".join(f"{name} {value.item():g}" for name, value in made.losses.terms.items())
+    found = f"gradient {made.norm.item():g}; {terms}"
+    if at.skipped_in_a_row + 1 < MOST_SKIPPED:
+        run.say(f"step {at.step}: loss or gradient is not finite ({found}); skipped")
+        return
+    names = list(dict.fromkeys(learner.sources))
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    read = f"; its last batch was read from {', '.join(names[:8])}{more}" if names else ""
+    raise WorldModelError(
+        f"step {at.step}: loss or gradient is not finite ({found}), for the {MOST_SKIPPED}th time "
+        f"in a row{read}; lower optimisation.learning_rate"
+    )
+
+
+def _numbers(run: Run, made: _Made, step: int) -> dict[str, float]:
     """The numbers of a log line: the loss and its terms, and signs of collapse."""
+    losses = made.losses
     numbers = {
         "loss": losses.total.item(),
         **{f"loss.{name}": term.item() for name, term in losses.terms.items()},
         **{name: float(value) for name, value in losses.numbers.items()},
-        "gradient_norm": float(norm),
+        "gradient_norm": float(made.norm),
     }
-    if losses.features is None:
+    if losses.features is None or not made.finite:
         return numbers
     diagnosis = collapse.diagnose(losses.features)
     if diagnosis.alarm and step > 50:  # before, nothing has been learnt

@@ -16,7 +16,8 @@ from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.training import collapse
-from worldmodel.training.loop import Learner, Optimisation, fit
+from worldmodel.training.loop import Learner, fit
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.static_shortcut import Stillness, stillness
 from worldmodel.video.decoding import Decoding
 
@@ -47,8 +48,9 @@ class VideoLearner(Learner):
     def frames(self, step: int) -> Tensor:
         """The frames of step `step`, `b t c h w`, on the model's device."""
         with self.waiting():
-            frames = self.clips.sample(step, self.batch, seed=self.seed).frames
-        frames = frames.to(next(self.parameters()).device)
+            clip = self.clips.sample(step, self.batch, seed=self.seed)
+        self.sources = clip.sources
+        frames = clip.frames.to(next(self.parameters()).device)
         # All clips of a video are changed alike: to the transforms they are one.
         k, size = self.clips.clips_per_video, self.size or frames.shape[-1]
         videos = rearrange(frames, "(v k) t c h w -> v (k t) c h w", k=k)
@@ -88,7 +90,8 @@ def pretrain(
 
     Returns:
         The numbers of `collapse.Diagnosis` and of `Stillness`, `collapsed` and `static_shortcut`
-        (on clips of a step that was not trained on), `steps`, `videos`, `skipped`, `data_wait`.
+        (on clips of a step that was not trained on), `steps`, `skipped_steps`, `videos`, `skipped`,
+        `data_wait`.
     """
     if num_frames % (p := model.encoder.tubelet_frames):
         raise ConfigError(
@@ -125,8 +128,8 @@ def pretrain(
         **diagnosis.numbers(), **({} if still is None else still.numbers()),
         "collapsed": float(diagnosis.alarm is not None),
         "static_shortcut": float(shortcut is not None),
-        "steps": steps, "videos": clips.num_videos, "skipped": len(skipped),
-        "data_wait": learner.data_wait,
+        "steps": steps, "skipped_steps": learner.skipped_steps, "videos": clips.num_videos,
+        "skipped": len(skipped), "data_wait": learner.data_wait,
     }  # fmt: skip
 
 

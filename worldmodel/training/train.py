@@ -22,7 +22,8 @@ from worldmodel.model import WorldModel
 from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.regularisers import Regulariser
-from worldmodel.training.loop import Learner, Optimisation, fit
+from worldmodel.training.loop import Learner, fit
+from worldmodel.training.optimisation import Optimisation
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -203,7 +204,7 @@ def train(
         reading: options of the episodes' format, for example `{camera: top}`.
 
     Returns:
-        `steps`, and the labelled `episodes` and `frames`.
+        `steps`, `skipped_steps`, the labelled `episodes` and `frames`, `data_wait`.
     """
     if tune not in get_args(Tune):
         raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
@@ -237,8 +238,8 @@ def train(
         learned.masked_predictor = learned.classifier = learned.frame_predictor = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
-        "steps": steps, "episodes": len(used), "frames": len(data.arrays.frames),
-        "data_wait": learner.data_wait,
+        "steps": steps, "skipped_steps": learner.skipped_steps, "episodes": len(used),
+        "frames": len(data.arrays.frames), "data_wait": learner.data_wait,
     }  # fmt: skip
 
 

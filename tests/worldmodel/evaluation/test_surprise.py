@@ -17,7 +17,8 @@ from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run
-from worldmodel.training.loop import Optimisation, fit
+from worldmodel.training.loop import fit
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import VideoLearner, health
 from worldmodel.types import Clip
 

@@ -18,7 +18,7 @@ from worldmodel.objectives.masks import AllButOne, MaskMixture
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run, read_log
-from worldmodel.training.loop import Optimisation
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 
 STEPS, BATCH, VIDEOS, STOP = 9, 4, 14, 5  # 36 clips: two and a half epochs; stopped in the second

@@ -10,7 +10,8 @@ from worldmodel.errors import CheckpointError, ConfigError, WorldModelError
 from worldmodel.objectives.objective import Losses
 from worldmodel.runs.run import Run, read_log
 from worldmodel.storage.tensors import read_tensors
-from worldmodel.training.loop import Learner, Optimisation, fit
+from worldmodel.training.loop import Learner, fit
+from worldmodel.training.optimisation import Optimisation
 
 
 class Stop(Exception):
@@ -170,13 +171,52 @@ def test_the_gradient_is_clipped(open_run):
     assert seen == pytest.approx([0.25] * 3, rel=1e-3)
 
 
-def test_a_loss_that_is_not_finite_ends_it_before_it_does_harm(open_run):
+@pytest.mark.parametrize("how", ["loss", "gradient", "statistics"])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(open_run, monkeypatch, how):
+    run, said = open_run(), []
+    monkeypatch.setattr(run, "say", said.append)
+    seen = []
+
+    class Spoilt(Toy):
+        def losses(self, step, generator):
+            if step in (4, 5):
+                seen.append({k: v.clone() for k, v in self.state_dict().items()})
+            found = super().losses(step, generator)
+            if step == 4:
+                bad = {
+                    "loss": torch.tensor(math.inf),  # of which no gradient knows
+                    "gradient": (self.net[2].bias.sum() * 0).sqrt(),  # finite, infinite slope
+                    "statistics": self.net(torch.full((4, 4), math.nan)).sum(),
+                }[how]
+                found = Losses(found.terms | {"bad": bad}, found.features, {})
+            return found
+
+    toy = Spoilt()
+    assert fit(toy, run, settings(log_every=1), description="toy") == 30
+    assert all(torch.equal(seen[0][k], seen[1][k]) for k in seen[0])
+    assert toy.skipped_steps == 1 and len(toy.after) == 29
+    assert len(said) == 1 and said[0].startswith("step 4: loss or gradient is not finite (")
+    assert [x["skipped_steps"] for x in read_log(run.folder)] == [0] * 4 + [1] * 26
+    assert all(v.isfinite().all() for v in toy.state_dict().values())
+
+
+def test_ten_such_steps_in_a_row_end_it_with_the_names_of_the_last_batch(open_run):
+    class Spoilt(Toy):
+        def losses(self, step, generator):
+            if step == self.stop_at:
+                raise Stop
+            found = super().losses(step, generator)
+            self.sources = (f"{step}.mp4", "b.mp4", "b.mp4")
+            return Losses({"error": found.total * (math.nan if step != 9 else 1)}, None, {})
+
     run = open_run()
-    toy = Toy(spoil_at=4)
-    with pytest.raises(WorldModelError, match=r"step 4: .*not finite \(error nan, small .*lower"):
+    with pytest.raises(Stop):  # nine, one that is fine, and three
+        fit(Spoilt(stop_at=13), run, settings(save_seconds=-1), description="toy")
+    toy = Spoilt()
+    words = r"step 19: .*\(gradient nan; error nan\), for the 10th time in a row; its last batch "
+    with pytest.raises(WorldModelError, match=words + r"was read from 19.mp4, b.mp4; lower"):
         fit(toy, run, settings(), description="toy")
     assert all(p.isfinite().all() for p in toy.parameters())
-    assert len(toy.after) == 4
 
 
 def test_a_time_limit_ends_it_and_counts_time_before_an_interruption(open_run, monkeypatch):

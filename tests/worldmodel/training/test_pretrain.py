@@ -16,7 +16,7 @@ from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
 from worldmodel.objectives.time_steps import TimeSteps
 from worldmodel.runs.run import Run, read_log
 from worldmodel.storage.tensors import read_tensors
-from worldmodel.training.loop import Optimisation
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 
 

@@ -18,7 +18,7 @@ from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
-from worldmodel.training.loop import Optimisation
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.train import (
     ActionLearner,
     Rollouts,
