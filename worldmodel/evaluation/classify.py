@@ -8,8 +8,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -79,7 +78,7 @@ def classify(
 
     Returns:
         `<probe>.accuracy` on the test videos, `<probe>.random_init_accuracy` of the same encoder
-        untrained, `<probe>.pixels_accuracy` of downsampled frames, and `majority_accuracy`, each
+        untrained, `<probe>.pixels_accuracy` of downsampled frames, and `majority.accuracy`, each
         with `.n`, `.low` and `.high`; `own.accuracy` where the model brings a classifier of these
         classes. With several shots, each begins with `shots_<number>.`.
     """
@@ -106,15 +105,20 @@ def classify(
         prefix = f"shots_{name}." if len(wanted) > 1 else ""
         task = Task(division.train.classes, seed, device)
         results |= judge.compare(
-            prefix, probes, parts.fit[name], parts.validation[name], task, model=learned
+            prefix,
+            probes,
+            parts.fit[name].tolist(),
+            parts.validation[name].tolist(),
+            task,
+            model=learned,
         )
     if own is not None:
         results |= judge.own(learned, own)
     judge.write()
     return results | {
-        "classes": len(division.train.classes), "videos_to_test": len(judge.test),
-        "test_videos_trained_on": seen,
-        "left_out": division.left_out + len(parts.used) - len(places),
+        "videos.to_test": len(judge.test), "videos.classes": len(division.train.classes),
+        "videos.trained_on": seen,
+        "videos.left_out": division.left_out + len(parts.used) - len(places),
     }  # fmt: skip
 
 
@@ -251,10 +255,10 @@ class _Judge:
         labels = self._of(MODEL, fit).labels
         most = int(torch.bincount(labels).argmax())
         right = int((self._truth == most).sum())
-        results |= rate_results(f"{prefix}majority_accuracy", right, len(self.test))
+        results |= rate_results(f"{prefix}majority.accuracy", right, len(self.test))
         return results | {
-            f"{prefix}videos_to_fit": len(labels),
-            f"{prefix}videos_to_choose": len(self._of(MODEL, validation)),
+            f"{prefix}videos.to_fit": len(labels),
+            f"{prefix}videos.to_choose": len(self._of(MODEL, validation)),
         }
 
     def _count(self, prefix: str, name: str, encoder: str, fitted: Fitted) -> dict[str, float]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from worldmodel.datasets.catalogue import Item, LeftOut
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.evaluation.views import Views, ViewRequest, read_views
+from worldmodel.evaluation.views import ViewRequest, Views, read_views
 from worldmodel.loading.in_memory import BAD
 from worldmodel.loading.workers import WorkerPool
 from worldmodel.model import WorldModel

@@ -17,7 +17,7 @@ from worldmodel.datasets import find_format
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.format import Format
 from worldmodel.datasets.video_folder import Folder
-from worldmodel.errors import ConfigError, VideoError, nearest
+from worldmodel.errors import ConfigError, nearest
 from worldmodel.video.arguments import counted
 
 # The names of the part of a published data set that accuracies are reported on, best first: the
@@ -131,9 +131,9 @@ class LabelledVideos:
                 f"{self.path}: {len(shared)} of the {counted(len(parts[1]), 'test video')} are "
                 f"training videos too (the first: {min(shared)}); name other ones"
             )
-        train, lost = self._labelled(parts[0])
-        test, lost_too = self._labelled(parts[1], least=1)
-        return Division(train, _renumbered(test, train), how, lost + lost_too)
+        fitted, lost = self._labelled(parts[0])
+        tested, lost_too = self._labelled(parts[1], least=1)
+        return Division(fitted, _renumbered(tested, fitted), how, lost + lost_too)
 
     def _format(self, path: str) -> Format:
         """The layout of a path; the folders in a folder of videos are its classes."""

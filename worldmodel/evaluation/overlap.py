@@ -57,7 +57,7 @@ def told_overlap(
         return 0, None
     return len(shared), (
         f"{len(shared)} of the {counted(len(items), 'video')} that are tested on are in the "
-        f"training set of {whose} (the first: {shared[0]}): it has seen them, without labels"
+        f"training set of {whose} too, without their labels (the first: {shared[0]})"
     )
 
 

@@ -140,17 +140,12 @@ def probe(
     """
     learned = load(model, device=device)
     arrays = load_arrays(open_episodes(episodes, **({"fit": learned.size} | dict(reading or {}))))
-    unknown = [name for name in targets if name not in arrays.info]
-    if unknown:
-        raise ConfigError(
-            f"{episodes}: no info '{unknown[0]}' in all its episodes; there are "
-            f"{', '.join(arrays.info)}"
-        )
-    _check_size(arrays, episodes, learned)
+    check_targets(arrays, episodes, targets)
+    check_size(arrays, episodes, learned)
     candidates = {"": features_of(learned)}
     if pretrained is not None:
         before = load(pretrained, device=device)
-        _check_size(arrays, episodes, before)
+        check_size(arrays, episodes, before)
         candidates["pretrained_"] = features_of(before)
     candidates["random_init_"] = features_of(untrained(learned, seed=seed))
     candidates["pixels_"] = pixel_features
@@ -178,6 +173,25 @@ def probe(
     return results
 
 
-def _check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
+def check_targets(arrays: EpisodeArrays, source: str, targets: Sequence[str]) -> None:
+    """Refuse episodes that have not all targets in their infos.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    unknown = [name for name in targets if name not in arrays.info]
+    if unknown:
+        raise ConfigError(
+            f"{source}: no info '{unknown[0]}' in all its episodes; there are "
+            f"{', '.join(arrays.info)}"
+        )
+
+
+def check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
+    """Refuse episodes whose frames do not fit a model.
+
+    Raises:
+        ConfigError: they have another size than the model needs.
+    """
     any_size = model.head is None or model.head.per_token
     check_frames(arrays.frames, source, model.encoder, size=model.size, any_size=any_size)

@@ -34,8 +34,8 @@ def export(
         heads: attention heads of its encoder, if its width is not a published one.
         predictor_heads: attention heads of its predictor, likewise.
         size: side of its frames in pixels, if not the published one.
-        classifier: an attentive probe of V-JEPA, a `.pt` file, to join to it; `file.pt::3` is number
-            3 (from 0) of several.
+        classifier: an attentive probe of V-JEPA, a `.pt` file, to join to it; `file.pt::3` is
+            number 3 (from 0) of several.
 
     Returns:
         0.

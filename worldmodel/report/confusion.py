@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -38,7 +39,8 @@ def _card(name: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) ->
     n = sum(map(sum, counts))
     right = sum(counts[i][i] for i in range(len(classes)))
     title = f"{escape(name)}: {right} of {n} right"
-    return f'<div class="card"><h3>{title}</h3>{_matrix(classes, counts)}{_pairs(classes, counts)}</div>'
+    drawn = _matrix(classes, counts) + _pairs(classes, counts)
+    return f'<div class="card"><h3>{title}</h3>{drawn}</div>'
 
 
 def _matrix(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -61,23 +63,34 @@ def _matrix(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
                          f"{_short(classes[i])}</text>")  # fmt: skip
         for j, count in enumerate(row):
             if count:
-                parts.append(_cell(left + j * cell, y, cell, count, count / total, i == j,
-                                   f"{classes[i]} taken for {classes[j]}: {count}", named))  # fmt: skip
+                told = f"{classes[i]} taken for {classes[j]}: {count}"
+                square = _Square(left + j * cell, y, cell, count, count / total, i == j)
+                parts.append(square.drawn(told, named))
     return "".join([*parts, "</svg>"])
 
 
-def _cell(
-    x: float, y: float, size: int, count: int, share: float, right: bool, title: str, named: bool
-) -> str:
-    colour = "--c1" if right else "--c2"
-    gap = 1 if named else 0
-    drawn = (f'<rect x="{x + gap:g}" y="{y + gap:g}" width="{size - 2 * gap}" '
-             f'height="{size - 2 * gap}" style="fill:var({colour})" '
-             f'opacity="{0.15 + 0.7 * share:.2f}"><title>{escape(title)}</title></rect>')  # fmt: skip
-    if named:
-        drawn += (f'<text x="{x + size / 2:g}" y="{y + size / 2 + 4:g}" text-anchor="middle" '
-                  f'style="fill:var(--ink)">{count}</text>')  # fmt: skip
-    return drawn
+@dataclass(frozen=True)
+class _Square:
+    """A cell of a matrix: its place, its side, and what it says."""
+
+    x: float
+    y: float
+    side: int
+    count: int
+    share: float  # of its row
+    right: bool
+
+    def drawn(self, title: str, named: bool) -> str:
+        """The cell, with its count where there is room."""
+        gap, colour = (1 if named else 0), ("--c1" if self.right else "--c2")
+        x, y, side = self.x + gap, self.y + gap, self.side - 2 * gap
+        square = (f'<rect x="{x:g}" y="{y:g}" width="{side}" height="{side}" '
+                  f'style="fill:var({colour})" opacity="{0.15 + 0.7 * self.share:.2f}">'
+                  f"<title>{escape(title)}</title></rect>")  # fmt: skip
+        if not named:
+            return square
+        return (f'{square}<text x="{x + side / 2:g}" y="{y + side / 2 + 4:g}" text-anchor="middle" '
+                f'style="fill:var(--ink)">{self.count}</text>')  # fmt: skip
 
 
 def _pairs(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:

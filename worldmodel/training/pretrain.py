@@ -1,6 +1,6 @@
 """The verb `pretrain`: encoder and masked predictor on video, without actions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,15 +14,19 @@ from worldmodel.loading.in_memory import Clips
 from worldmodel.loading.skipped import SkippedTable
 from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
+from worldmodel.model import WorldModel
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.training import collapse
-from worldmodel.training.loop import Learner, fit
+from worldmodel.training.loop import Learner, Watcher, fit
 from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.static_shortcut import Stillness, stillness
 from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
+
+Probe = Callable[[WorldModel, "Run", Decoding], Sequence[Watcher]]
+"""Makes watchers of the model that is trained, which shares its weights."""
 
 
 class VideoLearner(Learner):
@@ -73,7 +77,7 @@ def pretrain(
     run: "Run", *, data: ClipSource, model: Architecture,
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
     video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
-    batch: int = 48,
+    batch: int = 48, probe: Probe | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
@@ -87,6 +91,7 @@ def pretrain(
         transforms: applied to batches on the device; none by default.
         num_frames: frames of a clip.
         batch: clips in a batch.
+        probe: makes watchers that read labels out of the model while it is trained.
 
     Returns:
         The numbers of `collapse.Diagnosis` and of `Stillness`, `collapsed` and `static_shortcut`
@@ -99,6 +104,7 @@ def pretrain(
             f"of {p}, or another model.encoder.tubelet_frames="
         )
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
+    watchers = _watchers(probe, learned.world_model(model.size), run, video or Decoding())
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
         clips = data.open(
@@ -112,7 +118,7 @@ def pretrain(
         learned, clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
     ).to(run.device)
     try:
-        steps = fit(learner, run, optimisation, description="pretrain")
+        steps = fit(learner, run, optimisation, description="pretrain", watchers=watchers)
         checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
         diagnosis, still = health(learner.objective, learner.frames(steps), model.size)
     finally:
@@ -131,6 +137,14 @@ def pretrain(
         "steps": steps, "skipped_steps": learner.skipped_steps, "videos": clips.num_videos,
         "skipped": len(skipped), "data_wait": learner.data_wait,
     }  # fmt: skip
+
+
+def _watchers(
+    probe: Probe | None, model: WorldModel, run: "Run", video: Decoding
+) -> Sequence[Watcher]:
+    """What looks at the training; the training's own random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return () if probe is None else probe(model, run, video)
 
 
 @torch.inference_mode()
