@@ -88,15 +88,23 @@ def classify(
             f"views.num_frames={views.num_frames} does not divide into tubelets of {p} frames; say "
             f"a multiple of {p}"
         )
+    for name, probe in probes.items():
+        if not isinstance(probe, Probe):  # settings of one that ~probes.<name> has removed
+            raise ConfigError(
+                f"probes.{name}: has settings and names no probe; leave them out, or say what it "
+                f"is with probes.{name}._target_="
+            )
     wanted = _wanted(shots)
     division = data.divide(seed=seed)
     parts = _parts(division, wanted, data, seed=seed)
     run.say(f"{division.train.name}: {division.how}")
     seen = _say_overlap(run, division.test, model)
     own = _own_outputs(run, learned, division.train)
+    used = parts.used if probes else parts.test
     encoders, places = _extract(
-        run, learned, division, parts, views=views, decoding=video or Decoding(), seed=seed,
+        run, learned, division, used, views=views, decoding=video or Decoding(), seed=seed,
         tokens=own is not None or any(probe.wants_tokens for probe in probes.values()),
+        baselines=bool(probes),
     )  # fmt: skip
     labels = torch.from_numpy(np.concatenate([division.train.labels, division.test.labels]))
     judge = _Judge(run, division, encoders, places, labels, parts.test)
@@ -118,7 +126,7 @@ def classify(
     return results | {
         "videos.to_test": len(judge.test), "videos.classes": len(division.train.classes),
         "videos.trained_on": seen,
-        "videos.left_out": division.left_out + len(parts.used) - len(places),
+        "videos.left_out": division.left_out + len(used) - len(places),
     }  # fmt: skip
 
 
@@ -198,24 +206,23 @@ def _own_outputs(run: "Run", model: WorldModel, train: LabelledSet) -> list[int]
 
 
 def _extract(
-    run: "Run", model: WorldModel, division: Division, parts: Parts, *, views: Views,
-    decoding: Decoding, seed: int, tokens: bool,
+    run: "Run", model: WorldModel, division: Division, used: np.ndarray, *, views: Views,
+    decoding: Decoding, seed: int, tokens: bool, baselines: bool,
 ) -> tuple[dict[str, Features], dict[int, int]]:  # fmt: skip
     """Features of all videos that are used, and at which place each video has them."""
-    encoders = {
-        MODEL: tokens_of(model),
-        RANDOM: tokens_of(untrained(model, seed=seed)),
-        PIXELS: pixels(model.tubelet_frames),
-    }
+    encoders = {MODEL: tokens_of(model)}
+    if baselines:
+        encoders[RANDOM] = tokens_of(untrained(model, seed=seed))
+        encoders[PIXELS] = pixels(model.tubelet_frames)
     extraction = Extraction(encoders, views, model.size, decoding, tokens, run.folder / "features")
     every = (*division.train.items, *division.test.items)
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
-    with run.progress(len(parts.used), "extract features") as bar:
+    with run.progress(len(used), "extract features") as bar:
         found, kept = extraction.run(
-            [every[i] for i in parts.used], progress=bar.update, on_skip=skipped.add
+            [every[i] for i in used], progress=bar.update, on_skip=skipped.add
         )
     skipped.write()
-    return found, {int(parts.used[at]): place for place, at in enumerate(kept)}
+    return found, {int(used[at]): place for place, at in enumerate(kept)}
 
 
 class _Judge:
@@ -252,13 +259,12 @@ class _Judge:
                     if encoder == MODEL and fitted.classifier is not None:
                         self._save(model, fitted)
                     bar.advance()
-        labels = self._of(MODEL, fit).labels
-        most = int(torch.bincount(labels).argmax())
+        most = int(torch.bincount(self._labels[list(fit)]).argmax())
         right = int((self._truth == most).sum())
         results |= rate_results(f"{prefix}majority.accuracy", right, len(self.test))
         return results | {
-            f"{prefix}videos.to_fit": len(labels),
-            f"{prefix}videos.to_choose": len(self._of(MODEL, validation)),
+            f"{prefix}videos.to_fit": sum(i in self._places for i in fit),
+            f"{prefix}videos.to_choose": sum(i in self._places for i in validation),
         }
 
     def _count(self, prefix: str, name: str, encoder: str, fitted: Fitted) -> dict[str, float]:

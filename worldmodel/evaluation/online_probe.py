@@ -223,7 +223,7 @@ def views_of_training(settings: Mapping[str, Any]) -> Views:
     data = settings.get("data") or {}
     return Views(
         num_frames=settings.get("num_frames", 16), stride=data.get("stride"), fps=data.get("fps"),
-        duration=data.get("duration"), clips=1,
+        duration=data.get("duration"), clips=1, workers=data.get("workers", 2),
     )  # fmt: skip
 
 

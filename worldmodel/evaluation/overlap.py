@@ -47,10 +47,10 @@ def told_overlap(
     for path, options in training_sets(settings):
         try:
             learned |= {file_of(item) for item in open_catalogue(path, **options)}
-        except WorldModelError:
+        except WorldModelError as error:
             return 0, (
-                f"{whose} learned from {path}, which cannot be listed any more: whether these "
-                "videos were among them is not known"
+                f"{whose} learned from {path}, which cannot be listed any more, so whether these "
+                f"videos were among them is not known ({error})"
             )
     shared = sorted(file_of(item) for item in items if file_of(item) in learned)
     if not shared:

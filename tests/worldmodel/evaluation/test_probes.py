@@ -79,7 +79,10 @@ def test_a_class_without_a_video_to_fit_on_is_never_said(probe, tmp_path):
 def test_hyper_parameters_are_those_that_do_best_on_the_validation_videos(tmp_path):
     fit, validation = clusters(tmp_path / "a"), clusters(tmp_path / "b", seed=1)
     chosen = PROBES["attentive"].fit(fit, validation, TASK).chosen
-    assert chosen == {"learning_rate": 1e-2, "weight_decay": 0.01}  # not the one that learns nothing
+    assert chosen == {
+        "learning_rate": 1e-2,
+        "weight_decay": 0.01,
+    }  # not the one that learns nothing
     # One neighbour is right where each video has a twin, three where one of them is mislabelled.
     means = torch.eye(12)[:, None].repeat_interleave(1, dim=0)
     twins = Labelled(features(tmp_path / "c", means, means[:, :, None]), torch.arange(12) % 3)
