@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 @pytest.mark.parametrize("line", sorted({line for page in PAGES for line in commands(page)}))
 def test_every_command_is_one_that_exists(line: str) -> None:
-    program, *words = line.split()
+    program, *words = shlex.split(line)
     if program == "python":
         command_line().parse_args(words[2:])
         return
@@ -106,7 +107,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path) -> None:
-    lines = [line.split()[1:] for line in commands(page) if line.startswith("worldmodel ")]
+    lines = [shlex.split(line)[1:] for line in commands(page) if line.startswith("worldmodel ")]
     assert len(lines) >= 3
     for words in lines:
         short = SHORT if words[0] in ("pretrain", "train") else []

@@ -19,8 +19,10 @@ from worldmodel import report
 from worldmodel.cli.compose import settle
 from worldmodel.cli.signatures import RUN_KEYS, parameters
 from worldmodel.errors import ConfigError, EnvError, RunError, WorldModelError
+from worldmodel.runs import model_card
 from worldmodel.runs.progress import say
-from worldmodel.runs.run import Run, finished_results
+from worldmodel.runs.provenance import changed
+from worldmodel.runs.run import Run, finished_results, read_metrics
 
 
 def run_verb(
@@ -74,6 +76,7 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
         seed=settings["seed"],
         device=device,
         existing=settings["existing"],
+        loggers=settings.get("loggers", ()),
     )
     try:
         results = run.finish(function(run, **arguments))
@@ -82,6 +85,12 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
         if isinstance(error, GymnasiumError):
             raise EnvError(str(error)) from error
         raise
+    if (run.model_folder / "model.json").is_file():
+        defaults = settle(verb, [], checked=False)
+        text = model_card.of_run(
+            run.model_folder, read_metrics(folder), settings, changed(defaults, settings)
+        )
+        model_card.write(run.model_folder, text)
     report.build(folder)
     return results
 

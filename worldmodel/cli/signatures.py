@@ -14,7 +14,7 @@ from worldmodel.errors import ConfigError, nearest
 from worldmodel.storage.plain_types import PLAIN, alternatives, check_value
 
 # Handed to a verb by the command line when its function asks for them.
-RUN_KEYS = ("name", "runs_dir", "seed", "device", "threads", "existing")
+RUN_KEYS = ("name", "runs_dir", "seed", "device", "threads", "existing", "loggers")
 SPECIAL = frozenset({"_target_", "_convert_", "_recursive_", "_partial_", "_args_"})
 
 

@@ -13,6 +13,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface
 from worldmodel.interop.load import load_with_report
 from worldmodel.interop.vjepa_probe import with_classifier
+from worldmodel.runs import model_card
 from worldmodel.storage.files import require_access
 
 Format = Literal["worldmodel", "hf"]
@@ -53,14 +54,28 @@ def export(
             print(probe.text(), file=sys.stderr)
         if format == "hf":
             to_huggingface.write(loaded, folder)
+            load_it = f'transformers.VJEPA2Model.from_pretrained("{output}")'
+            model_card.write(
+                folder, model_card.of_export(model, f"import transformers\n\nmodel = {load_it}")
+            )
         else:
             checkpoint.save(loaded, folder)
+            model_card.write(folder, _card(Path(model), output))
             if report is not None:
                 report.write(folder / "keys.csv")
             if probe is not None:
                 probe.write(folder / "classifier_keys.csv")
     print(output)
     return 0
+
+
+def _card(model: Path, output: str) -> str:
+    """The card that a model of ours has, else one that says where the weights are from."""
+    for folder in (model, model / "model", model.parent):
+        if checkpoint.is_own(model) and (folder / "model.json").is_file():
+            if (folder / model_card.NAME).is_file():
+                return (folder / model_card.NAME).read_text()
+    return model_card.of_export(model, f'import worldmodel as wm\n\nmodel = wm.load("{output}")')
 
 
 @contextmanager

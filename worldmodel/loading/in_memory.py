@@ -35,12 +35,24 @@ class Clips(ABC):
     clips_per_video: int
 
     @abstractmethod
-    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
-        """`batch` clips, float32 in [0, 1], each `clips_per_video` in a row of one video.
+    def sample_uint8(
+        self, step: int, batch: int, *, seed: int
+    ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
+        """`batch` clips, each `clips_per_video` in a row of one video.
+
+        Returns:
+            frames b t c h w uint8, times b t in seconds, and where each clip was cut from.
 
         Raises:
             ConfigError: they do not divide into videos.
+            VideoError: a video is bad and must not be skipped, or too many are.
         """
+
+    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
+        """The same as one value, float32 in [0, 1]."""
+        frames, times, origins = self.sample_uint8(step, batch, seed=seed)
+        names = tuple(origin.name for origin in origins)
+        return Clip.from_uint8(frames, times, sources=names, origins=origins)
 
     def check_batch(self, batch: int) -> None:
         """Refuse a batch that does not divide into videos."""
@@ -161,16 +173,10 @@ class ClipDataset(Clips):
         order = Sampler([len(self.sources)], seed=seed)
         return np.array([order[index][1] for index in range(step * count, (step + 1) * count)])
 
-    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
-        """`batch` clips, float32 in [0, 1]."""
-        frames, times, origins = self.sample_uint8(step, batch, seed=seed)
-        names = tuple(origin.name for origin in origins)
-        return Clip.from_uint8(frames, times, sources=names, origins=origins)
-
     def sample_uint8(
         self, step: int, batch: int, *, seed: int
     ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
-        """The same as `b t c h w` uint8 frames, `b t` times in seconds, and the origins."""
+        """`batch` clips: frames b t c h w uint8, times b t in seconds, origins."""
         self.check_batch(batch)
         random, k = np.random.default_rng((seed, step)), self.clips_per_video
         drawn = self._videos(step, batch * self.world // k, seed, random)

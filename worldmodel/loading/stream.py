@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from worldmodel.datasets.catalogue import Catalogue, LeftOut
 from worldmodel.errors import ConfigError, VideoError, nearest
@@ -19,7 +20,7 @@ from worldmodel.loading.clip_reader import ClipReader, ClipRequest, ClipResult, 
 from worldmodel.loading.in_memory import BAD, Clips
 from worldmodel.loading.sampler import Sampler, shares_of_rank
 from worldmodel.loading.workers import WorkerPool
-from worldmodel.types import Clip
+from worldmodel.types import Origin
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.reader import require_backend
 from worldmodel.video.sampling import Sampling
@@ -127,12 +128,10 @@ class ClipStream(Clips):
         """The order of the videos in a run with this seed."""
         return Sampler([len(c) for c in self.catalogues], weights=self.weights, seed=seed)
 
-    def sample(self, step: int, batch: int, *, seed: int) -> Clip:
-        """`batch` clips, float32 in [0, 1]; begins with those of the next steps.
-
-        Raises:
-            VideoError: a video is bad and must not be skipped, or too many are.
-        """
+    def sample_uint8(
+        self, step: int, batch: int, *, seed: int
+    ) -> tuple[Tensor, Tensor, tuple[Origin, ...]]:
+        """See `Clips`; begins with those of the next steps."""
         self.check_batch(batch)
         if batch != self._batch:
             self._open_pool(batch)
@@ -146,10 +145,12 @@ class ClipStream(Clips):
                 self._begun[later] = self._begin(later)
         results = [self._finish(pending) for pending in self._begun[step]]
         del self._begun[step]
-        clip = self._clip(step, results)
+        base = step % self._ahead * self._batch
+        frames = self._frames[base : base + self._batch].clone()
         if self.streaming.workers:  # the rows of this step are free for the next one
             self._begun[step + self._ahead] = self._begin(step + self._ahead)
-        return clip
+        times = torch.from_numpy(np.concatenate([result.times for result in results]))
+        return frames, times, tuple(origin for result in results for origin in result.origins)
 
     def close(self) -> None:
         """End the processes."""
@@ -241,13 +242,3 @@ class ClipStream(Clips):
         self.skipped.append(LeftOut(pending.request.name, str(error)))
         if self._on_skip:
             self._on_skip(self.skipped[-1])
-
-    def _clip(self, step: int, results: Sequence[ClipResult]) -> Clip:
-        base = step % self._ahead * self._batch
-        origins = tuple(origin for result in results for origin in result.origins)
-        return Clip.from_uint8(
-            self._frames[base : base + self._batch],
-            torch.from_numpy(np.concatenate([result.times for result in results])),
-            sources=tuple(origin.name for origin in origins),
-            origins=origins,
-        )

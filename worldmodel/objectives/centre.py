@@ -16,6 +16,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, nearest
+from worldmodel.objectives.epps_pulley import at_least_float32
 from worldmodel.objectives.regularisers import Regularisation, Regulariser
 
 Centre = Literal["none", "clip", "episode"]
@@ -70,6 +71,6 @@ def regularise(
         clips_per_video: see `moving_part`.
     """
     if centre != "none" and regulariser.acts:
-        moving = moving_part(latents, centre, clips_per_video=clips_per_video)
+        moving = moving_part(at_least_float32(latents), centre, clips_per_video=clips_per_video)
         latents = moving / MOVING_SHARE**0.5
     return regulariser(rearrange(latents, "b t m d -> (t m) b d"), step=step)

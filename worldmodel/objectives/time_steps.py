@@ -16,6 +16,7 @@ from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
 from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.ema_teacher import Momentum
+from worldmodel.objectives.epps_pulley import at_least_float32
 from worldmodel.objectives.masks import MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
@@ -97,7 +98,8 @@ class TimeSteps(PredictedLatents):
             mask = self.masks.tokens(kind, len(frames), grid, generator).to(frames.device)
             errors = self._token_errors(frames, latents, mask, grid)
         features = latents[..., : self.head.dim]
-        return self.losses(errors.mean(), features, step=step, clips_per_video=clips_per_video)
+        error = at_least_float32(errors).mean()
+        return self.losses(error, features, step=step, clips_per_video=clips_per_video)
 
     def _time_errors(self, latents: Tensor, targets: Tensor, kind: TimeMasks) -> Tensor:
         """Squared errors of the hidden time steps, under every pattern."""

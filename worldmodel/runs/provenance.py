@@ -13,22 +13,43 @@ from pathlib import Path
 from typing import Any
 
 # Where and how a run is made, not what it computes: these may differ when it is opened again.
-WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device"})
+WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device", "loggers"})
+# How long a training is: these may be larger when it is opened again.
+GROWING_KEYS = frozenset({"optimisation.steps", "optimisation.seconds"})
 
 
 def config_sha256(settings: Mapping[str, Any]) -> str:
     """A fingerprint of the settings that decide the results."""
-    text = json.dumps(_flat(settings), sort_keys=True)
+    text = json.dumps(flat(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """`key: old, now new` for the first setting that differs, or None."""
-    was, now = _flat(old), _flat(new)
+    was, now = flat(old), flat(new)
     for key in [*now, *was]:
         if was.get(key) != now.get(key) or (key in was) != (key in now):
             return f"{key}: {was.get(key, 'absent')}, now {now.get(key, 'absent')}"
     return None
+
+
+def growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """`key: old, now new` where the only difference is that a training is longer; else None."""
+    was, now = flat(old), flat(new)
+    other = {key for key in {*was, *now} if was.get(key) != now.get(key)}
+    if not other or not other <= GROWING_KEYS:
+        return None
+    pairs = [(was.get(key), now.get(key)) for key in other]
+    grown = all(
+        isinstance(a, int | float) and isinstance(b, int | float) and a < b for a, b in pairs
+    )
+    return first_difference(old, new) if grown else None
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The new settings that differ from the old, by dotted keys."""
+    was = flat(old)
+    return {key: value for key, value in flat(new).items() if key not in was or was[key] != value}
 
 
 def package_version() -> str:
@@ -64,13 +85,14 @@ def machine(device: str) -> str:
     return f"{cores} cores, {gpu}"
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings by dotted keys, without those on where and how a run is made."""
+    found: dict[str, Any] = {}
     for key, value in settings.items():
         if not prefix and key in WHERE_KEYS:
             continue
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.") or {f"{prefix}{key}": {}}
+            found |= flat(value, f"{prefix}{key}.") or {f"{prefix}{key}": {}}
         else:
-            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found

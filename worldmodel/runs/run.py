@@ -5,30 +5,36 @@
     metrics.json  written once, at the end: a run with it is finished
     model/  checkpoints/  report.html, and what the verb adds
 
-A run that was interrupted is opened again with the same settings and goes on. Knows nothing of
-what verbs do, and nothing of Hydra.
+A run that was interrupted is opened again with the same settings and goes on. So does a finished
+one that is to be trained for longer; its metrics are kept as metrics-1.json. Knows nothing of what
+verbs do, and nothing of Hydra.
 """
 
+import itertools
 import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from worldmodel.errors import RunError
 from worldmodel.runs import progress
 from worldmodel.runs.lock import LOCK, hold, release
+from worldmodel.runs.loggers import Logged, Logger, check_loggers, open_loggers
 from worldmodel.runs.memory import MemoryWatch
-from worldmodel.runs.provenance import config_sha256, first_difference, git_commit, package_version
+from worldmodel.runs.provenance import (
+    config_sha256,
+    first_difference,
+    git_commit,
+    growth,
+    package_version,
+)
 from worldmodel.storage.files import require_access, whole_file
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 EXISTING = ("resume", "replace", "redo")
 
@@ -47,8 +53,9 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, *, verb: str, config: Mapping[str, Any], seed: int, device: str
-    ) -> None:
+        self, folder: Path, *, verb: str, config: Mapping[str, Any], seed: int, device: str,
+        loggers: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.model_folder = folder / "model"
         self.checkpoints = folder / "checkpoints"
@@ -57,11 +64,13 @@ class Run:
         self.seed = seed
         self.device = device
         self._is_open = True
-        self._board: SummaryWriter | None = None
+        self._logger_names = tuple(loggers)
+        self._loggers: list[Logger] = []
         self._memory = MemoryWatch()
         self._opened = time.monotonic()
         last = read_log(folder)[-1:]
         self._earlier = float(last[0]["elapsed"]) if last else 0.0
+        self._sent = int(last[0]["step"]) if last else -1
 
     @staticmethod
     def open(
@@ -72,6 +81,7 @@ class Run:
         seed: int,
         device: str = "cpu",
         existing: str = "resume",
+        loggers: Sequence[str] = (),
     ) -> "Run":
         """Make the folder, or go on in the one that is there.
 
@@ -82,12 +92,16 @@ class Run:
             seed: The run's seed.
             device: Where tensors live.
             existing: What to do when the folder is there. `resume` goes on and refuses a folder
-                made with other settings, `replace` makes such a folder anew, `redo` always does.
+                made with other settings, unless a training is only longer now; `replace` makes
+                such a folder anew, `redo` always does.
+            loggers: Where numbers go beside the log and TensorBoard: `wandb`, `trackio`.
 
         Raises:
             RunError: the folder was made with other settings, is not a run's folder, or cannot be
                 made.
+            ConfigError: a logger is unknown or not installed.
         """
+        check_loggers(loggers)
         if existing not in EXISTING:
             raise RunError(f"existing={existing} is unknown; choose from: {', '.join(EXISTING)}")
         folder = Path(folder)
@@ -105,7 +119,7 @@ class Run:
             raise RunError(
                 f"{folder}: cannot be made ({cause.strerror}); choose another runs_dir= or name="
             ) from cause
-        return Run(folder, verb=verb, config=config, seed=seed, device=device)
+        return Run(folder, verb=verb, config=config, seed=seed, device=device, loggers=loggers)
 
     @property
     def seconds(self) -> float:
@@ -118,19 +132,22 @@ class Run:
         Names with dots are given as `**{"loss.prediction": 0.1}`.
         """
         values = {name: float(value) for name, value in numbers.items()}
+        if not self._loggers:
+            kept = int(max((line["step"] for line in read_log(self.folder)), default=-1))
+            about = Logged(
+                self.folder, f"{self.verb}-{self.folder.name}", self.config, kept, self._sent
+            )
+            self._loggers = open_loggers(self._logger_names, about)
         line = {"step": step, "elapsed": round(self.seconds, 3), **_finite(values)}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        if self._board is None:
-            # Imported late: it takes a second, and most verbs log nothing.
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self.folder / "tb"), flush_secs=30)
-        for name, value in values.items():
-            self._board.add_scalar(name.replace(".", "/"), value, step)
+        for logger in self._loggers:
+            logger.log(step, values)
 
     def rewind(self, step: int) -> None:
         """Forget log lines after `step`: what a resumed training will do again."""
+        if not (self.folder / "log.jsonl").is_file():
+            return
         kept = [line for line in read_log(self.folder) if line["step"] <= step]
         with whole_file(self.folder / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -174,9 +191,9 @@ class Run:
     def close(self) -> None:
         """Let go of what the run holds open; its folder stays as it is."""
         self._memory.stop()
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        for logger in self._loggers:
+            logger.close()
+        self._loggers = []
         if self._is_open:
             release(self.folder)
             self._is_open = False
@@ -251,16 +268,27 @@ def _is_used(folder: Path) -> bool:
 def _prepare(folder: Path, settings: Mapping[str, Any], existing: str) -> None:
     """Make the folder that of a run with these settings."""
     if _is_used(folder):
-        differs = first_difference(_read_config(folder), settings)
-        if differs and existing == "resume":
+        before = _read_config(folder)
+        differs, longer = first_difference(before, settings), growth(before, settings)
+        if longer and existing == "resume":
+            progress.say(f"{folder}: goes on ({longer})")
+            _set_aside(folder / "metrics.json")
+        elif differs and existing == "resume":
             raise RunError(
                 f"{folder}: was made with other settings ({differs}); "
                 "choose another name= or say existing=replace"
             )
-        if differs or existing == "redo":
+        elif differs or existing == "redo":
             _clear(folder)
     with whole_file(folder / "config.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(dict(settings), sort_keys=False))
+
+
+def _set_aside(path: Path) -> None:
+    """Give a file, if it is there, the first free name with a number."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(1))
+    if path.is_file():
+        path.rename(next(name for name in names if not name.exists()))
 
 
 def _clear(folder: Path) -> None:

@@ -5,6 +5,7 @@ Knows nothing of the content of files.
 
 import csv
 import errno
+import glob
 import hashlib
 import os
 import stat
@@ -81,6 +82,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left beside it.
+
+    Nobody may be writing it.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{path.suffix}"):
+        left.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

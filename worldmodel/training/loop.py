@@ -20,6 +20,7 @@ from worldmodel.errors import WorldModelError
 from worldmodel.objectives.objective import Losses
 from worldmodel.runs.run import Run
 from worldmodel.runs.termination import requests_to_end
+from worldmodel.storage.files import remove_unfinished
 from worldmodel.training import collapse
 from worldmodel.training.execution import autocast, device_of, prepare
 from worldmodel.training.optimisation import Optimisation, adamw, set_rates
@@ -50,6 +51,9 @@ class Learner(nn.Module, ABC):
 
         Where a step of the optimiser accumulates several batches, they are numbered through.
         """
+
+    def prefetch(self, step: int) -> None:  # noqa: B027  # on a CPU nothing can be done meanwhile
+        """Called when a batch is under way on the device: may begin to bring batch `step` there."""
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -92,10 +96,11 @@ def fit(
     prepare(learner, o)
     optimiser = adamw(learner, o)
     path = run.checkpoints / "training.safetensors"
+    remove_unfinished(path)
     at = TrainingPosition()
     if path.is_file():
         at = load_training(path, modules=learner, optimiser=optimiser)
-        run.rewind(at.step)
+    run.rewind(at.step)
     earlier, started = at.elapsed, time.monotonic()
     saved, clock = started, _Clock(learner)
     learner.train()
@@ -185,6 +190,7 @@ def _step(
         with autocast(device_of(learner), o):
             losses = learner.losses(number, generator)
         (losses.total / o.accumulate).backward()
+        learner.prefetch(number + 1)
         parts.append(losses)
     losses = _mean(parts)
     trained = [p for p in learner.parameters() if p.requires_grad]

@@ -1,24 +1,27 @@
 """The verb `pretrain`: encoder and masked predictor on video, without actions."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 from torch import Generator, Tensor
+from torchvision.transforms.v2.functional import resize
 
 from worldmodel import checkpoint
 from worldmodel.architecture import Architecture
-from worldmodel.errors import ConfigError
 from worldmodel.loading.in_memory import Clips
+from worldmodel.loading.on_device import FramesOnDevice
 from worldmodel.loading.skipped import SkippedTable
 from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.model import WorldModel
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.training import collapse
+from worldmodel.training.execution import device_of
 from worldmodel.training.loop import Learner, Watcher, fit
 from worldmodel.training.optimisation import Optimisation
+from worldmodel.training.stages import Stage, Stages
 from worldmodel.training.static_shortcut import Stillness, stillness
 from worldmodel.video.decoding import Decoding
 
@@ -38,31 +41,48 @@ class VideoLearner(Learner):
         batch: clips in a batch.
         seed: of the batches.
         transforms: applied to batches on the device.
-        size: side of the frames in pixels after that; by default they keep theirs.
+        stages: the size and length of the clips after that; by default they keep theirs.
     """
 
     def __init__(
         self, objective: Objective, clips: Clips, *, batch: int, seed: int,
-        transforms: Transforms | None = None, size: int = 0,
+        transforms: Transforms | None = None, stages: Stages | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.objective, self.clips, self.batch, self.seed = objective, clips, batch, seed
-        self.transforms, self.size = transforms or Plain(), size
+        self.transforms, self.stages = transforms or Plain(), stages
+        self._on_device = FramesOnDevice(clips, batch, seed=seed)
 
-    def frames(self, step: int) -> Tensor:
-        """The frames of step `step`, `b t c h w`, on the model's device."""
+    def frames(self, step: int, *, shape: tuple[int, int] | None = None) -> Tensor:
+        """The frames of batch `step`, b t c h w, on the model's device.
+
+        Args:
+            step: its number.
+            shape: their size and number; by default those of the stage.
+        """
+        size, num_frames = shape or self._shape(step)
         with self.waiting():
-            clip = self.clips.sample(step, self.batch, seed=self.seed)
-        self.sources = clip.sources
-        frames = clip.frames.to(next(self.parameters()).device)
+            frames, self.sources = self._on_device.take(
+                step, device_of(self), num_frames=num_frames
+            )
         # All clips of a video are changed alike: to the transforms they are one.
-        k, size = self.clips.clips_per_video, self.size or frames.shape[-1]
+        k, size = self.clips.clips_per_video, size or frames.shape[-1]
         videos = rearrange(frames, "(v k) t c h w -> v (k t) c h w", k=k)
         videos = self.transforms(videos, size=size, seed=self.seed, step=step)
+        if videos.shape[-1] != size:
+            videos = resize(videos, [size, size], antialias=True)
         return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k)
 
+    def prefetch(self, step: int) -> None:
+        """Begin to bring the frames of batch `step` to the device, where it is a GPU."""
+        with self.waiting():
+            self._on_device.prefetch(step, device_of(self), num_frames=self._shape(step)[1])
+
+    def _shape(self, step: int) -> tuple[int | None, int | None]:
+        return (None, None) if self.stages is None else self.stages.at(step)
+
     def losses(self, step: int, generator: Generator) -> Losses:
-        """The losses of step `step`."""
+        """The losses of batch `step`."""
         return self.objective(
             self.frames(step), step=step, generator=generator,
             clips_per_video=self.clips.clips_per_video,
@@ -77,7 +97,7 @@ def pretrain(
     run: "Run", *, data: ClipSource, model: Architecture,
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
     video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
-    batch: int = 48, probe: Probe | None = None,
+    batch: int = 48, stages: Sequence[Stage | dict[str, Any]] = (), probe: Probe | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
@@ -91,6 +111,8 @@ def pretrain(
         transforms: applied to batches on the device; none by default.
         num_frames: frames of a clip.
         batch: clips in a batch.
+        stages: smaller frames or shorter clips for the first steps, as
+            `[{steps: 500, size: 48}]`.
         probe: makes watchers that read labels out of the model while it is trained.
 
     Returns:
@@ -98,29 +120,31 @@ def pretrain(
         (on clips of a step that was not trained on), `steps`, `skipped_steps`, `videos`, `skipped`,
         `data_wait`.
     """
-    if num_frames % (p := model.encoder.tubelet_frames):
-        raise ConfigError(
-            f"num_frames={num_frames} does not divide into tubelets of {p} frames; say a multiple "
-            f"of {p}, or another model.encoder.tubelet_frames="
-        )
+    shapes = Stages(
+        stages, size=model.size, num_frames=num_frames, accumulate=optimisation.accumulate
+    )
+    shapes.check_tubelets(model.encoder.tubelet_frames)
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
+    shapes.check(learned)
     watchers = _watchers(probe, learned.world_model(model.size), run, video or Decoding())
+    size, longest = shapes.largest
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
     with run.progress(1, "read videos") as bar:
         clips = data.open(
-            size=transforms.frame_size(model.size), num_frames=num_frames,
+            size=transforms.frame_size(size), num_frames=longest,
             progress=lambda done, total: bar.update(done / total), on_skip=skipped.add,
             video=video or Decoding(),
         )  # fmt: skip
     for bad in clips.skipped:
         skipped.add(bad)
     learner = VideoLearner(
-        learned, clips, batch=batch, seed=run.seed, transforms=transforms, size=model.size
+        learned, clips, batch=batch, seed=run.seed, transforms=transforms, stages=shapes
     ).to(run.device)
     try:
         steps = fit(learner, run, optimisation, description="pretrain", watchers=watchers)
         checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
-        diagnosis, still = health(learner.objective, learner.frames(steps), model.size)
+        unseen = learner.frames(steps * optimisation.accumulate, shape=shapes.last)
+        diagnosis, still = health(learner.objective, unseen, model.size)
     finally:
         clips.close()
         skipped.write()

@@ -28,15 +28,15 @@ def learn(folder: str, videos: str, seen: str, workers: int, stop: int = -1) -> 
     """Train on a stream; writes what each step saw to `seen` and waits for its end at `stop`."""
 
     def sample(self, step, batch, *, seed):
-        clip = original(self, step, batch, seed=seed)
+        clips = original(self, step, batch, seed=seed)
         with open(seen, "a") as file:
-            file.write(json.dumps([step, [[o.name, o.start] for o in clip.origins]]) + "\n")
+            file.write(json.dumps([step, [[o.name, o.start] for o in clips[2]]]) + "\n")
         if step == stop:
             print("here", flush=True)
             signal.pause()
-        return clip
+        return clips
 
-    original, ClipStream.sample = ClipStream.sample, sample
+    original, ClipStream.sample_uint8 = ClipStream.sample_uint8, sample
     try:
         return pretrain(
             Run.open(folder, verb="pretrain", config={}, seed=3),
@@ -52,7 +52,7 @@ def learn(folder: str, videos: str, seen: str, workers: int, stop: int = -1) -> 
             num_frames=4,
         )
     finally:
-        ClipStream.sample = original
+        ClipStream.sample_uint8 = original
 
 
 def steps_seen(path: Path) -> dict[int, list]:

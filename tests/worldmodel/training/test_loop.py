@@ -21,12 +21,12 @@ class Stop(Exception):
 class Toy(Learner):
     """Learns a linear map from batches that are a function of the step, with batch statistics."""
 
-    def __init__(self, *, stop_at=None, spoil_at=None, constant=False):
+    def __init__(self, *, stop_at=None, constant=False):
         super().__init__()
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
         self.fixed = nn.Linear(2, 2).requires_grad_(False)
-        self.stop_at, self.spoil_at, self.constant = stop_at, spoil_at, constant
+        self.stop_at, self.constant = stop_at, constant
         self.drawn, self.after = [], []
 
     def losses(self, step, generator):
@@ -36,8 +36,6 @@ class Toy(Learner):
         self.drawn.append(x[0, 0].item())
         y = self.net(x)
         error = (y - torch.stack([x.sum(1), x[:, 0] - x[:, 1]], dim=1)).square().mean()
-        if step == self.spoil_at:
-            error = error * math.nan
         features = torch.randn(256, 2, generator=generator) * (not self.constant)
         return Losses(
             {"error": error, "small": 1e-3 * y.square().mean()},
