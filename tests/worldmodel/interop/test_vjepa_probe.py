@@ -154,7 +154,7 @@ def test_export_joins_the_two_and_lists_the_keys_of_both(encoder, tmp_path, caps
     words = [f"model={encoder}", f"classifier={probe}", f"output={tmp_path / 'both'}", "heads=2"]
     assert app.main(["export", *words, "predictor_heads=2", "size=32"]) == 0
     assert "attentive probe of V-JEPA 2" in capsys.readouterr().err
-    assert {p.name for p in (tmp_path / "both").iterdir()} == {
+    assert {p.name for p in (tmp_path / "both").iterdir()} >= {
         "model.json", "model.safetensors", "keys.csv", "classifier_keys.csv",
     }  # fmt: skip
     clip = clip_of(noise(1, 4, 3, 32, 32))

@@ -68,9 +68,13 @@ class AttentiveProbe(Probe):
         """Learning rates and weight decays that are tried."""
         return list(product(self.learning_rates, self.weight_decays))
 
+    def steps_of(self, examples: int) -> int:
+        """How many steps are made with so many examples."""
+        return max(self.epochs * math.ceil(examples / self.batch), self.steps)
+
     def fit(self, fit: Labelled, validation: Labelled, task: Task) -> Fitted:
         """Train one for each pair of learning rate and weight decay."""
-        steps = max(self.epochs * math.ceil(len(fit) / self.batch), self.steps)
+        steps = self.steps_of(len(fit))
         width = fit.features.tokens([0], [0]).shape[-1]
         trained = self.train(
             batches(fit, self.batch, seed=task.seed), width, len(task.classes), F.cross_entropy,
