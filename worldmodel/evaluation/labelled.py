@@ -215,8 +215,8 @@ class LabelledVideos:
         if missing and self.unlabelled == "error":
             first = next(item.name for item in catalogue if item.label is None)
             raise ConfigError(
-                f"{catalogue.name}: {missing} of its {len(catalogue)} videos have no label (the "
-                f"first: {first}); add them, or say data.unlabelled=skip"
+                f"{catalogue.name}: {missing} of its {len(catalogue)} videos without a label (the "
+                f"first: {first}); add it, or say data.unlabelled=skip"
             )
         given = np.array([item.label for item in items])
         numbers, labels = np.unique(given, return_inverse=True)

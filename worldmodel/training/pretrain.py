@@ -28,7 +28,7 @@ from worldmodel.video.decoding import Decoding
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-Probe = Callable[[WorldModel, "Run", Decoding], Sequence[Watcher]]
+MakeWatchers = Callable[[WorldModel, "Run", Decoding], Sequence[Watcher]]
 """Makes watchers of the model that is trained, which shares its weights."""
 
 
@@ -97,7 +97,7 @@ def pretrain(
     run: "Run", *, data: ClipSource, model: Architecture,
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
     video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
-    batch: int = 48, stages: Sequence[Stage | dict[str, Any]] = (), probe: Probe | None = None,
+    batch: int = 48, stages: Sequence[Stage | dict[str, Any]] = (), probe: MakeWatchers | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
@@ -164,7 +164,7 @@ def pretrain(
 
 
 def _watchers(
-    probe: Probe | None, model: WorldModel, run: "Run", video: Decoding
+    probe: MakeWatchers | None, model: WorldModel, run: "Run", video: Decoding
 ) -> Sequence[Watcher]:
     """What looks at the training; the training's own random numbers stay as they are."""
     with torch.random.fork_rng(devices=[]):
