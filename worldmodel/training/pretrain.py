@@ -97,7 +97,8 @@ def pretrain(
     run: "Run", *, data: ClipSource, model: Architecture,
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
     video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
-    batch: int = 48, stages: Sequence[Stage | dict[str, Any]] = (), probe: MakeWatchers | None = None,
+    batch: int = 48, stages: Sequence[Stage | dict[str, Any]] = (),
+    probe: MakeWatchers | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
