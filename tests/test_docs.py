@@ -23,10 +23,14 @@ from worldmodel.cli.compose import settle
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md", "pretraining.md")]
+GUIDES = [
+    ROOT / "docs" / name
+    for name in ("data.md", "video.md", "weights.md", "pretraining.md", "probes.md")
+]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
 # A training of minutes is cut down to this; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
+PROBED = ["views.workers=0", "probes.attentive.steps=1", "probes.attentive.epochs=1"]
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -78,6 +82,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with small files of the names that the guides use."""
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / "my/videos" / name, frames=64, size=64)
+    for name in ("jump/a", "jump/b", "jump/c", "run/a", "run/b", "run/c"):
+        write_video(tmp_path / "my/labelled" / f"{name}.mp4", frames=24, size=64)
     (tmp_path / "my/list.csv").write_text("videos/a.mp4 0\nvideos/gone.mp4 1\nvideos/b.mp4 1\n")
     write_video(tmp_path / "clip.mp4", frames=20, size=64)
     put(tmp_path / "clip.mp4", tmp_path / "my/shards/clip.mp4")
@@ -93,6 +99,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lerobot_v3(tmp_path / "my/robot", tmp_path / "clip.mp4")
     weights = makers.encoder(192, 16, depth=1), makers.predictor(384, 192, depth=1)
     torch.save(makers.checkpoint(*weights), tmp_path / "vitl.pt")
+    torch.save(makers.probe_file(makers.probe(width=192, classes=2)), tmp_path / "ssv2.pt")
     torch.save(makers.checkpoint_ac(192, 384, patch=16), tmp_path / "vjepa2-ac.pt")
     write_dots(tmp_path / "runs/collect/rooms", episodes=8, length=12)
     monkeypatch.chdir(tmp_path)
@@ -107,6 +114,9 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
     for words in lines:
         short = SHORT if words[0] in ("pretrain", "train") else []
         short = [*short, "rollouts.length=3"] if words[0] == "train" else short
+        short = [*short, "data.workers=0"] if "probe.every=50" in words else short
+        if "task=classify" in words:
+            short = PROBED[: 1 if "~probes.attentive" in words else None]
         keys = {word.partition("=")[0] for word in words}
         extra = [word for word in short if word.partition("=")[0] not in keys]
         assert app.main([*words, *extra]) == 0, " ".join(words)

@@ -286,7 +286,10 @@ _REMEDIES = {
         "tune=all, or a V-JEPA checkpoint with its predictor"
     ),
     "action_predictor": "`worldmodel train encoder=...` learns one on top of it",
-    "classifier": "take a Hugging Face folder of VJEPA2ForVideoClassification",
+    "classifier": (
+        "`worldmodel probe task=classify` fits one; or load it with V-JEPA's attentive probe, "
+        "classifier=..., or from a Hugging Face folder of VJEPA2ForVideoClassification"
+    ),
     "frame_predictor": "take a checkpoint of V-JEPA 2-AC",
     "flow_head": "`worldmodel pretrain recipe=mcjepa` learns one with its encoder",
 }

@@ -157,7 +157,10 @@ def test_prediction_needs_something_to_predict(model):
             lambda m: m.rollout(history(1), torch.zeros(1, 1, 4)),
             "no action predictor: `worldmodel train encoder=...` learns one",
         ),
-        (lambda m: m.classify(CLIP), "no classifier: take a Hugging Face folder of VJEPA2For"),
+        (
+            lambda m: m.classify(CLIP),
+            "no classifier: `worldmodel probe task=classify` fits one; or .*VJEPA2For",
+        ),
         (
             lambda m: m.next_frames(CLIP, torch.zeros(2, 8, 7), torch.zeros(2, 8, 7)),
             "no frame predictor: take a checkpoint of V-JEPA 2-AC",

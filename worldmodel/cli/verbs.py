@@ -38,7 +38,7 @@ VERBS = {
         "worldmodel surprise model=runs/pretrain/default clips=my/video.mp4",
     ),
     "probe": Verb(
-        "what frozen latents know: linear read-outs",
+        "what a frozen encoder knows: numbers of episodes, classes of labelled videos",
         "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
     ),
     "data inspect": Verb(

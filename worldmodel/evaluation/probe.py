@@ -5,7 +5,6 @@ the latents, not what the model was trained for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,11 @@ from worldmodel.architecture import check_frames
 from worldmodel.datasets import open_episodes
 from worldmodel.episodes.windows import EpisodeArrays, load_arrays
 from worldmodel.errors import ConfigError
+from worldmodel.evaluation.attentive_readout import TimeSteps, attentive_results
 from worldmodel.evaluation.baselines import pixel_features, untrained
+from worldmodel.evaluation.frozen_features import pixels, tokens_of
+from worldmodel.evaluation.probes.attentive import AttentiveProbe
+from worldmodel.evaluation.readout import Readout, scored
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import time_step_latents
@@ -30,22 +33,6 @@ if TYPE_CHECKING:
 
 Features = Callable[[Tensor], Tensor]  # time steps b i c h w in [0, 1] -> b d
 PENALTIES = tuple(10.0**e for e in range(-3, 5))
-
-
-@dataclass(frozen=True)
-class Readout:
-    """How well a target is read out of features.
-
-    Attributes:
-        r2: share of the variance explained on held-out episodes, the mean over its dimensions.
-        low, high: 95 % interval, resampling held-out episodes.
-        n: held-out time steps.
-    """
-
-    r2: float
-    low: float
-    high: float
-    n: int
 
 
 def linear_readout(
@@ -63,19 +50,7 @@ def linear_readout(
     model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
     model.fit(*train)
     x, y = test
-    error = (model.predict(x).reshape(y.shape) - y) ** 2
-    spread = (y - y.mean(axis=0)) ** 2
-    episodes = np.unique(groups)
-    sums = np.stack([[m[groups == e].sum(axis=0) for e in episodes] for m in (error, spread)])
-    r2 = _r2(sums.sum(axis=1))
-    draws = np.random.default_rng(seed).integers(len(episodes), size=(500, len(episodes)))
-    resampled = [_r2(sums[:, draw].sum(axis=1)) for draw in draws]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Readout(r2, float(low), float(high), len(y))
-
-
-def _r2(sums: np.ndarray) -> float:
-    return float(np.mean(1 - sums[0] / np.maximum(sums[1], 1e-12)))
+    return scored(model.predict(x), y, groups, seed=seed)
 
 
 def features_of(model: WorldModel) -> Features:
@@ -117,7 +92,7 @@ def extract(features: Features, frames: Tensor, *, chunk: int = 512) -> np.ndarr
 def probe(
     run: "Run", *, model: str, episodes: str, targets: Sequence[str] = ("position", "velocity"),
     pretrained: str | None = None, train_share: float = 0.7, seed: int = 0, device: str = "cpu",
-    reading: Mapping[str, Any] | None = None,
+    reading: Mapping[str, Any] | None = None, attentive: AttentiveProbe | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Read out a model's state linearly, and that of the baselines it is compared with.
 
@@ -133,26 +108,23 @@ def probe(
         seed: of the untrained model and of the intervals.
         device: where to compute.
         reading: options of the episodes' format, for example `{camera: top}`; see `data.formats`.
+        attentive: read the targets out of all tokens of a time step too, for example `{depth: 1}`;
+            its hyper-parameters are chosen on a fifth of the episodes to fit on.
 
     Returns:
         `<target>_r2`, and `pretrained_`, `random_init_` and `pixels_<target>_r2`, each with `.n`,
-        `.low` and `.high`.
+        `.low` and `.high`. With `attentive`, the same under `attentive.`.
     """
     learned = load(model, device=device)
     arrays = load_arrays(open_episodes(episodes, **({"fit": learned.size} | dict(reading or {}))))
-    unknown = [name for name in targets if name not in arrays.info]
-    if unknown:
-        raise ConfigError(
-            f"{episodes}: no info '{unknown[0]}' in all its episodes; there are "
-            f"{', '.join(arrays.info)}"
-        )
-    _check_size(arrays, episodes, learned)
-    candidates = {"": features_of(learned)}
+    check_targets(arrays, episodes, targets)
+    check_size(arrays, episodes, learned)
+    models = {"": learned}
     if pretrained is not None:
-        before = load(pretrained, device=device)
-        _check_size(arrays, episodes, before)
-        candidates["pretrained_"] = features_of(before)
-    candidates["random_init_"] = features_of(untrained(learned, seed=seed))
+        models["pretrained_"] = load(pretrained, device=device)
+        check_size(arrays, episodes, models["pretrained_"])
+    models["random_init_"] = untrained(learned, seed=seed)
+    candidates = {name: features_of(each) for name, each in models.items()}
     candidates["pixels_"] = pixel_features
     frames, rows, groups = time_steps_of(arrays, learned.tubelet_frames)
     last_to_fit = int(train_share * len(arrays))
@@ -161,23 +133,45 @@ def probe(
             f"{episodes}: {len(arrays)} episodes leave {last_to_fit} to fit on with "
             f"train_share={train_share} and the others to test on; take at least two of each"
         )
+    wanted = {
+        name: arrays.info[name][rows].double().numpy().reshape(len(rows), -1) for name in targets
+    }
     fit, held_out = groups < last_to_fit, groups >= last_to_fit
     results: dict[str, float] = {}
     for name, features in candidates.items():
         x = extract(features, frames)
-        for target in targets:
-            y = arrays.info[target][rows].double().numpy().reshape(len(rows), -1)
+        for target, y in wanted.items():
             readout = linear_readout(
                 (x[fit], y[fit]), (x[held_out], y[held_out]), groups[held_out].numpy(), seed=seed
             )
-            key = f"{name}{target}_r2"
-            results |= {
-                key: readout.r2, f"{key}.n": readout.n, f"{key}.low": readout.low,
-                f"{key}.high": readout.high,
-            }  # fmt: skip
-    return results
+            results |= readout.results(f"{name}{target}_r2")
+    if attentive is None:
+        return results
+    encoders = {name: tokens_of(each) for name, each in models.items()}
+    encoders["pixels_"] = pixels(learned.tubelet_frames)
+    steps = TimeSteps(frames, groups.numpy(), last_to_fit)
+    return results | attentive_results(attentive, encoders, wanted, steps, seed=seed, device=device)
 
 
-def _check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
+def check_targets(arrays: EpisodeArrays, source: str, targets: Sequence[str]) -> None:
+    """Refuse episodes that have not all targets in their infos.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    unknown = [name for name in targets if name not in arrays.info]
+    if unknown:
+        raise ConfigError(
+            f"{source}: no info '{unknown[0]}' in all its episodes; there are "
+            f"{', '.join(arrays.info)}"
+        )
+
+
+def check_size(arrays: EpisodeArrays, source: str, model: WorldModel) -> None:
+    """Refuse episodes whose frames do not fit a model.
+
+    Raises:
+        ConfigError: they have another size than the model needs.
+    """
     any_size = model.head is None or model.head.per_token
     check_frames(arrays.frames, source, model.encoder, size=model.size, any_size=any_size)

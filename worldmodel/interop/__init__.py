@@ -1,10 +1,10 @@
 """Third-party models, in and out.
 
-One file for each format: `vjepa.py` for V-JEPA's `.pt` files, `huggingface.py` and
-`to_huggingface.py` for `VJEPA2Model` folders. `key_rules.py` maps their weights to ours,
-`convert_weights.py` makes the model and refuses weights that do not fit, `key_report.py` lists what
-became of every key. `load.py` reads any model, ours too; `export.py` is the verb. Nothing in a file
-is ever executed.
+One file for each format: `vjepa.py` for V-JEPA's `.pt` files, `vjepa_probe.py` for its attentive
+probes, `huggingface.py` and `to_huggingface.py` for `VJEPA2Model` folders. `key_rules.py` maps
+their weights to ours, `convert_weights.py` makes the model and refuses weights that do not fit,
+`key_report.py` lists what became of every key. `load.py` reads any model, ours too; `export.py` is
+the verb. Nothing in a file is ever executed.
 """
 
 from collections.abc import Callable

@@ -47,7 +47,7 @@ def convert_weights(
         CheckpointError: a key is missing or left over, has another shape than the rest asks for,
             or holds weights that are not finite.
     """
-    _check_keys(conversion, tensors, path)
+    check_keys(conversion, tensors, path)
     try:
         model = outline(conversion.description, tensors)
     except NOT_A_DESCRIPTION as cause:
@@ -55,18 +55,36 @@ def convert_weights(
             f"{path}: no {conversion.family} model has its sizes ({' '.join(str(cause).split())})"
         ) from cause
     expected = model.state_dict()
-    weights = {rule.ours: _fitted(rule, tensors, expected, path) for rule in conversion.rules}
+    weights = fitted(conversion, tensors, expected, path)
     # A third-party encoder has no statistics of actions: theirs stay empty.
     for name in expected.keys() - weights:
         assert expected[name].numel() == 0, f"{name} has no rule"
         weights[name] = torch.zeros(0)
     model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval(), report_of(conversion, path)
+
+
+def report_of(conversion: WeightConversion, path: Path) -> KeyReport:
+    """What became of every key."""
     uses = [KeyUse(theirs, rule.ours) for rule in conversion.rules for theirs in rule.theirs]
     uses += [KeyUse(key, "", reason) for key, reason in conversion.left_out.items()]
-    return model.eval(), KeyReport(str(path), conversion.family, conversion.facts, uses)
+    return KeyReport(str(path), conversion.family, conversion.facts, uses)
 
 
-def _check_keys(conversion: WeightConversion, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fitted(
+    conversion: WeightConversion, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
+    path: Path,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Our tensors of all rules, of the shapes that are expected, in float32 and finite.
+
+    Raises:
+        CheckpointError: see `convert_weights`.
+    """
+    return {rule.ours: _fitted(rule, tensors, expected, path) for rule in conversion.rules}
+
+
+def check_keys(conversion: WeightConversion, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse a checkpoint with a key that is missing, or that no rule and no reason is about."""
     needed = [key for rule in conversion.rules for key in rule.theirs]
     missing = [key for key in needed if key not in tensors]
     known = {*needed, *conversion.left_out}

@@ -12,6 +12,7 @@ from worldmodel import checkpoint, interop
 from worldmodel.errors import ConfigError
 from worldmodel.interop import to_huggingface
 from worldmodel.interop.load import load_with_report
+from worldmodel.interop.vjepa_probe import with_classifier
 from worldmodel.runs import model_card
 from worldmodel.storage.files import require_access
 
@@ -21,6 +22,7 @@ Format = Literal["worldmodel", "hf"]
 def export(
     *, model: str, output: str, format: Format = "worldmodel", family: str | None = None,
     heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
+    classifier: str | None = None,
 ) -> int:  # fmt: skip
     """Write a model as a folder; of a third-party one, report what became of every key.
 
@@ -33,6 +35,8 @@ def export(
         heads: attention heads of its encoder, if its width is not a published one.
         predictor_heads: attention heads of its predictor, likewise.
         size: side of its frames in pixels, if not the published one.
+        classifier: an attentive probe of V-JEPA, a `.pt` file, to join to it; `file.pt::3` is
+            number 3 (from 0) of several.
 
     Returns:
         0.
@@ -44,6 +48,10 @@ def export(
         loaded, report = load_with_report(Path(model), hints)
         if report is not None:
             print(report.text(), file=sys.stderr)
+        probe = None
+        if classifier is not None:
+            loaded, probe = with_classifier(loaded, classifier)
+            print(probe.text(), file=sys.stderr)
         if format == "hf":
             to_huggingface.write(loaded, folder)
             load_it = f'transformers.VJEPA2Model.from_pretrained("{output}")'
@@ -55,6 +63,8 @@ def export(
             model_card.write(folder, _card(Path(model), output))
             if report is not None:
                 report.write(folder / "keys.csv")
+            if probe is not None:
+                probe.write(folder / "classifier_keys.csv")
     print(output)
     return 0
 

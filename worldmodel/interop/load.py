@@ -6,7 +6,7 @@ import torch
 
 from worldmodel.checkpoint import is_own, load_own, placed
 from worldmodel.errors import CheckpointError
-from worldmodel.interop import Hints, KeyReport, recognise
+from worldmodel.interop import Hints, KeyReport, recognise, vjepa_probe
 from worldmodel.model import WorldModel
 from worldmodel.storage.files import require_access
 
@@ -14,6 +14,7 @@ from worldmodel.storage.files import require_access
 def load(
     path: Path | str, *, device: torch.device | str = "cpu", family: str | None = None,
     heads: int | None = None, predictor_heads: int | None = None, size: int | None = None,
+    classifier: str | Path | None = None,
 ) -> WorldModel:  # fmt: skip
     """Read a model from its folder, from the folder of the run that made it, or its JSON file.
 
@@ -27,6 +28,8 @@ def load(
         heads: attention heads of its encoder, if its width is not a published one.
         predictor_heads: attention heads of its predictor, likewise.
         size: side of its frames in pixels, if not the published one.
+        classifier: an attentive probe of V-JEPA, a `.pt` file, that becomes the model's classifier;
+            `file.pt::3` is number 3 (from 0) of several.
 
     Returns:
         The model, ready to use (evaluation mode).
@@ -37,7 +40,10 @@ def load(
         ConfigError: there is no such device here.
     """
     hints = Hints(family, heads, predictor_heads, size)
-    return placed(load_with_report(Path(path), hints)[0], device)
+    model, _ = load_with_report(Path(path), hints)
+    if classifier is not None:
+        model, _ = vjepa_probe.with_classifier(model, str(classifier))
+    return placed(model, device)
 
 
 def load_with_report(path: Path, hints: Hints) -> tuple[WorldModel, KeyReport | None]:

@@ -267,10 +267,10 @@ def _split(held: Mapping[str, Any], path: Path) -> _Parts:
     Of the two encoders of a training the EMA teacher is used, as by its authors in evaluation; 2-AC
     has one, which is frozen. A plain state dictionary is taken as that of an encoder.
     """
-    if "classifiers" in held:
+    if "classifiers" in held or ("classifier" in held and "encoder" not in held):
         raise CheckpointError(
-            f"{path}: holds attentive probes and no encoder; take the encoder's checkpoint, or "
-            "Hugging Face's folder that has both"
+            f"{path}: holds attentive probes and no encoder; load the encoder's checkpoint with "
+            f"classifier={path}"
         )
     order = ["ema_encoder", "target_encoder", "encoder"]
     known = [name for name in (*order, "predictor") if isinstance(held.get(name), Mapping)]

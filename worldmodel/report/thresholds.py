@@ -43,6 +43,10 @@ BASELINES = {
     "probe.velocity_r2": "probe.random_init_velocity_r2",
     "probe.pretrained_position_r2": "probe.random_init_position_r2",
     "probe.pretrained_velocity_r2": "probe.random_init_velocity_r2",
+    **{
+        f"probe.{name}.accuracy": f"probe.{name}.random_init_accuracy"
+        for name in ("attentive", "linear", "knn")
+    },
     "plan.success": "plan.random_success",
     "plan.gradient_success": "plan.random_success",
     "guardrail.violation_rate": "guardrail.violation_rate_off",

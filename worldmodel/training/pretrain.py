@@ -19,11 +19,12 @@ from worldmodel.loading.on_device import FramesOnDevice
 from worldmodel.loading.skipped import SkippedTable
 from worldmodel.loading.sources import ClipSource
 from worldmodel.loading.transforms import Plain, Transforms
+from worldmodel.model import WorldModel
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.runs.processes import from_all, is_first, rank, world
 from worldmodel.training import collapse
 from worldmodel.training.execution import device_of
-from worldmodel.training.loop import Learner, fit
+from worldmodel.training.loop import Learner, Watcher, fit
 from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.sharing import Parallel, check_parallel, of_all
 from worldmodel.training.stages import Stage, Stages
@@ -32,6 +33,9 @@ from worldmodel.video.decoding import Decoding
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
+
+MakeWatchers = Callable[[WorldModel, "Run", Decoding], Sequence[Watcher]]
+"""Makes watchers of the model that is trained, which shares its weights."""
 
 
 class VideoLearner(Learner):
@@ -102,6 +106,7 @@ def pretrain(
     objective: Callable[[Architecture], Objective], optimisation: Optimisation,
     video: Decoding | None = None, transforms: Transforms | None = None, num_frames: int = 4,
     batch: int = 48, stages: Sequence[Stage | dict[str, Any]] = (), parallel: Parallel = "ddp",
+    probe: MakeWatchers | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn from video; leaves the model in `run.model_folder`.
 
@@ -121,6 +126,7 @@ def pretrain(
             `[{steps: 500, size: 48}]`.
         parallel: how several processes share the training: `ddp` (each has whole weights) or
             `fsdp` (each has a part of them).
+        probe: makes watchers that read labels out of the model while it is trained.
 
     Returns:
         The numbers of `collapse.Diagnosis` and of `Stillness`, `collapsed` and `static_shortcut`
@@ -135,6 +141,7 @@ def pretrain(
     _check_shares(batch, data.clips_per_video)
     learned, transforms = objective(model), transforms or Plain()  # before hours of reading
     shapes.check(learned)
+    watchers = _watchers(probe, learned.world_model(model.size), run, video or Decoding())
     size, longest = shapes.largest
     learned.check(num_frames)
     skipped = SkippedTable(run.folder / "skipped.csv", run.say)
@@ -150,7 +157,10 @@ def pretrain(
         learned, clips, batch=batch, seed=run.seed, transforms=transforms, stages=shapes
     ).to(run.device)
     try:
-        steps = fit(learner, run, optimisation, description="pretrain", parallel=parallel)
+        steps = fit(
+            learner, run, optimisation, description="pretrain", watchers=watchers,
+            parallel=parallel,
+        )  # fmt: skip
         if is_first():
             checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
         unseen = learner.frames(steps * optimisation.accumulate, shape=shapes.last)
@@ -194,6 +204,14 @@ def _gather(skipped: SkippedTable, clips: Clips) -> None:
     words = [json.dumps(asdict(bad)) for bad in clips.skipped]
     for word in from_all(words):
         skipped.add(LeftOut(**json.loads(word)))
+
+
+def _watchers(
+    probe: MakeWatchers | None, model: WorldModel, run: "Run", video: Decoding
+) -> Sequence[Watcher]:
+    """What looks at the training; the training's own random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        return () if probe is None else probe(model, run, video)
 
 
 @torch.inference_mode()

@@ -190,3 +190,27 @@ def checkpoint_ac(width: int = WIDTH, narrow: int = NARROW, *, patch: int = PATC
     head |= layer("state_encoder", narrow, 7, 105)
     head |= layer("extrinsics_encoder", narrow, 6, 106)
     return checkpoint(encoder(width, patch), head, "encoder")
+
+
+def probe(
+    *, width: int = WIDTH, classes: int = 5, depth: int = DEPTH, queries: int = 1, seed: int = 200
+) -> dict[str, Tensor]:
+    """The state dictionary of an attentive probe, unwrapped."""
+    found = {"pooler.query_tokens": torch.randn(1, queries, width, generator=seeded(seed))}
+    wide = {k: v for k, v in blocks("pooler.blocks", width, depth).items() if ".mlp." not in k}
+    for i in range(depth):
+        wide |= layer(f"pooler.blocks.{i}.mlp.fc1", 4 * width, width, seed + 8 + i)
+        wide |= layer(f"pooler.blocks.{i}.mlp.fc2", width, 4 * width, seed + 20 + i)
+    stem = "pooler.cross_attention_block"
+    found |= wide | norm(f"{stem}.norm1", width, seed + 1) | norm(f"{stem}.norm2", width, seed + 4)
+    found |= layer(f"{stem}.xattn.q", width, width, seed + 2)
+    found |= layer(f"{stem}.xattn.kv", 2 * width, width, seed + 3)
+    found |= layer(f"{stem}.mlp.fc1", 4 * width, width, seed + 5)
+    found |= layer(f"{stem}.mlp.fc2", width, 4 * width, seed + 6)
+    return found | layer("linear", classes, width, seed + 7)
+
+
+def probe_file(*probes: dict[str, Tensor]):
+    """What V-JEPA 2's evaluation saves: several probes, wrapped, and their optimisers."""
+    wrapped = [{f"module.{k}": v for k, v in made.items()} for made in probes]
+    return {"classifiers": wrapped, "opt": [{"state": {}} for _ in probes], "epoch": 20}

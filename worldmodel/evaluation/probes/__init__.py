@@ -1,0 +1,1 @@
+"""Probes that classify: read-outs of frozen features, one file each."""
