@@ -37,6 +37,10 @@ VERBS = {
         "score a video, or matched possible and impossible clips",
         "worldmodel surprise model=runs/pretrain/default clips=my/video.mp4",
     ),
+    "features": Verb(
+        "what a model makes of every window of every video -> files",
+        "worldmodel features model=runs/pretrain/default path=my/videos window=16 stride=8",
+    ),
     "probe": Verb(
         "what frozen latents know: linear read-outs",
         "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
