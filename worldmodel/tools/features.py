@@ -98,7 +98,7 @@ def features(
     results, and what could not be read is listed in `skipped.csv`.
 
     An interrupted run goes on with the first file that is missing; the files are the same, byte for
-    byte, on one machine. `read_features` reads them.
+    byte, on one machine. `worldmodel.read_features` reads them.
 
     Args:
         run: where `features/` and `skipped.csv` go.
@@ -284,7 +284,7 @@ def _say(run: "Run", results: Mapping[str, float], encoding: Encoding) -> None:
     """The results in a sentence, with what each rule has changed."""
     shape = " x ".join(map(str, encoding.shape))
     changed = {
-        "held": "longer than their video, whose last frame is held",
+        "held": "of videos shorter than a window, whose last frame is held",
         "shifted": "last ones that begin earlier than their turn",
         "cropped": "of frames that are not square, whose middle is taken",
         "left_out": "left out, see skipped.csv",
