@@ -10,6 +10,7 @@ class Verb:
     does: str
     example: str
     words: tuple[str, ...] = ()  # keys of the words that may stand alone after the verb, in order
+    rest: str = ""  # key of the list that all other words that stand alone go into
 
 
 VERBS = {
@@ -44,6 +45,11 @@ VERBS = {
     "probe": Verb(
         "what frozen latents know: linear read-outs",
         "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
+    ),
+    "select": Verb(
+        "rank pretrainings without labels: loss/lambda^alpha, RankMe, LiDAR",
+        "worldmodel select runs/pretrain/first runs/pretrain/second",
+        rest="runs",
     ),
     "data inspect": Verb(
         "summarise videos or episodes, and draw clips as a model will see them",

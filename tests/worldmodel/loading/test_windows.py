@@ -6,7 +6,7 @@ import torch
 
 from worldmodel.datasets import open_catalogue
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.loading.every_window import EveryWindow, Place, WindowLoading
+from worldmodel.loading.every_window import START, EveryWindow, Place, WindowLoading
 from worldmodel.loading.window_reader import WindowRule, square
 from worldmodel.video.decoding import Decoding
 
@@ -87,7 +87,7 @@ def every(tmp_path, make_video):
     return make
 
 
-def taken(stream, begin=Place(), count=None):
+def taken(stream, begin=START, count=None):
     """Rows with the grey of their frames, and where each batch ends."""
     rows, ends = [], []
     for number, batch in enumerate(stream.batches(begin)):
