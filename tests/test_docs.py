@@ -22,7 +22,10 @@ from worldmodel.cli.compose import settle
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUIDES = [ROOT / "docs" / name for name in ("data.md", "video.md", "weights.md", "pretraining.md")]
+GUIDES = [
+    ROOT / "docs" / name
+    for name in ("data.md", "video.md", "weights.md", "pretraining.md", "features.md")
+]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
 # A training of minutes is cut down to this; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
@@ -76,6 +79,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / "my/videos" / name, frames=64, size=64)
     (tmp_path / "my/list.csv").write_text("videos/a.mp4 0\nvideos/gone.mp4 1\nvideos/b.mp4 1\n")
+    for name in (f"{action}/{number}.mp4" for action in ("run", "walk") for number in range(4)):
+        write_video(tmp_path / "my/actions" / name, frames=20, size=64)
     write_video(tmp_path / "clip.mp4", frames=20, size=64)
     put(tmp_path / "clip.mp4", tmp_path / "my/shards/clip.mp4")
     for name in ("a/1.png", "b/2.png"):
@@ -104,9 +109,13 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
     for words in lines:
         short = SHORT if words[0] in ("pretrain", "train") else []
         short = [*short, "rollouts.length=3"] if words[0] == "train" else short
+        short = ["loading.workers=0"] if words[0] == "features" else short
         keys = {word.partition("=")[0] for word in words}
         extra = [word for word in short if word.partition("=")[0] not in keys]
         assert app.main([*words, *extra]) == 0, " ".join(words)
+    if page.stem == "features":  # its Python starts from what its commands have written
+        for block in blocks(page, "python"):
+            exec(compile(block, page.name, "exec"), {})
 
 
 @pytest.mark.slow

@@ -212,6 +212,7 @@ class EveryWindow:
                     raise
                 yield LeftOut(task.name, str(error))
                 continue
+            assert isinstance(windows, Windows)
             first = begin.window if video == begin.video else 0
             for window in range(first, len(windows)):
                 yield _Planned(video, window, task.item, windows)

@@ -164,7 +164,7 @@ def finished_shards(folder: Path, facts: Mapping[str, Any]) -> list[dict[str, An
     """
     for unfinished in folder.glob(".*.tmp.*"):
         unfinished.unlink()
-    headers = []
+    headers: list[dict[str, Any]] = []
     while (path := folder / f"{len(headers):05d}.{facts['format']}").is_file():
         header = read_header(path)
         for name, value in facts.items():
@@ -328,8 +328,9 @@ def read_features(folder: Path | str) -> Features:
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["version"] != VERSION or index["format"] not in get_args(FileFormat):
             raise ValueError(f"version {index['version']}, format {index['format']}")
+        t, h, w = map(int, index["grid"])
         return Features(
-            folder, str(index["model"]), str(index["pool"]), tuple(map(int, index["grid"])),
+            folder, str(index["model"]), str(index["pool"]), (t, h, w),
             tuple(map(str, index["classes"])), tuple(map(int, index["shards"])), index["format"],
         )  # fmt: skip
     except _DAMAGED as cause:
