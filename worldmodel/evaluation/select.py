@@ -277,6 +277,8 @@ def comparable(found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
     for names, what in ((data, "trained on other data"), (objective, "with another objective")):
         if names:
             reasons.append(f"{counted(len(names), 'run')} {what} ({_few(names)})")
+    if len(found) < 2:
+        raise RunError(f"{found[0].name} alone cannot be ranked; name two runs or more")
     if len(chosen) < 2:
         raise RunError(
             f"no two of {counted(len(found), 'run')} can be compared: they differ in data, "

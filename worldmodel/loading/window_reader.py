@@ -16,7 +16,7 @@ from worldmodel.errors import ConfigError, VideoError, WorldModelError
 from worldmodel.loading.clip_reader import Opened
 from worldmodel.video.arguments import is_count, real, shown
 from worldmodel.video.decoding import Decoding
-from worldmodel.video.sampling import Sampling, nearest_frames
+from worldmodel.video.sampling import nearest_frames
 
 Fit = Literal["crop", "stretch"]
 
@@ -72,7 +72,10 @@ class WindowRule:
             count = int((times[-1] - times[0] + slack) * fps) + 1
             numbers = nearest_frames(times, times[0] + np.arange(count) / fps)
             if (np.diff(numbers) < 1).any():
-                raise Sampling(2, fps=fps).shows_twice(name, times, np.diff(times))
+                raise VideoError(
+                    f"{name}: its frames lie up to {np.diff(times).max():.4g} s apart, too far for "
+                    f"fps={fps:g} without taking one twice; say a lower fps, or leave fps out"
+                )
         return Windows(numbers, times[numbers], self.starts(len(numbers)), self.length)
 
 

@@ -153,9 +153,9 @@ def features(
     with run.progress(len(catalogue), "features") as bar:
         bar.update(place.video)
         for shard in _shards(windows.batches(place), encoding, batches=batches, rule=rule):
-            headers.append(shard.header(facts))
             if shard.rows:
-                write_shard(folder, len(headers) - 1, shard, facts)
+                write_shard(folder, sum(header["rows"] > 0 for header in headers), shard, facts)
+            headers.append(shard.header(facts))
             for name, reason in shard.left_out:
                 skipped.add(LeftOut(name, reason))
             bar.update(shard.next[0], windows=sum(header["rows"] for header in headers))

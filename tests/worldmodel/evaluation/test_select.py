@@ -174,8 +174,10 @@ def test_data_of_an_unknown_kind_is_not_opened(make_run, choose):
 
 def test_bad_words_are_one_line(make_run, choose, tmp_path):
     one = make_run("one")
-    with pytest.raises(RunError, match="no two of 1 run can be compared"):
+    with pytest.raises(RunError, match="one alone cannot be ranked; name two runs or more"):
         choose(one)
+    with pytest.raises(RunError, match="no two of 2 runs can be compared"):
+        choose(one, make_run("other", num_frames=8))
     with pytest.raises(RunError, match="nowhere: there is no such folder"):
         choose(one, tmp_path / "nowhere")
     with pytest.raises(RunError, match="no finished pretraining among 0 runs"):

@@ -51,7 +51,7 @@ def test_at_a_rate_the_nearest_frames_count():
     assert len(windows) == 5
     still = WindowRule(3, 3, fps=5).windows(np.zeros(1), name="image")
     assert still.numbers[still.places(0)].tolist() == [0, 0, 0]
-    with pytest.raises(VideoError, match="too few for fps=25"):
+    with pytest.raises(VideoError, match="up to 0.1 s apart, too far for fps=25"):
         WindowRule(3, 3, fps=25).windows(times, name="v")
 
 

@@ -22,6 +22,7 @@ from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.runs.run import Run
 from worldmodel.tools.feature_files import read_header
 from worldmodel.tools.features import Writing, features
+from worldmodel.video.clip import VideoReader
 
 HERE = {"batch": 4, "workers": 0}
 
@@ -146,6 +147,24 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(extract, videos, format, k
     assert "bad.mp4" in (cut / "skipped.csv").read_text()
 
 
+def test_files_follow_one_another_where_all_windows_of_one_are_left_out(extract, monkeypatch):
+    intact = VideoReader.read_clips
+
+    def damaged(self, clips):
+        if self.name.endswith("a.mp4"):
+            raise VideoError(f"{self.name}: is damaged")
+        return intact(self, clips)
+
+    monkeypatch.setattr(VideoReader, "read_clips", damaged)
+    results, folder = extract(rows=3, batch=3, on_bad_video="skip")
+    assert results["windows"] == 3 and results["left_out"] == 4
+    assert wm.read_features(folder).table().window.tolist() == [0, 1, 0]
+    whole = {path.name: path.read_bytes() for path in (folder / "features").iterdir()}
+    (folder / "features" / "00001.safetensors").unlink()
+    assert extract(rows=3, batch=3, on_bad_video="skip")[0] == results
+    assert {path.name: path.read_bytes() for path in (folder / "features").iterdir()} == whole
+
+
 def test_what_was_begun_is_not_mixed_with_another_model_or_other_videos(
     extract, ours, videos, make_video
 ):
@@ -229,7 +248,7 @@ def test_every_layout_gives_its_videos_in_order(extract, tmp_path, videos, layou
         ({"window": 5}, ConfigError, "window=5: 5 frames.*do not divide.*say window=4 or 6"),
         ({"window": 0}, ConfigError, "window is a whole number of frames"),
         ({"stride": 0}, ConfigError, "stride is a whole number of frames"),
-        ({"fps": 30.0}, VideoError, "a.mp4: has 10 frames/s, too few for fps=30"),
+        ({"fps": 30.0}, VideoError, "a.mp4: its frames lie up to 0.1 s apart, too far for fps=30"),
         ({"path": "nowhere"}, VideoError, "nowhere: there is nothing"),
         ({"layout": "tape"}, ConfigError, "no format 'tape'"),
     ],
