@@ -5,8 +5,8 @@ python -m benchmarks.select --worlds own      run a part; the table is written o
 
 Short pretrainings that differ in learning rate, weight of SIGReg, masks and width, on two worlds
 of `benchmarks/static_shortcut.py` in which a white disc moves over one plain ground, or over a
-ground of its own in each video. The probe is the R² of the disc's place on held-out videos, read out
-by ridge regression from the mean token of each time step: from all tokens side by side even an
+ground of its own in each video. The probe is the R² of the disc's place on held-out videos, by
+ridge regression from the mean token of each time step: from all tokens side by side even an
 untrained network tells it. Scores see no place: the training loss, the same over lambda to a power
 that is chosen on the other world, RankMe, LiDAR, and numbers that every run has.
 Each run's numbers are kept in a file of records, so that this can be interrupted.
