@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [
     ROOT / "docs" / name
-    for name in ("data.md", "video.md", "weights.md", "pretraining.md", "probes.md")
+    for name in (
+        "data.md", "video.md", "weights.md", "pretraining.md", "probes.md", "features.md",
+    )  # fmt: skip
 ]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
 # A training of minutes is cut down to this; all else is as it is written.
@@ -85,6 +87,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("jump/a", "jump/b", "jump/c", "run/a", "run/b", "run/c"):
         write_video(tmp_path / "my/labelled" / f"{name}.mp4", frames=24, size=64)
     (tmp_path / "my/list.csv").write_text("videos/a.mp4 0\nvideos/gone.mp4 1\nvideos/b.mp4 1\n")
+    for name in (f"{action}/{number}.mp4" for action in ("run", "walk") for number in range(4)):
+        write_video(tmp_path / "my/actions" / name, frames=20, size=64)
     write_video(tmp_path / "clip.mp4", frames=20, size=64)
     put(tmp_path / "clip.mp4", tmp_path / "my/shards/clip.mp4")
     for name in ("a/1.png", "b/2.png"):
@@ -117,9 +121,13 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
         short = [*short, "data.workers=0"] if "probe.every=50" in words else short
         if "task=classify" in words:
             short = PROBED[: 1 if "~probes.attentive" in words else None]
+        short = ["loading.workers=0"] if words[0] == "features" else short
         keys = {word.partition("=")[0] for word in words}
         extra = [word for word in short if word.partition("=")[0] not in keys]
         assert app.main([*words, *extra]) == 0, " ".join(words)
+    if page.stem == "features":  # its Python starts from what its commands have written
+        for block in blocks(page, "python"):
+            exec(compile(block, page.name, "exec"), {})
 
 
 @pytest.mark.slow

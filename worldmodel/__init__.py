@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from worldmodel.evaluation.surprise import surprise
     from worldmodel.interop.load import load
     from worldmodel.model import WorldModel
+    from worldmodel.tools.feature_files import read_features
     from worldmodel.types import Clip, History, Latents, Mask, Surprise
     from worldmodel.video.clip import read_clip
 
@@ -36,6 +37,7 @@ _HOMES = {
     "load": "interop.load",
     "read_clip": "video.clip",
     "read_episode": "episodes.folder",
+    "read_features": "tools.feature_files",
     "save": "checkpoint",
     "surprise": "evaluation.surprise",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "load",
     "read_clip",
     "read_episode",
+    "read_features",
     "save",
     "surprise",
 ]

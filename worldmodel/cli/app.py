@@ -144,10 +144,13 @@ def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
     """Flags, and `key=value` words; those that stand alone are given their keys."""
     flags: set[str] = set()
     sorted_words: list[str] = []
-    places = list(VERBS[verb].words)
+    places, listed = list(VERBS[verb].words), VERBS[verb].rest
+    several: list[str] = []
     rest = iter(words)
     for word in rest:
-        if word in ("-m", "--multirun"):
+        if listed and os.path.isdir(word):  # a sweep names folders with = in them
+            several.append(settings.quoted(word))
+        elif word in ("-m", "--multirun"):
             flags.add("--multirun")
         elif word in ("-c", "--cfg"):
             if next(rest, "job") != "job":
@@ -160,10 +163,14 @@ def _sort(verb: str, words: Sequence[str]) -> tuple[set[str], list[str]]:
             sorted_words.append(word)
         elif places:
             sorted_words.append(f"{places.pop(0)}={settings.quoted(word)}")
+        elif listed:
+            several.append(settings.quoted(word))
         else:
             raise ConfigError(
                 f"'{word}': settings are given as key=value; see worldmodel {verb} --help"
             )
+    if several:
+        sorted_words.append(f"{listed}=[{','.join(several)}]")
     return flags, sorted_words
 
 

@@ -10,6 +10,7 @@ class Verb:
     does: str
     example: str
     words: tuple[str, ...] = ()  # keys of the words that may stand alone after the verb, in order
+    rest: str = ""  # key of the list that all other words that stand alone go into
 
 
 VERBS = {
@@ -37,9 +38,18 @@ VERBS = {
         "score a video, or matched possible and impossible clips",
         "worldmodel surprise model=runs/pretrain/default clips=my/video.mp4",
     ),
+    "features": Verb(
+        "what a model makes of every window of every video -> files",
+        "worldmodel features model=runs/pretrain/default path=my/videos window=16 stride=8",
+    ),
     "probe": Verb(
         "what a frozen encoder knows: numbers of episodes, classes of labelled videos",
         "worldmodel probe model=runs/train/default episodes=runs/collect/held_out",
+    ),
+    "select": Verb(
+        "rank pretrainings without labels: loss/lambda^alpha, RankMe, LiDAR",
+        "worldmodel select runs/pretrain/first runs/pretrain/second",
+        rest="runs",
     ),
     "data inspect": Verb(
         "summarise videos or episodes, and draw clips as a model will see them",

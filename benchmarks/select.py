@@ -1,0 +1,289 @@
+"""Which score orders trainings as a probe does, without labels?
+
+python -m benchmarks.select                   run what is missing, write the table
+python -m benchmarks.select --worlds own      run a part; the table is written once all are there
+
+Short pretrainings that differ in learning rate, weight of SIGReg, masks and width, on two worlds
+of `benchmarks/static_shortcut.py` in which a white disc moves over one plain ground, or over a
+ground of its own in each video. The probe is the R² of the disc's place on held-out videos, by
+ridge regression from the mean token of each time step: from all tokens side by side even an
+untrained network tells it. Scores see no place: the training loss, the same over lambda to a power
+that is chosen on the other world, RankMe, LiDAR, and numbers that every run has.
+Each run's numbers are kept in a file of records, so that this can be interrupted.
+"""
+
+import argparse
+import copy
+import itertools
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from scipy.stats import rankdata
+from sklearn.linear_model import RidgeCV
+from torch import Generator, Tensor
+
+from benchmarks.static_shortcut import HELD_OUT, MASKS, SIZE, VIDEOS, Drawn, videos
+from benchmarks.table import origin
+from worldmodel.architecture import Architecture
+from worldmodel.checkpoint import load_own
+from worldmodel.evaluation.label_free import (
+    ALPHA,
+    lidar,
+    loss_over_lambda,
+    mean_tokens,
+    rankme,
+    spearman,
+    views,
+)
+from worldmodel.nn.encoder import Encoder, VideoViT
+from worldmodel.objectives.masks import AllButOne, Future, MaskMixture, Tubes
+from worldmodel.objectives.regularisers import SIGReg
+from worldmodel.objectives.time_steps import TimeSteps
+from worldmodel.report import results
+from worldmodel.runs.run import Run, read_log
+from worldmodel.training.loop import Optimisation
+from worldmodel.training.pretrain import pretrain
+
+WORLDS = ("plain", "own")
+SEEDS = (1,)
+STEPS, BATCH, NUM_FRAMES = 200, 32, 4
+LAST = 0.1  # share of the log whose mean is the training loss
+VIEWS = 8
+ALPHAS = tuple(round(0.05 * i, 2) for i in range(31))  # 0 to 1.5
+RESAMPLES = 1000
+BAR = 0.90
+
+RATES = (5e-4, 2e-3, 6e-3)
+WEIGHTS = (0.5, 2.0, 8.0, 30.0)
+HIDDEN = {
+    "time_steps": MaskMixture([AllButOne(), Future()], [0.9, 0.1]),
+    "tubes": MaskMixture([Tubes(4, 0.15), Tubes(1, 0.5)], [1, 1]),
+    "mixture": MASKS,
+}
+WIDTHS = (64, 128)
+RUNS = 32  # of the 72 combinations, the same on both worlds
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training."""
+
+    world: str
+    rate: float
+    weight: float
+    masks: str
+    width: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Names it among the records."""
+        return f"{self.world}.{self.rate:g}.{self.weight:g}.{self.masks}.{self.width}.{self.seed}"
+
+
+def cases(worlds: Sequence[str], seeds: Sequence[int]) -> list[Case]:
+    """All trainings: `RUNS` combinations, drawn once, on every world."""
+    every = list(itertools.product(RATES, WEIGHTS, HIDDEN, WIDTHS))
+    drawn = np.random.default_rng(0).permutation(len(every))[:RUNS]
+    return [
+        Case(world, *every[number], seed)
+        for seed, number, world in itertools.product(seeds, drawn, worlds)
+    ]
+
+
+@torch.inference_mode()
+def label_free(encoder: Encoder, frames: Tensor, seed: int) -> dict[str, float]:
+    """RankMe and LiDAR on clips n t c h w, uint8."""
+    generator, steps, seen = Generator().manual_seed(seed), [], []
+    for part in frames.split(50):
+        clips = part.float() / 255
+        steps.append(mean_tokens(encoder, clips))
+        seen.append(views(encoder, clips, count=VIEWS, generator=generator))
+    return {"rankme": rankme(torch.cat(steps).flatten(0, 1)), "lidar": lidar(torch.cat(seen))}
+
+
+def probe(encoder: Encoder, data: Sequence[tuple[Tensor, np.ndarray]]) -> float:
+    """R² of the disc's place on held-out videos, from the mean token of each time step."""
+    found = []
+    for frames, places in data:
+        parts = [mean_tokens(encoder, part.float() / 255) for part in frames[:, :16].split(50)]
+        where = rearrange(places[:, :16], "n (t i) x -> (n t) i x", i=2).mean(1)
+        found.append((rearrange(torch.cat(parts), "n t d -> (n t) d").numpy(), where))
+    (x, y), (z, truth) = found
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    ridge = RidgeCV(alphas=(1, 10, 100, 1000, 10000)).fit((x - mean) / scale, y)
+    return float(ridge.score((z - mean) / scale, truth))
+
+
+def measure(case: Case) -> Record:
+    """Pretrain once; the probe, and every score."""
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    random = np.random.default_rng(case.seed)
+    data = [videos(case.world, count, random, None) for count in (VIDEOS, HELD_OUT)]
+    torch.manual_seed(case.seed)
+    encoder = VideoViT(case.width, 4, heads=4, patch=16)
+    model = Architecture(encoder=encoder, size=SIZE)
+    untrained = copy.deepcopy(encoder).eval()
+    regulariser = SIGReg(case.weight, num_slices=256, seed=case.seed)
+    objective = partial(TimeSteps, masks=HIDDEN[case.masks], regulariser=regulariser)
+    with tempfile.TemporaryDirectory() as temporary:
+        run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=case.seed)
+        found = pretrain(
+            run, data=Drawn(data[0][0], 4), model=model, objective=objective, batch=BATCH,
+            optimisation=Optimisation(STEPS, learning_rate=case.rate), num_frames=NUM_FRAMES,
+        )  # fmt: skip
+        run.close()
+        trained, log = load_own(run.folder).eval(), read_log(run.folder)
+    last = log[-max(round(len(log) * LAST), 1) :]
+    clips = rearrange(data[1][0][:, : 4 * NUM_FRAMES], "n (k t) c h w -> (n k) t c h w", k=4)
+    return {
+        "case": case.name, "world": case.world, "seed": case.seed, "weight": case.weight,
+        "probe": probe(trained.encoder, data), "untrained": probe(untrained, data),
+        "loss": float(np.mean([line["loss"] for line in last])),
+        "prediction": float(np.mean([line["loss.prediction"] for line in last])),
+        **label_free(trained.encoder, clips[::2], case.seed),
+        "effective_rank": found["effective_rank"],
+        "over_copying": found["prediction_over_copying"],
+        "collapsed": found["collapsed"],
+        "seconds": time.process_time() - begun,  # of one thread
+    }  # fmt: skip
+
+
+def over_lambda(record: Record, alpha: float) -> float:
+    """Loss over lambda to the power alpha, with the sign that makes high good."""
+    return -loss_over_lambda(record["loss"], weight=record["weight"], batch=BATCH, alpha=alpha)
+
+
+SCORES: dict[str, Callable[[Record], float]] = {  # high is good
+    "loss": lambda record: -record["loss"],
+    "prediction": lambda record: -record["prediction"],
+    "rankme": lambda record: record["rankme"],
+    "lidar": lambda record: record["lidar"],
+    "effective_rank": lambda record: record["effective_rank"],
+    "over_copying": lambda record: -record["over_copying"],
+    f"loss_over_lambda_{ALPHA}": partial(over_lambda, alpha=ALPHA),
+}
+
+
+def correlation(records: Sequence[Record], score: Callable[[Record], float]) -> float:
+    """Spearman's correlation of a score with the probe."""
+    return spearman([score(r) for r in records], [r["probe"] for r in records])
+
+
+def best_alpha(records: Sequence[Record]) -> float:
+    """The power of lambda with the highest correlation; the smallest of several."""
+    return max(ALPHAS, key=lambda alpha: correlation(records, partial(over_lambda, alpha=alpha)))
+
+
+def _or_lowest(value: float) -> float:
+    """A number that exists, for comparing."""
+    return value if math.isfinite(value) else -math.inf
+
+
+def row(key: str, records: Sequence[Record], score: Callable[[Record], float]) -> dict[str, Any]:
+    """A correlation with its 95 % interval, resampling runs."""
+    found: dict[str, Any] = {"key": key, "value": correlation(records, score), "n": len(records)}
+    if not math.isfinite(found["value"]):  # it is the same for all runs, or missing in one
+        return found | {"value": None}
+    draws = np.random.default_rng(0).integers(len(records), size=(RESAMPLES, len(records)))
+    x, y = (
+        rankdata(np.array(values)[draws], axis=1)
+        for values in ([score(r) for r in records], [r["probe"] for r in records])
+    )
+    x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (x, y))
+    spread = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    varied = spread > 0  # a draw of one run again and again says nothing
+    low, high = np.quantile((x * y).sum(axis=1)[varied] / spread[varied], [0.025, 0.975])
+    return found | {"low": float(low), "high": float(high)}
+
+
+def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """For each world every score's correlation; what is chosen is chosen on the other world."""
+    written = []
+    for world, other in (WORLDS, WORLDS[::-1]):
+        here, there = ([r for r in records if r["world"] == name] for name in (world, other))
+        alpha = best_alpha(there)
+        scores = {**SCORES, "loss_over_lambda": partial(over_lambda, alpha=alpha)}
+        for name, score in scores.items():
+            found = row(f"{world}.{name}", here, score)
+            written.append(found | ({"alpha": alpha} if name == "loss_over_lambda" else {}))
+        best = max(scores, key=lambda name: _or_lowest(correlation(there, scores[name])))
+        written.append(
+            row(f"{world}.best", here, scores[best]) | {"which": best, "bar": BAR, "at_least": True}
+        )
+        probes = np.array([r["probe"] for r in here])
+        for name, value in (
+            ("lowest", probes.min()), ("median", np.median(probes)), ("highest", probes.max()),
+            ("untrained", np.mean([r["untrained"] for r in here])),
+        ):  # fmt: skip
+            written.append({"key": f"{world}.probe.{name}", "value": float(value), "n": len(here)})
+    return written
+
+
+def main() -> None:
+    """Run what is missing; with all there, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--worlds", nargs="*", choices=WORLDS, default=[*WORLDS])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
+    parser.add_argument("--limit", type=int, help="trainings, at most, for a look")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--records", type=Path, default=Path("runs/select.jsonl"))
+    words = parser.parse_args()
+    words.records.parent.mkdir(parents=True, exist_ok=True)
+    words.records.touch()
+    records = [json.loads(line) for line in words.records.read_text().splitlines()]
+    done = {record["case"] for record in records}
+    todo = [case for case in cases(words.worlds, words.seeds) if case.name not in done]
+    todo = todo[: words.limit]
+    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(measure, case) for case in todo]):
+            record = future.result()
+            records.append(record)
+            with words.records.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            numbers = " ".join(
+                f"{k} {record[k]:.3g}"
+                for k in ("untrained", "probe", "loss", "rankme", "lidar", "seconds")
+            )
+            print(f"{record['case']}: {numbers}", flush=True)
+    wanted = {case.name for case in cases(WORLDS, words.seeds)}
+    kept = [record for record in records if record["case"] in wanted]
+    missing = len(wanted) - len(kept)
+    if missing:
+        print(f"{missing} of {len(wanted)} trainings are missing: no table is written")
+        return
+    write_table(kept, words.seeds)
+
+
+def write_table(records: Sequence[Record], seeds: Sequence[int]) -> None:
+    """Write docs/results/select.json."""
+    table = {
+        **origin("select", "python -m benchmarks.select"),
+        "protocol": {
+            "seeds": list(seeds), "rates": RATES, "weights": WEIGHTS, "masks": list(HIDDEN),
+            "widths": WIDTHS, "runs_per_world": RUNS, "steps": STEPS, "batch": BATCH,
+            "num_frames": NUM_FRAMES, "videos": VIDEOS, "held_out": HELD_OUT, "views": VIEWS,
+            "resamples": RESAMPLES,
+        },
+        "rows": rows(records),
+    }  # fmt: skip
+    results.write(table, Path(__file__).parents[1] / "docs/results/select.json")
+
+
+if __name__ == "__main__":
+    main()
