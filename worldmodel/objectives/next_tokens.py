@@ -8,9 +8,11 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.nn.causal_predictor import CausalPredictor
 from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import Momentum
+from worldmodel.objectives.masks import PREDICTED, SEEN, UNUSED, MaskExample
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
@@ -85,6 +87,17 @@ class NextTokens(PredictedLatents):
         if self.teacher is not None:
             return self.teacher(frames)[..., : self.head.dim]
         return self.own_targets(latents)
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """From each time step that predicts: those up to it are seen, those at horizons are not."""
+        t, horizons = grid[0], self.predictor.horizons
+        found = []
+        for now in range(t - horizons[0]):
+            parts = torch.full(grid, UNUSED, dtype=torch.int8)
+            parts[: now + 1] = SEEN
+            parts[[now + ahead for ahead in horizons if now + ahead < t]] = PREDICTED
+            found.append(MaskExample(f"from time step {now + 1}", parts))
+        return found
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

@@ -10,6 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from worldmodel.model import WorldModel
+from worldmodel.nn.patches import Grid
+from worldmodel.objectives.masks import MaskExample, MaskMixture
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ class Objective(nn.Module, ABC):
     Attributes:
         predicted: how many dimensions of a latent, the first, are targets.
         wants_gaussian: its latents are meant to become standard normal.
+        masks: what is hidden of a clip; None where masks hide nothing.
     """
 
     predicted: int
     wants_gaussian: bool = False
+    masks: MaskMixture | None = None
 
     @abstractmethod
     def forward(
@@ -57,6 +61,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def world_model(self, size: int) -> WorldModel:
         """The model that is trained, for square frames of `size` pixels; shares its weights."""
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """What steps see and predict of clips with this grid (t h w): each way of it once."""
+        return [] if self.masks is None else self.masks.examples(grid, generator)
 
     def after_step(self, progress: float) -> None:  # noqa: B027  # most have nothing to do here
         """Called after each optimiser step, when the share `progress` of the training is done."""

@@ -16,7 +16,7 @@ from worldmodel.nn.masked_predictor import MaskedPredictor, start_from
 from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.ema_teacher import Momentum
-from worldmodel.objectives.masks import MaskMixture, TimeMasks
+from worldmodel.objectives.masks import MaskExample, MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
@@ -71,6 +71,7 @@ class TimeSteps(PredictedLatents):
     """
 
     head: Head
+    masks: MaskMixture
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
@@ -123,6 +124,10 @@ class TimeSteps(PredictedLatents):
         if self.teacher is not None:
             return self.teacher(frames)
         return self.own_targets(latents)
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """As the masks have it; of time steps that are seen, all is."""
+        return self.masks.examples(grid, generator, drop_in_time=False)
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

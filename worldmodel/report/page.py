@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from worldmodel.report import acting, judging, learning, numbers
+from worldmodel.report import acting, judging, learning, numbers, seeing
 from worldmodel.report.run_folder import RunRecord, read_runs
 from worldmodel.storage.files import whole_file
 
@@ -45,6 +45,7 @@ def render(runs: list[RunRecord]) -> str:
         numbers.tiles(top),
         acting.section(runs),
         judging.section(runs),
+        seeing.section(runs),
         learning.section(runs),
         numbers.section(top),
         numbers.seconds(top, inside),

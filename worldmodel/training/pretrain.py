@@ -17,6 +17,7 @@ from worldmodel.loading.transforms import Plain, Transforms
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.training import collapse
 from worldmodel.training.loop import Learner, Optimisation, fit
+from worldmodel.training.seen import keep_seen
 from worldmodel.training.static_shortcut import Stillness, stillness
 from worldmodel.video.decoding import Decoding
 
@@ -46,14 +47,18 @@ class VideoLearner(Learner):
 
     def frames(self, step: int) -> Tensor:
         """The frames of step `step`, `b t c h w`, on the model's device."""
+        return self.named_frames(step)[0]
+
+    def named_frames(self, step: int) -> tuple[Tensor, tuple[str, ...]]:
+        """The frames of step `step`, and the name of the video of each clip."""
         with self.waiting():
-            frames = self.clips.sample(step, self.batch, seed=self.seed).frames
-        frames = frames.to(next(self.parameters()).device)
+            clip = self.clips.sample(step, self.batch, seed=self.seed)
+        frames = clip.frames.to(next(self.parameters()).device)
         # All clips of a video are changed alike: to the transforms they are one.
         k, size = self.clips.clips_per_video, self.size or frames.shape[-1]
         videos = rearrange(frames, "(v k) t c h w -> v (k t) c h w", k=k)
         videos = self.transforms(videos, size=size, seed=self.seed, step=step)
-        return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k)
+        return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k), clip.sources
 
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
@@ -111,7 +116,9 @@ def pretrain(
     try:
         steps = fit(learner, run, optimisation, description="pretrain")
         checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
-        diagnosis, still = health(learner.objective, learner.frames(steps), model.size)
+        frames, sources = learner.named_frames(steps)
+        diagnosis, still = health(learner.objective, frames, model.size)
+        keep_seen(run, learner.objective, frames, sources, size=model.size)
     finally:
         clips.close()
         skipped.write()
