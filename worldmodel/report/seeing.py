@@ -30,9 +30,9 @@ _INTRODUCTION = (
 _ROWS = {
     "masked": "What the objective hides. Hatched: has to be predicted; empty: neither seen nor "
     "predicted. Each clip shows one of its masks.",
-    "tokens": "Tokens as colours: their first three principal components over all clips shown "
-    "here are red, green and blue. Look for things that keep their colour as they move; one "
-    "colour everywhere is a collapse, and the same pattern in every clip knows positions alone.",
+    "tokens": "The first three principal components of the tokens, over all clips shown here, as "
+    "red, green and blue. Look for things that keep their colour as they move; a colour of its "
+    "own for each clip tells videos apart and not what moves, and one for all is a collapse.",
     "copying": "The error of saying that nothing changes: bright where something moved.",
     "predicting": "The error of the model's prediction, on the same scale. It should be darker "
     "than copying where things move.",
@@ -46,7 +46,7 @@ _NEAREST = (
     "video, by the cosine (below) of their mean tokens, less the mean of all clips. Look for what "
     "they have in common: what moves, or only the colours of the background."
 )
-_ALONE = "All clips are of one video, so nearest neighbours among others there are none."
+_ALONE = "None: neighbours are sought among clips of other videos, and there is one video only."
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,7 @@ def read_seen(run: RunRecord) -> Seen | None:
 def _clips(seen: Seen) -> str:
     """A card for each clip, with what its rows mean above and the scale of errors below."""
     a = seen.arrays
-    # Copying and prediction lie on one scale; few outliers are clipped to its end.
-    top = 0.0
-    if "error" in a:
-        values = np.concatenate([a["error"].ravel(), a["copying"].ravel()])
-        top = float(np.nanquantile(values, 0.99)) if np.isfinite(values).any() else 0.0
+    top = _top(a)
     as_states = top > 0 and a["error"].shape[2:] == (1, 1)
     kept = {"masked": "parts" in a, "copying": top > 0 and not as_states}
     kept["predicting"] = kept["copying"]
@@ -117,6 +113,20 @@ def _clips(seen: Seen) -> str:
     return (f'<dl class="rows">{told}</dl><div class="views" '
             f'style="--least:{7 + 5.5 * columns:.1f}rem;--most:{7 + 10 * columns:.1f}rem">'
             f"{''.join(cards)}</div>{below}")  # fmt: skip
+
+
+def _top(a: dict[str, np.ndarray]) -> float:
+    """The end of the scale of errors, one for copying and prediction; 0 where there are none.
+
+    The largest ones, such as at a cut, lie beyond it: they would leave all others without contrast.
+    """
+    if "error" not in a:
+        return 0.0
+    values = np.stack([a["error"], a["copying"]])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0
+    return float(np.quantile(values, 0.9 if a["error"].shape[2:] == (1, 1) else 0.98))
 
 
 def _clip(seen: Seen, index: int, colours: np.ndarray, top: float) -> str:
@@ -205,9 +215,9 @@ def _bars(error: np.ndarray, copying: np.ndarray, top: float) -> str:
     base = height - 1
     drawn = [f'<svg viewBox="0 0 {width} {height}" role="img"><line class="axis" x1="0" '
              f'x2="{width}" y1="{base}" y2="{base}"/><line class="axis" x1="0" x2="{width}" '
-             f'y1="1" y2="1"/><text x="0" y="12">{number(top)}</text>']  # fmt: skip
-    for name, values, colour, left in (
-        ("predicting", error, 2, 24), ("copying", copying, 6, 52),
+             f'y1="1" y2="1"/><text x="0" y="12">{top:.2g}</text>']  # fmt: skip
+    for name, values, colour, left, told, anchor in (
+        ("predicting", error, 2, 26, 23, "end"), ("copying", copying, 6, 49, 73, "start"),
     ):  # fmt: skip
         for index, value in enumerate(values):
             if np.isfinite(value):
@@ -215,15 +225,18 @@ def _bars(error: np.ndarray, copying: np.ndarray, top: float) -> str:
                 drawn.append(f'<rect x="{index * step + left}" y="{base - tall:.1f}" '
                              f'width="22" height="{tall:.1f}" rx="2" style="fill:var(--c{colour})">'
                              f"<title>{name}: {number(float(value))}</title></rect>")  # fmt: skip
+                if value > 1.005 * top:
+                    drawn.append(f'<text x="{index * step + told}" y="12" text-anchor="{anchor}">'
+                                 f"{value:.2g}</text>")  # fmt: skip
     return f'<div class="row"><span>error</span>{"".join([*drawn, "</svg>"])}</div>'
 
 
 def _scale(top: float) -> str:
     """The colours of errors with numbers."""
     stops = ",".join(f"rgb({r},{g},{b})" for r, g, b in _HEAT)
-    numbers = "".join(f"<span>{number(top * share)}</span>" for share in (0, 0.5, 1))
     return (f'<div class="scale"><i style="background:linear-gradient(90deg,{stops})"></i>'
-            f"{numbers}</div>")  # fmt: skip
+            f"<span>0</span><span>{number(top / 2)}</span><span>{number(top)} and more</span>"
+            "</div>")  # fmt: skip
 
 
 def _means(a: dict[str, np.ndarray]) -> str:

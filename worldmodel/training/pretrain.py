@@ -47,18 +47,15 @@ class VideoLearner(Learner):
 
     def frames(self, step: int) -> Tensor:
         """The frames of step `step`, `b t c h w`, on the model's device."""
-        return self.named_frames(step)[0]
-
-    def named_frames(self, step: int) -> tuple[Tensor, tuple[str, ...]]:
-        """The frames of step `step`, and the name of the video of each clip."""
         with self.waiting():
             clip = self.clips.sample(step, self.batch, seed=self.seed)
+        self.sources = clip.sources
         frames = clip.frames.to(next(self.parameters()).device)
         # All clips of a video are changed alike: to the transforms they are one.
         k, size = self.clips.clips_per_video, self.size or frames.shape[-1]
         videos = rearrange(frames, "(v k) t c h w -> v (k t) c h w", k=k)
         videos = self.transforms(videos, size=size, seed=self.seed, step=step)
-        return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k), clip.sources
+        return rearrange(videos, "v (k t) c h w -> (v k) t c h w", k=k)
 
     def losses(self, step: int, generator: Generator) -> Losses:
         """The losses of step `step`."""
@@ -116,9 +113,9 @@ def pretrain(
     try:
         steps = fit(learner, run, optimisation, description="pretrain")
         checkpoint.save(learner.objective.world_model(model.size).eval(), run.model_folder)
-        frames, sources = learner.named_frames(steps)
+        frames = learner.frames(steps)
         diagnosis, still = health(learner.objective, frames, model.size)
-        keep_seen(run, learner.objective, frames, sources, size=model.size)
+        keep_seen(run, learner.objective, frames, learner.sources, size=model.size)
     finally:
         clips.close()
         skipped.write()

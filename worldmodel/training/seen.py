@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from sklearn.decomposition import PCA
 from torch import Generator, Tensor
 
 from worldmodel.errors import ShapeError, WorldModelError
@@ -40,11 +39,11 @@ def keep_seen(
         run: the run.
         objective: what was trained.
         frames: b t c h w in [0, 1], not trained on.
-        videos: the name of each clip's video.
+        videos: the name of each clip's video; empty where they are not known.
         size: side of the model's frames in pixels.
     """
     try:
-        tensors, names = look(objective, frames, videos, size=size)
+        tensors, names = look(objective, frames, videos or [""] * len(frames), size=size)
     except WorldModelError as cause:
         run.say(f"the page shows no clips: {cause}")
         return
@@ -131,6 +130,9 @@ def principal_components(tokens: Tensor) -> Tensor:
     Signs are fixed by scikit-learn's rule, and so is its random start. Zero where there are fewer
     components, or none because all tokens are equal.
     """
+    # Imported late: it takes a while, and the page needs this file only for the name of another.
+    from sklearn.decomposition import PCA
+
     rows = tokens.flatten(0, -2).double().cpu()
     rows = rows - rows.mean(0)
     kept, most = rows.new_zeros(len(rows), 3), min(3, *rows.shape)
