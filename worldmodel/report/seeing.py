@@ -28,7 +28,7 @@ _INTRODUCTION = (
     "each time step is shown, its last."
 )
 _ROWS = {
-    "masked": "What the objective hides. Hatched: has to be predicted; empty: neither seen nor "
+    "masked": "What the objective hides. Hatched: has to be predicted; faint: neither seen nor "
     "predicted. Each clip shows one of its masks.",
     "tokens": "The first three principal components of the tokens, over all clips shown here, as "
     "red, green and blue. Look for things that keep their colour as they move; a colour of its "
@@ -161,7 +161,9 @@ def enlarged(frames: np.ndarray) -> np.ndarray:
 def on_frame(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Values of tokens t h w ... at each pixel of frames of this height and width: the nearest."""
     (height, width), (h, w) = size, values.shape[1:3]
-    rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+    # The middle of pixel i lies at i + 1/2.
+    rows = (2 * np.arange(height) + 1) * h // (2 * height)
+    columns = (2 * np.arange(width) + 1) * w // (2 * width)
     return values[:, rows[:, None], columns]
 
 
@@ -173,7 +175,7 @@ def masked(frames: np.ndarray, parts: np.ndarray) -> np.ndarray:
     kinds = on_frame(parts, frames.shape[1:3])
     rows, columns = np.mgrid[: frames.shape[1], : frames.shape[2]]
     lines = (rows + columns) % 16 < 2
-    alpha = np.where(kinds == SEEN, 255, np.where(kinds == PREDICTED, 46, 0)).astype(np.uint8)
+    alpha = np.where(kinds == SEEN, 255, np.where(kinds == PREDICTED, 46, 16)).astype(np.uint8)
     drawn = np.concatenate([frames, alpha[..., None]], axis=-1)
     drawn[(kinds == PREDICTED) & lines] = (*_HATCH, 200)
     return drawn
@@ -217,13 +219,13 @@ def _bars(error: np.ndarray, copying: np.ndarray, top: float) -> str:
              f'x2="{width}" y1="{base}" y2="{base}"/><line class="axis" x1="0" x2="{width}" '
              f'y1="1" y2="1"/><text x="0" y="12">{top:.2g}</text>']  # fmt: skip
     for name, values, colour, left, told, anchor in (
-        ("predicting", error, 2, 26, 23, "end"), ("copying", copying, 6, 49, 73, "start"),
+        ("predicting", error, 2, 31, 28, "end"), ("copying", copying, 6, 50, 70, "start"),
     ):  # fmt: skip
         for index, value in enumerate(values):
             if np.isfinite(value):
                 tall = max((height - 2) * min(float(value) / top, 1), 0.5)
                 drawn.append(f'<rect x="{index * step + left}" y="{base - tall:.1f}" '
-                             f'width="22" height="{tall:.1f}" rx="2" style="fill:var(--c{colour})">'
+                             f'width="17" height="{tall:.1f}" rx="2" style="fill:var(--c{colour})">'
                              f"<title>{name}: {number(float(value))}</title></rect>")  # fmt: skip
                 if value > 1.005 * top:
                     drawn.append(f'<text x="{index * step + told}" y="12" text-anchor="{anchor}">'
