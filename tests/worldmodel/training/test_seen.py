@@ -1,5 +1,6 @@
 """What a pretraining keeps for its page: known components, errors in their places, neighbours."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -168,7 +169,11 @@ def test_every_objective_can_be_looked_at(name: str) -> None:
     assert ("error" in tensors) == (name != "masked_pixels")
     assert tensors["neighbours"].shape == (8, 3)
     assert int(tensors["neighbours"].max()) == len(tensors["images"]) - 1
+    drawn = torch.get_rng_state(), np.random.get_state()[1]
     again, _ = look(objective, frames, videos, size=16)
+    # What comes after it, such as a quickstart's next stage, draws the same as without it.
+    assert torch.equal(torch.get_rng_state(), drawn[0])
+    assert (np.random.get_state()[1] == drawn[1]).all()
     for key, value in tensors.items():
         torch.testing.assert_close(again[key], value, rtol=0, atol=0, equal_nan=True)
     for key, value in objective.state_dict().items():
