@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.model import WorldModel
 from worldmodel.nn.patches import Grid
+from worldmodel.objectives.masks import MaskExample
 from worldmodel.objectives.objective import Objective
 from worldmodel.storage.tensors import save_tensors
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = "seen.safetensors"
 _STEPS = 8  # time steps that are shown of a clip, at most
-_CLIPS, _SHORT, _SHORT_CLIPS = 4, 3, 6  # clips that are shown; more where they have few steps
+_CLIPS, _SHORT_CLIPS = 4, {1: 8, 2: 6, 3: 6}  # clips that are shown; more of few time steps
 _QUERIES, _NEIGHBOURS = 8, 3
 _SIDE, _SMALL_SIDE = 96, 64  # pixels of a kept frame, and of a neighbour's, at most
 
@@ -85,7 +86,7 @@ def look(
     tokens = _tokens(model, frames, grid)  # b t h w d
     if not tokens.isfinite().all():
         raise WorldModelError("the encoder's tokens are not finite")
-    shown = spread(videos, _SHORT_CLIPS if grid[0] <= _SHORT else _CLIPS)
+    shown = spread(videos, _SHORT_CLIPS.get(grid[0], _CLIPS))
     steps = torch.linspace(0, grid[0] - 1, min(grid[0], _STEPS)).round().long()
     last = (steps + 1) * (frames.shape[1] // grid[0]) - 1
     tensors = {
@@ -94,14 +95,10 @@ def look(
         "components": principal_components(tokens[shown][:, steps]),
     }
     names = {"videos": [videos[i] for i in shown]}
-    # Nothing else is drawn from this generator, so that the page is the same each time.
-    masks = objective.mask_examples(grid, Generator().manual_seed(0))
+    masks = _masks(objective, grid, len(shown))
     if masks:
-        # One for each clip: all of them in turn, or evenly chosen where they are more than clips.
-        count = max(len(masks), len(shown))
-        chosen = [i * count // len(shown) % len(masks) for i in range(len(shown))]
-        tensors["parts"] = torch.stack([masks[i].parts[steps] for i in chosen])
-        names["masks"] = [masks[i].name for i in chosen]
+        tensors["parts"] = torch.stack([mask.parts[steps] for mask in masks])
+        names["masks"] = [mask.name for mask in masks]
     errors = prediction_errors(model, frames[shown], grid)
     if errors is not None:
         tensors |= {k: v[:, steps] for k, v in zip(("error", "copying"), errors, strict=True)}
@@ -112,6 +109,18 @@ def look(
         tensors |= {"images": _pixels(middle, _SMALL_SIDE), "neighbours": compact}
         tensors["cosines"] = found[1]
     return tensors, names
+
+
+def _masks(objective: Objective, grid: Grid, clips: int) -> list[MaskExample]:
+    """A mask for each clip: every kind in turn, drawn anew; evenly chosen where there are more."""
+    # Nothing else is drawn from this generator, so that the page is the same each time.
+    generator = Generator().manual_seed(0)
+    masks = list(objective.mask_examples(grid, generator))
+    if len(masks) > clips:
+        return [masks[i * len(masks) // clips] for i in range(clips)]
+    while 0 < len(masks) < clips:
+        masks += objective.mask_examples(grid, generator)
+    return masks[:clips]
 
 
 def spread(videos: Sequence[str], count: int) -> list[int]:

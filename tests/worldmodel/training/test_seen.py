@@ -204,6 +204,17 @@ def test_the_memory_sees_all_time_steps_so_far_and_predicts_at_its_horizons() ->
     ]
 
 
+def test_each_clip_has_a_mask_of_its_own() -> None:
+    masks = MaskMixture([RandomTokens(0.5), Tubes(1, 0.25)], [1, 1])
+    objective = MaskedPixels(small(), masks=masks)
+    tensors, names = look(objective, noise(6, 4, 3, 32, 32), [*"abcdef"], size=32)
+    assert names["masks"] == ["random tokens", "tubes"] * 3
+    assert len({tuple(parts.flatten().tolist()) for parts in tensors["parts"][::2]}) == 3
+    memory = NextTokens(small(), regulariser=NoRegulariser(), horizons=(1,))
+    _, names = look(memory, noise(4, 14, 3, 16, 16), [*"abcd"], size=16)
+    assert names["masks"] == [f"from time step {step}" for step in (1, 2, 4, 5)]
+
+
 def test_long_clips_and_large_frames_are_kept_small() -> None:
     objective = MaskedPixels(small(), masks=MaskMixture([RandomTokens(0.5)], [1]))
     tensors, _ = look(objective, noise(4, 20, 3, 32, 128), [*"abcd"], size=128)
