@@ -46,7 +46,10 @@ _NEAREST = (
     "video, by the cosine (below) of their mean tokens, less the mean of all clips. Look for what "
     "they have in common: what moves, or only the colours of the background."
 )
-_ALONE = "None: neighbours are sought among clips of other videos, and there is one video only."
+_ALONE = (
+    "None: a clip's neighbours are sought among those of other videos in its batch, and it takes "
+    "two of these or more."
+)
 
 
 @dataclass(frozen=True)

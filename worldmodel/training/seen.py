@@ -74,7 +74,7 @@ def look(
         - `error`, `copying` c s h w, or c s 1 1 of states: of prediction, and of copying what was
           last seen; NaN where nothing is predicted; where the model predicts;
         - `images` n h w y, uint8, `neighbours` q k, `cosines` q k-1: rows of images, the query
-          first, and how near; where there are several videos.
+          first, and how near; where there are three videos or more.
 
         And lists of names: `videos` of the shown clips, `masks` of their masks.
 
@@ -198,10 +198,10 @@ def neighbours(features: Tensor, videos: Sequence[str]) -> tuple[Tensor, Tensor]
 
     Returns:
         Rows q 1+k, each a clip and its k nearest, the nearest first, and the cosines q k. None
-        where all clips are of one video.
+        where there are fewer than three videos: nothing would be nearer than something else.
     """
     count = min(len(set(videos)) - 1, _NEIGHBOURS)
-    if count < 1:
+    if count < 2:
         return None
     unit = F.normalize(features.double() - features.double().mean(0), dim=-1).cpu()
     rows, cosines = [], []

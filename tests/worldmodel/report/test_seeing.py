@@ -72,7 +72,7 @@ def test_what_a_model_has_not_is_left_out(tmp_path: Path) -> None:
     page = page_of(tmp_path / "r", arrays(**nothing), masks=[])
     assert rows_of(page) == ["frames", "tokens"]
     assert "mask" not in page.split("<h2>Seeing</h2>")[1].split("<h2>")[0]
-    assert "there is one video only" in page and 'class="scale"' not in page
+    assert "it takes two of these or more" in page and 'class="scale"' not in page
 
 
 def test_errors_of_states_are_bars_and_those_beyond_the_scale_have_numbers(tmp_path: Path) -> None:

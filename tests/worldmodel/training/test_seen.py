@@ -98,7 +98,8 @@ def test_neighbours_never_are_of_the_same_video() -> None:
     for query, *near in rows.tolist():
         assert len({videos[row] for row in (query, *near)}) == 3
     assert (cosines.diff(dim=1) <= 0).all()
-    assert neighbours(torch.randn(4, 4, generator=seeded()), [*"aaaa"]) is None
+    for videos in ([*"aaaa"], [*"aabb"]):
+        assert neighbours(torch.randn(4, 4, generator=seeded()), videos) is None
 
 
 class Foretold(nn.Module):
