@@ -26,7 +26,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [
     ROOT / "docs" / name
     for name in (
-        "data.md", "video.md", "weights.md", "pretraining.md", "probes.md", "features.md",
+        "data.md",
+        "video.md",
+        "weights.md",
+        "pretraining.md",
+        "probes.md",
+        "features.md",
     )  # fmt: skip
 ]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")

@@ -31,6 +31,8 @@ class MaskedPixels(Objective):
         ConfigError: the encoder has no tubes of pixels.
     """
 
+    masks: MaskMixture
+
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, predictor_width: int = 96,
         predictor_depth: int = 2, predictor_heads: int = 4,

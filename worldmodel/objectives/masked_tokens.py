@@ -59,6 +59,8 @@ class MaskedTokens(PredictedLatents):
         predictor_width, predictor_depth, predictor_heads: of the transformer that predicts.
     """
 
+    masks: MaskMixture
+
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
         targets: Targets | Literal["frozen"] = "live", teacher: str | None = None,

@@ -4,9 +4,10 @@ They are drawn on the grid of tokens (t, h, w), whatever the tokens hold. Where 
 all samples of a batch keep equally many, so that they form a tensor.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
@@ -17,6 +18,17 @@ from worldmodel.nn.across_ranks import own_rows
 from worldmodel.nn.patches import Grid
 from worldmodel.runs.processes import world
 from worldmodel.types import Mask
+
+SEEN, PREDICTED, UNUSED = 0, 1, 2
+"""What a step does with a token: see it, predict it, or neither."""
+
+
+@dataclass(frozen=True)
+class MaskExample:
+    """What one step sees and what it predicts of a clip."""
+
+    name: str  # of the kind of mask, in words
+    parts: Tensor  # t h w on the grid of tokens, int8: SEEN, PREDICTED or UNUSED
 
 
 class TokenMasks(ABC):
@@ -277,6 +289,28 @@ class MaskMixture:
         found = []
         for block in rearrange(blocks, "b g t h w -> g b (t h w)"):
             found.append(Mask(context, _draw(block, int(block[0].sum()), generator)))
+        return found
+
+    def examples(
+        self, grid: Grid, generator: Generator, *, drop_in_time: bool = True
+    ) -> list[MaskExample]:
+        """A mask of each kind that is ever drawn, for a clip with this grid of tokens.
+
+        Args:
+            grid: t h w.
+            generator: they are drawn from it.
+            drop_in_time: tokens are dropped too where complete time steps are hidden.
+        """
+        found = []
+        for kind, weight in zip(self.kinds, self.weights, strict=True):
+            if weight > 0:
+                dropping = drop_in_time or not isinstance(kind, TimeMasks)
+                mixture = self if dropping else replace(self, drop=0.0)
+                mask = mixture.tokens(kind, 1, grid, generator)
+                parts = torch.full(grid, UNUSED, dtype=torch.int8).flatten()
+                parts[mask.context[0]], parts[mask.targets[0]] = SEEN, PREDICTED
+                name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(kind).__name__).lower()
+                found.append(MaskExample(name, parts.reshape(grid)))
         return found
 
 

@@ -12,6 +12,8 @@ from torch import Generator, Tensor, nn
 from worldmodel.errors import WorldModelError
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
+from worldmodel.nn.patches import Grid
+from worldmodel.objectives.masks import MaskExample, MaskMixture
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Objective(nn.Module, ABC):
         encoder: what is learned; frames to tokens.
         predicted: how many dimensions of a latent, the first, are targets.
         wants_gaussian: its latents are meant to become standard normal.
+        masks: what is hidden of a clip; None where masks hide nothing.
     """
 
     encoder: Encoder
     predicted: int
     wants_gaussian: bool = False
+    masks: MaskMixture | None = None
 
     @abstractmethod
     def forward(
@@ -86,6 +90,10 @@ class Objective(nn.Module, ABC):
         raise WorldModelError(
             f"{type(self).__name__} does not predict how a clip goes on, so it has no energy"
         )
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """What steps see and predict of clips with this grid (t h w): each way of it once."""
+        return [] if self.masks is None else self.masks.examples(grid, generator)
 
     def after_step(self, progress: float) -> None:  # noqa: B027  # most have nothing to do here
         """Called after each optimiser step, when the share `progress` of the training is done."""

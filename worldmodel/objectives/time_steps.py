@@ -18,7 +18,7 @@ from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.ema_teacher import Momentum
 from worldmodel.objectives.epps_pulley import at_least_float32
-from worldmodel.objectives.masks import MaskMixture, TimeMasks
+from worldmodel.objectives.masks import MaskExample, MaskMixture, TimeMasks
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
@@ -73,6 +73,7 @@ class TimeSteps(PredictedLatents):
     """
 
     head: Head
+    masks: MaskMixture
 
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
@@ -128,6 +129,10 @@ class TimeSteps(PredictedLatents):
     def check(self, num_frames: int) -> None:
         """Refuse clips that a mask would leave nothing to see or to predict of."""
         self.masks.check(self.encoder.grid_of(num_frames, self.size, self.size))
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """As the masks have it; of time steps that are seen, all is."""
+        return self.masks.examples(grid, generator, drop_in_time=False)
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

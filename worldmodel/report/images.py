@@ -23,6 +23,13 @@ def data_uri(image: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def photo_uri(image: Image.Image) -> str:
+    """The same, as a WebP that is a tenth as large for frames of real video."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=82, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def looping_uri(images: Sequence[Image.Image], *, frame_ms: int, hold_ms: int = 900) -> str:
     """Images as a looping WebP that rests on the last one."""
     buffer = io.BytesIO()
@@ -33,7 +40,7 @@ def looping_uri(images: Sequence[Image.Image], *, frame_ms: int, hold_ms: int = 
 
 
 def strip(frames: np.ndarray, *, gap: int = 2) -> Image.Image:
-    """Frames `t h w c` (uint8) side by side, each `h` high, with `gap` transparent pixels."""
+    """Frames `t h w c` (uint8, RGB or RGBA) side by side, with `gap` transparent pixels between."""
     t, h, w, _ = frames.shape
     sheet = Image.new("RGBA", (t * (w + gap) - gap, h), (0, 0, 0, 0))
     for index, frame in enumerate(frames):

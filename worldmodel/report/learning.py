@@ -1,6 +1,7 @@
 """The page's part on learning: loss curves, signs of collapse, and the alarm."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from worldmodel.report.charts import NUM_COLOURS, Curve, Frame, legend, line_chart
@@ -65,4 +66,19 @@ def _cards(run: RunRecord) -> str:
                 {name: Curve(*columns[name])}, Frame(width=340, height=200, holds=holds)
             )
             cards.append(f'<div class="card"><h3>{title}</h3>{chart}</div>')
+    probe = {name: Curve(*xy) for name, xy in run.columns("probe.").items()}
+    if probe:
+        cards.append(_probe(probe))
     return f'<div class="grid" style="margin-top:1rem">{"".join(cards)}</div>'
+
+
+def _probe(curves: dict[str, Curve]) -> str:
+    """The card of what was read out of the latents beside the training."""
+    curves = {
+        name.removeprefix("probe."): replace(curve, colour=index % NUM_COLOURS + 1)
+        for index, (name, curve) in enumerate(curves.items())
+    }
+    chart = line_chart(curves, Frame(width=340, height=200, holds=(0.0, 1.0)))
+    colours = {name: curve.colour for name, curve in curves.items()}
+    return (f'<div class="card"><h3>online probe (1: everything read out)</h3>{chart}'
+            f"{legend(colours)}</div>")  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from worldmodel.report import acting, confusion, judging, learning, numbers
+from worldmodel.report import acting, confusion, judging, learning, numbers, seeing
 from worldmodel.report.run_folder import RunRecord, read_runs
 from worldmodel.storage.files import whole_file
 
@@ -46,6 +46,7 @@ def render(runs: list[RunRecord]) -> str:
         acting.section(runs),
         judging.section(runs),
         confusion.section(runs),
+        seeing.section(runs),
         learning.section(runs),
         numbers.section(top),
         numbers.seconds(top, inside),

@@ -102,7 +102,9 @@ def adamw(learner: nn.Module, o: Optimisation) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     on_cuda = bool(trained) and all(p.is_cuda for p in trained)
-    return torch.optim.AdamW(groups, lr=o.learning_rate, betas=(0.9, o.beta2), fused=on_cuda or None)
+    return torch.optim.AdamW(
+        groups, lr=o.learning_rate, betas=(0.9, o.beta2), fused=on_cuda or None
+    )
 
 
 def set_rates(optimiser: torch.optim.Optimizer, o: Optimisation, progress: float) -> None:

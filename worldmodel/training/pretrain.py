@@ -26,6 +26,7 @@ from worldmodel.training import collapse
 from worldmodel.training.execution import device_of
 from worldmodel.training.loop import Learner, Watcher, fit
 from worldmodel.training.optimisation import Optimisation
+from worldmodel.training.seen import keep_seen
 from worldmodel.training.sharing import Parallel, check_parallel, of_all
 from worldmodel.training.stages import Stage, Stages
 from worldmodel.training.static_shortcut import Stillness, stillness
@@ -166,6 +167,8 @@ def pretrain(
         unseen = learner.frames(steps * optimisation.accumulate, shape=shapes.last)
         diagnosis, still = health(learner.objective, unseen, model.size)
         _gather(skipped, clips)
+        if is_first():
+            keep_seen(run, learner.objective, unseen, learner.sources, size=model.size)
     finally:
         clips.close()
         skipped.write()

@@ -85,6 +85,17 @@ def test_a_model_of_what_stands_still_is_an_alarm(tmp_path: Path) -> None:
     assert '<div class="alarm"><b>Nothing that moves</b> in pretrain: 99.8% of the variance' in page
 
 
+def test_an_online_probe_has_a_curve(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "run", verb="pretrain", config={}, seed=0)
+    for step in (10, 20, 30):
+        probed = {"probe.accuracy": step / 40} if step != 20 else {}
+        run.log(step, loss=1.0, **probed)
+    run.finish({})
+    card = re.search(r"<h3>online probe.*?</svg>", build(run.folder).read_text())
+    assert card is not None
+    assert "<title>accuracy</title>" in card[0] and card[0].count("L") == 1
+
+
 def test_collapse_is_an_alarm(tmp_path: Path, page: str) -> None:
     assert '<div class="alarm">' not in page
     collapsed = build(make_fake_run(tmp_path / "quickstart", spread=0.04)).read_text()

@@ -60,6 +60,7 @@ def test_it_learns_without_actions_and_leaves_a_model(run, dots):
     model = load(run.folder)
     assert model.head is not None and model.masked_predictor is not None
     assert model.action_predictor is None and model.action_dim == 0
+    assert read_tensors(run.folder / "seen.safetensors")["frames"].shape == (6, 2, 16, 16, 3)
 
 
 @pytest.mark.parametrize("targets", ["live", "stopgrad", "ema"])
