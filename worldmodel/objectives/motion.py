@@ -18,6 +18,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.flow import EARLIER_LATER, FlowHead, resized
+from worldmodel.nn.patches import Grid
 from worldmodel.objectives.flow_losses import (
     cycle_error,
     feature_error,
@@ -25,6 +26,7 @@ from worldmodel.objectives.flow_losses import (
     roughness,
     shrunk,
 )
+from worldmodel.objectives.masks import MaskExample
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import VICReg
 
@@ -136,6 +138,10 @@ class Motion(Objective):
             features=found.features,
             numbers={**found.numbers, "flow_error_over_still": moved.detach() / still},
         )
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """Those of the content objective: the flow is found from all that there is."""
+        return self.content.mask_examples(grid, generator)
 
     def check(self, num_frames: int) -> None:
         """Refuse clips of one time step, and those that the content objective refuses."""

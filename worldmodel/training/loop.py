@@ -131,10 +131,10 @@ def fit(
             else:
                 _say_skipped(run, learner, made, at)
             at = at.after(skipped=not made.finite)
-            begun = time.monotonic()
+            looked = time.monotonic()
             with shared.usable():
                 numbers = {k: v for watcher in watchers for k, v in watcher.look(at.step).items()}
-            started += time.monotonic() - begun  # a watcher's time is none of the training's
+            begun += time.monotonic() - looked  # a watcher's time is none of the training's
             if at.step % o.log_every == 0 or at.step == o.steps:
                 numbers |= _numbers(run, made, at.step)
                 numbers |= {"data_wait": clock.share(), "learning_rate": o.rate(progress)}
