@@ -11,8 +11,10 @@ from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.nn.causal_predictor import CausalPredictor
 from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.ema_teacher import Momentum
+from worldmodel.objectives.masks import MaskExample, horizon_examples
 from worldmodel.objectives.next_tokens import require_later_steps
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
@@ -96,6 +98,10 @@ class Contrastive(PredictedLatents):
     def targets_of(self, frames: Tensor) -> Tensor:
         """The latents of each time step alone that are predicted: b t m d."""
         return self.step_targets(frames, time_step_latents(self.encoder, self.head, frames))
+
+    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
+        """From each time step that predicts: those up to it are seen, those at horizons are not."""
+        return horizon_examples(grid, self.predictor.horizons)
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

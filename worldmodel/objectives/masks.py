@@ -331,6 +331,17 @@ def _nothing_to(word: str, kind: TokenMasks | TimeMasks, grid: Grid) -> str:
     )
 
 
+def horizon_examples(grid: Grid, horizons: Sequence[int]) -> list[MaskExample]:
+    """What is seen and predicted where each time step predicts those so many `horizons` later."""
+    t, found = grid[0], []
+    for now in range(t - min(horizons)):
+        parts = torch.full(grid, UNUSED, dtype=torch.int8)
+        parts[: now + 1] = SEEN
+        parts[[now + ahead for ahead in horizons if now + ahead < t]] = PREDICTED
+        found.append(MaskExample(f"from time step {now + 1}", parts))
+    return found
+
+
 def _draw(allowed: Tensor, count: int, generator: Generator) -> Tensor:
     """`count` of the allowed ids (b n, bool) of each own sample, at random, in increasing order.
 

@@ -13,7 +13,7 @@ from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import Momentum
-from worldmodel.objectives.masks import PREDICTED, SEEN, UNUSED, MaskExample
+from worldmodel.objectives.masks import MaskExample, horizon_examples
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
@@ -81,14 +81,7 @@ class NextTokens(PredictedLatents):
 
     def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
         """From each time step that predicts: those up to it are seen, those at horizons are not."""
-        t, horizons = grid[0], self.predictor.horizons
-        found = []
-        for now in range(t - horizons[0]):
-            parts = torch.full(grid, UNUSED, dtype=torch.int8)
-            parts[: now + 1] = SEEN
-            parts[[now + ahead for ahead in horizons if now + ahead < t]] = PREDICTED
-            found.append(MaskExample(f"from time step {now + 1}", parts))
-        return found
+        return horizon_examples(grid, self.predictor.horizons)
 
     def latents(self, frames: Tensor) -> Tensor:
         """All numbers of the latents of each time step: frames b t c h w -> t m b d."""

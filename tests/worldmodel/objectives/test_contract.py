@@ -22,10 +22,12 @@ from worldmodel import checkpoint
 from worldmodel.architecture import Architecture
 from worldmodel.interop.load import load
 from worldmodel.nn.frame_encoder import FrameEncoder
+from worldmodel.objectives.contrastive import Contrastive
 from worldmodel.objectives.crops import Crops
 from worldmodel.objectives.masked_pixels import MaskedPixels
 from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import Future, MaskMixture, TokenMasks
+from worldmodel.objectives.motion import Motion
 from worldmodel.objectives.next_tokens import NextTokens
 from worldmodel.objectives.objective import Objective
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
@@ -140,6 +142,17 @@ CASES = {
         predicted=but_the_last,
         shares_statistics=True,  # every time step goes through the head at once
     ),
+    "contrastive": Case(
+        lambda: Contrastive(small(), regulariser=NoRegulariser(), horizons=(1, 2)),
+        predicted=but_the_last,
+        shares_statistics=True,  # every time step goes through the head at once
+    ),
+    "motion": Case(
+        lambda: Motion(
+            small(), content=lambda m: MaskedPixels(m, masks=one(RightHalf())), levels=2, width=8
+        ),
+        right_half, part="content.predictor",
+    ),
     "masked_pixels": Case(
         lambda: MaskedPixels(small(), masks=one(RightHalf())),
         right_half,
@@ -238,7 +251,9 @@ def test_hidden_pixels_reach_nothing_but_targets(case, training):
     else:
         assert all(torch.equal(a, b) for a, b in pairs)
     losses = [learner(x, step=0, generator=seeded()).total.item() for x in (FRAMES, changed)]
-    assert (losses[0] != losses[1]) == (case.part == "predictor")  # targets move, if there are any
+    assert (losses[0] != losses[1]) == case.part.endswith(
+        "predictor"
+    )  # targets move, if there are any
     other = predictions(learner, case, torch.where(hidden, FRAMES, 1 - FRAMES))
     assert not all(torch.allclose(a, b, atol=1e-3) for a, b in zip(before, other, strict=True))
 
