@@ -129,13 +129,14 @@ CASES = {
     ),
     "masked_tokens": Case(
         lambda: MaskedTokens(small(per_token=True), masks=one(RightHalf()), regulariser=sigreg()),
-        right_half,
+        right_half, part="predictor.project",
     ),
     "masked_tokens ema": Case(
         lambda: MaskedTokens(
             small(), masks=one(Future()), regulariser=NoRegulariser(), targets="ema",
             target_norm="layernorm", every_mask=True,
         ),
+        part="predictor.project",
     ),
     "next_tokens": Case(
         lambda: NextTokens(small(), regulariser=sigreg(), horizons=(1, 2)),

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from einops import rearrange
@@ -10,6 +12,7 @@ from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.crops import Crops
 from worldmodel.objectives.regularisers import NoRegulariser, SIGReg
 from worldmodel.objectives.views import Views
+from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 
 FRAMES = noise(4, 6, 3, 16, 16)  # three time steps of 2 x 2 tokens
@@ -198,6 +201,6 @@ def test_crops_that_make_no_sense_are_refused(settings, words):
 def test_a_drop_that_leaves_no_token_is_refused_before_videos_are_read():
     with pytest.raises(ConfigError, match="drop=0.8 leaves no token of local views, .* 1, 1"):
         pretrain(
-            None, data=None, model=small(), optimisation=None, num_frames=2,
+            None, data=SimpleNamespace(clips_per_video=1), model=small(), optimisation=Optimisation(1), num_frames=2,
             objective=lambda model: objective(model=model, drop=0.8),
         )  # fmt: skip
