@@ -201,6 +201,7 @@ def test_crops_that_make_no_sense_are_refused(settings, words):
 def test_a_drop_that_leaves_no_token_is_refused_before_videos_are_read():
     with pytest.raises(ConfigError, match="drop=0.8 leaves no token of local views, .* 1, 1"):
         pretrain(
-            None, data=SimpleNamespace(clips_per_video=1), model=small(), optimisation=Optimisation(1), num_frames=2,
+            None, data=SimpleNamespace(clips_per_video=1), model=small(), num_frames=2,
+            optimisation=Optimisation(1),
             objective=lambda model: objective(model=model, drop=0.8),
         )  # fmt: skip
