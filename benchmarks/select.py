@@ -7,8 +7,8 @@ Short pretrainings that differ in learning rate, weight of SIGReg, masks and wid
 of `benchmarks/static_shortcut.py` in which a white disc moves over one plain ground, or over a
 ground of its own in each video. Two probes, the R² of the disc's place on held-out videos by ridge
 regression: from all tokens of a time step side by side, out of which on the plain ground even an
-untrained network tells it, and from their mean. Scores see no place: the training loss, the same over lambda to a power
-that is chosen on the other world, RankMe, LiDAR, and numbers that every run has.
+untrained network tells it, and from their mean. Scores see no place: the training loss, the same
+over lambda to a power that is chosen on the other world, RankMe, LiDAR, and numbers of every run.
 Each run's numbers are kept in a file of records, so that this can be interrupted.
 """
 
