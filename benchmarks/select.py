@@ -5,10 +5,10 @@ python -m benchmarks.select --worlds own      run a part; the table is written o
 
 Short pretrainings that differ in learning rate, weight of SIGReg, masks and width, on two worlds
 of `benchmarks/static_shortcut.py` in which a white disc moves over one plain ground, or over a
-ground of its own in each video. The probe is the R² of the disc's place on held-out videos, by
-ridge regression from the mean token of each time step: from all tokens side by side even an
-untrained network tells it. Scores see no place: the training loss, the same over lambda to a power
-that is chosen on the other world, RankMe, LiDAR, and numbers that every run has.
+ground of its own in each video. Two probes, the R² of the disc's place on held-out videos by ridge
+regression: from all tokens of a time step side by side, out of which on the plain ground even an
+untrained network tells it, and from their mean. Scores see no place: the training loss, the same
+over lambda to a power that is chosen on the other world, RankMe, LiDAR, and numbers of every run.
 Each run's numbers are kept in a file of records, so that this can be interrupted.
 """
 
@@ -60,6 +60,8 @@ WORLDS = ("plain", "own")
 SEEDS = (1,)
 STEPS, BATCH, NUM_FRAMES = 200, 32, 4
 LAST = 0.1  # share of the log whose mean is the training loss
+PROBES = ("tokens", "mean")  # all tokens of a time step side by side, or their mean
+PROBED = 250  # videos that a probe is fitted on
 VIEWS = 8
 ALPHAS = tuple(round(0.05 * i, 2) for i in range(31))  # 0 to 1.5
 RESAMPLES = 1000
@@ -116,17 +118,23 @@ def label_free(encoder: Encoder, frames: Tensor, seed: int) -> dict[str, float]:
     return {"rankme": rankme(torch.cat(steps).flatten(0, 1)), "lidar": lidar(torch.cat(seen))}
 
 
-def probe(encoder: Encoder, data: Sequence[tuple[Tensor, np.ndarray]]) -> float:
-    """R² of the disc's place on held-out videos, from the mean token of each time step."""
-    found = []
+@torch.inference_mode()
+def probes(encoder: Encoder, data: Sequence[tuple[Tensor, np.ndarray]]) -> dict[str, float]:
+    """R² of the disc's place on held-out videos, from the tokens of each time step."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in PROBES}
+    truth = []
     for frames, places in data:
-        parts = [mean_tokens(encoder, part.float() / 255) for part in frames[:, :16].split(50)]
-        where = rearrange(places[:, :16], "n (t i) x -> (n t) i x", i=2).mean(1)
-        found.append((rearrange(torch.cat(parts), "n t d -> (n t) d").numpy(), where))
-    (x, y), (z, truth) = found
-    mean, scale = x.mean(0), x.std(0) + 1e-6
-    ridge = RidgeCV(alphas=(1, 10, 100, 1000, 10000)).fit((x - mean) / scale, y)
-    return float(ridge.score((z - mean) / scale, truth))
+        parts = [encoder(part.float() / 255) for part in frames[:PROBED, :16].split(50)]
+        tokens = rearrange(torch.cat(parts), "n (t m) d -> (n t) m d", t=8).numpy()
+        found["tokens"].append(tokens.reshape(len(tokens), -1))
+        found["mean"].append(tokens.mean(1))
+        truth.append(rearrange(places[:PROBED, :16], "n (t i) x -> (n t) i x", i=2).mean(1))
+    scores = {}
+    for name, (seen, unseen) in found.items():
+        mean, scale = seen.mean(0), seen.std(0) + 1e-6
+        ridge = RidgeCV(alphas=(1, 10, 100, 1000, 10000)).fit((seen - mean) / scale, truth[0])
+        scores[name] = float(ridge.score((unseen - mean) / scale, truth[1]))
+    return scores
 
 
 def measure(case: Case) -> Record:
@@ -153,7 +161,7 @@ def measure(case: Case) -> Record:
     clips = rearrange(data[1][0][:, : 4 * NUM_FRAMES], "n (k t) c h w -> (n k) t c h w", k=4)
     return {
         "case": case.name, "world": case.world, "seed": case.seed, "weight": case.weight,
-        "probe": probe(trained.encoder, data), "untrained": probe(untrained, data),
+        "probe": probes(trained.encoder, data), "untrained": probes(untrained, data),
         "loss": float(np.mean([line["loss"] for line in last])),
         "prediction": float(np.mean([line["loss.prediction"] for line in last])),
         **label_free(trained.encoder, clips[::2], case.seed),
@@ -180,14 +188,16 @@ SCORES: dict[str, Callable[[Record], float]] = {  # high is good
 }
 
 
-def correlation(records: Sequence[Record], score: Callable[[Record], float]) -> float:
-    """Spearman's correlation of a score with the probe."""
-    return spearman([score(r) for r in records], [r["probe"] for r in records])
+def correlation(records: Sequence[Record], probe: str, score: Callable[[Record], float]) -> float:
+    """Spearman's correlation of a score with a probe."""
+    return spearman([score(r) for r in records], [r["probe"][probe] for r in records])
 
 
-def best_alpha(records: Sequence[Record]) -> float:
+def best_alpha(records: Sequence[Record], probe: str) -> float:
     """The power of lambda with the highest correlation; the smallest of several."""
-    return max(ALPHAS, key=lambda alpha: correlation(records, partial(over_lambda, alpha=alpha)))
+    return max(
+        ALPHAS, key=lambda alpha: correlation(records, probe, partial(over_lambda, alpha=alpha))
+    )
 
 
 def _or_lowest(value: float) -> float:
@@ -195,15 +205,18 @@ def _or_lowest(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def row(key: str, records: Sequence[Record], score: Callable[[Record], float]) -> dict[str, Any]:
+def row(
+    key: str, records: Sequence[Record], probe: str, score: Callable[[Record], float]
+) -> dict[str, Any]:
     """A correlation with its 95 % interval, resampling runs."""
-    found: dict[str, Any] = {"key": key, "value": correlation(records, score), "n": len(records)}
-    if not math.isfinite(found["value"]):  # it is the same for all runs, or missing in one
+    value = correlation(records, probe, score)
+    found: dict[str, Any] = {"key": key, "value": value, "n": len(records)}
+    if not math.isfinite(value):  # it is the same for all runs, or missing in one
         return found | {"value": None}
     draws = np.random.default_rng(0).integers(len(records), size=(RESAMPLES, len(records)))
     x, y = (
         rankdata(np.array(values)[draws], axis=1)
-        for values in ([score(r) for r in records], [r["probe"] for r in records])
+        for values in ([score(r) for r in records], [r["probe"][probe] for r in records])
     )
     x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (x, y))
     spread = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
@@ -213,25 +226,27 @@ def row(key: str, records: Sequence[Record], score: Callable[[Record], float]) -
 
 
 def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """For each world every score's correlation; what is chosen is chosen on the other world."""
+    """For each world and probe every score's correlation; choices are made on the other world."""
     written = []
-    for world, other in (WORLDS, WORLDS[::-1]):
+    for (world, other), probe in itertools.product((WORLDS, WORLDS[::-1]), PROBES):
         here, there = ([r for r in records if r["world"] == name] for name in (world, other))
-        alpha = best_alpha(there)
+        key, alpha = f"{world}.{probe}", best_alpha(there, probe)
         scores = {**SCORES, "loss_over_lambda": partial(over_lambda, alpha=alpha)}
         for name, score in scores.items():
-            found = row(f"{world}.{name}", here, score)
+            found = row(f"{key}.{name}", here, probe, score)
             written.append(found | ({"alpha": alpha} if name == "loss_over_lambda" else {}))
-        best = max(scores, key=lambda name: _or_lowest(correlation(there, scores[name])))
+        best = max(scores, key=lambda name: _or_lowest(correlation(there, probe, scores[name])))
         written.append(
-            row(f"{world}.best", here, scores[best]) | {"which": best, "bar": BAR, "at_least": True}
+            row(f"{key}.best", here, probe, scores[best])
+            | {"which": best, "bar": BAR, "at_least": True}
         )
-        probes = np.array([r["probe"] for r in here])
+        found_r2 = np.array([r["probe"][probe] for r in here])
         for name, value in (
-            ("lowest", probes.min()), ("median", np.median(probes)), ("highest", probes.max()),
-            ("untrained", np.mean([r["untrained"] for r in here])),
+            ("lowest", found_r2.min()), ("median", np.median(found_r2)),
+            ("highest", found_r2.max()),
+            ("untrained", np.mean([r["untrained"][probe] for r in here])),
         ):  # fmt: skip
-            written.append({"key": f"{world}.probe.{name}", "value": float(value), "n": len(here)})
+            written.append({"key": f"{key}.r2_{name}", "value": float(value), "n": len(here)})
     return written
 
 
@@ -256,10 +271,9 @@ def main() -> None:
             records.append(record)
             with words.records.open("a") as file:
                 file.write(json.dumps(record) + "\n")
-            numbers = " ".join(
-                f"{k} {record[k]:.3g}"
-                for k in ("untrained", "probe", "loss", "rankme", "lidar", "seconds")
-            )
+            taken = {k: record[k] for k in ("loss", "rankme", "lidar", "seconds")}
+            taken |= {f"{k}_r2": value for k, value in record["probe"].items()}
+            numbers = " ".join(f"{k} {value:.3g}" for k, value in taken.items())
             print(f"{record['case']}: {numbers}", flush=True)
     wanted = {case.name for case in cases(WORLDS, words.seeds)}
     kept = [record for record in records if record["case"] in wanted]

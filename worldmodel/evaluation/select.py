@@ -200,7 +200,9 @@ def _source(candidate: Candidate, held_out: str | None) -> ClipSource:
 
 def _find(named: Sequence[str]) -> tuple[list[Candidate], list[str]]:
     """The finished pretrainings in the folders that are named, and why others are not taken."""
-    folders = list(dict.fromkeys(path for name in named for path in _runs_below(Path(name))))
+    files = [name for name in named if Path(name).is_file()]  # runs/* names those too
+    below = [path for name in named if name not in files for path in _runs_below(Path(name))]
+    folders = list(dict.fromkeys(below))
     found, unfinished, verbs = [], [], []
     for folder in folders:
         settings = _settings(folder)
@@ -215,6 +217,8 @@ def _find(named: Sequence[str]) -> tuple[list[Candidate], list[str]]:
         if names.count(candidate.name) > 1:
             candidate.name = str(candidate.folder)
     reasons = []
+    if files:
+        reasons.append(f"{counted(len(files), 'file')} among the folders ({_few(files)})")
     if verbs:
         several = ", ".join(sorted(set(verbs)))
         reasons.append(f"{counted(len(verbs), 'run')} of other verbs than pretrain ({several})")

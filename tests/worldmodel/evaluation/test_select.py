@@ -132,6 +132,12 @@ def test_what_cannot_be_compared_is_said_in_a_line(make_run, choose, tmp_path):
     ]
 
 
+def test_a_file_among_the_folders_is_passed_over(make_run, choose, tmp_path):
+    (tmp_path / "notes.jsonl").write_text("{}")
+    _, written, _ = choose(make_run("a"), tmp_path / "notes.jsonl", make_run("b"))
+    assert written["left_out"] == [f"1 file among the folders ({tmp_path}/notes.jsonl)"]
+
+
 def test_held_out_videos_are_what_is_looked_at(make_run, choose, tmp_path, make_video, monkeypatch):
     here = partial(VideoFiles, workers=0)  # processes take seconds to start
     monkeypatch.setattr("worldmodel.evaluation.select.VideoFiles", here)
