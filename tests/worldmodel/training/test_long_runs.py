@@ -280,10 +280,17 @@ def test_regularisers_compute_in_float32_whatever_the_precision():
         assert found.dtype == torch.float32 and torch.equal(found, exact)
 
 
-@pytest.mark.slow
-def test_compiled_networks_compute_the_same_and_keep_their_names(tmp_path, dots):
-    train(tmp_path / "plain", dots)
-    train(tmp_path / "compiled", dots, compile=True)
+@pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("inductor", marks=pytest.mark.exhaustive)]
+)
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's own, while it traces
+def test_compiled_networks_compute_the_same_and_keep_their_names(
+    tmp_path, dots, monkeypatch, backend
+):
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile(self, backend=backend))
+    train(tmp_path / "plain", dots, steps=2)
+    train(tmp_path / "compiled", dots, steps=2, compile=True)
     a, b = state(tmp_path / "plain"), state(tmp_path / "compiled")
     assert a.keys() == b.keys()
     assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5) for name in a)
