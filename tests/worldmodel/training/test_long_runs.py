@@ -323,6 +323,7 @@ def test_stages_see_smaller_frames_and_shorter_clips_first(tmp_path, dots, monke
         ([{"steps": 2, "num_frames": 3}], "num_frames=3 does not divide into tubelets of 2 frames"),
         ([{"steps": 0, "size": 8}], "each of stages is {steps: 500"),
         ([{"size": 8}], "each of stages is"),
+        (3, "stages=3 must be a list"),
         ([{"steps": 2, "side": 8}], "each of stages is .* got {'steps': 2, 'side': 8}"),
     ],
 )
