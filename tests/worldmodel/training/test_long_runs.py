@@ -84,13 +84,13 @@ def same(a, b):
 )
 def test_killed_at_random_times_it_ends_bit_for_bit_the_same(tmp_path, kills):
     episodes = str(write_dots(tmp_path / "e", episodes=6, labelled=0))
-    threads = torch.get_num_threads()
+    threads, steps = torch.get_num_threads(), 10 * kills
     torch.set_num_threads(1)
-    learn(tmp_path / "whole", episodes)
+    learn(tmp_path / "whole", episodes, steps)
     torch.set_num_threads(threads)
     command = [sys.executable, "-m", "tests.worldmodel.training.killed"]
     done = subprocess.run(
-        [*command, str(tmp_path / "cut"), episodes, str(kills), "5"],
+        [*command, str(tmp_path / "cut"), episodes, str(steps), str(kills), "5"],
         cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
