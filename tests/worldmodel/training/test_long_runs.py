@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from tests.worldmodel.toys import small, write_dots
+from tests.worldmodel.toys import noise, small, write_dots
 from tests.worldmodel.training.killed import learn
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.loading.sources import EpisodeVideos
 from worldmodel.nn.encoder import VideoViT
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.centre import regularise
 from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
@@ -84,13 +85,13 @@ def same(a, b):
 )
 def test_killed_at_random_times_it_ends_bit_for_bit_the_same(tmp_path, kills):
     episodes = str(write_dots(tmp_path / "e", episodes=6, labelled=0))
-    threads = torch.get_num_threads()
+    threads, steps = torch.get_num_threads(), 10 * kills
     torch.set_num_threads(1)
-    learn(tmp_path / "whole", episodes)
+    learn(tmp_path / "whole", episodes, steps)
     torch.set_num_threads(threads)
     command = [sys.executable, "-m", "tests.worldmodel.training.killed"]
     done = subprocess.run(
-        [*command, str(tmp_path / "cut"), episodes, str(kills), "5"],
+        [*command, str(tmp_path / "cut"), episodes, str(steps), str(kills), "5"],
         cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -257,6 +258,20 @@ def test_activation_checkpointing_changes_no_number(tmp_path, dots):
     assert same(state(tmp_path / "plain"), state(tmp_path / "less"))
 
 
+def test_timm_backbones_checkpoint_their_activations_or_say_that_they_cannot():
+    encoder, frames = FrameEncoder("test_vit", size=32).train(), noise(1, 2, 3, 32, 32)
+    gradients = []
+    for _ in range(2):
+        encoder.zero_grad()
+        encoder(frames).square().sum().backward()
+        gradients.append([p.grad.clone() for p in encoder.parameters()])
+        encoder.checkpoint_activations()
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    encoder.backbone = nn.Identity()
+    with pytest.raises(ConfigError, match="activation_checkpointing: timm's test_vit has none"):
+        encoder.checkpoint_activations()
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_bfloat16_learns_nearly_the_same_and_keeps_float32(tmp_path, dots, objective):
     train(tmp_path / "full", dots, objective, steps=1)
@@ -280,10 +295,17 @@ def test_regularisers_compute_in_float32_whatever_the_precision():
         assert found.dtype == torch.float32 and torch.equal(found, exact)
 
 
-@pytest.mark.slow
-def test_compiled_networks_compute_the_same_and_keep_their_names(tmp_path, dots):
-    train(tmp_path / "plain", dots)
-    train(tmp_path / "compiled", dots, compile=True)
+@pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("inductor", marks=pytest.mark.exhaustive)]
+)
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's own, while it traces
+def test_compiled_networks_compute_the_same_and_keep_their_names(
+    tmp_path, dots, monkeypatch, backend
+):
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile(self, backend=backend))
+    train(tmp_path / "plain", dots, steps=2)
+    train(tmp_path / "compiled", dots, steps=2, compile=True)
     a, b = state(tmp_path / "plain"), state(tmp_path / "compiled")
     assert a.keys() == b.keys()
     assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5) for name in a)
@@ -316,6 +338,7 @@ def test_stages_see_smaller_frames_and_shorter_clips_first(tmp_path, dots, monke
         ([{"steps": 2, "num_frames": 3}], "num_frames=3 does not divide into tubelets of 2 frames"),
         ([{"steps": 0, "size": 8}], "each of stages is {steps: 500"),
         ([{"size": 8}], "each of stages is"),
+        (3, "stages=3 must be a list"),
         ([{"steps": 2, "side": 8}], "each of stages is .* got {'steps': 2, 'side': 8}"),
     ],
 )
