@@ -52,13 +52,14 @@ def of_run(
     }
     counts = {key: results[key] for key in _COUNTS if key in results}
     others = {key: value for key, value in results.items() if key not in counts}
+    recipe = {key: value for key, value in changed.items() if key not in about_data}
     made = {key: metrics[key] for key in ("version", "git_commit", "seed", "device", "seconds")}
     return "\n".join(
         [
             f"{_HEAD}\n# {config.get('name', folder.parent.name)}\n",
             f"A world model of video, made by `worldmodel {metrics['verb']}`.\n",
             f"## Data\n\n{_table(about_data | counts)}",
-            f"## Recipe\n\nSettings that differ from the defaults:\n\n{_table(changed)}",
+            f"## Recipe\n\nSettings that differ from the defaults:\n\n{_table(recipe)}",
             f"## Numbers\n\n{_table(others)}",
             f"## Provenance\n\n{_table(made | {'config_sha256': metrics['config_sha256']})}",
             f"## Use\n\n{_LOAD.format(folder=folder)}",

@@ -44,6 +44,8 @@ class Stages:
         self, first: Sequence[Stage | Mapping[str, Any]], *, size: int, num_frames: int,
         accumulate: int = 1,
     ) -> None:  # fmt: skip
+        if not isinstance(first, Sequence) or isinstance(first, str):
+            raise ConfigError(f"stages={first} must be a list, stages=[{{steps: 500, size: 48}}]")
         self._first = [_numbers(stage, size, num_frames) for stage in first]
         self._accumulate = accumulate
         self.last = (size, num_frames)

@@ -33,6 +33,9 @@ def work(job: Job) -> int:
     """Does what the job says, good or bad."""
     if job.what == "segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
+    elif job.what == "told to end" and not Path(job.name).exists():
+        Path(job.name).touch()
+        os.kill(os.getpid(), signal.SIGTERM)
     elif job.what == "exit":
         os._exit(3)
     elif job.what == "hang":
@@ -104,6 +107,14 @@ def test_without_processes_the_work_is_done_here():
     assert done[0][1].result() == os.getpid()
     assert isinstance(done[1][1].exception(), EpisodeError)
     assert done[2][1].result() == 4
+
+
+@pytest.mark.slow
+def test_what_a_process_did_that_was_told_to_end_is_done_by_another(tmp_path):
+    with WorkerPool(work, workers=1, seconds=60.0) as pool:
+        job = Job(str(tmp_path / "told"), "told to end", 7)
+        assert pool.submit(job).result() == 49
+        assert Path(job.name).exists()
 
 
 def test_closing_ends_all_processes_at_once():

@@ -18,7 +18,9 @@ CONFIG = {
 
 
 def card(folder: Path) -> str:
-    return model_card.of_run(folder, METRICS, CONFIG, {"optimisation.steps": 30})
+    return model_card.of_run(
+        folder, METRICS, CONFIG, {"data.path": "my|videos", "optimisation.steps": 30}
+    )
 
 
 def test_a_card_says_what_the_run_knows(tmp_path: Path) -> None:
@@ -29,7 +31,7 @@ def test_a_card_says_what_the_run_knows(tmp_path: Path) -> None:
     assert list(parts) == ["Data", "Recipe", "Numbers", "Provenance", "Use", "Licence"]
     assert "| data.path | my\\|videos |" in parts["Data"] and "| videos | 8 |" in parts["Data"]
     assert "fps" not in parts["Data"] and "_target_" not in parts["Data"]
-    assert "| optimisation.steps | 30 |" in parts["Recipe"]
+    assert "| optimisation.steps | 30 |" in parts["Recipe"] and "data" not in parts["Recipe"]
     assert "| feature_std | 0.987654 |" in parts["Numbers"] and "videos" not in parts["Numbers"]
     assert "| git_commit | abc |" in parts["Provenance"] and "| seed | 3 |" in parts["Provenance"]
     assert f'wm.load("{tmp_path / "model"}")' in parts["Use"]

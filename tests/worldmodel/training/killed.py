@@ -1,6 +1,6 @@
 """Trains a small model in children that are killed at random times, until one comes to its end.
 
-python -m tests.worldmodel.training.killed FOLDER EPISODES KILLS SEED
+python -m tests.worldmodel.training.killed FOLDER EPISODES STEPS KILLS SEED
 """
 
 import os
@@ -22,10 +22,8 @@ from worldmodel.runs.run import Run
 from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.pretrain import pretrain
 
-STEPS = 30
 
-
-def learn(folder: Path, episodes: str) -> None:
+def learn(folder: Path, episodes: str, steps: int) -> None:
     run = Run.open(folder, verb="pretrain", config={}, seed=0)
     how = {"masks": MaskMixture([AllButOne()], [1]), "regulariser": SIGReg(num_slices=8)}
     results = pretrain(
@@ -33,7 +31,7 @@ def learn(folder: Path, episodes: str) -> None:
         data=EpisodeVideos(episodes),
         model=small(),
         objective=partial(TimeSteps, targets="ema", **how),
-        optimisation=Optimisation(STEPS, log_every=1, save_seconds=0.02, accumulate=2),
+        optimisation=Optimisation(steps, log_every=1, save_seconds=0.02, accumulate=2),
         batch=8,
     )
     results.pop("data_wait")
@@ -41,13 +39,13 @@ def learn(folder: Path, episodes: str) -> None:
 
 
 def main() -> None:
-    folder, episodes, kills, seed = sys.argv[1:]
+    folder, episodes, steps, kills, seed = sys.argv[1:]
     torch.set_num_threads(1)  # and no other thread yet: it may fork
     draw, killed = random.Random(int(seed)), 0
     while True:
         child = os.fork()
         if child == 0:
-            learn(Path(folder), episodes)
+            learn(Path(folder), episodes, int(steps))
             os._exit(0)
         if killed < int(kills):
             time.sleep(draw.uniform(0.05, 0.6))

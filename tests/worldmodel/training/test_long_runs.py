@@ -84,13 +84,13 @@ def same(a, b):
 )
 def test_killed_at_random_times_it_ends_bit_for_bit_the_same(tmp_path, kills):
     episodes = str(write_dots(tmp_path / "e", episodes=6, labelled=0))
-    threads = torch.get_num_threads()
+    threads, steps = torch.get_num_threads(), 10 * kills
     torch.set_num_threads(1)
-    learn(tmp_path / "whole", episodes)
+    learn(tmp_path / "whole", episodes, steps)
     torch.set_num_threads(threads)
     command = [sys.executable, "-m", "tests.worldmodel.training.killed"]
     done = subprocess.run(
-        [*command, str(tmp_path / "cut"), episodes, str(kills), "5"],
+        [*command, str(tmp_path / "cut"), episodes, str(steps), str(kills), "5"],
         cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -280,10 +280,17 @@ def test_regularisers_compute_in_float32_whatever_the_precision():
         assert found.dtype == torch.float32 and torch.equal(found, exact)
 
 
-@pytest.mark.slow
-def test_compiled_networks_compute_the_same_and_keep_their_names(tmp_path, dots):
-    train(tmp_path / "plain", dots)
-    train(tmp_path / "compiled", dots, compile=True)
+@pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("inductor", marks=pytest.mark.exhaustive)]
+)
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # PyTorch's own, while it traces
+def test_compiled_networks_compute_the_same_and_keep_their_names(
+    tmp_path, dots, monkeypatch, backend
+):
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile(self, backend=backend))
+    train(tmp_path / "plain", dots, steps=2)
+    train(tmp_path / "compiled", dots, steps=2, compile=True)
     a, b = state(tmp_path / "plain"), state(tmp_path / "compiled")
     assert a.keys() == b.keys()
     assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5) for name in a)
@@ -316,6 +323,7 @@ def test_stages_see_smaller_frames_and_shorter_clips_first(tmp_path, dots, monke
         ([{"steps": 2, "num_frames": 3}], "num_frames=3 does not divide into tubelets of 2 frames"),
         ([{"steps": 0, "size": 8}], "each of stages is {steps: 500"),
         ([{"size": 8}], "each of stages is"),
+        (3, "stages=3 must be a list"),
         ([{"steps": 2, "side": 8}], "each of stages is .* got {'steps': 2, 'side': 8}"),
     ],
 )
