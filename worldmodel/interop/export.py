@@ -64,7 +64,7 @@ def _card(model: Path, output: str) -> str:
     for folder in (model, model / "model", model.parent):
         if checkpoint.is_own(model) and (folder / "model.json").is_file():
             if (folder / model_card.NAME).is_file():
-                return (folder / model_card.NAME).read_text()
+                return (folder / model_card.NAME).read_text("utf-8", "surrogateescape")
     return model_card.of_export(model, f'import worldmodel as wm\n\nmodel = wm.load("{output}")')
 
 

@@ -72,7 +72,10 @@ class Service(Logger):
     def __init__(self, package: str, run: Logged, **more: Any) -> None:
         self._package: Any = importlib.import_module(package)
         self._sent = run.sent
-        self._package.init(project=PROJECT, config=dict(run.config), resume="allow", **more)
+        try:
+            self._package.init(project=PROJECT, config=dict(run.config), resume="allow", **more)
+        except Exception as cause:  # each has its own, for want of a key or of a network
+            raise ConfigError(f"loggers=[{package}]: cannot be begun ({cause})") from cause
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """All of them at once; not those of a step that it has been told of."""

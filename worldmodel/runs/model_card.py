@@ -89,10 +89,10 @@ def of_export(source: Path | str, how_to_load: str) -> str:
 def write(folder: Path, text: str) -> bool:
     """Put a card into the folder of a model, unless a person's own is there; says if it did."""
     path = folder / NAME
-    if path.is_symlink() or (path.exists() and MARK not in path.read_text(errors="replace")):
+    if path.is_symlink() or (path.exists() and MARK not in path.read_text("utf-8", "replace")):
         return False
     with whole_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files
     return True
 
 

@@ -139,17 +139,24 @@ class Run:
         Names with dots are given as `**{"loss.prediction": 0.1}`.
         """
         values = {name: float(value) for name, value in numbers.items()}
-        if not self._loggers:
-            kept = int(max((line["step"] for line in read_log(self.folder)), default=-1))
-            about = Logged(
-                self.folder, f"{self.verb}-{self.folder.name}", self.config, kept, self._sent
-            )
-            self._loggers = open_loggers(self._logger_names, about)
+        self.open_log()
         line = {"step": step, "elapsed": round(self.seconds, 3), **_finite(values)}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         for logger in self._loggers:
             logger.log(step, values)
+
+    def open_log(self) -> None:
+        """Begin to log, or go on: the first `log` does it, so that refused input leaves no files.
+
+        Raises:
+            ConfigError: a logger cannot be begun.
+        """
+        if not self._loggers:
+            kept = int(max((line["step"] for line in read_log(self.folder)), default=-1))
+            name = f"{self.verb}-{self.folder.name}"
+            about = Logged(self.folder, name, self.config, kept, self._sent)
+            self._loggers = open_loggers(self._logger_names, about)
 
     def rewind(self, step: int) -> None:
         """Forget log lines after `step`: what a resumed training will do again."""

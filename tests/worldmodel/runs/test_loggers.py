@@ -71,6 +71,16 @@ def test_a_run_that_is_made_anew_is_another_one(tmp_path: Path, monkeypatch) -> 
     assert [step for step, _ in service.sent] == [1, 1]
 
 
+def test_a_service_that_cannot_be_begun_is_one_line(tmp_path: Path, monkeypatch) -> None:
+    service = Service("wandb")
+    service.init = lambda **about: 1 / 0  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    run = open_run(tmp_path / "r", loggers=["wandb"])
+    with pytest.raises(ConfigError, match=r"loggers=\[wandb\]: cannot be begun \(division"):
+        run.open_log()
+    run.close()
+
+
 @pytest.mark.parametrize(
     ("loggers", "words"),
     [

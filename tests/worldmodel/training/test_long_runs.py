@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from tests.worldmodel.toys import small, write_dots
+from tests.worldmodel.toys import noise, small, write_dots
 from tests.worldmodel.training.killed import learn
 from worldmodel.errors import ConfigError, RunError
 from worldmodel.loading.sources import EpisodeVideos
 from worldmodel.nn.encoder import VideoViT
+from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.centre import regularise
 from worldmodel.objectives.masked_tokens import MaskedTokens
 from worldmodel.objectives.masks import AllButOne, MaskMixture, Tubes
@@ -255,6 +256,20 @@ def test_activation_checkpointing_changes_no_number(tmp_path, dots):
     train(tmp_path / "plain", dots)
     train(tmp_path / "less", dots, activation_checkpointing=True)
     assert same(state(tmp_path / "plain"), state(tmp_path / "less"))
+
+
+def test_timm_backbones_checkpoint_their_activations_or_say_that_they_cannot():
+    encoder, frames = FrameEncoder("test_vit", size=32).train(), noise(1, 2, 3, 32, 32)
+    gradients = []
+    for _ in range(2):
+        encoder.zero_grad()
+        encoder(frames).square().sum().backward()
+        gradients.append([p.grad.clone() for p in encoder.parameters()])
+        encoder.checkpoint_activations()
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    encoder.backbone = nn.Identity()
+    with pytest.raises(ConfigError, match="activation_checkpointing: timm's test_vit has none"):
+        encoder.checkpoint_activations()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
