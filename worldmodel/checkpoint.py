@@ -369,9 +369,9 @@ def load_training(
         ) from cause
     _check_moments(state, optimiser, path)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    for index, moments in state.items():
-        for moment, value in moments.items():
-            moments[moment] = value if moment == "step" else parted(value, parameters[index])
+    for number, values in state.items():
+        for name, value in values.items():
+            values[name] = value if name == "step" else parted(value, parameters[number])
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
     return position

@@ -18,7 +18,7 @@ from worldmodel.cli.verbs import VERBS
 from worldmodel.errors import ConfigError, WorldModelError, nearest
 from worldmodel.runs.progress import say
 from worldmodel.runs.provenance import package_version
-from worldmodel.runs.torchrun import place, refuse
+from worldmodel.runs.torchrun import is_heard, refuse
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,6 +45,9 @@ def main(words: Sequence[str]) -> int:
     try:
         return _dispatch([word for word in words if word != "--debug"])
     except WorldModelError as error:
+        # All processes read the same words: the first says what is wrong with them.
+        if not is_heard() and not str(error).startswith("rank "):
+            return _WRONG
         if debug:
             traceback.print_exc()
         print(f"worldmodel: {' '.join(str(error).split())}", file=sys.stderr)
@@ -118,7 +121,7 @@ def _execute_and_show(verb: str, settled: dict[str, Any]) -> int:
     from worldmodel.cli import runner
 
     results = runner.execute(verb, settled)
-    if place().is_first:
+    if is_heard():
         show(results)
     page = runner.folder_of(verb, settled) / "report.html"
     if page.is_file():

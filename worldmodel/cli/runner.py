@@ -148,8 +148,9 @@ def choose_device(name: str, here: torchrun.Place = ALONE) -> str:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as cause:
         reason = str(cause).splitlines()[0]
+        which = f"rank {here.rank} of {here.world}: " if here.world > 1 else ""
         raise ConfigError(
-            f"device={name}: does not work here ({reason}); try device=cpu"
+            f"{which}device={name}: does not work here ({reason}); try device=cpu"
         ) from cause
     return name
 

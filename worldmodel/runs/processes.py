@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from worldmodel.errors import RunError, WorldModelError
@@ -134,7 +135,7 @@ class _Others:
             backend = "cpu:gloo,cuda:nccl"
         store, rank, world = next(rendezvous("env://", timeout=timeout))
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
-        self.store = dist.PrefixStore("worldmodel", store)
+        self.store = PrefixStore("worldmodel", store)
         self._has_failed = False
         self._others = [r for r in range(world) if r != rank]
         self.all = from_all([f"{socket.gethostname()} {os.getpid()}"])

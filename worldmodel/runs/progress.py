@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from worldmodel.runs.torchrun import place
+from worldmodel.runs.torchrun import is_heard
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -78,7 +78,7 @@ _displays: "list[Progress]" = []  # at most one: a terminal has one bottom
 
 def say(message: str) -> None:
     """Print one line to stderr, above the bars if there are any."""
-    if not place().is_first:
+    if not is_heard():
         return
     if _displays:
         _displays[0].console.print(message, markup=False, highlight=False, soft_wrap=True)
@@ -94,7 +94,7 @@ def bar(total: float, description: str) -> Iterator[ProgressBar]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if console.is_terminal and not _displays and place().is_first:
+    if console.is_terminal and not _displays and is_heard():
         columns = (
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),

@@ -11,7 +11,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as dist
@@ -90,11 +90,11 @@ class _Replicated(Sharing):
         known = inspect.signature(DistributedDataParallel).parameters
         # Buffers are the same everywhere: batch statistics are of all processes, others constant.
         sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        how: dict[str, Any] = {sync: False, "gradient_as_bucket_view": True}
         # Some steps use no horizon that is too long, or no mask token of another kind of mask.
         self._ddp = DistributedDataParallel(
-            _WithUnused(learner), find_unused_parameters=True, gradient_as_bucket_view=True,
-            **{sync: False},
-        )  # fmt: skip
+            _WithUnused(learner), find_unused_parameters=True, **how
+        )
 
     def losses(self, step: int, generator: Generator) -> Losses:
         return self._ddp(step, generator)
@@ -126,7 +126,7 @@ class _Sharded(Sharing):
         for module in learner.modules():
             if isinstance(module, Block):
                 fully_shard(module, mesh=mesh)
-        self._learner = fully_shard(learner, mesh=mesh)
+        self._learner, self._weights = learner, fully_shard(learner, mesh=mesh)
 
     def losses(self, step: int, generator: Generator) -> Losses:
         return self._learner(step, generator)
@@ -134,11 +134,11 @@ class _Sharded(Sharing):
     @contextmanager
     def usable(self) -> Iterator[None]:
         """Blocks fetch their weights by themselves; the others are fetched for as long."""
-        self._learner.unshard()
+        self._weights.unshard()
         try:
             yield
         finally:
-            self._learner.reshard()
+            self._weights.reshard()
 
     def end(self) -> None:
         weights = {name: whole(value) for name, value in self._learner.state_dict().items()}

@@ -1,7 +1,7 @@
 import pytest
 
 from worldmodel.errors import RunError
-from worldmodel.runs.torchrun import Place, place, refuse
+from worldmodel.runs.torchrun import Place, is_heard, place, refuse
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
@@ -19,12 +19,13 @@ def say(monkeypatch):
 
 
 def test_without_torchrun_a_process_is_alone_and_the_first():
-    assert place() == Place(0, 1, 0) and place().is_first
+    assert place() == Place(0, 1, 0) and place().is_first and is_heard()
 
 
 def test_torchrun_says_which_process_this_is(say):
     say("3", "4", "1")
     assert place() == Place(rank=3, world=4, local_rank=1) and not place().is_first
+    assert not is_heard()
     say("0", "1", "0")
     assert place() == Place()
 
