@@ -17,7 +17,8 @@ def shrunk(images: Tensor, after: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]
     Large motions are found in small images: where things moved further than their texture is
     coarse, the error does not say in which direction it would fall.
     """
-    return tuple(F.interpolate(x, size=flow.shape[-2:], mode="area") for x in (images, after))
+    small, small_after = (F.interpolate(x, flow.shape[-2:], mode="area") for x in (images, after))
+    return small, small_after
 
 
 def image_error(images: Tensor, after: Tensor, flow: Tensor) -> Tensor:

@@ -46,9 +46,9 @@ class FlowWeights:
 
     pixels: float = 10.0
     features: float = 0.2
-    smoothness: float = 1.0
+    smoothness: float = 0.1
     cycle: float = 0.2
-    spread: float = 0.2
+    spread: float = 0.5
 
     def __post_init__(self) -> None:
         for field in fields(self):
