@@ -94,6 +94,7 @@ def classify(
                 f"probes.{name}: has settings and names no probe; leave them out, or say what it "
                 f"is with probes.{name}._target_="
             )
+        probe.check(learned.encoder.width)
     wanted = _wanted(shots)
     division = data.divide(seed=seed)
     parts = _parts(division, wanted, data, seed=seed)

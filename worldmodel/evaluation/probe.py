@@ -116,6 +116,8 @@ def probe(
         `.low` and `.high`. With `attentive`, the same under `attentive.`.
     """
     learned = load(model, device=device)
+    if attentive is not None:
+        attentive.check(learned.encoder.width)
     arrays = load_arrays(open_episodes(episodes, **({"fit": learned.size} | dict(reading or {}))))
     check_targets(arrays, episodes, targets)
     check_size(arrays, episodes, learned)

@@ -13,7 +13,7 @@ from worldmodel.evaluation.probes.attentive import AttentiveProbe
 from worldmodel.runs.run import Run
 
 FAST = AttentiveProbe(
-    depth=0, heads=2, learning_rates=(1e-2, 1e-9), weight_decays=(0.01,), epochs=1, steps=100
+    depth=0, heads=2, learning_rates=(1e-2, 1e-9), weight_decays=(0.01,), epochs=1, steps=60
 )
 GROUPS = np.repeat(np.arange(20), 10)
 

@@ -120,3 +120,14 @@ def test_a_head_has_sixteen_dimensions_or_more(width, heads):
 def test_settings_without_sense_are_refused(wrong):
     with pytest.raises(ConfigError, match="an attentive probe needs"):
         AttentiveProbe(**wrong)
+
+
+def test_heads_that_do_not_share_an_encoder_s_tokens_are_refused_and_pixels_have_their_own(
+    tmp_path,
+):
+    probe = replace(PROBES["attentive"], heads=3, steps=1)
+    probe.check(24)
+    with pytest.raises(ConfigError, match="of 3 heads cannot share the encoder's tokens of 32 dim"):
+        probe.check(32)
+    data = clusters(tmp_path)  # of 16 dimensions, as pixels may have
+    assert probe.fit(data, data, TASK).classifier.spec["heads"] == 1

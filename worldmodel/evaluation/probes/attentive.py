@@ -32,8 +32,8 @@ class AttentiveProbe(Probe):
 
     Attributes:
         depth: blocks of self-attention before the query attends: 3 as V-JEPA 2, 0 as V-JEPA 1.
-        heads: of attention; by default 16 as published, or fewer where a head would have less than
-            16 dimensions.
+        heads: of attention to the encoder's tokens; by default, and for pixels, 16 as published, or
+            fewer where a head would have less than 16 dimensions.
         learning_rates: tried.
         weight_decays: tried with each of them.
         epochs: passes over the videos, each with one of its views.
@@ -68,6 +68,14 @@ class AttentiveProbe(Probe):
         """Learning rates and weight decays that are tried."""
         return list(product(self.learning_rates, self.weight_decays))
 
+    def check(self, width: int) -> None:
+        """Refuse heads that do not share the width of the encoder's tokens."""
+        if self.heads is not None and (self.heads < 1 or width % self.heads):
+            raise ConfigError(
+                f"an attentive probe of {self.heads} heads cannot share the encoder's tokens of "
+                f"{width} dimensions; say a number that divides them, or leave heads out"
+            )
+
     def steps_of(self, examples: int) -> int:
         """How many steps are made with so many examples."""
         return max(self.epochs * math.ceil(examples / self.batch), self.steps)
@@ -95,7 +103,8 @@ class AttentiveProbe(Probe):
         """Train a network for each pair of learning rate and weight decay, side by side."""
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
             torch.manual_seed(seed)
-            heads = self.heads or default_heads(width)
+            said = self.heads
+            heads = said if said is not None and width % said == 0 else default_heads(width)
             networks = [
                 AttentiveClassifier(width, outputs, heads=heads, depth=self.depth, labels=labels)
                 for _ in self.pairs

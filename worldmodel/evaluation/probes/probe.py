@@ -72,6 +72,13 @@ class Probe(ABC):
 
     wants_tokens: ClassVar[bool] = False  # all tokens of a view; otherwise their mean
 
+    def check(self, width: int) -> None:  # noqa: B027  # most take tokens of any width
+        """Refuse settings that do not fit an encoder's tokens, before anything is extracted.
+
+        Raises:
+            ConfigError: names them.
+        """
+
     @abstractmethod
     def fit(self, fit: Labelled, validation: Labelled, task: Task) -> Fitted:
         """Fit with every hyper-parameter on `fit`, and keep what is best on `validation`.
