@@ -139,6 +139,10 @@ class Motion(Objective):
             numbers={**found.numbers, "flow_error_over_still": moved.detach() / still},
         )
 
+    def energies(self, frames: Tensor, seen: int) -> Tensor:
+        """Those of the content objective: flow needs the end of a clip to be seen."""
+        return self.content.energies(frames, seen)
+
     def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
         """Those of the content objective: the flow is found from all that there is."""
         return self.content.mask_examples(grid, generator)
