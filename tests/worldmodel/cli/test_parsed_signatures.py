@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.test_configs import options, words
 from worldmodel.cli.compose import settle
 from worldmodel.cli.parsed_signatures import read
-from worldmodel.cli.settings import choices
 from worldmodel.cli.verbs import VERBS
 from worldmodel.errors import ConfigError
 
@@ -102,12 +102,9 @@ def targets(settings: Any) -> Iterator[str]:
 
 def all_targets() -> list[str]:
     """Everything that a configuration of ours names."""
-    found = set()
-    for verb in VERBS:
-        picks = [f"{group}={o}" for group, options in choices(verb).items() for o in options]
-        for words in [[], *([pick] for pick in picks)]:
-            found |= set(targets(settle(verb, words, checked=False)))
-    return sorted(found)
+    chosen = [(verb, []) for verb in VERBS]
+    chosen += [(verb, words(verb, group, option)) for verb, group, option in options()]
+    return sorted({name for of in chosen for name in targets(settle(*of, checked=False))})
 
 
 @pytest.mark.parametrize("target", all_targets())
