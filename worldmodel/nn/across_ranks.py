@@ -63,10 +63,11 @@ def all_rows(x: Tensor) -> Tensor:
     return _AllRows.apply(x) if is_together() else x
 
 
-def own_rows(x: Tensor) -> Tensor:
-    """The share of this rank in the rows of a whole batch, `b ...`."""
-    count = len(x) // world()
-    return x[rank() * count : (rank() + 1) * count]
+def own_rows(x: Tensor, *, groups: int = 1) -> Tensor:
+    """The share of this rank in the rows of a whole batch: `(g b) ...`, with so many groups."""
+    count = len(x) // (groups * world())
+    own = x.unflatten(0, (groups, -1))[:, rank() * count : (rank() + 1) * count]
+    return own.flatten(0, 1)
 
 
 def whole(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
+from worldmodel.nn.across_ranks import all_rows, own_rows
 from worldmodel.nn.causal_predictor import CausalPredictor
 from worldmodel.nn.heads import Head, time_step_latents
 from worldmodel.nn.patches import Grid
@@ -20,6 +21,7 @@ from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.predicted_latents import PredictedLatents
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.objectives.targets import Targets, check_targets
+from worldmodel.runs.processes import world
 
 
 class Contrastive(PredictedLatents):
@@ -122,23 +124,25 @@ def info_nce(
             another and are left out.
 
     Returns:
-        A scalar. Wrong answers are those of this process alone.
+        A scalar. Wrong answers are those of all processes.
 
     Raises:
         ConfigError: there is one video only.
     """
     b, n, _ = predicted.shape
-    if b <= clips_per_video:
+    whole = b * world()
+    if whole <= clips_per_video:
         raise ConfigError(
-            f"a batch of {b} clips, {clips_per_video} of each video, has no other video to compare "
-            f"with; say batch={2 * clips_per_video} or more, or data.clips_per_video=1"
+            f"a batch of {whole} clips, {clips_per_video} of each video, has no other video to "
+            f"compare with; say batch={2 * clips_per_video} or more, or data.clips_per_video=1"
         )
     unit, others = (
-        rearrange(F.normalize(x, dim=-1), "b n d -> n b d") for x in (predicted, targets)
+        rearrange(F.normalize(x, dim=-1), "b n d -> n b d") for x in (predicted, all_rows(targets))
     )
     scores = unit @ rearrange(others, "n c d -> n d c") / temperature  # n b c
-    clip = torch.arange(b, device=scores.device)
-    video = clip // clips_per_video
-    same = (video[:, None] == video) & (clip[:, None] != clip)
+    clips = torch.arange(whole, device=scores.device)
+    clip = own_rows(clips)
+    same = (clip // clips_per_video)[:, None] == clips // clips_per_video
+    same &= clip[:, None] != clips
     scores = scores.masked_fill(same, -torch.inf)
     return F.cross_entropy(rearrange(scores, "n b c -> (n b) c"), clip.repeat(n))

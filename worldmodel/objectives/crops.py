@@ -13,6 +13,8 @@ from torchvision.ops import roi_align
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from worldmodel.errors import ConfigError
+from worldmodel.nn.across_ranks import own_rows
+from worldmodel.runs.processes import world
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,16 @@ class Crops:
             torch.cat([clips, boxes], dim=1).to(frames.device, frames.dtype), size, aligned=True,
         )  # fmt: skip
         crops = rearrange(crops, "n (t c) h w -> n t c h w", t=t)
-        mirrored = torch.rand(len(crops), generator=generator) < self.flip
+        mirrored = self._drawn(1, b, generator)[0] < self.flip
         crops = torch.where(_each(mirrored, crops), crops.flip(-1), crops)
-        return _recoloured(crops, self.jitter, generator) if self.jitter else crops
+        if not self.jitter:
+            return crops
+        return _recoloured(crops, 1 + self.jitter * (2 * self._drawn(3, b, generator) - 1))
+
+    def _drawn(self, count: int, batch: int, generator: Generator) -> Tensor:
+        """Numbers in [0, 1) for each crop, of those of all processes: count (v b)."""
+        whole = torch.rand(count, self.number * batch * world(), generator=generator)
+        return own_rows(whole.T, groups=self.number).T
 
     def boxes(self, batch: int, height: int, width: int, *, generator: Generator) -> Tensor:
         """Left, top, right and bottom of each crop in pixels of the frame: (v b) 4.
@@ -83,7 +92,7 @@ class Crops:
         Area and the logarithm of the ratio are drawn evenly; a side is never longer than the
         frame's.
         """
-        share, ratio, x, y = torch.rand(4, self.number * batch, generator=generator)
+        share, ratio, x, y = self._drawn(4, batch, generator)
         low, high = self.scale
         area = (low + (high - low) * share) * height * width
         narrow, wide = torch.tensor(self.ratio).log()
@@ -94,9 +103,8 @@ class Crops:
         return torch.stack([left, top, left + w, top + h], dim=1)
 
 
-def _recoloured(clips: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Brightness, contrast and saturation of clips n t c h w times 1 - strength to 1 + strength."""
-    factors = 1 + strength * (2 * torch.rand(3, len(clips), generator=generator) - 1)
+def _recoloured(clips: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, contrast and saturation of clips n t c h w times factors 3 n."""
     brightness, contrast, saturation = (_each(factor, clips) for factor in factors)
     clips = clips * brightness
     grey = reduce(rgb_to_grayscale(clips), "n t 1 h w -> n 1 1 1 1", "mean")

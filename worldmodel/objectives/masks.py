@@ -280,7 +280,7 @@ class MaskMixture:
         """
         if not isinstance(kind, Blocks):
             return [self.tokens(kind, batch, grid, generator)]
-        seen, blocks = kind.parts(batch, grid, generator)
+        seen, blocks = kind.parts(batch * world(), grid, generator)
         seen = rearrange(seen, "b t h w -> b (t h w)")
         fewest = int(seen.sum(dim=1).min())
         if fewest == 0:

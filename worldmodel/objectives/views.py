@@ -14,11 +14,13 @@ from torch import Generator, Tensor
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.model import WorldModel
+from worldmodel.nn.across_ranks import own_rows
 from worldmodel.nn.encoder import Encoder, VideoViT
 from worldmodel.nn.heads import TokenHead
 from worldmodel.objectives.crops import Crops
 from worldmodel.objectives.objective import Losses, Objective
 from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.runs.processes import world
 
 Group = Literal["global_views", "local_views"]
 
@@ -138,7 +140,8 @@ class Views(Objective):
         if not self.drop:
             return self.encoder(views).mean(1)
         t, h, w = grid = self.encoder.grid(views)
-        order = torch.rand(len(views), t * h * w, generator=generator).argsort(1)
+        drawn = torch.rand(len(views) * world(), t * h * w, generator=generator)
+        order = own_rows(drawn, groups=self.groups[name].number).argsort(1)
         keep = order[:, : self._kept(name, grid)].sort(1).values
         return self.encoder(views, keep=keep.to(frames.device)).mean(1)
 
