@@ -154,6 +154,10 @@ class VideoViT(Encoder):
         """Frames b t c h w in [0, 1] -> tokens b n d, at the positions in `keep` (b m) if given."""
         return self.norm(self._run(frames, keep)[-1])
 
+    def tubes(self, frames: Tensor) -> Tensor:
+        """Frames b t c h w -> what goes into the first block: b n d, each of its own tube alone."""
+        return self._cut(frames.shape[1])[0](frames)
+
     def features(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """The normed outputs of all levels side by side, b n (l d); without levels, the tokens."""
         *lower, last = self._run(frames, keep)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.blocks import Block, arguments, check_heads
-from worldmodel.nn.encoder import Encoder, grid_from, require_positions, take
+from worldmodel.nn.encoder import Encoder, VideoViT, grid_from, require_positions, take
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.positions import Rotary3D, SinCos3D
@@ -23,6 +23,7 @@ from worldmodel.nn.predictor import Prediction, Predictor, on_sphere
 Context = Literal["dropped", "masked_after"]
 Kind = Literal["video", "image"]
 TargetNorm = Literal["none", "layernorm"]
+TargetContext = Literal["clip", "tube"]
 
 
 class TokenPredictor(Predictor):
@@ -49,6 +50,8 @@ class TokenPredictor(Predictor):
             default the encoder's levels side by side.
         target_norm: how targets were normed in training: `layernorm` each level of a token, as in
             V-JEPA, or `none`.
+        target_context: what a target knows: the whole `clip`, or its own `tube` alone, that is what
+            goes into the encoder's first block.
         cosine: predictions were trained by their cosine with the target, and are scored by it;
             otherwise by absolute differences.
     """
@@ -59,6 +62,7 @@ class TokenPredictor(Predictor):
         rope: str = "vjepa2", sincos_grid: list[int] | None = None, mask_tokens: int = 10,
         kinds: bool = False, window: int = 8, seen: int = 4, target_width: int | None = None,
         target_norm: TargetNorm = "layernorm", cosine: bool = False,
+        target_context: TargetContext = "clip",
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("a token predictor", width, heads, rotary=True)
@@ -72,6 +76,10 @@ class TokenPredictor(Predictor):
         if target_norm not in get_args(TargetNorm):
             choices = nearest(target_norm, get_args(TargetNorm))
             raise ConfigError(f"no target_norm '{target_norm}': {choices}")
+        if target_context not in get_args(TargetContext):
+            choices = nearest(target_context, get_args(TargetContext))
+            raise ConfigError(f"no target_context '{target_context}': {choices}")
+        self.target_context = target_context
         self.token_width, self.levels = token_width, levels
         self.set_window(window, seen)
         self.embed: nn.Module = nn.Linear(token_width, width)
@@ -190,7 +198,11 @@ class TokenPredictor(Predictor):
 
     def latents(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
         """What is predicted of each token of a clip, before it is normed: b n d."""
-        whole = self.features(encoder, frames)
+        if self.target_context == "tube":
+            assert isinstance(encoder, VideoViT)
+            whole = encoder.tubes(frames)
+        else:
+            whole = self.features(encoder, frames)
         return whole if head is None else head(whole)
 
     def normed(self, latents: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
-from worldmodel.nn.encoder import take
+from worldmodel.nn.encoder import VideoViT, take
 from worldmodel.nn.patches import Grid
-from worldmodel.nn.token_predictor import TargetNorm, TokenPredictor
+from worldmodel.nn.token_predictor import TargetContext, TargetNorm, TokenPredictor
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import Momentum
@@ -48,6 +48,9 @@ class MaskedTokens(PredictedLatents):
             finished model).
         teacher: the finished model, where targets are `frozen`: whatever `wm.load` reads.
         centre: what is subtracted before the regulariser looks; see `centre.py`.
+        target_context: what a target knows: the whole `clip`, as in V-JEPA, or its own `tube`.
+            Without a teacher, tokens that know the clip come to share what is the same in all of
+            it, which is easy to predict; those of tubes cannot (docs/pretraining.md).
         distance: of a prediction to its target.
         target_norm: `layernorm` norms each level of each target, as V-JEPA does.
         visible_weight: of a second loss, on the visible tokens, each divided by the root of its
@@ -64,7 +67,8 @@ class MaskedTokens(PredictedLatents):
     def __init__(
         self, model: Architecture, *, masks: MaskMixture, regulariser: Regulariser,
         targets: Targets | Literal["frozen"] = "live", teacher: str | None = None,
-        centre: Centre = "episode", distance: Distance = "l1",
+        centre: Centre = "episode", target_context: TargetContext = "clip",
+        distance: Distance = "l1",
         target_norm: TargetNorm = "none", visible_weight: float = 0.0, every_mask: bool = False,
         momentum: Momentum = 0.996, predictor_width: int = 96, predictor_depth: int = 2,
         predictor_heads: int = 4,
@@ -83,6 +87,13 @@ class MaskedTokens(PredictedLatents):
                 "targets=frozen are those of a finished model, and a teacher makes frozen targets: "
                 "say both, objective.targets=frozen objective.teacher=runs/pretrain/NAME"
             )
+        if target_context == "tube" and not (
+            model.latent_per_token and isinstance(model.encoder, VideoViT) and teacher is None
+        ):
+            raise ConfigError(
+                "objective.target_context=tube predicts latents of single tubes: it takes a "
+                "VideoViT, model.latent_per_token=true and no objective.teacher"
+            )
         super().__init__(
             model.encoder, model.head() if model.latent_per_token else None,
             regulariser=regulariser, targets=targets, centre=centre, momentum=momentum,
@@ -95,7 +106,7 @@ class MaskedTokens(PredictedLatents):
             self.encoder.width, width=predictor_width, depth=predictor_depth,
             heads=predictor_heads, levels=levels, rope=self.encoder.spec.get("rope", "default"),
             mask_tokens=len(masks.kinds), target_width=target_width, target_norm=target_norm,
-            cosine=distance == "cosine",
+            cosine=distance == "cosine", target_context=target_context,
         )  # fmt: skip
         self.project_visible: nn.Linear | None = None
         if visible_weight:

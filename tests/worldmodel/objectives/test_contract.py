@@ -131,6 +131,13 @@ CASES = {
         lambda: MaskedTokens(small(per_token=True), masks=one(RightHalf()), regulariser=sigreg()),
         right_half, part="predictor.project",
     ),
+    "masked_tokens of tubes": Case(
+        lambda: MaskedTokens(
+            small(per_token=True), masks=one(RightHalf()), regulariser=sigreg(),
+            target_context="tube",
+        ),
+        right_half, part="predictor.project",
+    ),
     "masked_tokens ema": Case(
         lambda: MaskedTokens(
             small(), masks=one(Future()), regulariser=NoRegulariser(), targets="ema",

@@ -114,11 +114,16 @@ def next_tokens() -> NextTokens:
     )
 
 
-def masked_tokens() -> MaskedTokens:
+def masked_tokens(context="clip") -> MaskedTokens:
     masks = MaskMixture([Tubes(2, 0.3), Future()], [1, 1])
     return MaskedTokens(
-        sizes(per_token=True), masks=masks, regulariser=sigreg(), distance="l2", predictor_width=48
-    )
+        sizes(per_token=True), masks=masks, regulariser=sigreg(), distance="l2",
+        predictor_width=48, target_context=context,
+    )  # fmt: skip
+
+
+def masked_tokens_of_tubes() -> MaskedTokens:
+    return masked_tokens("tube")
 
 
 def masked_tokens_ema() -> MaskedTokens:
@@ -151,9 +156,10 @@ def falls_short(untrained: float, trained: float, why: str) -> list[pytest.MarkD
     [
         pytest.param(next_tokens, "latents", marks=pytest.mark.slow),
         pytest.param(masked_pixels, "tokens", marks=pytest.mark.exhaustive),
+        pytest.param(masked_tokens_of_tubes, "tokens", marks=pytest.mark.slow),
         pytest.param(
             masked_tokens, "latents",
-            marks=falls_short(0.658, 0.335, "why is not known yet"),
+            marks=falls_short(0.658, 0.335, "tokens come to share what is the same in all of a clip"),
         ),
         pytest.param(
             masked_tokens_ema, "latents",
