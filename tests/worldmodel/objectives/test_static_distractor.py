@@ -159,7 +159,7 @@ def falls_short(untrained: float, trained: float, why: str) -> list[pytest.MarkD
         pytest.param(masked_tokens_of_tubes, "tokens", marks=pytest.mark.slow),
         pytest.param(
             masked_tokens, "latents",
-            marks=falls_short(0.658, 0.335, "tokens come to share what is the same in all of a clip"),
+            marks=falls_short(0.658, 0.335, "tokens share what is the same in all of a clip"),
         ),
         pytest.param(
             masked_tokens_ema, "latents",
