@@ -149,6 +149,17 @@ class FastRenderer:
         self._renderer.update_scene(data, camera, self._option)
         return _average(self._renderer.render())
 
+    def upload_textures(self) -> None:
+        """Draw with what the model's textures have become."""
+        import mujoco
+
+        for texture in range(self._renderer.model.ntex):
+            mujoco.mjr_uploadTexture(self._renderer.model, self._renderer._mjr_context, texture)
+
+    def close(self) -> None:
+        """Give the OpenGL context back."""
+        self._renderer.close()
+
 
 def _average(frame: np.ndarray) -> np.ndarray:
     # Mean of each square of pixels, rounded; strided sums are five times faster than a reshape.

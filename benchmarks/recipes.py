@@ -1,0 +1,254 @@
+"""What every recipe learns of three worlds: the same data, network, batch and processor time.
+
+python -m benchmarks.recipes                  run what is missing, write the table
+python -m benchmarks.recipes --sweep          try learning rates, on seeds of development
+python -m benchmarks.recipes --worlds digits --recipes tube_sigreg vjepa2 --seeds 22
+
+The recipes are those of `worldmodel pretrain recipe=...`, with the batch and the length of the clips
+made equal, the rate that did best in the sweep, and as many steps as fit into the time: how long a
+step takes is measured once, with nothing else running, and kept beside the records. Beside them
+stand the same encoder untrained, and the pixels. Every run's numbers are kept, so that this can be
+interrupted.
+"""
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from benchmarks.readouts import FRAMES, Clips, Encode, read_out
+from benchmarks.table import origin
+from benchmarks.worlds import WORLDS, World
+from benchmarks.worlds.videos import InMemory
+from worldmodel.cli.compose import settle
+from worldmodel.cli.runner import build
+from worldmodel.nn.encoder import Encoder
+from worldmodel.report import results
+from worldmodel.runs.run import Run
+from worldmodel.training.pretrain import pretrain
+
+DEVELOPMENT, REPORT = (21,), (22, 23, 24)
+"""Seeds: on the first the learning rates and the defaults of recipes were chosen."""
+
+SECONDS = 500  # of one processor core, for a training
+BATCH = 48
+VIDEOS, FIT, VALIDATION, TEST = 1500, 1500, 300, 600
+RATES = (3e-4, 1e-3, 3e-3)  # tried in the sweep
+CHOSEN: dict[str, float] = {}  # filled by the sweep
+RECIPES = ("tube_sigreg", "time_steps", "next_sigreg", "vjepa2", "videomae")
+BASELINES = ("untrained", "pixels")
+OVERRIDES = {"time_steps": ["recipe=none"]}  # of those that are no recipe's name
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training, or one baseline."""
+
+    world: str
+    recipe: str
+    seed: int
+    rate: float | None = None  # None: of a baseline
+    steps: int = 0
+
+
+def settings(world: World, case: Case) -> dict[str, Any]:
+    """What `worldmodel pretrain` would be told."""
+    name = case.recipe if case.rate is not None else "tube_sigreg"
+    words = [
+        *OVERRIDES.get(name, [f"recipe={name}"]), "transforms=plain", "data.path=.",
+        f"model.size={world.size}", f"model.encoder.patch={world.patch}", f"num_frames={FRAMES}",
+        f"batch={BATCH}",
+    ]  # fmt: skip
+    if case.rate is not None:
+        words += [f"optimisation.steps={case.steps}", f"optimisation.learning_rate={case.rate}"]
+    return settle("pretrain", words)
+
+
+def pixels(frames: Tensor) -> Tensor:
+    """Frames as tokens b t n d: 4 x 4 patches, each averaged to 4 x 4 pixels."""
+    small = torch.nn.functional.adaptive_avg_pool2d(frames.flatten(0, 1), 16)
+    return rearrange(
+        small, "(b t i) c (h p) (w q) -> b t (h w) (i c p q)", b=len(frames), i=2, p=4, q=4
+    )
+
+
+def of_encoder(encoder: Encoder) -> Encode:
+    """Tokens b t n d of a complete clip."""
+    return lambda frames: rearrange(
+        encoder(frames), "b (t n) d -> b t n d", t=encoder.grid(frames)[0]
+    )
+
+
+def measure(case: Case, kept_in: Path) -> Record:
+    """Train once, and read out what was learned."""
+    torch.set_num_threads(1)
+    world = WORLDS[case.world]
+    seen = world.videos(VIDEOS + VALIDATION, case.seed, held_out=False, kept_in=kept_in)
+    unseen = world.videos(TEST, case.seed, held_out=True, kept_in=kept_in)
+    torch.manual_seed(case.seed)
+    chosen = settings(world, case)
+    model = build("model", chosen["model"])
+    encode, found, begun = of_encoder(model.encoder.eval()), {}, time.process_time()
+    if case.recipe == "pixels":
+        encode = pixels
+    elif case.rate is not None:
+        with tempfile.TemporaryDirectory() as temporary:
+            run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=case.seed)
+            found = pretrain(
+                run, data=InMemory(seen[:VIDEOS], chosen["data"]["clips_per_video"]), model=model,
+                objective=build("objective", chosen["objective"]),
+                optimisation=replace(
+                    build("optimisation", chosen["optimisation"]), save_seconds=1e9
+                ),
+                num_frames=FRAMES, batch=BATCH,
+            )  # fmt: skip
+            run.close()
+        encode = of_encoder(model.encoder.eval())
+    seconds = time.process_time() - begun
+    parts = [
+        Clips.of(seen[:FIT], 0), Clips.of(seen[VIDEOS : VIDEOS + VALIDATION], 1),
+        Clips.of(unseen, 2),
+    ]  # fmt: skip
+    signs = ("feature_std", "mean_cosine", "effective_rank", "collapsed", "static_shortcut")
+    return {
+        "world": case.world, "recipe": case.recipe, "seed": case.seed, "rate": case.rate,
+        "steps": case.steps, "cpu_seconds": seconds,
+        "read": read_out(world, encode, parts, seed=case.seed),
+        **{name: found[name] for name in signs if name in found},
+    }  # fmt: skip
+
+
+def step_seconds(recipe: str, kept_in: Path) -> float:
+    """Processor seconds of a step, on one thread: the difference between a long and a short run."""
+    torch.set_num_threads(1)
+    took = []
+    for steps in (4, 24):
+        case = Case("tworoom", recipe, DEVELOPMENT[0], 1e-4, steps)
+        world = WORLDS[case.world]
+        chosen = settings(world, case)
+        seen = world.videos(VIDEOS + VALIDATION, case.seed, held_out=False, kept_in=kept_in)
+        with tempfile.TemporaryDirectory() as temporary:
+            run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=0)
+            begun = time.process_time()
+            pretrain(
+                run, data=InMemory(seen[:VIDEOS], chosen["data"]["clips_per_video"]),
+                model=build("model", chosen["model"]),
+                objective=build("objective", chosen["objective"]),
+                optimisation=build("optimisation", chosen["optimisation"]),
+                num_frames=FRAMES, batch=BATCH,
+            )  # fmt: skip
+            took.append(time.process_time() - begun)
+            run.close()
+    return (took[1] - took[0]) / 20
+
+
+def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A row for each number of each recipe and world: the mean over the seeds."""
+    written = []
+    for world, recipe in dict.fromkeys((r["world"], r["recipe"]) for r in records):
+        chosen = [r for r in records if (r["world"], r["recipe"]) == (world, recipe)]
+        numbers = {
+            **{k: [r["read"][k] for r in chosen] for k in chosen[0]["read"]},
+            **{k: [r[k] for r in chosen] for k in ("feature_std", "mean_cosine", "effective_rank")
+               if k in chosen[0]},
+        }  # fmt: skip
+        for key, values in numbers.items():
+            written.append(
+                {"key": f"{world}.{recipe}.{key}", "value": float(np.mean(values)),
+                 **interval(values), "seeds": [r["seed"] for r in chosen], "per_seed": values}
+            )  # fmt: skip
+    return written
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Student's 95 % interval of the mean over seeds; nothing for one seed."""
+    if len(values) < 2:
+        return {}
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return {"low": float(np.mean(values) - half), "high": float(np.mean(values) + half)}
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--worlds", nargs="*", choices=[*WORLDS], default=[*WORLDS])
+    parser.add_argument("--recipes", nargs="*", default=[*RECIPES])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[*REPORT])
+    parser.add_argument("--sweep", action="store_true", help="try learning rates")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
+    words = parser.parse_args()
+    words.kept_in.mkdir(parents=True, exist_ok=True)
+    costs = known_costs(words.kept_in, words.recipes)
+    file = words.kept_in / ("sweep.jsonl" if words.sweep else "records.jsonl")
+    file.touch()
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    done = {(r["world"], r["recipe"], r["seed"], r["rate"]) for r in records}
+    cases = []
+    seeds = DEVELOPMENT if words.sweep else words.seeds
+    for seed, world, recipe in itertools.product(seeds, words.worlds, words.recipes):
+        for rate in RATES if words.sweep else (CHOSEN.get(recipe, 1e-3),):
+            cases.append(Case(world, recipe, seed, rate, int(SECONDS / costs[recipe])))
+    if not words.sweep:
+        cases += [
+            Case(world, name, seed)
+            for seed, world, name in itertools.product(seeds, words.worlds, BASELINES)
+        ]
+    todo = [c for c in cases if (c.world, c.recipe, c.seed, c.rate) not in done]
+    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(measure, case, words.kept_in) for case in todo]):
+            record = future.result()
+            records.append(record)
+            with file.open("a") as kept:
+                kept.write(json.dumps(record) + "\n")
+            read = ", ".join(f"{k} {v:.3f}" for k, v in record["read"].items())
+            print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
+                  f"{read}", flush=True)  # fmt: skip
+    if not words.sweep:
+        write_table([r for r in records if r["seed"] in words.seeds], words.seeds, costs)
+
+
+def known_costs(kept_in: Path, recipes: Sequence[str]) -> dict[str, float]:
+    """Processor seconds of a step of each recipe; measured where they are not known yet."""
+    file = kept_in / "step_seconds.json"
+    costs: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+    for recipe in recipes:
+        if recipe not in costs:
+            costs[recipe] = step_seconds(recipe, kept_in)
+            file.write_text(json.dumps(costs, indent=1) + "\n")
+    return costs
+
+
+def write_table(records: Sequence[Record], seeds: Sequence[int], costs: dict[str, float]) -> None:
+    """Write docs/results/recipes.json."""
+    table = {
+        **origin("recipes", "python -m benchmarks.recipes"),
+        "protocol": {
+            "seeds": list(seeds), "development_seeds": list(DEVELOPMENT),
+            "cpu_seconds": SECONDS, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
+            "fit": FIT, "validation": VALIDATION, "test": TEST, "rates": CHOSEN,
+            "step_seconds": costs,
+        },
+        "rows": rows(records),
+    }  # fmt: skip
+    results.write(table, Path(__file__).parents[1] / "docs/results/recipes.json")
+
+
+if __name__ == "__main__":
+    main()
