@@ -4,11 +4,11 @@ python -m benchmarks.recipes                  run what is missing, write the tab
 python -m benchmarks.recipes --sweep          try learning rates, on seeds of development
 python -m benchmarks.recipes --worlds digits --recipes tube_sigreg vjepa2 --seeds 22
 
-The recipes are those of `worldmodel pretrain recipe=...`, with the batch and the length of the clips
-made equal, the rate that did best in the sweep, and as many steps as fit into the time: how long a
-step takes is measured once, with nothing else running, and kept beside the records. Beside them
-stand the same encoder untrained, and the pixels. Every run's numbers are kept, so that this can be
-interrupted.
+The recipes are those of `worldmodel pretrain recipe=...`, with the batch and the length of the
+clips made equal, the rate that did best in the sweep, and as many steps as fit into the time: how
+long a step takes is measured once, with nothing else running, and kept beside the records. Beside
+them stand the same encoder untrained, and the pixels. Every run's numbers are kept, so that this
+can be interrupted.
 """
 
 import argparse
