@@ -187,6 +187,7 @@ class ClipDataset(Clips):
         rests = random.random(len(videos)) < self.rest_fraction
         # With `fps` the clip that begins with a video's first frame may show one twice.
         rests &= np.array([self._starts[video][0] == 0 for video in videos])
+        rests &= self.sampling.num_frames > 1  # an image has no frame to hold
         mine = slice(self.rank * batch, (self.rank + 1) * batch)
         videos, starts, corners = videos[mine], starts[mine], corners[mine]
         flips, rests = flips[mine], rests[mine]

@@ -79,7 +79,8 @@ class Crops:
         crops = torch.where(_each(mirrored, crops), crops.flip(-1), crops)
         if not self.jitter:
             return crops
-        return _recoloured(crops, 1 + self.jitter * (2 * self._drawn(3, b, generator) - 1))
+        factors = 1 + self.jitter * (2 * self._drawn(3, b, generator) - 1)
+        return _recoloured(crops, factors.to(crops.dtype))
 
     def _drawn(self, count: int, batch: int, generator: Generator) -> Tensor:
         """Numbers in [0, 1) for each crop, of those of all processes: count (v b)."""

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
+from worldmodel.nn.across_ranks import total
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.flow import EARLIER_LATER, FlowHead, resized
 from worldmodel.nn.patches import Grid
@@ -136,7 +137,10 @@ class Motion(Objective):
         return Losses(
             terms={**found.terms, **weighted},
             features=found.features,
-            numbers={**found.numbers, "flow_error_over_still": moved.detach() / still},
+            numbers={
+                **found.numbers,
+                "flow_error_over_still": total(moved.detach()) / total(still),
+            },
         )
 
     def energies(self, frames: Tensor, seen: int) -> Tensor:

@@ -91,6 +91,8 @@ def learn(job: Job, folder: Path, *, double: bool) -> None:
     settings = settle("pretrain", words, checked=False)
     if settings["model"]["encoder"]["_target_"].endswith("VideoViT"):
         words.insert(1, "model=smoke")
+    if settings["model"]["encoder"].get("levels"):
+        words.append("model.encoder.levels=[0,1]")  # of the small model's two blocks
     if settings["objective"].get("targets") == "frozen":
         words.append(f"objective.teacher={folder / 'teacher'}")
     torch.manual_seed(0)
