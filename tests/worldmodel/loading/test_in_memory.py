@@ -118,6 +118,14 @@ def test_refusals():
         Sampling(2, stride=0)
 
 
+def test_an_image_does_not_rest():
+    clips = [
+        ClipDataset([video(0)], num_frames=1, rest_fraction=share).sample_uint8(0, 4, seed=0)
+        for share in (0.0, 1.0)
+    ]
+    assert torch.equal(clips[0][0], clips[1][0]) and torch.equal(clips[0][1], clips[1][1])
+
+
 def test_nearest_frames_on_uneven_times():
     times = np.array([0.0, 0.1, 0.4, 0.5, 1.0])
     wanted = np.array([-1.0, 0.0, 0.24, 0.26, 0.45, 0.76, 2.0])
