@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -142,6 +143,7 @@ def test_a_finished_run_goes_on_with_more_steps(open_run, tmp_path, capsys):
     with pytest.raises(RunError, match="was made with other settings"):
         open_run("longer", optimisation={"steps": 12}, other=2)
     assert read_metrics(tmp_path / "longer")["results"] == {"steps": 5}
+    time.sleep(1.1)  # files of events are read in the order of their names: seconds, then a count
     second = open_run("longer", optimisation={"steps": 12}, other=1)
     assert "goes on (optimisation.steps: 5, now 12)" in capsys.readouterr().err
     rest = Line()
