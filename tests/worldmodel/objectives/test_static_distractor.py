@@ -154,7 +154,7 @@ def falls_short(untrained: float, trained: float, why: str) -> list[pytest.MarkD
 @pytest.mark.parametrize(
     ("make", "of"),
     [
-        pytest.param(next_tokens, "latents", marks=pytest.mark.slow),
+        pytest.param(next_tokens, "latents", marks=pytest.mark.exhaustive),
         pytest.param(masked_pixels, "tokens", marks=pytest.mark.exhaustive),
         pytest.param(masked_tokens_of_tubes, "tokens", marks=pytest.mark.slow),
         pytest.param(
