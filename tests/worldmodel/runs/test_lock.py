@@ -21,8 +21,12 @@ hold(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
 """
-# A worker that is forked keeps the files that its parent had open.
-FORK = HOLD.replace("time.sleep(60)", "import os; child = os.fork(); print(child); time.sleep(60)")
+# A worker that is forked keeps the files that its parent had open. The child must say nothing: a
+# line "0" of its own, read for its number, would have the test kill its own process group.
+FORK = HOLD.replace(
+    "time.sleep(60)",
+    "import os\nchild = os.fork()\nif child:\n    print(child, flush=True)\ntime.sleep(60)",
+)
 RUN = """
 import sys, time
 from worldmodel.runs.run import Run
@@ -75,6 +79,7 @@ def test_a_forked_child_that_outlives_its_parent_holds_nothing(tmp_path: Path) -
     process = start(FORK, tmp_path / "out")
     assert process.stdout is not None
     child = int(process.stdout.readline())
+    assert child > 1
     process.kill()
     process.wait()
     try:
