@@ -167,11 +167,21 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                if k in chosen[0]},
         }  # fmt: skip
         for key, values in numbers.items():
-            written.append(
-                {"key": f"{world}.{recipe}.{key}", "value": float(np.mean(values)),
-                 **interval(values), "seeds": [r["seed"] for r in chosen], "per_seed": values}
-            )  # fmt: skip
+            written.append({
+                "key": f"{world}.{recipe}.{key}", "value": float(np.mean(values)), "n": len(values),
+                **interval(values), **floor(records, world, key),
+                "seeds": [r["seed"] for r in chosen], "per_seed": values,
+            })  # fmt: skip
     return written
+
+
+def floor(records: Sequence[Record], world: str, key: str) -> dict[str, float]:
+    """The mean of the same number for the untrained encoder; nothing where it has none."""
+    found = [
+        r["read"][key] for r in records
+        if (r["world"], r["recipe"]) == (world, "untrained") and key in r["read"]
+    ]  # fmt: skip
+    return {"floor": float(np.mean(found))} if found else {}
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

@@ -5,26 +5,20 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Generator, Tensor
+from torch import Tensor
 
 from worldmodel.architecture import Architecture
 from worldmodel.errors import ConfigError
 from worldmodel.nn.across_ranks import all_rows, own_rows
-from worldmodel.nn.causal_predictor import CausalPredictor
-from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.ema_teacher import Momentum
-from worldmodel.objectives.masks import MaskExample, horizon_examples
-from worldmodel.objectives.next_tokens import require_later_steps
-from worldmodel.objectives.objective import Losses
-from worldmodel.objectives.predicted_latents import PredictedLatents
+from worldmodel.objectives.later_steps import LaterSteps
 from worldmodel.objectives.regularisers import Regulariser
-from worldmodel.objectives.targets import Targets, check_targets
+from worldmodel.objectives.targets import Targets
 from worldmodel.runs.processes import world
 
 
-class Contrastive(PredictedLatents):
+class Contrastive(LaterSteps):
     """Each time step is encoded alone; of later ones, the right latents are picked out of a batch.
 
     Predictions are those of `next_tokens`. Each is compared by its cosine with its target and with
@@ -50,65 +44,31 @@ class Contrastive(PredictedLatents):
         ConfigError: a setting is none of these.
     """
 
-    head: Head
-
     def __init__(
         self, model: Architecture, *, regulariser: Regulariser, targets: Targets = "live",
         centre: Centre = "episode", temperature: float = 0.1,
         horizons: tuple[int, ...] = (1, 2, 4, 8), momentum: Momentum = 0.996,
         predictor_width: int = 192, predictor_depth: int = 3, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
-        check_targets(targets)
         if not (temperature > 0 and math.isfinite(temperature)):
             raise ConfigError(
                 f"objective.temperature divides cosines: it must be positive, got {temperature}"
             )
         super().__init__(
-            model.encoder, model.head(), regulariser=regulariser, targets=targets, centre=centre,
-            momentum=momentum,
+            model, regulariser=regulariser, targets=targets, centre=centre, distance="cosine",
+            horizons=horizons, momentum=momentum, width=predictor_width, depth=predictor_depth,
+            heads=predictor_heads,
         )  # fmt: skip
-        self.predictor: CausalPredictor = CausalPredictor(
-            model.tokens if self.head.per_token else 1, self.head.width, self.head.dim,
-            horizons=horizons, width=predictor_width, depth=predictor_depth, heads=predictor_heads,
-            cosine=True,
-        )  # fmt: skip
-        self.distance = "cosine"
         self.temperature = temperature
 
-    def forward(
-        self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
-    ) -> Losses:
-        """The mean of InfoNCE over horizons, time steps and positions, and the regulariser's loss.
+    def error(self, predicted: Tensor, targets: Tensor, *, clips_per_video: int) -> Tensor:
+        """InfoNCE of every time step and position.
 
         Raises:
-            ConfigError: the clips are too short for the shortest horizon, or all of one video.
+            ConfigError: all clips are of one video.
         """
-        latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
-        require_later_steps(latents.shape[1], self.predictor, self.encoder)
-        pairs = self.predictor.pairs(self.predictor(latents), self.step_targets(frames, latents))
-        losses = [
-            info_nce(
-                *(rearrange(x, "b t m d -> b (t m) d") for x in pair),
-                temperature=self.temperature, clips_per_video=clips_per_video,
-            )
-            for pair in pairs
-        ]  # fmt: skip
-        seen = latents[..., : self.head.dim]
-        loss = torch.stack(losses).mean()
-        return self.losses(loss, seen, step=step, clips_per_video=clips_per_video)
-
-    def targets_of(self, frames: Tensor) -> Tensor:
-        """The latents of each time step alone that are predicted: b t m d."""
-        return self.step_targets(frames, time_step_latents(self.encoder, self.head, frames))
-
-    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
-        """From each time step that predicts: those up to it are seen, those at horizons are not."""
-        return horizon_examples(grid, self.predictor.horizons)
-
-    def latents(self, frames: Tensor) -> Tensor:
-        """All numbers of the latents of each time step: frames b t c h w -> t m b d."""
-        latents = time_step_latents(self.encoder, self.head, frames)
-        return rearrange(latents, "b t m d -> t m b d")
+        pair = (rearrange(x, "b t m d -> b (t m) d") for x in (predicted, targets))
+        return info_nce(*pair, temperature=self.temperature, clips_per_video=clips_per_video)
 
 
 def info_nce(

@@ -1,26 +1,17 @@
 """The objective `next_tokens`: later time steps, predicted from all earlier ones at once."""
 
-import torch
-from einops import rearrange
-from torch import Generator, Tensor
+from torch import Tensor
 
 from worldmodel.architecture import Architecture
-from worldmodel.errors import ConfigError
-from worldmodel.nn.causal_predictor import CausalPredictor
-from worldmodel.nn.encoder import Encoder
-from worldmodel.nn.heads import Head, time_step_latents
-from worldmodel.nn.patches import Grid
 from worldmodel.objectives.centre import Centre
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.ema_teacher import Momentum
-from worldmodel.objectives.masks import MaskExample, horizon_examples
-from worldmodel.objectives.objective import Losses
-from worldmodel.objectives.predicted_latents import PredictedLatents
+from worldmodel.objectives.later_steps import LaterSteps
 from worldmodel.objectives.regularisers import Regulariser
-from worldmodel.objectives.targets import Targets, check_targets
+from worldmodel.objectives.targets import Targets
 
 
-class NextTokens(PredictedLatents):
+class NextTokens(LaterSteps):
     """Each time step is encoded alone; a causal transformer predicts those that come later.
 
     Every time step of a clip predicts at once, over every horizon that fits into it. As the
@@ -38,67 +29,19 @@ class NextTokens(PredictedLatents):
         predictor_width, predictor_depth, predictor_heads: of the transformer that predicts.
     """
 
-    head: Head
-
     def __init__(
         self, model: Architecture, *, regulariser: Regulariser, targets: Targets = "live",
         centre: Centre = "episode", distance: Distance = "l2",
         horizons: tuple[int, ...] = (1, 2, 4, 8), momentum: Momentum = 0.996,
         predictor_width: int = 192, predictor_depth: int = 3, predictor_heads: int = 4,
     ) -> None:  # fmt: skip
-        check_targets(targets)
         check_distance(distance)
         super().__init__(
-            model.encoder, model.head(), regulariser=regulariser, targets=targets, centre=centre,
-            momentum=momentum,
+            model, regulariser=regulariser, targets=targets, centre=centre, distance=distance,
+            horizons=horizons, momentum=momentum, width=predictor_width, depth=predictor_depth,
+            heads=predictor_heads,
         )  # fmt: skip
-        self.predictor: CausalPredictor = CausalPredictor(
-            model.tokens if self.head.per_token else 1, self.head.width, self.head.dim,
-            horizons=horizons, width=predictor_width, depth=predictor_depth, heads=predictor_heads,
-            cosine=distance == "cosine",
-        )  # fmt: skip
-        self.distance: Distance = distance
 
-    def forward(
-        self, frames: Tensor, *, step: int, generator: Generator, clips_per_video: int = 1
-    ) -> Losses:
-        """The predictions' loss and the regulariser's.
-
-        Raises:
-            ConfigError: the clips are too short for the shortest horizon.
-        """
-        latents = time_step_latents(self.encoder, self.head, frames)  # b t m d
-        require_later_steps(latents.shape[1], self.predictor, self.encoder)
-        pairs = self.predictor.pairs(self.predictor(latents), self.step_targets(frames, latents))
-        errors = [distances(*pair, self.distance).mean() for pair in pairs]
-        error = torch.stack(errors).mean()
-        seen = latents[..., : self.head.dim]
-        return self.losses(error, seen, step=step, clips_per_video=clips_per_video)
-
-    def targets_of(self, frames: Tensor) -> Tensor:
-        """The latents of each time step alone that are predicted: b t m d."""
-        return self.step_targets(frames, time_step_latents(self.encoder, self.head, frames))
-
-    def mask_examples(self, grid: Grid, generator: Generator) -> list[MaskExample]:
-        """From each time step that predicts: those up to it are seen, those at horizons are not."""
-        return horizon_examples(grid, self.predictor.horizons)
-
-    def latents(self, frames: Tensor) -> Tensor:
-        """All numbers of the latents of each time step: frames b t c h w -> t m b d."""
-        latents = time_step_latents(self.encoder, self.head, frames)
-        return rearrange(latents, "b t m d -> t m b d")
-
-
-def require_later_steps(steps: int, predictor: CausalPredictor, encoder: Encoder) -> None:
-    """Refuse clips of so many time steps where no horizon fits into them.
-
-    Raises:
-        ConfigError: with the length that fits.
-    """
-    shortest = predictor.horizons[0]
-    if steps <= shortest:
-        raise ConfigError(
-            f"clips of {steps} time step{'s' * (steps > 1)} leave nothing to predict over a "
-            f"horizon of {shortest}; say num_frames={encoder.tubelet_frames * (shortest + 1)} or "
-            "more"
-        )
+    def error(self, predicted: Tensor, targets: Tensor, *, clips_per_video: int) -> Tensor:
+        """The mean distance of predictions to their targets."""
+        return distances(predicted, targets, self.distance).mean()

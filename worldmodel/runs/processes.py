@@ -150,12 +150,25 @@ class _Others:
         self._has_failed = True
         reason = " ".join(str(error).split()) or type(error).__name__
         self._publish("failed", reason)
-        if self.place.is_first or not isinstance(error, WorldModelError):
+        if self.place.is_first:
+            self._wait_for_the_late()
+            return
+        if not isinstance(error, WorldModelError):
             return
         for _ in self._listen():
             if self._published("failed", 0) == reason:
+                self._publish("heard", "")
                 raise SystemExit(_FAILED) from error
         raise type(error)(f"rank {self.place.rank} of {self.place.world}: {reason}") from error
+
+    def _wait_for_the_late(self) -> None:
+        """Stay a little: all messages end with the first process, which keeps them.
+
+        Others that fail for the same reason later would not know that it has been said.
+        """
+        for _ in self._listen():
+            if all(self._published("heard", r) is not None for r in self._others):
+                return
 
     def explain(self, error: Exception) -> None:
         """Find out why the connection to another process is lost.
