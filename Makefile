@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 TYPED := build/typed
+CORES := -n auto --dist loadfile # a file's tests share what they train
 SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 .DEFAULT_GOAL := help
@@ -19,13 +20,13 @@ help: ## list the targets
 quickstart: system $(READY) ## the whole story in minutes; ends by naming the report page
 	$(BIN)/worldmodel quickstart $(ARGS)
 
-test: system $(READY) ## the test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: system $(READY) ## the test suite, on all cores
+	$(BIN)/python -m pytest $(CORES) $(ARGS)
 
 check: system ffmpeg lint types ## what has to be green: style, types, documents, tests with their coverage
 	$(BIN)/python docs/results/render.py --check
 	$(SITE) -d build/site
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest $(CORES) --cov --cov-report=term $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

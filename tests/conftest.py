@@ -8,6 +8,8 @@ import pytest
 # As the command line sets it, and as early: threads that spin while they wait make small operations
 # many times slower beside one busy neighbour. It is read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is one of these for each core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from worldmodel.cli.runner import run_verb
 
