@@ -11,7 +11,7 @@ from worldmodel.runs import cpu
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 PARTS = {  # the files of this folder that have a function `bench`
-    "sigreg": "SIGReg in two forms, forward and backward",
+    "sigreg": "SIGReg beside others', forward and backward",
     "pretrain": "a training step",
     "plan": "a decision of a planner",
     "render": "frames of a world",
@@ -20,6 +20,7 @@ PARTS = {  # the files of this folder that have a function `bench`
     "loading": "clips from files, by the number of workers",
     "decoders": "which frames the decoders return",
 }
+PEERS = ("lejepa", "vjepa2")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -34,6 +35,10 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, metavar="N", help="measurements of each number")
     parser.add_argument("--device", metavar="D", help="where tensors live; cpu by default")
     parser.add_argument("--videos", type=Path, metavar="FOLDER", help="the files that are read")
+    for name in PEERS:
+        parser.add_argument(
+            f"--{name}", type=Path, metavar="FOLDER", help="their repository, to be measured too"
+        )
     parser.add_argument(
         "--output", type=Path, default=RESULTS, metavar="FOLDER", help="where the table is written"
     )
@@ -49,9 +54,8 @@ def main(words: Sequence[str]) -> None:
     from worldmodel.report.results import markdown, write
 
     bench = importlib.import_module(f"benchmarks.{asked.part}").bench
-    options = {
-        k: v for k in ("repeats", "device", "videos") if (v := getattr(asked, k)) is not None
-    }
+    names = ("repeats", "device", "videos", *PEERS)
+    options = {k: v for k in names if (v := getattr(asked, k)) is not None}
     taken = inspect.signature(bench).parameters
     for name in options.keys() - taken.keys():
         parser.error(f"{asked.part} takes no --{name}, only {', '.join(f'--{n}' for n in taken)}")

@@ -13,13 +13,10 @@ the report seeds. Each run's numbers are kept in a file of records, so that this
 import argparse
 import copy
 import itertools
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from torch import Tensor, nn
 
+from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import origin
 from worldmodel.architecture import Architecture
 from worldmodel.checkpoint import load_own
@@ -65,9 +63,6 @@ MASKS = {
         [AllButOne(), Future(), Tubes(4, 0.15), Tubes(1, 0.5)], [0.5, 0.2, 0.15, 0.15], drop=0.1
     ),
 }
-
-
-Record = dict[str, Any]  # of one run, as `measure` returns it
 
 
 @dataclass(frozen=True)
@@ -188,9 +183,10 @@ def readout(encoder: Encoder, head: Head, data: Sequence[tuple[Tensor, np.ndarra
     return float(r2_score(truth, model.predict(unseen)))
 
 
-def measure(case: Case, seed: int) -> dict[str, Any]:
+def measure(chosen: tuple[Case, int]) -> Record:
     """Pretrain once; signs of collapse, and what can be read from the latents before and after."""
     torch.set_num_threads(1)
+    case, seed = chosen
     random = np.random.default_rng(seed)
     data = [discs(VIDEOS, random), discs(HELD_OUT, random)]
     torch.manual_seed(seed)
@@ -276,16 +272,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--records", type=Path, default=Path("runs/collapse-alarm.jsonl"))
     words = parser.parse_args()
-    words.records.parent.mkdir(parents=True, exist_ok=True)
-    words.records.touch()
-    records = [json.loads(line) for line in words.records.read_text().splitlines()]
+    records = read_records(words.records)
     done = {(record["case"], record["seed"]) for record in records}
     todo = [x for x in itertools.product(CASES, words.seeds) if (x[0].name, x[1]) not in done]
-    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(measure, *x) for x in todo]):
-            records.append(future.result())
-            with words.records.open("a") as file:
-                file.write(json.dumps(records[-1]) + "\n")
+    records += measure_all(todo, measure, kept_in=words.records, workers=words.workers)
     for record in records:
         told = "alarm" if raises(record["end"], HELD_OUT) else "no alarm"
         r2 = f"{record['untrained']:.2f} untrained, {record['trained']:.2f} trained"

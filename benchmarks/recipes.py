@@ -17,9 +17,8 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from einops import rearrange
 from torch import Tensor
 
 from benchmarks.readouts import FRAMES, Clips, Encode, read_out
+from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import origin
 from benchmarks.worlds import WORLDS, World
 from benchmarks.worlds.videos import InMemory
@@ -50,8 +50,6 @@ CHOSEN: dict[str, float] = {}  # filled by the sweep
 RECIPES = ("tube_sigreg", "time_steps", "next_sigreg", "vjepa2", "videomae")
 BASELINES = ("untrained", "pixels")
 OVERRIDES = {"time_steps": ["recipe=none"]}  # of those that are no recipe's name
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -207,8 +205,7 @@ def main() -> None:
     words.kept_in.mkdir(parents=True, exist_ok=True)
     costs = known_costs(words.kept_in, words.recipes)
     file = words.kept_in / ("sweep.jsonl" if words.sweep else "records.jsonl")
-    file.touch()
-    records = [json.loads(line) for line in file.read_text().splitlines()]
+    records = read_records(file)
     done = {(r["world"], r["recipe"], r["seed"], r["rate"]) for r in records}
     cases = []
     seeds = DEVELOPMENT if words.sweep else words.seeds
@@ -221,15 +218,12 @@ def main() -> None:
             for seed, world, name in itertools.product(seeds, words.worlds, BASELINES)
         ]
     todo = [c for c in cases if (c.world, c.recipe, c.seed, c.rate) not in done]
-    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(measure, case, words.kept_in) for case in todo]):
-            record = future.result()
-            records.append(record)
-            with file.open("a") as kept:
-                kept.write(json.dumps(record) + "\n")
-            read = ", ".join(f"{k} {v:.3f}" for k, v in record["read"].items())
-            print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
-                  f"{read}", flush=True)  # fmt: skip
+    one = partial(measure, kept_in=words.kept_in)
+    for record in measure_all(todo, one, kept_in=file, workers=words.workers):
+        records.append(record)
+        read = ", ".join(f"{k} {v:.3f}" for k, v in record["read"].items())
+        print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
+              f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
         write_table([r for r in records if r["seed"] in words.seeds], words.seeds, costs)
 

@@ -15,15 +15,12 @@ Each run's numbers are kept in a file of records, so that this can be interrupte
 import argparse
 import copy
 import itertools
-import json
 import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from torch import Generator, Tensor
 
+from benchmarks.records import Record, measure_all, read_records
 from benchmarks.static_shortcut import HELD_OUT, MASKS, SIZE, VIDEOS, Drawn, videos
 from benchmarks.table import origin
 from worldmodel.architecture import Architecture
@@ -76,8 +74,6 @@ HIDDEN = {
 }
 WIDTHS = (64, 128)
 RUNS = 32  # of the 72 combinations, the same on both worlds
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -259,22 +255,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--records", type=Path, default=Path("runs/select.jsonl"))
     words = parser.parse_args()
-    words.records.parent.mkdir(parents=True, exist_ok=True)
-    words.records.touch()
-    records = [json.loads(line) for line in words.records.read_text().splitlines()]
+    records = read_records(words.records)
     done = {record["case"] for record in records}
     todo = [case for case in cases(words.worlds, words.seeds) if case.name not in done]
     todo = todo[: words.limit]
-    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(measure, case) for case in todo]):
-            record = future.result()
-            records.append(record)
-            with words.records.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            taken = {k: record[k] for k in ("loss", "rankme", "lidar", "seconds")}
-            taken |= {f"{k}_r2": value for k, value in record["probe"].items()}
-            numbers = " ".join(f"{k} {value:.3g}" for k, value in taken.items())
-            print(f"{record['case']}: {numbers}", flush=True)
+    for record in measure_all(todo, measure, kept_in=words.records, workers=words.workers):
+        records.append(record)
+        taken = {k: record[k] for k in ("loss", "rankme", "lidar", "seconds")}
+        taken |= {f"{k}_r2": value for k, value in record["probe"].items()}
+        numbers = " ".join(f"{k} {value:.3g}" for k, value in taken.items())
+        print(f"{record['case']}: {numbers}", flush=True)
     wanted = {case.name for case in cases(WORLDS, words.seeds)}
     kept = [record for record in records if record["case"] in wanted]
     missing = len(wanted) - len(kept)

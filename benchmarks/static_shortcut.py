@@ -13,13 +13,10 @@ training; each one's numbers are kept in a file of records, so that this can be 
 import argparse
 import copy
 import itertools
-import json
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from einops import rearrange
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
+from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import origin
 from worldmodel.architecture import Architecture
 from worldmodel.checkpoint import load_own
@@ -57,8 +55,6 @@ WORLDS = ("plain", "own", "camera", "two", "flicker", "real")
 MASKS = MaskMixture(  # those of pretraining by default
     [AllButOne(), Future(), Tubes(4, 0.15), Tubes(1, 0.5)], [0.5, 0.2, 0.15, 0.15], drop=0.1
 )
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -271,9 +267,7 @@ def main() -> None:
     words = parser.parse_args()
     if "real" in words.worlds and words.videos is None:
         parser.error("the world `real` needs --videos FOLDER; or name others with --worlds")
-    words.records.parent.mkdir(parents=True, exist_ok=True)
-    words.records.touch()
-    records = [json.loads(line) for line in words.records.read_text().splitlines()]
+    records = read_records(words.records)
     done = {(record["case"], record["seed"]) for record in records}
     ways: list[tuple[Centre, str]] = [
         ("none", "sigreg"), ("clip", "sigreg"), ("episode", "sigreg"), ("episode", "vicreg"),
@@ -283,17 +277,14 @@ def main() -> None:
         for seed, way, world in itertools.product(words.seeds, ways, words.worlds)
     ]
     todo = [case for case in cases if (case.name, case.seed) not in done]
-    with ProcessPoolExecutor(words.workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(measure, case, words.videos) for case in todo]):
-            record = future.result()
-            records.append(record)
-            with words.records.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            r2 = " ".join(
-                f"{k} {record['untrained'][k]:.3f} -> {v:.3f}" for k, v in record["trained"].items()
-            )
-            alarm = "alarm" if record["static_shortcut"] else "no alarm"
-            print(f"{record['case']} seed {record['seed']}: {r2}: {outcome(record)}, {alarm}")
+    one = partial(measure, folder=words.videos)
+    for record in measure_all(todo, one, kept_in=words.records, workers=words.workers):
+        records.append(record)
+        r2 = " ".join(
+            f"{k} {record['untrained'][k]:.3f} -> {v:.3f}" for k, v in record["trained"].items()
+        )
+        alarm = "alarm" if record["static_shortcut"] else "no alarm"
+        print(f"{record['case']} seed {record['seed']}: {r2}: {outcome(record)}, {alarm}")
     write_table([record for record in records if record["seed"] in words.seeds], words.seeds)
 
 

@@ -117,7 +117,7 @@ def measure(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("part", "key"),
     [
-        ("sigreg", "n32.d16.m64.speedup"),
+        ("sigreg", "n32.d16.m64.compiled_over_autograd"),
         ("pretrain", "pretrain.clips_per_second"),
         ("plan", "plan.seconds"),
         ("encode", "vitl.256x256x16.seconds"),

@@ -19,6 +19,7 @@ is a polynomial in $z$, evaluated by Horner's scheme: it needs $z$ and no power 
 Knows nothing about directions or latents: `worldmodel.objectives.sigreg` does.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -133,12 +134,35 @@ def distance(error: Tensor, knots: int) -> Tensor:
     return torch.tensordot(weights, torch.view_as_real(error).square().sum(-1), 1).squeeze(-2)
 
 
+def coefficients(error: Tensor, knots: int) -> Tensor:
+    """Those of the polynomial in z that is the slope, `k ... 1 m`, without the constant one."""
+    t, weights, _ = quadrature(knots, error.device, error.real.dtype)
+    scale = (2 * weights * t)[1:].reshape(-1, *[1] * (error.ndim - 1))
+    return 1j * scale * error.conj()
+
+
 def slope(error: Tensor, z: Tensor, knots: int) -> Tensor:
     """N times the derivative of `distance` by each projection, `... b m`, by Horner's scheme."""
-    t, weights, _ = quadrature(knots, z.device, z.real.dtype)
-    scale = (2 * weights * t)[1:].reshape(-1, *[1] * (error.ndim - 1))
-    coefficients = 1j * scale * error.conj()
-    value = coefficients[-1].expand_as(z).clone()
-    for coefficient in coefficients[:-1].flip(0):
-        torch.addcmul(coefficient, value, z, out=value)
+    factors = coefficients(error, knots)
+    value = factors[-1].expand_as(z).clone()
+    for factor in factors[:-1].flip(0):
+        torch.addcmul(factor, value, z, out=value)
     return value.mul_(z).real
+
+
+class Powers(NamedTuple):
+    """The steps whose cost is the number of projections times that of knots.
+
+    Attributes:
+        unit: projections `... b m` and the knots' number to what the other two take.
+        power_sums: of that, `k ... 1 m` complex.
+        slope: of `characteristic_error` and that, `... b m`.
+    """
+
+    unit: Callable[[Tensor, int], Tensor]
+    power_sums: Callable[[Tensor, int], Tensor]
+    slope: Callable[[Tensor, Tensor, int], Tensor]
+
+
+EAGER = Powers(unit_power, power_sums, slope)
+"""By PyTorch, on any device."""

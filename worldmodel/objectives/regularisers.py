@@ -9,18 +9,27 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.distributed as dist
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.across_ranks import total
-from worldmodel.objectives.epps_pulley import KNOTS, at_least_float32, null_floor, quadrature
+from worldmodel.objectives.compiled import compiled
+from worldmodel.objectives.epps_pulley import (
+    EAGER,
+    KNOTS,
+    at_least_float32,
+    null_floor,
+    quadrature,
+)
 from worldmodel.objectives.sigreg import discrepancy
 from worldmodel.runs.processes import world
+
+Kernel = Literal["eager", "compiled"]
 
 WEIGHT_RANGE = (0.5, 60.0)
 """Weights of SIGReg that do not raise a warning; published recipes that train use 5 to 30."""
@@ -66,6 +75,8 @@ class SIGReg(Regulariser):
         num_slices: directions drawn each step.
         knots: knots on [0, 3].
         seed: of the directions, together with the step.
+        kernel: `eager` computes by PyTorch; `compiled` by C, which needs a C compiler, a CPU and
+            float32: the same to rounding, faster.
         group: ranks that share the batch; None is all ranks if `torch.distributed` is running.
     """
 
@@ -78,8 +89,11 @@ class SIGReg(Regulariser):
         num_slices: int = 1024,
         knots: int = KNOTS,
         seed: int = 0,
+        kernel: Kernel = "eager",
         group: dist.ProcessGroup | None = None,
     ) -> None:
+        if kernel not in get_args(Kernel):
+            raise ConfigError(f"no kernel '{kernel}': {nearest(kernel, get_args(Kernel))}")
         if not (weight > 0 and math.isfinite(weight)):
             raise ConfigError(f"weight of SIGReg must be positive and finite, got {weight}")
         if num_slices < 1:
@@ -96,6 +110,7 @@ class SIGReg(Regulariser):
         self.num_slices = num_slices
         self.knots = knots
         self.seed = seed
+        self.powers = compiled() if kernel == "compiled" else EAGER
         self.group = group
 
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:
@@ -106,6 +121,7 @@ class SIGReg(Regulariser):
             seed=self.seed,
             num_slices=self.num_slices,
             knots=self.knots,
+            powers=self.powers,
             group=self.group,
         )
         statistic = (value * count).detach()

@@ -21,13 +21,12 @@ from torch.autograd.function import once_differentiable
 
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.objectives.epps_pulley import (
+    EAGER,
     KNOTS,
+    Powers,
     at_least_float32,
     characteristic_error,
     distance,
-    power_sums,
-    slope,
-    unit_power,
 )
 
 # Values that are turned into powers at a time. On a CPU half a million complex numbers stay close
@@ -62,6 +61,7 @@ def sigreg(
     seed: int = 0,
     num_slices: int = 1024,
     knots: int = KNOTS,
+    powers: Powers = EAGER,
     group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """SIGReg of each position over the batch, averaged over positions and slices.
@@ -74,8 +74,9 @@ def sigreg(
         A scalar: `null_floor(knots)` for Gaussian latents, `collapse_value(knots) * N` for zeros.
     """
     value, count = discrepancy(
-        features, step=step, seed=seed, num_slices=num_slices, knots=knots, group=group
-    )
+        features, step=step, seed=seed, num_slices=num_slices, knots=knots, powers=powers,
+        group=group,
+    )  # fmt: skip
     return value * count
 
 
@@ -86,6 +87,7 @@ def discrepancy(
     seed: int = 0,
     num_slices: int = 1024,
     knots: int = KNOTS,
+    powers: Powers = EAGER,
     group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
     """SIGReg divided by the size of its sample, and that size.
@@ -100,6 +102,7 @@ def discrepancy(
         seed: the run's seed.
         num_slices: number of directions, at least 1.
         knots: number of knots on [0, 3].
+        powers: who computes powers, `EAGER` or `compiled()`.
         group: ranks that share the sample; None is all ranks if `torch.distributed` is running.
 
     Returns:
@@ -129,7 +132,7 @@ def discrepancy(
             step, seed=seed, width=flat.shape[-1], num_slices=num_slices, device=flat.device
         )
         flat = flat if torch.is_grad_enabled() else flat.detach()
-        return _Discrepancy.apply(flat, columns.to(flat.dtype), knots, group)
+        return _Discrepancy.apply(flat, columns.to(flat.dtype), knots, powers, group)
 
 
 class _Discrepancy(torch.autograd.Function):
@@ -137,15 +140,16 @@ class _Discrepancy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, columns: Tensor, knots: int, group: dist.ProcessGroup | None
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any, features: Tensor, columns: Tensor, knots: int, powers: Powers,
+        group: dist.ProcessGroup | None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         features = features.contiguous()  # p b d
         positions, batch, _ = features.shape
         slices = columns.shape[1]
         blocks = list(_blocks(positions, batch, slices, features.device))
 
         def unit(p: slice, m: slice) -> Tensor:
-            return unit_power(features[p] @ columns[:, m], knots)
+            return powers.unit(features[p] @ columns[:, m], knots)
 
         count, ranks, shared = features.new_tensor(batch), 1, None
         if group is not None:
@@ -154,17 +158,17 @@ class _Discrepancy(torch.autograd.Function):
             shape = (knots - 1, positions, 1, slices)
             shared = features.new_empty(shape, dtype=features.dtype.to_complex())
             for p, m in blocks:
-                shared[:, p, :, m] = power_sums(unit(p, m), knots)
+                shared[:, p, :, m] = powers.power_sums(unit(p, m), knots)
             count = _all_reduce(shared, count, group)
         gradient = torch.zeros_like(features) if ctx.needs_input_grad[0] else None
         total = features.new_zeros(())
         for p, m in blocks:
             z = unit(p, m)
-            sums = power_sums(z, knots) if shared is None else shared[:, p, :, m]
+            sums = powers.power_sums(z, knots) if shared is None else shared[:, p, :, m]
             error = characteristic_error(sums, count, knots)
             total += distance(error, knots).sum()
             if gradient is not None:
-                gradient[p] += slope(error, z, knots) @ columns[:, m].T
+                gradient[p] += powers.slope(error, z, knots) @ columns[:, m].T
         if gradient is not None:
             ctx.save_for_backward(gradient.mul_(ranks / (positions * slices * count)))
         ctx.mark_non_differentiable(count)
@@ -174,7 +178,7 @@ class _Discrepancy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _count: None) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad, None, None, None
+        return gradient * grad, None, None, None, None
 
 
 def _blocks(

@@ -101,10 +101,10 @@ def test_bad_videos_are_an_error_or_a_counted_skip(videos, make_video):
 def test_a_video_that_crashes_or_hangs_is_a_bad_video():
     trouble = {1: "crash", 3: "hang"}
     kept, skipped = load(
-        ToyCatalogue(5, trouble=trouble), workers=2, seconds=1.5, on_bad_video="skip"
+        ToyCatalogue(5, trouble=trouble), workers=2, seconds=5, on_bad_video="skip"
     )
     assert [video.name for video in kept] == ["toy/0", "toy/2", "toy/4"]
-    assert "crashed (signal 11)" in skipped[0].reason and "longer than 1.5" in skipped[1].reason
+    assert "crashed (signal 11)" in skipped[0].reason and "longer than 5" in skipped[1].reason
 
 
 def test_skipping_everything_is_an_error():
