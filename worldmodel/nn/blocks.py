@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
-from worldmodel.nn.positions import rotate
+from worldmodel.nn.positions import Rotation, rotate
 
 
 def check_heads(part: str, width: int, heads: int, *, rotary: bool = False) -> None:
@@ -43,20 +43,20 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, causal: bool = False,
+        self, x: Tensor, rotation: Rotation | None = None, causal: bool = False,
         sees: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Tokens b n d -> b n d.
 
         Args:
             x: b n d.
-            rotation: cosines and sines, (b or 1) 1 n d/2; see `rotate`.
+            rotation: of the positions; see `rotate`.
             causal: a token sees itself and those before it.
             sees: n n, bool: the token of a row sees that of a column; each sees all if None.
         """
         q, k, v = rearrange(self.qkv(x), "b n (s a d) -> s b a n d", s=3, a=self.heads)
         if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
+            q, k = rotate(q, rotation), rotate(k, rotation)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, is_causal=causal)
         return self.out(rearrange(y, "b a n d -> b n (a d)"))
 
@@ -85,7 +85,7 @@ class Block(nn.Module):
         self.mlp = mlp(width, 4 * width if mlp_width is None else mlp_width)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, ...] | None = None, sees: Tensor | None = None
+        self, x: Tensor, rotation: Rotation | None = None, sees: Tensor | None = None
     ) -> Tensor:
         """x: b n d; rotation and sees: as `Attention` takes them."""
         x = x + self.attention(self.norm1(x), rotation, sees=sees)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from worldmodel.errors import ShapeError
 from worldmodel.nn.blocks import Block, arguments, check_heads
 from worldmodel.nn.patches import Grid
-from worldmodel.nn.positions import Rotary3D
+from worldmodel.nn.positions import Rotary3D, Rotation, rotation_of
 
 
 class FrameActionPredictor(nn.Module):
@@ -86,13 +86,13 @@ class FrameActionPredictor(nn.Module):
         after = rearrange(x, "b (t n) d -> b t n d", t=t)[:, :, 2:]
         return self.project(self.norm(rearrange(after, "b t n d -> b (t n) d")))
 
-    def _rotation(self, grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of all tokens: 1 1 n d."""
+    def _rotation(self, grid: Grid, device: torch.device) -> Rotation:
+        """The rotation of all tokens."""
         patches = rearrange(self.rotary.table(grid, device), "(t n) d -> t n d", t=grid[0])
         # Height and width zero: only time turns them.
         conditions = repeat(self.rotary.table((grid[0], 1, 1), device), "t d -> t two d", two=2)
         table = rearrange(torch.cat([conditions, patches], dim=1), "t n d -> 1 1 (t n) d")
-        return table.real, table.imag
+        return rotation_of(table, self.rotary.rope)
 
     def _sees(self, grid: Grid, device: torch.device) -> Tensor:
         """Mask of attention, n n: the token of a row sees that of a column."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from einops import rearrange
 
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError, ShapeError
@@ -11,7 +12,7 @@ from worldmodel.nn.encoder import Encoder, VideoViT, take
 from worldmodel.nn.heads import Head, StateHead, TokenHead
 from worldmodel.nn.masked_predictor import MaskedPredictor, nearest_seen
 from worldmodel.nn.patches import Tubelets
-from worldmodel.nn.positions import Rotary3D, rotate
+from worldmodel.nn.positions import ROPES, Rotary3D, rotate, rotation_of
 
 
 def normal(*shape, seed=0):
@@ -62,10 +63,10 @@ def test_what_does_not_divide_is_refused(frames, height, width):
 def test_attention_weights_depend_on_relative_positions_only():
     grid = (4, 5, 6)
     rotary = Rotary3D(26)
-    cos, sin = rotary(grid, None, torch.device("cpu"))
+    rotation = rotary(grid, None, torch.device("cpu"))
     q, k = normal(26), normal(26, seed=1)
     n = 4 * 5 * 6
-    score = rotate(q.expand(1, 1, n, 26), cos, sin) @ rotate(k.expand(1, 1, n, 26), cos, sin).mT
+    score = rotate(q.expand(1, 1, n, 26), rotation) @ rotate(k.expand(1, 1, n, 26), rotation).mT
     score = score.view(*grid, *grid)
     for dt, dh, dw in [(1, 0, 0), (0, 2, 0), (0, 0, 3), (1, 2, 1), (2, 0, 2)]:
         a = score[: 4 - dt, : 5 - dh, : 6 - dw, : 4 - dt, : 5 - dh, : 6 - dw]
@@ -80,13 +81,31 @@ def test_attention_weights_depend_on_relative_positions_only():
 
 def test_a_rotation_keeps_lengths_and_leaves_the_rest_alone():
     rotary = Rotary3D(16)  # 2 pairs an axis, 2 pairs left over
-    cos, sin = rotary((3, 3, 3), None, torch.device("cpu"))
+    rotation = rotary((3, 3, 3), None, torch.device("cpu"))
     x = normal(1, 1, 27, 16)
-    y = rotate(x, cos, sin)
+    y = rotate(x, rotation)
     assert torch.allclose(x.norm(dim=-1), y.norm(dim=-1), atol=1e-5)
     assert torch.equal(x[..., 12:], y[..., 12:])
     assert torch.allclose(x[:, :, 0], y[:, :, 0])  # the first place is not rotated
     assert not torch.allclose(x[:, :, 1:, :12], y[:, :, 1:, :12])
+
+
+@pytest.mark.parametrize("rope", ["default", "vjepa2"])
+def test_pairs_are_rotated_as_by_sines_and_cosines_and_so_are_gradients(rope):
+    table = Rotary3D(16, rope).table((2, 3, 4), torch.device("cpu")).to(torch.complex128)
+    cos, sin = table.real, table.imag
+    if rope == "default":  # one of each for a pair of channels
+        cos, sin = (part.repeat_interleave(2, dim=-1) for part in (cos, sin))
+    rotation = tuple(of.to(torch.complex128) for of in rotation_of(table[None, None], ROPES[rope]))
+    x = torch.randn(2, 24, 3 * 2 * 16, dtype=torch.float64, requires_grad=True)
+    q = rearrange(x, "b n (s a d) -> s b a n d", s=3, a=2)[1]  # as in attention: not in one piece
+    swapped = torch.stack([-q[..., 1::2], q[..., 0::2]], dim=-1).flatten(-2)
+    torch.testing.assert_close(rotate(q, rotation), q * cos + swapped * sin)
+    assert torch.autograd.gradcheck(lambda q: rotate(q, rotation), (q.detach().requires_grad_(),))
+    half = q.detach().bfloat16()
+    torch.testing.assert_close(
+        rotate(half, rotation).double(), rotate(half.double(), rotation), rtol=0.02, atol=0.02
+    )
 
 
 def test_kept_tokens_keep_their_positions():

@@ -306,11 +306,16 @@ def test_compiled_networks_compute_the_same_and_keep_their_names(
 ):
     compile = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile(self, backend=backend))
-    train(tmp_path / "plain", dots, steps=2)
-    train(tmp_path / "compiled", dots, steps=2, compile=True)
+    train(tmp_path / "plain", dots, steps=3)
+    train(tmp_path / "compiled", dots, steps=3, compile=True)
     a, b = state(tmp_path / "plain"), state(tmp_path / "compiled")
     assert a.keys() == b.keys()
-    assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5) for name in a)
+    # Rotations are computed in another way. AdamW moves a weight whose gradient is rounding (a
+    # bias before a norm) by the whole rate, so weights differ where losses do not.
+    first, second = (
+        [line["loss"] for line in read_log(tmp_path / name)] for name in ("plain", "compiled")
+    )
+    assert first == pytest.approx(second, rel=1e-5)
 
 
 def test_stages_see_smaller_frames_and_shorter_clips_first(tmp_path, dots, monkeypatch):
