@@ -18,6 +18,7 @@ PARTS = {  # the files of this folder that have a function `bench`
     "encode": "a clip, by a ViT-L",
     "video": "clips from files, beside the libraries that decode them",
     "loading": "clips from files, by the number of workers",
+    "gpu": "training steps of a ViT-L in bfloat16",
     "decoders": "which frames the decoders return",
 }
 PEERS = ("lejepa", "vjepa2")
@@ -63,8 +64,9 @@ def main(words: Sequence[str]) -> None:
         parser.error(f"{asked.part} needs --videos FOLDER")
     if options.get("repeats", 1) < 1:
         parser.error(f"--repeats has to be at least 1, got {asked.repeats}")
+    device = options.get("device", taken["device"].default if "device" in taken else "cpu")
     try:
-        table = bench(**options).to_json(device=asked.device or "cpu")
+        table = bench(**options).to_json(device=device)
     except WorldModelError as cause:
         parser.error(str(cause))
     asked.output.mkdir(parents=True, exist_ok=True)

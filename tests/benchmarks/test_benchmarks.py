@@ -133,6 +133,13 @@ def test_each_part_gives_positive_rows_with_quartiles(measure, capsys, part, key
     assert f"`{key}`" in capsys.readouterr().out
 
 
+def test_the_script_for_a_gpu_runs_through_on_a_cpu(measure):
+    table = measure("gpu", "--device", "cpu", "--repeats", "2")
+    keys = {row["key"] for row in table["rows"]}
+    assert {"matrix_tflops", "vitl.vjepa2.share_of_matrix_rate"} < keys
+    assert all(0 < row["low"] <= row["value"] < math.inf for row in table["rows"])
+
+
 def test_every_part_is_listed():
     found = {
         path.stem
@@ -149,6 +156,8 @@ def test_every_part_is_listed():
         (["sigreg", "--videos", "."], "sigreg takes no --videos, only --repeats, --device"),
         (["render", "--device", "cuda"], "render takes no --device"),
         (["sigreg", "--repeats", "0"], "at least 1"),
+        (["gpu"], "no CUDA device here"),
+        (["pretrain", "--vjepa2", "."], "it is not the repository asked for"),
         (["video"], "video needs --videos FOLDER"),
         (["loading", "--videos", "tests"], "missing: bigbuckbunny.mp4"),
         (["decoders", "--videos", "nowhere"], "nowhere: is not a folder"),
