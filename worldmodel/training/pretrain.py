@@ -188,14 +188,19 @@ def pretrain(
 
 
 def _check_shares(batch: int, clips_per_video: int) -> None:
-    """Refuse a batch whose videos the processes cannot share evenly.
+    """Refuse a batch that is not of whole videos, or that the processes cannot share evenly.
 
     Raises:
-        ConfigError: it names batches that they can.
+        ConfigError: it names batches that are and that they can.
     """
     each = world() * clips_per_video
-    if world() > 1 and batch % each:
-        below, above = batch // each * each, (batch // each + 1) * each
+    below, above = batch // each * each, (batch // each + 1) * each
+    if batch % each and world() == 1:
+        raise ConfigError(
+            f"batch={batch} is no multiple of data.clips_per_video={clips_per_video}; say "
+            f"batch={f'{below} or ' if below else ''}{above}, or data.clips_per_video=1"
+        )
+    if batch % each:
         raise ConfigError(
             f"batch={batch}: {world()} processes share a batch evenly, all {clips_per_video} clips "
             f"of a video in one of them; say batch={f'{below} or ' if below else ''}{above}"

@@ -59,7 +59,9 @@ def test_crops_are_those_of_the_whole_batch(jitter):
 
 @pytest.mark.parametrize(
     ("world", "batch", "says"),
-    [(3, 16, "3 processes share a batch evenly, all 4 clips of a video in one of them; say "
+    [(1, 6, "batch=6 is no multiple of data.clips_per_video=4; say batch=4 or 8"),
+     (1, 3, "say batch=4, or data.clips_per_video=1"),
+     (3, 16, "3 processes share a batch evenly, all 4 clips of a video in one of them; say "
              "batch=12 or 24"),
      (8, 16, "say batch=32")],
 )  # fmt: skip
