@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks.readouts import FRAMES, Clips, Encode, read_out
 from benchmarks.records import Record, measure_all, read_records
-from benchmarks.table import origin
+from benchmarks.table import Grid, origin
 from benchmarks.worlds import WORLDS, World
 from benchmarks.worlds.videos import InMemory
 from worldmodel.cli.compose import settle
@@ -50,6 +50,7 @@ CHOSEN: dict[str, float] = {}  # filled by the sweep
 SWEPT = ("digits",)  # the world on which the rates were chosen
 RECIPES = ("tube_sigreg", "time_steps", "vjepa2", "videomae")
 BASELINES = ("untrained", "pixels")
+SIGNS = ("feature_std", "mean_cosine", "effective_rank")
 OVERRIDES = {"time_steps": ["recipe=none"]}  # of those that are no recipe's name
 
 
@@ -122,7 +123,7 @@ def measure(case: Case, kept_in: Path) -> Record:
         Clips.of(seen[:FIT], 0), Clips.of(seen[VIDEOS : VIDEOS + VALIDATION], 1),
         Clips.of(unseen, 2),
     ]  # fmt: skip
-    signs = ("feature_std", "mean_cosine", "effective_rank", "collapsed", "static_shortcut")
+    signs = (*SIGNS, "collapsed", "static_shortcut")
     return {
         "world": case.world, "recipe": case.recipe, "seed": case.seed, "rate": case.rate,
         "steps": case.steps, "cpu_seconds": seconds,
@@ -162,8 +163,7 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         chosen = [r for r in records if (r["world"], r["recipe"]) == (world, recipe)]
         numbers = {
             **{k: [r["read"][k] for r in chosen] for k in chosen[0]["read"]},
-            **{k: [r[k] for r in chosen] for k in ("feature_std", "mean_cosine", "effective_rank")
-               if k in chosen[0]},
+            **{k: [r[k] for r in chosen] for k in SIGNS if k in chosen[0]},
         }  # fmt: skip
         for key, values in numbers.items():
             written.append({
@@ -181,6 +181,35 @@ def floor(records: Sequence[Record], world: str, key: str) -> dict[str, float]:
         if (r["world"], r["recipe"]) == (world, "untrained") and key in r["read"]
     ]  # fmt: skip
     return {"floor": float(np.mean(found))} if found else {}
+
+
+def overview(table: Sequence[dict[str, Any]], recipes: Sequence[str]) -> list[list[str]]:
+    """A line for each number of each world, a cell for each recipe: mean and half its interval.
+
+    The highest of a line is bold, and every other one whose interval reaches it is too.
+    """
+    found = {row["key"]: row for row in table}
+    names = {key.split(".", 1)[0]: None for key in found}
+    lines = []
+    for world in names:
+        numbers = {
+            key.split(".", 2)[2]: None for key in found
+            if key.startswith(f"{world}.") and "_" in key.rsplit(".", 1)[1]
+            and key.split(".", 2)[2] not in SIGNS
+        }  # fmt: skip
+        for number in numbers:
+            row = [found.get(f"{world}.{recipe}.{number}") for recipe in recipes]
+            best = max(cell["value"] for cell in row if cell)
+            lines.append([f"{world} {number}", *(_cell(cell, best) for cell in row)])
+    return lines
+
+
+def _cell(row: dict[str, Any] | None, best: float) -> str:
+    if row is None:
+        return ""
+    half = (row["high"] - row["low"]) / 2 if "high" in row else 0.0
+    text = f"{row['value']:.3f}" + (f" ± {half:.3f}" if half else "")
+    return f"**{text}**" if row["value"] + half >= best else text
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:
@@ -254,7 +283,14 @@ def write_table(records: Sequence[Record], seeds: Sequence[int], costs: dict[str
         },
         "rows": rows(records),
     }  # fmt: skip
-    results.write(table, Path(__file__).parents[1] / "docs/results/recipes.json")
+    folder = Path(__file__).parents[1] / "docs/results"
+    results.write(table, folder / "recipes.json")
+    columns = list(dict.fromkeys([*BASELINES, *(r["recipe"] for r in records)]))
+    grid = Grid(
+        "recipes-overview", "python -m benchmarks.recipes", {"seeds": list(seeds)},
+        ["", *columns], overview(table["rows"], columns),
+    )  # fmt: skip
+    results.write(grid.to_json(device="cpu"), folder / "recipes-overview.json")
 
 
 if __name__ == "__main__":
