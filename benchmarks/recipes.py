@@ -5,15 +5,13 @@ python -m benchmarks.recipes --sweep          try learning rates, on seeds of de
 python -m benchmarks.recipes --worlds digits --recipes tube_sigreg vjepa2 --seeds 22
 
 The recipes are those of `worldmodel pretrain recipe=...`, with the batch and the length of the
-clips made equal, the rate that did best in the sweep, and as many steps as fit into the time: how
-long a step takes is measured once, with nothing else running, and kept beside the records. Beside
-them stand the same encoder untrained, and the pixels. Every run's numbers are kept, so that this
-can be interrupted.
+clips made equal, the rate that did best in the sweep, and as many steps as fit into the time that a
+step took there. Beside them stand the same encoder untrained, and the pixels. Every run's numbers
+are kept, so that this can be interrupted.
 """
 
 import argparse
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -34,6 +32,7 @@ from benchmarks.worlds import WORLDS, World
 from benchmarks.worlds.videos import InMemory
 from worldmodel.cli.compose import settle
 from worldmodel.cli.runner import build
+from worldmodel.errors import ConfigError
 from worldmodel.nn.encoder import Encoder
 from worldmodel.report import results
 from worldmodel.runs.run import Run
@@ -42,12 +41,11 @@ from worldmodel.training.pretrain import pretrain
 DEVELOPMENT, REPORT = (21,), (22, 23, 24)
 """Seeds: on the first the learning rates and the defaults of recipes were chosen."""
 
-SECONDS, SWEPT_SECONDS = 300, 150  # of one processor core, for a training
+SECONDS, SWEPT_STEPS = 300, 400  # of one processor core for a training; of the sweep's
 BATCH = 48
 VIDEOS, FIT, VALIDATION, TEST = 1500, 1500, 300, 600
 RATES = (3e-4, 1e-3, 3e-3)  # tried in the sweep
-CHOSEN: dict[str, float] = {}  # filled by the sweep
-SWEPT = ("digits",)  # the world on which the rates were chosen
+SWEPT = ("tworoom", "digits")  # the worlds on which the rates are chosen
 RECIPES = ("tube_sigreg", "time_steps", "vjepa2", "videomae")
 BASELINES = ("untrained", "pixels")
 SIGNS = ("feature_std", "mean_cosine", "effective_rank")
@@ -132,30 +130,6 @@ def measure(case: Case, kept_in: Path) -> Record:
     }  # fmt: skip
 
 
-def step_seconds(recipe: str, kept_in: Path) -> float:
-    """Processor seconds of a step, on one thread: the difference between a long and a short run."""
-    torch.set_num_threads(1)
-    took = []
-    for steps in (4, 24):
-        case = Case("tworoom", recipe, DEVELOPMENT[0], 1e-4, steps)
-        world = WORLDS[case.world]
-        chosen = settings(world, case)
-        seen = world.videos(VIDEOS + VALIDATION, case.seed, held_out=False, kept_in=kept_in)
-        with tempfile.TemporaryDirectory() as temporary:
-            run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=0)
-            begun = time.process_time()
-            pretrain(
-                run, data=InMemory(seen[:VIDEOS], chosen["data"]["clips_per_video"]),
-                model=build("model", chosen["model"]),
-                objective=build("objective", chosen["objective"]),
-                optimisation=build("optimisation", chosen["optimisation"]),
-                num_frames=FRAMES, batch=BATCH,
-            )  # fmt: skip
-            took.append(time.process_time() - begun)
-            run.close()
-    return (took[1] - took[0]) / 20
-
-
 def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """A row for each number of each recipe and world: the mean over the seeds."""
     written = []
@@ -234,16 +208,17 @@ def main() -> None:
     words = parser.parse_args()
     words.worlds = words.worlds or [*(SWEPT if words.sweep else WORLDS)]
     words.kept_in.mkdir(parents=True, exist_ok=True)
-    costs = known_costs(words.kept_in, words.recipes)
+    swept = read_records(words.kept_in / "sweep.jsonl")
     file = words.kept_in / ("sweep.jsonl" if words.sweep else "records.jsonl")
     records = read_records(file)
     done = {(r["world"], r["recipe"], r["seed"], r["rate"]) for r in records}
-    cases = []
-    seeds = DEVELOPMENT if words.sweep else words.seeds
-    seconds = SWEPT_SECONDS if words.sweep else SECONDS
+    cases, seeds = [], DEVELOPMENT if words.sweep else words.seeds
     for seed, world, recipe in itertools.product(seeds, words.worlds, words.recipes):
-        for rate in RATES if words.sweep else (CHOSEN[recipe],):
-            cases.append(Case(world, recipe, seed, rate, int(seconds / costs[recipe])))
+        if words.sweep:
+            cases += [Case(world, recipe, seed, rate, SWEPT_STEPS) for rate in RATES]
+        else:
+            steps = int(SECONDS / step_seconds(swept, recipe))
+            cases.append(Case(world, recipe, seed, chosen_rate(swept, recipe), steps))
     if not words.sweep:
         cases += [
             Case(world, name, seed)
@@ -257,29 +232,43 @@ def main() -> None:
         print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
               f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
-        write_table([r for r in records if r["seed"] in words.seeds], words.seeds, costs)
+        write_table([r for r in records if r["seed"] in words.seeds], words.seeds, swept)
 
 
-def known_costs(kept_in: Path, recipes: Sequence[str]) -> dict[str, float]:
-    """Processor seconds of a step of each recipe; measured where they are not known yet."""
-    file = kept_in / "step_seconds.json"
-    costs: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
-    for recipe in recipes:
-        if recipe not in costs:
-            costs[recipe] = step_seconds(recipe, kept_in)
-            file.write_text(json.dumps(costs, indent=1) + "\n")
-    return costs
+def step_seconds(swept: Sequence[Record], recipe: str) -> float:
+    """Processor seconds of a step of a recipe, as the sweep found them; the least of its runs.
+
+    Raises:
+        ConfigError: the sweep has not been run for it.
+    """
+    found = [r["cpu_seconds"] / r["steps"] for r in swept if r["recipe"] == recipe]
+    if not found:
+        raise ConfigError(f"how long a step of {recipe} takes is not known: run --sweep first")
+    return min(found)
 
 
-def write_table(records: Sequence[Record], seeds: Sequence[int], costs: dict[str, float]) -> None:
-    """Write docs/results/recipes.json."""
+def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
+    """The rate with the highest mean over all numbers of the worlds of the sweep."""
+    found: dict[float, list[float]] = {}
+    for record in swept:
+        if record["recipe"] == recipe:
+            found.setdefault(record["rate"], []).append(np.mean([*record["read"].values()]).item())
+    return max(found, key=lambda rate: float(np.mean(found[rate])))
+
+
+def write_table(records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record]) -> None:
+    """Write docs/results/recipes.json, and its overview."""
+    trained = list(dict.fromkeys(r["recipe"] for r in records if r["rate"] is not None))
     table = {
         **origin("recipes", "python -m benchmarks.recipes"),
         "protocol": {
             "seeds": list(seeds), "development_seeds": list(DEVELOPMENT),
             "cpu_seconds": SECONDS, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
-            "fit": FIT, "validation": VALIDATION, "test": TEST, "rates": CHOSEN,
-            "step_seconds": costs,
+            "fit": FIT, "validation": VALIDATION, "test": TEST,
+            "rates_tried": list(RATES), "swept_on": list(SWEPT),
+            "swept_steps": sorted({r["steps"] for r in swept}),
+            "rates": {r: chosen_rate(swept, r) for r in trained},
+            "step_seconds": {r: step_seconds(swept, r) for r in trained},
         },
         "rows": rows(records),
     }  # fmt: skip

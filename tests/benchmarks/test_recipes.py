@@ -1,6 +1,7 @@
 import pytest
 
-from benchmarks.recipes import interval, overview, rows
+from benchmarks.recipes import chosen_rate, interval, overview, rows, step_seconds
+from worldmodel.errors import ConfigError
 
 
 def record(recipe, seed, **read):
@@ -36,3 +37,17 @@ def test_the_overview_has_a_line_for_each_number_and_marks_what_may_be_best():
         ["digits linear.digit_accuracy", "**0.250 ± 0.635**", "**0.750 ± 0.635**"],
         ["digits position_r2", "**0.500**", "0.400"],
     ]
+
+
+def test_the_sweep_decides_rate_and_steps():
+    swept = [
+        {"world": world, "recipe": "vjepa2", "rate": rate, "steps": 10, "cpu_seconds": seconds,
+         "read": {"a_r2": value}}
+        for world, rate, seconds, value in (
+            ("x", 1e-3, 5.0, 0.2), ("y", 1e-3, 4.0, 0.6),
+            ("x", 3e-3, 6.0, 0.3), ("y", 3e-3, 5.0, 0.4),
+        )
+    ]  # fmt: skip
+    assert chosen_rate(swept, "vjepa2") == 1e-3 and step_seconds(swept, "vjepa2") == 0.4
+    with pytest.raises(ConfigError, match="step of ijepa takes is not known"):
+        step_seconds(swept, "ijepa")
