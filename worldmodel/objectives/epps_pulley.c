@@ -8,10 +8,25 @@
 enum { LANES = 16, ROWS = 4, MOST_KNOTS = 64 };
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 
-static void unit(const float *x, long count, float spacing, lanes *real, lanes *imaginary)
+static lanes load(const float *from, long count)
 {
-    float angle[LANES] = {0}, cosine[LANES], sine[LANES];
-    for (long l = 0; l < count; l++) angle[l] = x[l] * spacing;
+    lanes values = {0};
+    if (count == LANES) memcpy(&values, from, sizeof values);
+    else memcpy(&values, from, 4 * count);
+    return values;
+}
+
+static void store(float *to, lanes values, long count)
+{
+    if (count == LANES) memcpy(to, &values, sizeof values);
+    else memcpy(to, &values, 4 * count);
+}
+
+static void unit(lanes x, float spacing, lanes *real, lanes *imaginary)
+{
+    float angle[LANES], cosine[LANES], sine[LANES];
+    lanes scaled = x * spacing;
+    memcpy(angle, &scaled, sizeof angle);
     for (int l = 0; l < LANES; l++) cosine[l] = cosf(angle[l]);
     for (int l = 0; l < LANES; l++) sine[l] = sinf(angle[l]);
     memcpy(real, cosine, sizeof cosine);
@@ -34,7 +49,7 @@ void power_sums(const float *x, long p, long b, long m, long first, long last, f
             lanes c1[ROWS], s1[ROWS], c[ROWS], s[ROWS];
             for (int r = 0; r < ROWS; r++) {
                 c1[r] = s1[r] = (lanes){0};
-                if (i + r < b) unit(values + (i + r) * m, count, spacing, &c1[r], &s1[r]);
+                if (i + r < b) unit(load(values + (i + r) * m, count), spacing, &c1[r], &s1[r]);
                 c[r] = c1[r];
                 s[r] = s1[r];
             }
@@ -75,16 +90,23 @@ void slope(const float *x, long p, long b, long m, long first, long last, float 
                 imaginary[k][l] = coefficient[1];
             }
         }
-        for (long i = 0; i < b; i++) {
-            lanes c1, s1, c = real[knots - 2], s = imaginary[knots - 2];
-            unit(x + corner + i * m, count, spacing, &c1, &s1);
-            for (int k = knots - 3; k >= 0; k--) {
-                lanes next = c * c1 - s * s1 + real[k];
-                s = c * s1 + s * c1 + imaginary[k];
-                c = next;
+        for (long i = 0; i < b; i += ROWS) {
+            lanes c1[ROWS], s1[ROWS], c[ROWS], s[ROWS];
+            for (int r = 0; r < ROWS; r++) { /* several rows at once hide how long a product takes */
+                c1[r] = s1[r] = (lanes){0};
+                if (i + r < b)
+                    unit(load(x + corner + (i + r) * m, count), spacing, &c1[r], &s1[r]);
+                c[r] = real[knots - 2];
+                s[r] = imaginary[knots - 2];
             }
-            lanes value = c * c1 - s * s1;
-            memcpy(slopes + corner + i * m, &value, 4 * count);
+            for (int k = knots - 3; k >= 0; k--)
+                for (int r = 0; r < ROWS; r++) {
+                    lanes next = c[r] * c1[r] - s[r] * s1[r] + real[k];
+                    s[r] = c[r] * s1[r] + s[r] * c1[r] + imaginary[k];
+                    c[r] = next;
+                }
+            for (int r = 0; r < ROWS && i + r < b; r++)
+                store(slopes + corner + (i + r) * m, c[r] * c1[r] - s[r] * s1[r], count);
         }
     }
 }
