@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from benchmarks.readouts import FRAMES, Clips
-from benchmarks.recipes import interval
+from benchmarks.recipes import chosen_rate, interval
 from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import origin
 from benchmarks.worlds import WORLDS
@@ -43,7 +43,7 @@ SEEDS = (22, 23, 24)
 TARGET, OTHERS = "digits", ("tworoom", "solids")
 VIDEOS, TEST = 2000, 600
 STEPS, TIMES_LONGER = 400, 10
-RATE = 1e-3  # of the pretraining; the one that the recipes' sweep chose
+RECIPE = "tube_sigreg"
 BATCH = 48
 STARTS = ("untrained", "others", "own")
 SHARES = (0.01, 0.1, 1.0)
@@ -57,14 +57,15 @@ class Case:
 
     start: str
     seed: int
+    rate: float  # of the pretraining
 
 
 def videos_of(start: str, seed: int, kept_in: Path) -> Videos:
     """What it is pretrained on, of one size and length: `VIDEOS` of them."""
     if start == "own":
-        return WORLDS[TARGET].videos(VIDEOS, seed, held_out=False, kept_in=kept_in)
+        return WORLDS[TARGET].videos(VIDEOS, seed, part="train", kept_in=kept_in)
     each = VIDEOS // len(OTHERS)
-    found = [WORLDS[name].videos(each, seed, held_out=False, kept_in=kept_in) for name in OTHERS]
+    found = [WORLDS[name].videos(each, seed, part="train", kept_in=kept_in) for name in OTHERS]
     shortest, size = min(v.frames.shape[1] for v in found), WORLDS[TARGET].size
     return Videos(torch.cat([_resized(v.frames[:, :shortest], size) for v in found]), {})
 
@@ -81,9 +82,9 @@ def pretrained(case: Case, kept_in: Path) -> Encoder:
     chosen = settle(
         "pretrain",
         [
-            "recipe=tube_sigreg", "transforms=plain", "data.path=.", f"model.size={world.size}",
+            f"recipe={RECIPE}", "transforms=plain", "data.path=.", f"model.size={world.size}",
             f"model.encoder.patch={world.patch}", f"num_frames={FRAMES}", f"batch={BATCH}",
-            f"optimisation.steps={steps}", f"optimisation.learning_rate={RATE}",
+            f"optimisation.steps={steps}", f"optimisation.learning_rate={case.rate}",
         ],
     )  # fmt: skip
     torch.manual_seed(case.seed)
@@ -169,8 +170,8 @@ def measure(case: Case, kept_in: Path) -> Record:
     torch.set_num_threads(1)
     world = WORLDS[TARGET]
     fit, test = (
-        Clips.of(world.videos(count, case.seed, held_out=held_out, kept_in=kept_in), number)
-        for number, (count, held_out) in enumerate([(VIDEOS, False), (TEST, True)])
+        Clips.of(world.videos(count, case.seed, part=part, kept_in=kept_in), number)
+        for number, (count, part) in enumerate([(VIDEOS, "train"), (TEST, "test")])
     )
     encoder = pretrained(case, kept_in)
     read = {}
@@ -207,7 +208,8 @@ def main() -> None:
     file = words.kept_in / "indomain.jsonl"
     records = read_records(file)
     done = {(record["start"], record["seed"]) for record in records}
-    cases = [Case(start, seed) for seed, start in itertools.product(words.seeds, STARTS)]
+    rate = chosen_rate(read_records(words.kept_in / "sweep.jsonl"), RECIPE)
+    cases = [Case(start, seed, rate) for seed, start in itertools.product(words.seeds, STARTS)]
     todo = [case for case in cases if (case.start, case.seed) not in done]
     one = partial(measure, kept_in=words.kept_in)
     for record in measure_all(todo, one, kept_in=file, workers=words.workers):
@@ -218,7 +220,7 @@ def main() -> None:
         **origin("indomain", "python -m benchmarks.indomain"),
         "protocol": {
             "seeds": words.seeds, "target": TARGET, "others": list(OTHERS), "videos": VIDEOS,
-            "steps": STEPS, "times_longer_on_others": TIMES_LONGER, "rate": RATE, "batch": BATCH,
+            "steps": STEPS, "times_longer_on_others": TIMES_LONGER, "rate": rate, "batch": BATCH,
             "labelled_steps_at_least": LABELLED_STEPS, "epochs_of_labels": EPOCHS,
             "labelled_rate": LABELLED_RATE, "test": TEST,
         },

@@ -11,7 +11,9 @@ are kept, so that this can be interrupted.
 """
 
 import argparse
+import hashlib
 import itertools
+import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -49,6 +51,7 @@ SWEPT = ("tworoom", "digits")  # the worlds on which the rates are chosen
 RECIPES = ("tube_sigreg", "time_steps", "vjepa2", "videomae")
 BASELINES = ("untrained", "pixels")
 SIGNS = ("feature_std", "mean_cosine", "effective_rank")
+COSTS = ("cpu_seconds", "steps")
 OVERRIDES = {"time_steps": ["recipe=none"]}  # of those that are no recipe's name
 
 
@@ -61,6 +64,15 @@ class Case:
     seed: int
     rate: float | None = None  # None: of a baseline
     steps: int = 0
+    swept: bool = False  # scored on videos of validation, others than those that probes choose on
+
+    def key(self) -> str:
+        """Names it, and the settings that it was measured with, among the records."""
+        chosen = settings(WORLDS[self.world], self)
+        taken = chosen["model"] if self.rate is None else chosen
+        digest = hashlib.sha256(json.dumps(taken, sort_keys=True, default=str).encode())
+        words = (self.world, self.recipe, self.seed, self.swept, digest.hexdigest()[:12])
+        return ".".join(map(str, words))
 
 
 def settings(world: World, case: Case) -> dict[str, Any]:
@@ -95,8 +107,14 @@ def measure(case: Case, kept_in: Path) -> Record:
     """Train once, and read out what was learned."""
     torch.set_num_threads(1)
     world = WORLDS[case.world]
-    seen = world.videos(VIDEOS + VALIDATION, case.seed, held_out=False, kept_in=kept_in)
-    unseen = world.videos(TEST, case.seed, held_out=True, kept_in=kept_in)
+    seen, validation = (
+        world.videos(count, case.seed, part=part, kept_in=kept_in)
+        for count, part in ((VIDEOS, "train"), (VALIDATION, "validation"))
+    )
+    if case.swept:
+        unseen = world.videos(TEST, case.seed + 500, part="validation", kept_in=kept_in)
+    else:
+        unseen = world.videos(TEST, case.seed, part="test", kept_in=kept_in)
     torch.manual_seed(case.seed)
     chosen = settings(world, case)
     model = build("model", chosen["model"])
@@ -107,7 +125,7 @@ def measure(case: Case, kept_in: Path) -> Record:
         with tempfile.TemporaryDirectory() as temporary:
             run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=case.seed)
             found = pretrain(
-                run, data=InMemory(seen[:VIDEOS], chosen["data"]["clips_per_video"]), model=model,
+                run, data=InMemory(seen, chosen["data"]["clips_per_video"]), model=model,
                 objective=build("objective", chosen["objective"]),
                 optimisation=replace(
                     build("optimisation", chosen["optimisation"]), save_seconds=1e9
@@ -117,14 +135,11 @@ def measure(case: Case, kept_in: Path) -> Record:
             run.close()
         encode = of_encoder(model.encoder.eval())
     seconds = time.process_time() - begun
-    parts = [
-        Clips.of(seen[:FIT], 0), Clips.of(seen[VIDEOS : VIDEOS + VALIDATION], 1),
-        Clips.of(unseen, 2),
-    ]  # fmt: skip
+    parts = [Clips.of(seen[:FIT], 0), Clips.of(validation, 1), Clips.of(unseen, 2)]
     signs = (*SIGNS, "collapsed", "static_shortcut")
     return {
-        "world": case.world, "recipe": case.recipe, "seed": case.seed, "rate": case.rate,
-        "steps": case.steps, "cpu_seconds": seconds,
+        "case": case.key(), "world": case.world, "recipe": case.recipe, "seed": case.seed,
+        "rate": case.rate, "steps": case.steps, "cpu_seconds": seconds,
         "read": read_out(world, encode, parts, seed=case.seed),
         **{name: found[name] for name in signs if name in found},
     }  # fmt: skip
@@ -137,7 +152,7 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         chosen = [r for r in records if (r["world"], r["recipe"]) == (world, recipe)]
         numbers = {
             **{k: [r["read"][k] for r in chosen] for k in chosen[0]["read"]},
-            **{k: [r[k] for r in chosen] for k in SIGNS if k in chosen[0]},
+            **{k: [r[k] for r in chosen] for k in (*SIGNS, *COSTS) if k in chosen[0]},
         }  # fmt: skip
         for key, values in numbers.items():
             written.append({
@@ -169,7 +184,7 @@ def overview(table: Sequence[dict[str, Any]], recipes: Sequence[str]) -> list[li
         numbers = {
             key.split(".", 2)[2]: None for key in found
             if key.startswith(f"{world}.") and "_" in key.rsplit(".", 1)[1]
-            and key.split(".", 2)[2] not in SIGNS
+            and key.split(".", 2)[2] not in (*SIGNS, *COSTS)
         }  # fmt: skip
         for number in numbers:
             row = [found.get(f"{world}.{recipe}.{number}") for recipe in recipes]
@@ -210,12 +225,10 @@ def main() -> None:
     words.kept_in.mkdir(parents=True, exist_ok=True)
     swept = read_records(words.kept_in / "sweep.jsonl")
     file = words.kept_in / ("sweep.jsonl" if words.sweep else "records.jsonl")
-    records = read_records(file)
-    done = {(r["world"], r["recipe"], r["seed"], r["rate"]) for r in records}
     cases, seeds = [], DEVELOPMENT if words.sweep else words.seeds
     for seed, world, recipe in itertools.product(seeds, words.worlds, words.recipes):
         if words.sweep:
-            cases += [Case(world, recipe, seed, rate, SWEPT_STEPS) for rate in RATES]
+            cases += [Case(world, recipe, seed, rate, SWEPT_STEPS, True) for rate in RATES]
         else:
             steps = int(SECONDS / step_seconds(swept, recipe))
             cases.append(Case(world, recipe, seed, chosen_rate(swept, recipe), steps))
@@ -224,7 +237,9 @@ def main() -> None:
             Case(world, name, seed)
             for seed, world, name in itertools.product(seeds, words.worlds, BASELINES)
         ]
-    todo = [c for c in cases if (c.world, c.recipe, c.seed, c.rate) not in done]
+    wanted = {case.key(): case for case in cases}
+    records = [record for record in read_records(file) if record["case"] in wanted]
+    todo = [case for key, case in wanted.items() if key not in {r["case"] for r in records}]
     one = partial(measure, kept_in=words.kept_in)
     for record in measure_all(todo, one, kept_in=file, workers=words.workers):
         records.append(record)
@@ -232,7 +247,7 @@ def main() -> None:
         print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
               f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
-        write_table([r for r in records if r["seed"] in words.seeds], words.seeds, swept)
+        write_table(records, words.seeds, swept)
 
 
 def step_seconds(swept: Sequence[Record], recipe: str) -> float:
@@ -248,12 +263,19 @@ def step_seconds(swept: Sequence[Record], recipe: str) -> float:
 
 
 def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
-    """The rate with the highest mean over all numbers of the worlds of the sweep."""
-    found: dict[float, list[float]] = {}
-    for record in swept:
-        if record["recipe"] == recipe:
-            found.setdefault(record["rate"], []).append(np.mean([*record["read"].values()]).item())
-    return max(found, key=lambda rate: float(np.mean(found[rate])))
+    """The rate with the highest mean over worlds and their numbers, an R² below zero being zero.
+
+    Raises:
+        ConfigError: not every rate was tried on every world of the sweep.
+    """
+    found = {
+        (r["world"], r["rate"]): float(np.mean([max(v, 0.0) for v in r["read"].values()]))
+        for r in swept if r["recipe"] == recipe
+    }  # fmt: skip
+    missing = [pair for pair in itertools.product(SWEPT, RATES) if pair not in found]
+    if missing:
+        raise ConfigError(f"the sweep of {recipe} lacks {missing}: run --sweep first")
+    return max(RATES, key=lambda rate: float(np.mean([found[world, rate] for world in SWEPT])))
 
 
 def write_table(records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.worlds.digits import digits
 from benchmarks.worlds.solids import solids
 from benchmarks.worlds.two_room import two_room
-from benchmarks.worlds.videos import Videos, load_videos, save_videos
+from benchmarks.worlds.videos import PARTS, Part, Videos, load_videos, save_videos
 
 
 @dataclass(frozen=True)
@@ -16,24 +16,24 @@ class World:
     """A world, and what can be read out of what was learned of it.
 
     Attributes:
-        make: so many videos from a seed, of the held-out part or not.
+        make: so many videos from a seed, of one part, with nothing of another.
         size: side of the frames in pixels.
         patch: side of a patch: 4 x 4 of them in a frame.
         classes: labels that are one of several.
         numbers: labels that are numbers.
     """
 
-    make: Callable[[int, int, bool], Videos]
+    make: Callable[[int, int, Part], Videos]
     size: int
     patch: int
     classes: tuple[str, ...]
     numbers: tuple[str, ...]
 
-    def videos(self, count: int, seed: int, *, held_out: bool, kept_in: Path) -> Videos:
+    def videos(self, count: int, seed: int, *, part: Part, kept_in: Path) -> Videos:
         """Videos, drawn once and kept in a file."""
-        path = kept_in / f"{self.name}-{count}-{seed}{'-held-out' * held_out}.safetensors"
+        path = kept_in / f"{self.name}-{count}-{seed}-{part}.safetensors"
         if not path.is_file():
-            save_videos(self.make(count, seed, held_out), path)
+            save_videos(self.make(count, seed, part), path)
         return load_videos(path)
 
     @property
@@ -42,16 +42,16 @@ class World:
         return next(name for name, world in WORLDS.items() if world is self)
 
 
-def _two_room(own_ground: bool, count: int, seed: int, held_out: bool) -> Videos:
-    return two_room(count, seed + 1000 * held_out, own_ground=own_ground)
+def _two_room(own_ground: bool, count: int, seed: int, part: Part) -> Videos:
+    return two_room(count, seed + 1000 * PARTS.index(part), own_ground=own_ground)
 
 
-def _digits(own_ground: bool, count: int, seed: int, held_out: bool) -> Videos:
-    return digits(count, seed, own_ground=own_ground, held_out=held_out)
+def _digits(own_ground: bool, count: int, seed: int, part: Part) -> Videos:
+    return digits(count, seed, own_ground=own_ground, part=part)
 
 
-def _solids(own_ground: bool, count: int, seed: int, held_out: bool) -> Videos:
-    return solids(count, seed + 1000 * held_out, own_ground=own_ground)
+def _solids(own_ground: bool, count: int, seed: int, part: Part) -> Videos:
+    return solids(count, seed + 1000 * PARTS.index(part), own_ground=own_ground)
 
 
 WORLDS = {

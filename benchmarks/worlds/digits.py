@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.worlds.grounds import blocks
-from benchmarks.worlds.videos import Videos
+from benchmarks.worlds.videos import PARTS, Part, Videos
 
 SIZE, LENGTH = 48, 16  # pixels, frames
 SPEEDS = (1.0, 2.0, 3.0)  # pixels a frame
@@ -47,7 +47,7 @@ def path(random: np.random.Generator) -> tuple[np.ndarray, int, int]:
     return np.stack(places), reached, int(speed)
 
 
-def digits(count: int, seed: int, *, own_ground: bool, held_out: bool) -> Videos:
+def digits(count: int, seed: int, *, own_ground: bool, part: Part = "train") -> Videos:
     """Videos of a white digit and a coloured one, either in front of the other.
 
     Labels, of the white one: `digit`, `direction` in which each frame was reached (one of eight),
@@ -57,12 +57,12 @@ def digits(count: int, seed: int, *, own_ground: bool, held_out: bool) -> Videos
         count: how many.
         seed: of everything but the images.
         own_ground: a ground of its own in each video, dark enough to see the digits.
-        held_out: of the last fifth of the images, which the others never show.
+        part: whose images: `train` has seven tenths of them, `validation` and `test` the rest.
     """
-    random = np.random.default_rng([seed, 1 + held_out])
+    random = np.random.default_rng([seed, PARTS.index(part)])
     images, classes = handwriting()
-    split = len(images) * 4 // 5
-    first, last = (split, len(images)) if held_out else (0, split)
+    ends = [len(images) * share // 100 for share in (0, 70, 85, 100)]
+    first, last = ends[PARTS.index(part) :][:2]
     videos = np.zeros((count, LENGTH, SIZE, SIZE, 3), np.uint8)
     labels = {
         "digit": np.zeros((count, LENGTH), np.int64),

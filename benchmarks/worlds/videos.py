@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from worldmodel.loading.sources import ClipSource
 from worldmodel.storage.tensors import read_tensors, save_tensors
 
 FRAMES_PER_SECOND = 10
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)

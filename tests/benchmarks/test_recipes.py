@@ -1,11 +1,18 @@
+import json
+import sys
+from dataclasses import replace
+
 import pytest
 
-from benchmarks.recipes import chosen_rate, interval, overview, rows, step_seconds
+from benchmarks import recipes
+from benchmarks.recipes import Case, chosen_rate, interval, overview, rows, step_seconds
 from worldmodel.errors import ConfigError
 
 
 def record(recipe, seed, **read):
-    signs = {} if recipe == "untrained" else {"feature_std": 0.9}
+    signs = {"cpu_seconds": 1.0}
+    if recipe != "untrained":
+        signs["feature_std"] = 0.9
     return {"world": "digits", "recipe": recipe, "seed": seed, "read": read, **signs}
 
 
@@ -39,15 +46,48 @@ def test_the_overview_has_a_line_for_each_number_and_marks_what_may_be_best():
     ]
 
 
-def test_the_sweep_decides_rate_and_steps():
-    swept = [
-        {"world": world, "recipe": "vjepa2", "rate": rate, "steps": 10, "cpu_seconds": seconds,
-         "read": {"a_r2": value}}
-        for world, rate, seconds, value in (
-            ("x", 1e-3, 5.0, 0.2), ("y", 1e-3, 4.0, 0.6),
-            ("x", 3e-3, 6.0, 0.3), ("y", 3e-3, 5.0, 0.4),
-        )
-    ]  # fmt: skip
-    assert chosen_rate(swept, "vjepa2") == 1e-3 and step_seconds(swept, "vjepa2") == 0.4
+def swept(rate, world, seconds, value):
+    read = {"a_r2": value, "b_r2": -5.0}
+    return {"world": world, "recipe": "vjepa2", "rate": rate, "steps": 10, "cpu_seconds": seconds,
+            "read": read}  # fmt: skip
+
+
+def test_the_sweep_decides_rate_and_steps(monkeypatch):
+    monkeypatch.setattr(recipes, "RATES", (1e-3, 3e-3))
+    monkeypatch.setattr(recipes, "SWEPT", ("x", "y"))
+    found = [swept(1e-3, "x", 5.0, 0.2), swept(1e-3, "y", 4.0, 0.6), swept(3e-3, "x", 6.0, 0.3)]
+    with pytest.raises(ConfigError, match=r"lacks \[\('y', 0.003\)\]"):
+        chosen_rate(found, "vjepa2")
+    found.append(swept(3e-3, "y", 5.0, 0.4))
+    assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.4
     with pytest.raises(ConfigError, match="step of ijepa takes is not known"):
-        step_seconds(swept, "ijepa")
+        step_seconds(found, "ijepa")
+
+
+def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():
+    case = Case("digits", "vjepa2", 1, 1e-3, 10)
+    others = [replace(case, **{k: v}) for k, v in
+              {"rate": 3e-3, "steps": 11, "seed": 2, "swept": True, "world": "tworoom",
+               "recipe": "videomae"}.items()]  # fmt: skip
+    assert len({c.key() for c in (case, *others)}) == 7
+    assert case.key() == replace(case).key()
+
+
+def test_the_table_is_of_the_cases_that_were_asked_for(tmp_path, monkeypatch):
+    """Records of another rate are left where they are, and in no mean."""
+    kept = tmp_path / "records.jsonl"
+    monkeypatch.setattr(recipes, "chosen_rate", lambda swept, recipe: 1e-3)
+    monkeypatch.setattr(recipes, "step_seconds", lambda swept, recipe: 30.0)
+    monkeypatch.setattr(recipes, "BASELINES", ())
+    tables = []
+    monkeypatch.setattr(recipes, "write_table", lambda records, *_: tables.append(records))
+    wanted = Case("digits", "vjepa2", 22, 1e-3, 10)
+    for case, value in ((wanted, 0.5), (replace(wanted, rate=3e-3), 0.9)):
+        line = {"case": case.key(), "world": "digits", "recipe": "vjepa2", "seed": 22,
+                "rate": case.rate, "read": {"a_r2": value}}  # fmt: skip
+        with kept.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    words = ["--worlds", "digits", "--recipes", "vjepa2", "--seeds", "22", "--kept-in"]
+    monkeypatch.setattr(sys, "argv", ["recipes", *words, str(tmp_path)])
+    recipes.main()
+    assert [[record["read"]["a_r2"] for record in records] for records in tables] == [[0.5]]

@@ -123,7 +123,7 @@ def rotation_of(table: Tensor, rope: Rope) -> Rotation:
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotate neighbouring pairs of channels of x (b heads n d) by the angles of their positions."""
     if x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling():
-        rotated: Tensor = _Rotate.apply(x, *rotation)
+        rotated: Tensor = _Rotate.apply(x, rotation[0], rotation[1] if rotation[1:] else None)
         return rotated
     even, odd = x[..., 0::2], x[..., 1::2]
     turn, *rest = rotation
@@ -134,22 +134,28 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
             turned[0] + even * skew.real + odd * skew.imag,
             turned[1] + even * skew.imag - odd * skew.real,
         )
-    return torch.stack(turned, dim=-1).flatten(-2)
+    return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)
 
 
 class _Rotate(torch.autograd.Function):
     """Pairs as complex numbers: a quarter of the time on a CPU, where every second one is slow."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, turn: Tensor, skew: Tensor | None = None) -> Tensor:
-        ctx.save_for_backward(turn, skew)
+    def forward(x: Tensor, turn: Tensor, skew: Tensor | None) -> Tensor:
         return _from_pairs(_turned(_as_pairs(x), turn, skew))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Any) -> None:
+        _, turn, skew = inputs
+        ctx.save_for_backward(turn, skew)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         turn, skew = ctx.saved_tensors
-        pairs = _turned(_as_pairs(grad), turn.conj(), skew)  # the transposed rotation
-        return (_from_pairs(pairs), None, None)[: 2 + (skew is not None)]
+        # The transposed rotation.
+        return _from_pairs(_turned(_as_pairs(grad), turn.conj(), skew)), None, None
 
 
 def _turned(pairs: Tensor, turn: Tensor, skew: Tensor | None) -> Tensor:
@@ -158,8 +164,10 @@ def _turned(pairs: Tensor, turn: Tensor, skew: Tensor | None) -> Tensor:
 
 def _as_pairs(x: Tensor) -> Tensor:
     pairs = rearrange(x, "... (n two) -> ... n two", two=2)
-    whole = pairs.stride(-1) == 1 and all(step % 2 == 0 for step in pairs.stride()[:-1])
-    return torch.view_as_complex(pairs if whole else pairs.contiguous())
+    starts = (pairs.storage_offset(), *pairs.stride()[:-1])
+    if pairs.stride(-1) != 1 or any(start % 2 for start in starts):
+        pairs = pairs.clone(memory_format=torch.contiguous_format)
+    return torch.view_as_complex(pairs)
 
 
 def _from_pairs(pairs: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -20,34 +20,48 @@ from worldmodel.errors import ConfigError
 from worldmodel.objectives.epps_pulley import Powers, coefficients, quadrature
 
 SOURCE = Path(__file__).with_name("epps_pulley.c")
-_LANES, _MOST_KNOTS = 16, 64  # as in the source
-_FLAGS = ("-O3", "-march=native", "-ffast-math", "-Wno-psabi", "-shared", "-fPIC")
+MOST_KNOTS = 64
+_LANES = 16  # as in the source
+_FLAGS = ("-O3", "-ffast-math", "-fPIC", "-c")
+_OF_THIS_MACHINE = "-march=native"  # which not every compiler knows
 
 
-@cache
-def compiled() -> Powers:
-    """The same three steps as `EAGER`'s, for float32 on a CPU.
+def compiled(knots: int) -> Powers:
+    """The same three steps as `EAGER`'s, for float32 on a CPU and this number of knots.
 
     Raises:
-        ConfigError: there is no compiler, or it fails.
+        ConfigError: there is no compiler, or it fails; or there are too many knots for it.
     """
-    library = _library()
+    quadrature(knots)  # refuses too few
+    if knots > MOST_KNOTS:
+        raise ConfigError(
+            f"kernel=compiled takes at most {MOST_KNOTS} knots, got {knots}; take kernel=eager"
+        )
+    _library()
+    return Powers(_in_one_piece, _power_sums, _slope)
 
-    def power_sums(x: Tensor, knots: int) -> Tensor:
-        _check(x, knots)
-        p, _, m = x.shape
-        sums = torch.empty(knots - 1, p, 1, m, dtype=torch.complex64)
-        _on_all_cores(library.power_sums, x, knots, sums)
-        return sums
 
-    def slope(error: Tensor, x: Tensor, knots: int) -> Tensor:
-        _check(x, knots)
-        slopes = torch.empty_like(x)
-        factors = coefficients(error, knots).resolve_conj().contiguous()
-        _on_all_cores(library.slope, x, knots, factors, slopes)
-        return slopes
+def _in_one_piece(x: Tensor, knots: int) -> Tensor:
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        raise ConfigError(
+            f"kernel=compiled is for float32 on a CPU, got {x.dtype} on {x.device.type}; take "
+            "kernel=eager"
+        )
+    return x.contiguous()
 
-    return Powers(lambda x, knots: x.contiguous(), power_sums, slope)
+
+def _power_sums(x: Tensor, knots: int) -> Tensor:
+    p, _, m = x.shape
+    sums = torch.empty(knots - 1, p, 1, m, dtype=torch.complex64)
+    _on_all_cores(_library().power_sums, x, knots, sums)
+    return sums
+
+
+def _slope(error: Tensor, x: Tensor, knots: int) -> Tensor:
+    slopes = torch.empty_like(x)
+    factors = coefficients(error, knots).resolve_conj().contiguous()
+    _on_all_cores(_library().slope, x, knots, factors, slopes)
+    return slopes
 
 
 @cache
@@ -59,15 +73,26 @@ def _library() -> ctypes.CDLL:
             "kernel=eager computes the same"
         )
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "epps_pulley.so"
-        done = subprocess.run(
-            [compiler, *_FLAGS, str(SOURCE), "-o", str(made), "-lm"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            first = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
-            raise ConfigError(f"kernel=compiled: {compiler} fails ({first}); take kernel=eager")
-        return ctypes.CDLL(str(made))  # stays loaded without the file
+        half, made = Path(folder) / "epps_pulley.o", Path(folder) / "epps_pulley.so"
+        command = [compiler, *_FLAGS, str(SOURCE), "-o", str(half)]
+        try:
+            try:
+                _call([*command, _OF_THIS_MACHINE])
+            except ConfigError:
+                _call(command)
+            # Linked by itself: told of fast mathematics, GCC links what makes the whole process
+            # take its smallest numbers for zero.
+            _call([compiler, "-shared", str(half), "-o", str(made), "-lm"])
+            return ctypes.CDLL(str(made))  # stays loaded without the file
+        except OSError as cause:
+            raise ConfigError(f"kernel=compiled: {cause}; take kernel=eager") from cause
+
+
+def _call(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[0]
+        raise ConfigError(f"kernel=compiled: {command[0]} fails ({first}); take kernel=eager")
 
 
 @cache
@@ -93,11 +118,3 @@ def _on_all_cores(function: Callable[..., None], x: Tensor, knots: int, *others:
     work(ends[-2], ends[-1])
     for share in waiting:
         share.result()
-
-
-def _check(x: Tensor, knots: int) -> None:
-    if x.device.type != "cpu" or x.dtype != torch.float32 or knots > _MOST_KNOTS:
-        raise ConfigError(
-            f"kernel=compiled is for float32 on a CPU and at most {_MOST_KNOTS} knots, got "
-            f"{x.dtype} on {x.device.type} and {knots}; take kernel=eager"
-        )

@@ -110,7 +110,7 @@ class SIGReg(Regulariser):
         self.num_slices = num_slices
         self.knots = knots
         self.seed = seed
-        self.powers = compiled() if kernel == "compiled" else EAGER
+        self.powers = compiled(knots) if kernel == "compiled" else EAGER
         self.group = group
 
     def __call__(self, features: Tensor, *, step: int) -> Regularisation:

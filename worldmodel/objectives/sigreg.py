@@ -102,7 +102,7 @@ def discrepancy(
         seed: the run's seed.
         num_slices: number of directions, at least 1.
         knots: number of knots on [0, 3].
-        powers: who computes powers, `EAGER` or `compiled()`.
+        powers: who computes powers, `EAGER` or `compiled(knots)`.
         group: ranks that share the sample; None is all ranks if `torch.distributed` is running.
 
     Returns:

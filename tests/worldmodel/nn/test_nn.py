@@ -102,10 +102,17 @@ def test_pairs_are_rotated_as_by_sines_and_cosines_and_so_are_gradients(rope):
     swapped = torch.stack([-q[..., 1::2], q[..., 0::2]], dim=-1).flatten(-2)
     torch.testing.assert_close(rotate(q, rotation), q * cos + swapped * sin)
     assert torch.autograd.gradcheck(lambda q: rotate(q, rotation), (q.detach().requires_grad_(),))
-    half = q.detach().bfloat16()
+    half, single = q.detach().bfloat16(), tuple(of.to(torch.complex64) for of in rotation)
+    wanted = rotate(half.double(), rotation).bfloat16()
+    torch.testing.assert_close(rotate(half, single), wanted, rtol=0.02, atol=0.02)
+    shifted = torch.randn(33, dtype=torch.float64)[1:].view(1, 1, 2, 16)  # begins at an odd place
     torch.testing.assert_close(
-        rotate(half, rotation).double(), rotate(half.double(), rotation), rtol=0.02, atol=0.02
+        rotate(shifted, tuple(of[..., :2, :] for of in rotation)),
+        rotate(shifted.clone(), tuple(of[..., :2, :] for of in rotation)),
     )
+    whole = q.detach()
+    one = torch.func.vmap(lambda q: rotate(q[None], rotation)[0])(whole)
+    torch.testing.assert_close(one, rotate(whole, rotation))
 
 
 def test_kept_tokens_keep_their_positions():

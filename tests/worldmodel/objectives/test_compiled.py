@@ -1,3 +1,4 @@
+import pickle
 import shutil
 
 import pytest
@@ -38,7 +39,7 @@ def test_it_computes_the_same(shape, slices, knots, scale, threads, monkeypatch)
     try:
         features = scale * torch.randn(*shape, generator=torch.Generator().manual_seed(7)) + 0.2
         settings = {"num_slices": slices, "knots": knots}
-        value, gradient = value_and_gradient(compiled(), features, **settings)
+        value, gradient = value_and_gradient(compiled(knots), features, **settings)
         expected, expected_gradient = value_and_gradient(EAGER, features.double(), **settings)
     finally:
         torch.set_num_threads(before)
@@ -54,16 +55,18 @@ def test_it_computes_the_same(shape, slices, knots, scale, threads, monkeypatch)
 def test_a_number_that_is_none_is_not_lost():
     features = torch.randn(8, 4)
     features[2, 1] = torch.nan
-    value, gradient = value_and_gradient(compiled(), features)
+    value, gradient = value_and_gradient(compiled(17), features)
     assert value.isnan() and gradient[2].isnan().all()
 
 
 @needs_compiler
 def test_what_it_is_not_for_is_refused():
     with pytest.raises(ConfigError, match="float32 on a CPU.*float64"):
-        sigreg(torch.randn(8, 4).double(), step=0, powers=compiled())
-    with pytest.raises(ConfigError, match="at most 64 knots"):
-        sigreg(torch.randn(8, 4), step=0, knots=65, powers=compiled())
+        sigreg(torch.randn(8, 4).double(), step=0, powers=compiled(17))
+    with pytest.raises(ConfigError, match="at most 64 knots, got 65"):
+        SIGReg(kernel="compiled", knots=65)
+    with pytest.raises(ConfigError, match="knots must be at least 2, got 0"):
+        SIGReg(kernel="compiled", knots=0)
     with pytest.raises(ConfigError, match="no kernel 'compild'"):
         SIGReg(kernel="compild")
 
@@ -78,7 +81,13 @@ def test_without_a_compiler_one_line_says_so(monkeypatch, which, message):
 
 
 @needs_compiler
-def test_sigreg_takes_it():
+def test_sigreg_takes_it_and_can_be_sent_to_another_process():
     features = torch.randn(2, 16, 8)
-    first, second = (SIGReg(3, kernel=kernel)(features, step=1) for kernel in ("eager", "compiled"))
-    torch.testing.assert_close(first.loss, second.loss)
+    eager, kernel = SIGReg(3), pickle.loads(pickle.dumps(SIGReg(3, kernel="compiled")))
+    torch.testing.assert_close(eager(features, step=1).loss, kernel(features, step=1).loss)
+
+
+@needs_compiler
+def test_the_smallest_numbers_of_the_process_stay_what_they_are():
+    module._library.__wrapped__()  # loads it in this thread
+    assert float(torch.tensor([1e-40]) * 1) > 0 and 1e-310 * 1.0 > 0
