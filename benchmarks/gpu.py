@@ -49,7 +49,7 @@ def bench(*, repeats: int = 10, device: str = "cuda", vjepa2: Path | None = None
                 block.compile()
         steps[name] = our_step(objective, setting.frames(), setting.autocast())
     if vjepa2 is not None:
-        steps["theirs"] = vjepa2_step(vjepa2, setting)
+        steps["theirs"] = vjepa2_step(vjepa2, setting, compiled=not small)
     flops = {}
     for name, step in steps.items():
         with FlopCounterMode(display=False) as counter:
@@ -73,7 +73,8 @@ def bench(*, repeats: int = 10, device: str = "cuda", vjepa2: Path | None = None
     protocol = {
         "model": f"width {setting.width}, depth {setting.depth}, predictor {PREDICTOR}",
         "clips": f"{setting.clips} of {LENGTH} frames of {setting.size}, patch {PATCH}",
-        "measured": "forward, backward and AdamW in bfloat16 (autocast), blocks compiled in ours; "
+        "measured": "forward, backward and AdamW in bfloat16 (autocast), compiled (our "
+        "blocks; their networks, as in their training); "
         "two masks in every step, the same in all; rate: floating-point operations that PyTorch "
         "counts, by seconds, over those of a square matrix product",
         "seconds": round(time.monotonic() - begun),

@@ -25,7 +25,7 @@ BARS = {
 MEMORY_BARS = {"vjepa2": 1.0, "tube_sigreg": 0.8}
 
 
-def bench(*, repeats: int = 25, device: str = "cpu", vjepa2: Path | None = None) -> Table:
+def bench(*, repeats: int = 11, device: str = "cpu", vjepa2: Path | None = None) -> Table:
     """Time and memory of forward, backward and AdamW; reading video is not in it.
 
     Args:

@@ -113,8 +113,8 @@ def our_step(objective: Objective, frames: Tensor, autocast: torch.autocast) -> 
     return step
 
 
-def vjepa2_step(repository: Path, setting: Setting) -> Step:
-    """A step of V-JEPA 2's own modules, put together as in its training."""
+def vjepa2_step(repository: Path, setting: Setting, *, compiled: bool = False) -> Step:
+    """A step of V-JEPA 2's own modules, put together, or compiled too, as in its training."""
     with imported_from(repository, "src/models/vision_transformer.py"):
         from src.masks.utils import apply_masks
         from src.models.predictor import vit_predictor
@@ -144,6 +144,8 @@ def vjepa2_step(repository: Path, setting: Setting) -> Step:
             num_mask_tokens=len(masks), **shape,
         )
     ).to(setting.device)  # fmt: skip
+    for network in (encoder, target, predictor) if compiled else ():
+        network.compile()
     optimiser = torch.optim.AdamW([*encoder.parameters(), *predictor.parameters()])
     clips = [frames.transpose(1, 2).contiguous()]
     seen, hidden = ([[getattr(mask, part).to(setting.device) for mask in masks]]
