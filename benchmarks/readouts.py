@@ -23,7 +23,7 @@ PROBES: dict[str, Probe] = {
     "linear": LinearProbe(penalties=(1.0, 10.0, 100.0)),
     # V-JEPA's, without blocks of its own: with them it would learn what the encoder did not.
     "attentive": AttentiveProbe(
-        depth=0, heads=4, learning_rates=(3e-3, 1e-3), weight_decays=(0.05,), epochs=20
+        depth=0, heads=4, learning_rates=(3e-3, 1e-3), weight_decays=(0.05,), epochs=10
     ),
 }
 

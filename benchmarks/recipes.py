@@ -43,7 +43,7 @@ from worldmodel.training.pretrain import pretrain
 DEVELOPMENT, REPORT = (21,), (22, 23, 24)
 """Seeds: on the first the learning rates and the defaults of recipes were chosen."""
 
-SECONDS, SWEPT_STEPS = 300, 400  # of one processor core for a training; of the sweep's
+SECONDS, SWEPT_STEPS = 240, 400  # of one processor core for a training; of the sweep's
 BATCH = 48
 VIDEOS, FIT, VALIDATION, TEST = 1500, 1500, 300, 600
 RATES = (3e-4, 1e-3, 3e-3)  # tried in the sweep
