@@ -180,7 +180,7 @@ def measure(case: Case, kept_in: Path) -> Record:
         way = "frozen" if frozen else "fine_tuned"
         for name, accuracy in accuracies(network, test).items():
             read[f"{way}.{share:.0%}.{name}_accuracy"] = accuracy
-    return {"start": case.start, "seed": case.seed, "read": read}
+    return {"start": case.start, "seed": case.seed, "rate": case.rate, "read": read}
 
 
 def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -206,11 +206,11 @@ def main() -> None:
     parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
     words = parser.parse_args()
     file = words.kept_in / "indomain.jsonl"
-    records = read_records(file)
-    done = {(record["start"], record["seed"]) for record in records}
     rate = chosen_rate(read_records(words.kept_in / "sweep.jsonl"), RECIPE)
     cases = [Case(start, seed, rate) for seed, start in itertools.product(words.seeds, STARTS)]
-    todo = [case for case in cases if (case.start, case.seed) not in done]
+    kept = {Case(r["start"], r["seed"], r["rate"]): r for r in read_records(file)}
+    records = [kept[case] for case in cases if case in kept]
+    todo = [case for case in cases if case not in kept]
     one = partial(measure, kept_in=words.kept_in)
     for record in measure_all(todo, one, kept_in=file, workers=words.workers):
         records.append(record)
@@ -224,7 +224,7 @@ def main() -> None:
             "labelled_steps_at_least": LABELLED_STEPS, "epochs_of_labels": EPOCHS,
             "labelled_rate": LABELLED_RATE, "test": TEST,
         },
-        "rows": rows([record for record in records if record["seed"] in words.seeds]),
+        "rows": rows(records),
     }  # fmt: skip
     results.write(table, Path(__file__).parents[1] / "docs/results/indomain.json")
 

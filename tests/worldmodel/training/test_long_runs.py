@@ -306,14 +306,17 @@ def test_compiled_networks_compute_the_same_and_keep_their_names(
 ):
     compile = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda self: compile(self, backend=backend))
-    train(tmp_path / "plain", dots, steps=3)
-    train(tmp_path / "compiled", dots, steps=3, compile=True)
+    train(tmp_path / "as_ever", dots, steps=2)
+    # Compiled, pairs of channels are rotated in another way. The same way in both, so that what
+    # differs is the compiler: AdamW moves a weight whose gradient is rounding by the whole rate.
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    train(tmp_path / "plain", dots, steps=2)
+    train(tmp_path / "compiled", dots, steps=2, compile=True)
     a, b = state(tmp_path / "plain"), state(tmp_path / "compiled")
     assert a.keys() == b.keys()
-    # Rotations are computed in another way. AdamW moves a weight whose gradient is rounding (a
-    # bias before a norm) by the whole rate, so weights differ where losses do not.
+    assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5) for name in a)
     first, second = (
-        [line["loss"] for line in read_log(tmp_path / name)] for name in ("plain", "compiled")
+        [line["loss"] for line in read_log(tmp_path / name)] for name in ("as_ever", "compiled")
     )
     assert first == pytest.approx(second, rel=1e-5)
 
