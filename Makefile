@@ -63,7 +63,7 @@ $(READY): pyproject.toml | python
 	@$(PYTHON) system.py venv
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about 6 GB, most of it PyTorch; minutes on a good line"
-	$(BIN)/python -m pip install -e '.[dev]'
+	$(BIN)/python -m pip install -e '.[dev,bench]'
 	@touch $@
 
 clean: ## remove what make has made; runs/ stays

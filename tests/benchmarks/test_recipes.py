@@ -77,7 +77,7 @@ def test_the_table_is_of_the_cases_that_were_asked_for(tmp_path, monkeypatch):
     """Records of another rate are left where they are, and in no mean."""
     kept = tmp_path / "records.jsonl"
     monkeypatch.setattr(recipes, "chosen_rate", lambda swept, recipe: 1e-3)
-    monkeypatch.setattr(recipes, "step_seconds", lambda swept, recipe: 30.0)
+    monkeypatch.setattr(recipes, "step_seconds", lambda swept, recipe: recipes.SECONDS / 10)
     monkeypatch.setattr(recipes, "BASELINES", ())
     tables = []
     monkeypatch.setattr(recipes, "write_table", lambda records, *_: tables.append(records))
