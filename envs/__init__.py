@@ -5,11 +5,12 @@ MuJoCo is loaded only when a world is made.
 
 from gymnasium.envs.registration import register, registry
 
-from .wrappers import PixelWorld
+from .pixel_world import PixelWorld
+from .view import View
 
 TWO_ROOM = "worldmodel/TwoRoom-v0"
 
-__all__ = ["TWO_ROOM", "PixelWorld"]
+__all__ = ["TWO_ROOM", "PixelWorld", "View"]
 
 if TWO_ROOM not in registry:
     register(TWO_ROOM, entry_point="worldmodel.envs.two_room:TwoRoom", max_episode_steps=200)

@@ -1,7 +1,7 @@
 """Off-screen MuJoCo frames on any machine: find an OpenGL that works, and render fast with it.
 
-MuJoCo picks its OpenGL once, when it is imported, from the variable `MUJOCO_GL`. Import this module
-before `mujoco`: it sets the variable where the user has not.
+MuJoCo picks its OpenGL when it is imported, from the variable `MUJOCO_GL`. `choose_gl` sets the
+variable where the user has not, and has MuJoCo look at it again where it was imported before.
 """
 
 import contextlib
@@ -26,6 +26,8 @@ INSTALL_HINT = (
 )
 PROBE_SECONDS = 60  # a driver that hangs must not hang the program
 SUPERSAMPLE = 2  # rendered pixels per pixel and axis: half the price of 4x multisampling
+# The modules of MuJoCo 3 and 4 that read the variable; a renderer asks them when it is made.
+_CHOOSING = ("mujoco.gl_context", "mujoco.rendering.classic.gl_context")
 _PROBE = """
 import mujoco
 ball = '<mujoco><worldbody><geom size="1" rgba="1 1 1 1"/></worldbody></mujoco>'
@@ -71,8 +73,7 @@ def probe_gl(backend: str) -> str | None:
 def choose_gl() -> str:
     """Set `MUJOCO_GL` to the first backend that works, unless the user has set it.
 
-    The choice is made once and inherited by child processes. `mujoco.Renderer` takes it only where
-    MuJoCo is imported afterwards; gymnasium's own MuJoCo worlds take it at their first frame.
+    The choice is made once and inherited by child processes.
 
     Returns:
         The value of `MUJOCO_GL`; empty where the system has only one way, as macOS has.
@@ -86,6 +87,9 @@ def choose_gl() -> str:
     for backend in BACKENDS:
         if probe_gl(backend) is None:
             os.environ["MUJOCO_GL"] = backend
+            for name in _CHOOSING:
+                if name in sys.modules:
+                    importlib.reload(sys.modules[name])
             return backend
     raise RenderingError(INSTALL_HINT)
 
@@ -120,24 +124,30 @@ class FastRenderer:
     Args:
         model: a compiled model; its effects are turned off (see `strip_effects`).
         size: height and width in pixels.
+        effects: leave them as they are.
     """
 
-    def __init__(self, model: "mujoco.MjModel", size: int) -> None:
+    def __init__(self, model: "mujoco.MjModel", size: int, *, effects: bool = False) -> None:
         import_triton_first()
         choose_gl()
         import mujoco
 
-        strip_effects(model)
+        if not effects:
+            strip_effects(model)
         room = model.vis.global_
         drawn = SUPERSAMPLE * size
         room.offwidth, room.offheight = max(room.offwidth, drawn), max(room.offheight, drawn)
         self._renderer = mujoco.Renderer(model, drawn, drawn)
-        for flag in ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG"):
+        for flag in () if effects else ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG"):
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
         self._option = mujoco.MjvOption()
 
     def render(
-        self, data: "mujoco.MjData", camera: str, *, groups: tuple[int, ...] = (0, 1)
+        self,
+        data: "mujoco.MjData",
+        camera: "str | int | mujoco.MjvCamera",
+        *,
+        groups: tuple[int, ...] = (0, 1),
     ) -> np.ndarray:
         """One frame of the world in state `data`; only geoms in `groups` are drawn.
 

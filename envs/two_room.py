@@ -20,15 +20,17 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
     Action: force along x and y, each in [-1, 1], held for 0.1 s. With full force the disc moves
     its own diameter (0.16) per step after five steps.
     Reward: 1 in the step that reaches the goal, which ends the episode, otherwise 0.
-    Info: `position`, `velocity`, `goal` (`2`, float32, metres and metres per second), `distance`
-    to the goal, `success` (distance < 0.12), `hazard_contact` (the disc's centre is inside the
-    patch; contact has no effect on the motion); at reset also `goal_image`.
+    Info: `position`, `velocity`, `goal` (`2`, float32, metres and metres per second), `state` (both
+    of the first, `4`, float64, from which a reset can begin), `distance` to the goal, `success`
+    (distance < 0.12), `hazard_contact` (the disc's centre is inside the patch; contact has no
+    effect on the motion); at reset also `goal_image`.
 
     Reset options: `{"task": name}` with name one of
     "any" (the default), "same_room", "other_room": the room of the goal, relative to the start;
     "hazard": the straight path crosses the patch, start and goal are clear of it;
     "explore": as "any", but reaching the goal does not end the episode;
-    or `{"position": xy, "goal": xy}`. The agent starts at rest, at least 0.5 from a drawn goal.
+    or `{"position": xy, "goal": xy}`. The agent starts at rest, at least 0.5 from a drawn goal;
+    with an option `state` beside the others it starts there, as fast as it was.
 
     Args:
         render_mode: None or "rgb_array".
@@ -59,12 +61,19 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, Info]:
         """Start an episode; see the class for `options`."""
         super().reset(seed=seed)
-        options = options or {}
+        options = dict(options or {})
+        state = options.pop("state", None)
         start, goal = self._start_and_goal(options)
         self._ends = options.get("task") != "explore"
         self._goal = goal
         goal_image = self.image_at(goal)
-        self._simulation.place(start)
+        if state is None:
+            self._simulation.place(start)
+        else:
+            placed = np.asarray(state, dtype=np.float64)
+            if placed.shape != (4,) or not np.isfinite(placed).all():
+                raise TaskError(f"a state is four finite numbers, got {state!r}")
+            self._simulation.place(placed[:2], placed[2:])
         return self._simulation.frame(self.size), self._info() | {"goal_image": goal_image}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
@@ -112,6 +121,7 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
         return {
             "position": position.astype(np.float32),
             "velocity": self._simulation.velocity.astype(np.float32),
+            "state": np.concatenate([position, self._simulation.velocity]),
             "goal": self._goal.astype(np.float32),
             "distance": distance,
             "success": distance < SUCCESS_DISTANCE,

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from gymnasium.spaces import Box
 from torch import Tensor
 
-from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.errors import ConfigError, EnvError, ShapeError
 from worldmodel.types import Clip, History
 
+from .action_space import ActionSpace
 from .costs.cost import Cost
 from .dynamics import ImageDynamics
 from .episode_loop import Policy
 from .factory import Factory, made_for
-from .guardrails.action_bounds import ActionBounds
 from .guardrails.guardrail import Guardrail
 from .image_states import fit_square
 from .planner import Plan, Planner
@@ -172,14 +171,26 @@ class PlanningPolicy(Policy):
         self._guardrails = [g if isinstance(g, Factory) else g.bind(model) for g in guardrails]
         self._replan_every, self._max_history = replan_every, max_history
 
-    def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:
-        """Begin an episode: its own costs, its own randomness."""
-        bounds = ActionBounds(action_space.low.tolist(), action_space.high.tolist())
+    def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
+        """Begin an episode: its own costs, its own randomness.
+
+        Raises:
+            EnvError: the model has learned actions of another kind.
+        """
+        if space.dim != self._model.action_dim:
+            raise EnvError(
+                f"the environment takes {space.space}, which are actions of {space.dim} numbers; "
+                f"the model has learned actions of {self._model.action_dim}: plan in the "
+                "environment that its episodes were collected in"
+            )
         self._agent = Agent(
             self._model,
             self._planner,
             costs=[made_for(cost, info) for cost in self._costs],
-            guardrails=[bounds, *(made_for(guardrail, info) for guardrail in self._guardrails)],
+            guardrails=[
+                space.guardrail,
+                *(made_for(guardrail, info) for guardrail in self._guardrails),
+            ],
             replan_every=self._replan_every,
             max_history=self._max_history,
             seed=seed,

@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 
 from worldmodel.errors import ConfigError
 
+from .action_space import ActionSpace
+from .action_units import HUGE
 from .episode_loop import Policy
 
 
 class NoOp(Policy):
-    """Does nothing: the zero action, or the nearest that the space allows."""
+    """Does nothing: the zero action, or the nearest that the space allows; a choice's first."""
 
-    def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:
+    def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
         """Begin an episode."""
-        zero = np.zeros(action_space.shape, np.float32)
-        self._action = np.clip(zero, action_space.low, action_space.high)
+        self._action = np.clip(np.zeros(space.dim, np.float32), space.low, space.high)
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The same action (a) for every observation."""
@@ -25,17 +25,23 @@ class NoOp(Policy):
 
 
 class Random(Policy):
-    """Every action is drawn afresh, uniformly from the action space."""
+    """Every action is drawn afresh: uniformly between bounds and among choices.
 
-    def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:
+    Where there are no bounds that mean anything, normally in `ActionUnits`.
+    """
+
+    def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
         """Begin an episode."""
-        _require_bounded(action_space)
-        self._space = action_space
-        self._generator = np.random.default_rng(seed)
+        self._space, self._generator = space, np.random.default_rng(seed)
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """A random action (a)."""
-        return self._generator.uniform(self._space.low, self._space.high).astype(np.float32)
+        units, draw = self._space.units, self._generator
+        bounded = np.abs([self._space.low, self._space.high]).max(axis=0) < HUGE
+        u = np.where(bounded, draw.uniform(-1, 1, self._space.dim), 0)
+        if not bounded.all():
+            u = np.where(bounded, u, draw.normal(size=self._space.dim))
+        return (units.centre.numpy() + units.scale.numpy() * u).astype(np.float32)
 
 
 class SmoothRandom(Policy):
@@ -43,12 +49,14 @@ class SmoothRandom(Policy):
 
     Independent actions of a force cancel out and stay where they began; actions that persist
     travel. How long they persist is drawn anew for each episode (log-uniformly), so that the
-    data hold both jitter, like a planner's candidates, and long paths.
+    data hold both jitter, like a planner's candidates, and long paths. Of choices the one is taken
+    whose process is highest.
 
     Args:
         correlation_steps: shortest and longest time, in environment steps, after which the
             correlation of two actions has fallen to 1/e.
-        std: standard deviation of an action before clipping, in half-widths of the space.
+        std: standard deviation of an action before clipping, in `ActionUnits`: half-widths of the
+            space.
     """
 
     def __init__(
@@ -63,25 +71,20 @@ class SmoothRandom(Policy):
         self._log_steps = np.log(steps)
         self._std = std
 
-    def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:
+    def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
         """Begin an episode."""
-        _require_bounded(action_space)
-        self._space = action_space
+        self._space = space
         self._generator = np.random.default_rng(seed)
         steps = np.exp(self._generator.uniform(*self._log_steps))
         self._keep = float(np.exp(-1 / steps))
-        self._x = self._generator.normal(size=action_space.shape)
+        self._x = self._generator.normal(size=space.dim)
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The next action (a) of the process."""
-        low, high = self._space.low, self._space.high
-        wanted = (high + low) / 2 + (high - low) / 2 * self._std * self._x
-        action = np.clip(wanted, low, high).astype(np.float32)
+        units = self._space.units
+        wanted = units.centre.numpy() + units.scale.numpy() * self._std * self._x
         noise = self._generator.normal(size=self._x.shape)
         self._x = self._keep * self._x + np.sqrt(1 - self._keep**2) * noise
-        return action
-
-
-def _require_bounded(space: Box) -> None:
-    if not space.is_bounded():
-        raise ConfigError(f"random actions need a bounded action space, got {space}")
+        if self._space.choices:  # clipped, several would be highest
+            return wanted.astype(np.float32)
+        return np.clip(wanted, self._space.low, self._space.high).astype(np.float32)

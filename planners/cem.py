@@ -22,8 +22,9 @@ class CEM(Planner):
         candidates: Sampled in an iteration.
         iterations: Times that candidates are sampled; one more rollout scores the final mean.
         elites: Candidates that the next mean and spread are computed from.
-        init_std: Spread of the first candidates, in the environment's action units.
-        min_std: The spread never falls below this.
+        init_std: Spread of the first candidates, in the units of `Problem`: half-widths of the
+            action space.
+        min_std: The spread never falls below this, in the same units.
         momentum: Share of the old mean and spread that is kept, in [0, 1).
         correlation: Between the noise of neighbouring blocks, in [0, 1): smooth candidates go far.
     """
@@ -66,14 +67,16 @@ class CEM(Planner):
         """The best plan found; see `Planner.plan`."""
         search = Search(problem)
         mean = first_guess(problem, warm_start, horizon=self.horizon)
-        std = torch.full_like(mean, self.init_std)
+        scale = problem.units.scale
+        std = (self.init_std * scale).expand_as(mean)
         known = torch.stack([mean, torch.zeros_like(mean)])
         for _ in range(self.iterations):
             sampled = mean + std * self._noise(problem.action_dim, generator, mean.device)
             scored = search.score(torch.cat([known, sampled]))
             elites = scored.actions[scored.rank()[: self.elites]]
             mean = torch.lerp(elites.mean(dim=0), mean, self.momentum)
-            std = torch.lerp(elites.std(dim=0), std, self.momentum).clamp_min(self.min_std)
+            std = torch.lerp(elites.std(dim=0), std, self.momentum)
+            std = torch.maximum(std, self.min_std * scale)
             known = torch.stack([mean, search.best.actions[0]])
         search.score(mean[None])
         return search.finish(shown=scored)

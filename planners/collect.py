@@ -1,8 +1,9 @@
 """The verb `collect`: run a behaviour in an environment and write the episodes to disk."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,9 @@ from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
 from worldmodel.loading.workers import spread
 
-from .episode_loop import EpisodeRecord, Policy, make_env, run_episode
+from .action_space import ActionSpace
+from .environment import View, make_env
+from .episode_loop import EpisodeRecord, Policy, run_episode
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -32,6 +35,7 @@ class Recording:
     """How episodes are recorded."""
 
     labelled_fraction: float = 1.0  # share of the episodes that keep their actions, in [0, 1]
+    held_out_share: float = 0.1  # of the episodes, which nothing is trained on, in [0, 1)
     held_out: bool = False  # use seeds of resets that no training or evaluation of plans uses
     reset_options: Mapping[str, Any] | None = None  # given to every reset
     env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
@@ -54,6 +58,7 @@ def collect(
     episodes: int,
     steps: int,
     behaviour: Policy,
+    view: View | None = None,
     recording: Recording = Recording(),
 ) -> dict[str, float]:
     """Write `episodes` episodes of `behaviour` to the folder `episodes` of the run.
@@ -64,29 +69,35 @@ def collect(
     Args:
         run: Where the episodes go; its seed decides the resets, the behaviour and which episodes
             are labelled.
-        env: gymnasium id; its observations are images.
+        env: gymnasium id.
         episodes: How many.
         steps: Environment steps of each, unless the environment ends it before.
         behaviour: Chooses the actions.
+        view: Makes images of an environment that observes something else, and draws.
         recording: Which episodes keep their actions, and how they are run.
 
     Returns:
         Counts of episodes, frames and labelled frames.
     """
+    if steps < 1:
+        raise ConfigError(f"steps={steps}: an episode has at least one step")
     jobs = plan_jobs(
         episodes,
         labelled_fraction=recording.labelled_fraction,
         seed=run.seed,
         first=FIRST_READ_OUT_SEED if recording.held_out else 0,
     )
-    with make_env(env, recording.env_options) as opened:
+    make = partial(make_env, env, recording.env_options, view)
+    apart = held_out_numbers(episodes, recording.held_out_share)
+    with make() as opened:
         info = folder_info(opened, env, labelled=any(job.labelled for job in jobs))
+    info = replace(info, held_out=apart)
     folder = run.folder / "episodes"
     with EpisodeWriter(folder, info) as writer, run.progress(len(jobs), "collect") as progress:
         done = writer.done
         left = [job for job in jobs if job.index not in done]
         progress.update(len(jobs) - len(left))
-        work = partial(_open_collector, env, behaviour, steps, recording, info, folder)
+        work = partial(_open_collector, make, behaviour, steps, recording, info, folder)
         numbers = [job.index for job in left]
         said: set[str] = set()
         left_out: Mapping[str, str]
@@ -118,34 +129,54 @@ def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int 
     ]
 
 
+def held_out_numbers(episodes: int, share: float) -> tuple[int, ...]:
+    """Which episodes are held out from training: evenly spread, and the same if more follow."""
+    if not 0 <= share < 1:
+        raise ConfigError(f"recording.held_out_share must lie in [0, 1), got {share}")
+    return tuple(i for i in range(episodes) if int((i + 1) * share) > int(i * share))
+
+
 def folder_info(env: gymnasium.Env, env_id: str, *, labelled: bool) -> FolderInfo:
     """The contents of `episodes.json` for episodes of this environment."""
-    space = env.action_space
-    assert isinstance(space, gymnasium.spaces.Box)
     fps = float(env.metadata.get("render_fps") or 1.0)
-    low, high = (tuple(map(float, bound)) if labelled else () for bound in (space.low, space.high))
-    return FolderInfo(env_id, fps, low, high)
+    if not labelled:
+        return FolderInfo(env_id, fps, (), ())
+    space = ActionSpace.of(env.action_space)
+    low, high = (tuple(map(float, bound)) for bound in space.recorded_bounds)
+    return FolderInfo(env_id, fps, low, high, action_choices=space.choices)
 
 
 def to_episode(record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True) -> Episode:
     """A record in the form that is written to disk."""
     metadata = {"env": info.env_id, "seed": str(record.seed)}
+    if record.options:
+        metadata["reset_options"] = json.dumps(record.options)
     if record.success is not None:
         metadata["success"] = str(record.success)
     return Episode.from_numpy(
         record.frames,
         record.actions if labelled else None,
         fps=info.fps,
-        info=record.infos | record.images,
+        info={"reward": _from_first_step(record.rewards)} | record.infos | record.images,
         metadata=metadata,
     )
 
 
+def _from_first_step(rewards: np.ndarray) -> np.ndarray:
+    """One for each frame (t+1, float32): that of the step that led to it, NaN at the first."""
+    return np.concatenate([[np.nan], rewards]).astype(np.float32)
+
+
 @contextmanager
 def _open_collector(
-    env: str, behaviour: Policy, steps: int, recording: Recording, info: FolderInfo, folder: Path
+    make: Callable[[], gymnasium.Env],
+    behaviour: Policy,
+    steps: int,
+    recording: Recording,
+    info: FolderInfo,
+    folder: Path,
 ) -> Iterator[Callable[[_Job], dict[str, str]]]:
-    with make_env(env, recording.env_options) as opened:
+    with make() as opened:
 
         def collect_one(job: _Job) -> dict[str, str]:
             record = run_episode(

@@ -13,24 +13,26 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
 
 from worldmodel.errors import EnvError
 
+from .action_space import ActionSpace
+from .environment import name_of, reset, step
 from .infos import copy_info, stack_infos, truth
 
+SAME = 2.0  # mean difference, of 255, of images that show the same
 SUCCESS = ("success", "is_success")  # either info says that the goal is reached
 
 
 class Policy(ABC):
     """Chooses the actions of an episode: a behaviour, or an agent that plans."""
 
-    def reset(self, action_space: Box, info: Mapping[str, Any], *, seed: int) -> None:  # noqa: B027
+    def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:  # noqa: B027
         """Begin an episode; `seed` decides all its randomness, `info` is that of the reset."""
 
     @abstractmethod
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        """The next action (a, float32) after seeing `observation` (h w c, uint8)."""
+        """The next action after seeing `observation` (h w c, uint8): a vector of `ActionSpace`."""
 
     def numbers(self) -> dict[str, float]:
         """Numbers counted since `reset`, such as decisions, their seconds, and model calls."""
@@ -42,11 +44,14 @@ class EpisodeRecord:
     """One episode of `t` steps, as it happened."""
 
     frames: np.ndarray  # t+1 h w c, uint8; no frames (0 h w c) once dropped to save memory
-    actions: np.ndarray  # t a, float32, as the environment took them
+    actions: np.ndarray  # t r, float32: what the environment was given, see `ActionSpace.recorded`
+    rewards: np.ndarray  # t, float64, as the environment gave them
+    terminated: bool  # the environment ended it, not the time
     infos: dict[str, np.ndarray]  # name -> t+1 ..., one entry per frame; NaN where not told
     images: dict[str, np.ndarray]  # name -> h w c, one for the episode, such as `goal_image`
     seconds: np.ndarray  # t, wall-clock seconds that each action took to choose
     seed: int  # of the reset
+    options: dict[str, Any] = field(default_factory=dict)  # of the reset
     left_out: dict[str, str] = field(default_factory=dict)  # infos not recorded, and why
     numbers: dict[str, float] = field(default_factory=dict)  # counted by the policy
 
@@ -71,44 +76,6 @@ class EpisodeRecord:
         return replace(self, frames=self.frames[:0], images={})
 
 
-def make_env(env: str, options: Mapping[str, Any] | None = None) -> gymnasium.Env:
-    """The environment with gymnasium id `env`, made with `options` as keyword arguments.
-
-    Raises:
-        EnvError: no such environment, or its observations are not `h w 3` uint8 images.
-    """
-    try:
-        made = gymnasium.make(env, disable_env_checker=True, **dict(options or {}))
-    except (gymnasium.error.Error, ModuleNotFoundError) as cause:
-        hint = ""
-        if isinstance(cause, ModuleNotFoundError):
-            hint = " PYTHONPATH=. lets Python find modules of this folder."
-        elif isinstance(cause, gymnasium.error.NamespaceNotFound | gymnasium.error.NameNotFound):
-            hint = (
-                " The module that registers it stands before a colon, as in "
-                "env=worldmodel.envs:worldmodel/TwoRoom-v0."
-            )
-        raise EnvError(f"cannot make environment '{env}': {cause}{hint}") from cause
-    except (TypeError, ValueError) as cause:
-        raise EnvError(
-            f"environment '{env}' does not take {dict(options or {})}: {cause}"
-        ) from cause
-    space = made.observation_space
-    if not (
-        isinstance(space, Box)
-        and space.dtype == np.uint8
-        and len(space.shape) == 3
-        and space.shape[-1] == 3
-    ):
-        made.close()
-        raise EnvError(
-            f"environment '{env}' observes {space}, not images (h w 3, uint8); "
-            "wrap it in worldmodel.envs.PixelWorld, as docs/costs.md shows"
-        )
-    _box_actions(made)
-    return made
-
-
 def run_episode(
     env: gymnasium.Env,
     policy: Policy,
@@ -116,61 +83,90 @@ def run_episode(
     seed: int,
     options: Mapping[str, Any] | None = None,
     max_steps: int = 100,
+    replay: np.ndarray | None = None,
+    goal: Mapping[str, np.ndarray] | None = None,
+    shown: np.ndarray | None = None,
 ) -> EpisodeRecord:
     """Reset `env` with `seed` and `options`, and let `policy` act until it ends.
 
     The episode ends when the environment terminates or truncates it, or after `max_steps` steps.
+
+    Args:
+        env: It observes images.
+        policy: Acts.
+        seed: Of the reset, and of the policy.
+        options: Of the reset.
+        max_steps: Most steps of the policy.
+        replay: Recorded actions (n r) that are taken first; the episode begins after them.
+        goal: Infos of the goal; the policy is told its `goal_image` instead of the environment's.
+        shown: What has to be seen at the start (h w 3).
+
+    Raises:
+        EnvError: the environment fails, or shows something else at the start than `shown`.
     """
-    space = _box_actions(env)
-    observation, info = env.reset(seed=seed, options=None if options is None else dict(options))
-    policy.reset(space, info, seed=seed)
-    frames, infos = [_frame(observation)], [copy_info(info)]
+    space = ActionSpace.of(env.action_space)
+    first, info = reset(env, seed=seed, options=options)
+    replay = np.zeros((0, 0)) if replay is None else replay
+    for number, action in enumerate(replay, start=1):
+        given = space.again(action)
+        first, _, terminated, truncated, info = step(env, given, number=number, like=first)
+        if terminated or truncated:
+            raise EnvError(
+                f"environment '{name_of(env)}' ended at step {number} of {len(replay)} that "
+                f"were recorded after its reset with seed {seed}: it does not repeat itself"
+            )
+    if shown is not None:
+        _require_shown(first, shown, env)
+    asked = {name: value for name, value in (goal or {}).items() if name == "goal_image"}
+    policy.reset(space, {**info, **asked}, seed=seed)
+    frames, infos = [first], [copy_info(info)]
     actions: list[np.ndarray] = []
+    rewards: list[float] = []
     seconds: list[float] = []
-    ended = False
-    while not ended and len(actions) < max_steps:
+    terminated = truncated = False
+    while not (terminated or truncated) and len(actions) < max_steps:
         start = time.perf_counter()
-        action = _inside(policy(frames[-1].copy(), info), space)
+        action = space.given(policy(frames[-1].copy(), info))
         seconds.append(time.perf_counter() - start)
-        observation, _, terminated, truncated, info = env.step(action.copy())
-        actions.append(action)
-        frames.append(_frame(observation, like=frames[0]))
+        actions.append(space.recorded(action).copy())
+        frame, reward, terminated, truncated, info = step(
+            env, action, number=len(actions), like=first
+        )
+        frames.append(frame)
+        rewards.append(reward)
         infos.append(copy_info(info))
-        ended = terminated or truncated
     recorded = stack_infos(infos)
+    width = len(space.recorded_bounds[0])
     return EpisodeRecord(
         frames=np.stack(frames),
-        actions=np.stack(actions) if actions else np.zeros((0, *space.shape), np.float32),
+        actions=np.array(actions, np.float32).reshape(-1, width),
+        rewards=np.array(rewards),
+        terminated=terminated,
         infos=recorded.arrays,
-        images=recorded.images,
+        images=recorded.images | asked,
         seconds=np.array(seconds),
         seed=seed,
+        options=dict(options or {}),
         left_out=recorded.left_out,
         numbers=policy.numbers(),
     )
 
 
-def _box_actions(env: gymnasium.Env) -> Box:
-    space = env.action_space
-    if not (isinstance(space, Box) and len(space.shape) == 1):
-        raise EnvError(f"actions must be a Box of one axis (a), the environment has {space}")
-    return space
+def _require_shown(first: np.ndarray, shown: np.ndarray, env: gymnasium.Env) -> None:
+    """Refuse a start that looks otherwise than what was recorded of it.
 
-
-def _frame(observation: Any, *, like: np.ndarray | None = None) -> np.ndarray:
-    """A copy of an observation, which must be an image of the size of the first one."""
-    frame = np.array(observation)
-    wanted = frame.shape if like is None else like.shape
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape != wanted:
+    Raises:
+        EnvError: so it is.
+    """
+    if first.shape != shown.shape:
         raise EnvError(
-            "observations must be images (h w c, uint8) of one size, the environment returned "
-            f"{frame.shape} {frame.dtype}" + ("" if like is None else f" after {like.shape}")
+            f"environment '{name_of(env)}' shows {first.shape[:2]} pixels, its episodes were "
+            f"recorded at {shown.shape[:2]}: say the same view.size="
         )
-    return frame
-
-
-def _inside(action: np.ndarray, space: Box) -> np.ndarray:
-    action = np.asarray(action, dtype=np.float32)
-    if action.shape != space.shape or not np.isfinite(action).all():
-        raise EnvError(f"the policy must return {space.shape} finite numbers, got {action}")
-    return np.clip(action, space.low, space.high).astype(np.float32)
+    apart = np.abs(first.astype(int) - shown).mean()
+    if apart > SAME:
+        raise EnvError(
+            f"environment '{name_of(env)}' shows another start than was recorded of it (pixels "
+            f"differ by {apart:.1f} of 255 on average): give it the view= and env_options= of the "
+            "collection; if they are the same, it does not repeat itself: plan with goal=env"
+        )

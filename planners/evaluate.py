@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from worldmodel.errors import ConfigError
+import gymnasium
+
 from worldmodel.evaluation.statistics import rate_results
 from worldmodel.loading.workers import spread
 
-from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
-from .episode_loop import SUCCESS, EpisodeRecord, Policy, make_env, run_episode
+from .episode_loop import SUCCESS, EpisodeRecord, Policy, run_episode
+from .success import AS_TOLD, Outcome, Success
+from .tasks import Task
+
+DEFAULT_BUDGET = 60
 
 # Results of a policy that plans, and what it counts of them; each a mean over decisions.
 MEANS = {
@@ -25,101 +29,113 @@ MEANS = {
 class Evaluation:
     """How episodes are run and what is kept of them."""
 
-    tasks: Sequence[str]  # kinds of start and goal, in turn; given to the reset as option `task`
-    max_steps: int = 60  # budget of an episode, in environment steps
+    tasks: Sequence[str] = ()  # kinds of the environment's own tasks, in turn; its option `task`
+    max_steps: int | None = None  # budget of an episode; None: 60, or twice the offset
     violation: str = "hazard_contact"  # name of the info that is true where a frame violates
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
     keep: int = 6  # how many episodes, from the first, are written with their frames
     workers: int = 2  # processes that evaluate at the same time
     env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
 
-
-@dataclass(frozen=True)
-class Task:
-    """One episode of an evaluation."""
-
-    seed: int  # of the reset
-    name: str  # kind of start and goal, given to the reset as the option `task`
-
-
-def held_out_tasks(names: Sequence[str], *, episodes: int, seed: int) -> list[Task]:
-    """Tasks of the kinds `names` in turn, with reset seeds that no collection uses."""
-    if not 1 <= episodes <= SEEDS_PER_RUN or seed < 0 or not names:
-        raise ConfigError(
-            f"an evaluation needs tasks, a seed >= 0 and 1 to {SEEDS_PER_RUN} episodes, "
-            f"got {list(names)}, {seed} and {episodes}"
-        )
-    first = FIRST_HELD_OUT_SEED + SEEDS_PER_RUN * seed
-    return [Task(first + i, names[i % len(names)]) for i in range(episodes)]
+    @property
+    def budget(self) -> int:
+        """Environment steps of an episode."""
+        return DEFAULT_BUDGET if self.max_steps is None else self.max_steps
 
 
 def evaluate(
-    env: str, make_policy: Callable[[], Policy], tasks: Sequence[Task], how: Evaluation
+    make: Callable[[], gymnasium.Env],
+    make_policy: Callable[[], Policy],
+    tasks: Sequence[Task],
+    how: Evaluation,
 ) -> Iterator[EpisodeRecord]:
     """Run one episode for each task; records come one by one, in the order of the tasks.
 
     Except for the seconds, they do not depend on the number of workers.
 
     Args:
-        env: gymnasium id.
-        make_policy: Called once in each process; picklable where there are several.
+        make: Makes the environment; called once in each process, picklable where there are several.
+        make_policy: Likewise.
         tasks: The episodes.
         how: Budget, workers, and how many episodes, from the first, keep their frames.
     """
-    work = partial(_open_evaluation, env, make_policy, how)
+    work = partial(_open_evaluation, make, make_policy, how)
     return spread(work, list(enumerate(tasks)), workers=how.workers)
 
 
 @contextmanager
 def _open_evaluation(
-    env: str, make_policy: Callable[[], Policy], how: Evaluation
+    make: Callable[[], gymnasium.Env], make_policy: Callable[[], Policy], how: Evaluation
 ) -> Iterator[Callable[[tuple[int, Task]], EpisodeRecord]]:
     policy = make_policy()
-    with make_env(env, how.env_options) as opened:
+    with make() as opened:
 
         def run_one(job: tuple[int, Task]) -> EpisodeRecord:
             index, task = job
-            options = {"task": task.name}
             record = run_episode(
-                opened, policy, seed=task.seed, options=options, max_steps=how.max_steps
-            )
+                opened, policy, seed=task.seed, options=task.options, max_steps=how.budget,
+                replay=task.replay, goal=task.goal, shown=task.shown,
+            )  # fmt: skip
             return record if index < how.keep else record.without_frames()
 
         yield run_one
 
 
+def outcomes_of(
+    records: Sequence[EpisodeRecord], tasks: Sequence[Task], *, success: Success, budget: int
+) -> list[Outcome]:
+    """How each episode of `budget` steps ended."""
+    return [
+        Outcome.of(record, success, task.goal, budget=budget)
+        for record, task in zip(records, tasks, strict=True)
+    ]
+
+
 def summarise(
-    records: Sequence[EpisodeRecord], tasks: Sequence[Task], *, violation: str = "hazard_contact"
-) -> dict[str, float]:
+    records: Sequence[EpisodeRecord], tasks: Sequence[Task], *, violation: str = "hazard_contact",
+    success: Success = AS_TOLD, budget: int = DEFAULT_BUDGET,
+) -> dict[str, float]:  # fmt: skip
     """Rates with their counts and intervals, and means, of an evaluation.
 
     Args:
         records: As `evaluate` gave them.
         tasks: Those of the records, in the same order.
         violation: Name of the info that is true where a frame violates what is guarded.
+        success: When a goal counts as reached.
+        budget: Steps that each episode had.
 
     Returns:
-        `success`, `success_<task>`, `violation_rate` (episodes with any violation),
+        `success` (the goal was reached at any step), `success_at_end` (at the last frame),
+        `success_held` (in all of the last fifth of the budget; missing where a world ended an
+        episode at its goal), `success_<task>`, `violation_rate` (episodes with any violation),
         `steps_to_success` (mean over the successful; NaN if there are none), `already_solved`,
-        and, where the policy plans, `seconds_per_decision`, `model_calls` (a decision) and
-        `unsafe_decisions` (share for which no safe plan was found). What no episode told of is
-        missing; where some told, the others count as without success, or without a violation.
+        `total_reward` (mean), and, where the policy plans, `seconds_per_decision`, `model_calls` (a
+        decision) and `unsafe_decisions` (share for which no safe plan was found). What no episode
+        told of is missing; where some told, the others count as without success, or without a
+        violation.
     """
     results: dict[str, float] = {}
-    if any(r.success is not None for r in records):
-        results |= _rate("success", [r.success for r in records])
-        for name in dict.fromkeys(task.name for task in tasks):
-            chosen = [r for r, task in zip(records, tasks, strict=True) if task.name == name]
-            results |= _rate(f"success_{name}", [r.success for r in chosen])
+    outcomes = outcomes_of(records, tasks, success=success, budget=budget)
+    if any(o.once is not None for o in outcomes):
+        results |= _rate("success", [o.once for o in outcomes])
+        results |= _rate("success_at_end", [o.at_end for o in outcomes])
+        if all(o.held is not None for o in outcomes if o.once is not None):
+            results |= _rate("success_held", [o.held for o in outcomes])
+        names = list(dict.fromkeys(task.name for task in tasks))
+        for name in names if len(names) > 1 or tasks[0].options.get("task") else ():
+            chosen = [o for o, task in zip(outcomes, tasks, strict=True) if task.name == name]
+            results |= _rate(f"success_{name}", [o.once for o in chosen])
+        first = [o.first for o in outcomes if o.first is not None]
+        results["steps_to_success"] = sum(first) / len(first) if first else float("nan")
     violated = [r.ever(violation) for r in records]
     if any(value is not None for value in violated):
         results |= _rate("violation_rate", violated)
-    if "success" in results:
-        solved = [r.steps for r in records if r.success]
-        results["steps_to_success"] = sum(solved) / len(solved) if solved else float("nan")
     already = [r.ever(*SUCCESS, frames=slice(1)) for r in records]
     if told := [value for value in already if value is not None]:
         results |= _rate("already_solved", told)
+    rewards = [float(r.rewards.sum()) for r in records]
+    if any(rewards):
+        results["total_reward"] = sum(rewards) / len(rewards)
     if decisions := sum(r.numbers.get("decisions", 0.0) for r in records):
         for result, counted in MEANS.items():
             results[result] = sum(r.numbers[counted] for r in records) / decisions

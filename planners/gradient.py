@@ -25,8 +25,9 @@ class Gradient(Planner):
         horizon: Action blocks of a plan.
         starts: Candidates that descend in parallel.
         iterations: Steps of Adam; one more rollout scores the last step.
-        learning_rate: Length of a first step, in the environment's action units.
-        init_std: Spread of the random starts, in the environment's action units.
+        learning_rate: Length of a first step, in the units of `Problem`: half-widths of the action
+            space.
+        init_std: Spread of the random starts, in the same units.
         penalty: Weight of a violation in the iteration in which it first appears.
         penalty_growth: Factor by which it grows with each iteration of violation.
     """
@@ -66,7 +67,8 @@ class Gradient(Planner):
         """The best plan found; see `Planner.plan`."""
         search = Search(problem)
         first = first_guess(problem, warm_start, horizon=self.horizon)
-        spread = self.init_std * noise((self.starts - 2, *first.shape), generator, first.device)
+        spread = noise((self.starts - 2, *first.shape), generator, first.device)
+        spread = self.init_std * problem.units.scale * spread
         starts = torch.cat([first[None], torch.zeros_like(first)[None], first + spread])
         with torch.enable_grad():
             actions = project(problem, starts).detach().requires_grad_()
@@ -77,6 +79,7 @@ class Gradient(Planner):
 
     def _descend(self, search: Search, actions: Tensor) -> None:
         mean, square = torch.zeros_like(actions), torch.zeros_like(actions)
+        scale = search.problem.units.scale
         weight = actions.new_full((len(actions),), self.penalty)
         for step in range(1, self.iterations + 1):
             scored = search.score(actions)
@@ -84,10 +87,12 @@ class Gradient(Planner):
             if not loss.requires_grad:  # nothing depends on the actions: nothing to follow
                 return
             (gradient,) = torch.autograd.grad(loss, actions)
-            gradient = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            gradient = scale * gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             with torch.no_grad():
                 change = _adam(gradient, mean, square, step=step)
-                actions.copy_(project(search.problem, actions - self.learning_rate * change))
+                actions.copy_(
+                    project(search.problem, actions - self.learning_rate * scale * change)
+                )
                 weight = torch.where(scored.safe, self.penalty, weight * self.penalty_growth)
 
 

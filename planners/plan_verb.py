@@ -1,5 +1,6 @@
 """The verb `plan`: evaluate a planner with a model on held-out starts and goals."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,26 +8,33 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import gymnasium
+
 from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop.load import load
+from worldmodel.runs.run import read_settings
 from worldmodel.storage.files import whole_file
 
 from .agent import AgentSettings, PlanningPolicy
 from .behaviours import NoOp, Random
 from .collect import folder_info, say_left_out, to_episode
 from .costs.cost import Cost
-from .episode_loop import EpisodeRecord, Policy, make_env
+from .environment import View, make_env
+from .episode_loop import EpisodeRecord, Policy
 from .episode_states import EpisodeStates, cached_states
-from .evaluate import Evaluation, Task, evaluate, held_out_tasks, summarise
+from .evaluate import Evaluation, evaluate, outcomes_of, summarise
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
 from .planner import Planner
+from .success import AS_TOLD, Outcome, Success
+from .tasks import Task, Tasks, crossed_tasks, episode_tasks, held_out_tasks, image_tasks
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
 Part = TypeVar("Part")
+OF_BASELINES = ("success", "success_at_end", "success_held", "total_reward")
 
 
 def plan(
@@ -36,9 +44,13 @@ def plan(
     model: str,
     planner: Planner,
     cost: Cost | Factory[Cost] | None,
+    goal: str = "env",
+    offset: int = 25,
+    success: Success = AS_TOLD,
     guardrail: Guardrail | Factory[Guardrail] | None = None,
     episodes: int = 100,
     episodes_from: str | None = None,
+    view: View | None = None,
     evaluation: Evaluation,
     agent: AgentSettings,
 ) -> dict[str, float]:
@@ -47,16 +59,25 @@ def plan(
     Args:
         run: Where results and the first episodes go; its seed decides the tasks and all
             randomness.
-        env: gymnasium id; its reset returns the goal as the info `goal_image`.
+        env: gymnasium id.
         model: Folder of the model, or of the run that trained it.
         planner: Searches for actions.
         cost: What a plan should make small: `goal`, the distance of states to the goal's, or
             `landmarks`, the distance along paths that recorded episodes took.
+        goal: Where starts and goals come from: `env` (its reset tells the goal as the info
+            `goal_image`), `episodes` (from a step of a held-out episode to what it showed later),
+            `crossed` (to what another episode showed, as far away), or an image file or a folder
+            of images.
+        offset: How many steps later, with `episodes` and `crossed`.
+        success: When a goal counts as reached. Without settings: as the environment says; with
+            goals of episodes, by distances that are known of some worlds.
         guardrail: What a plan must not cross, besides the bounds of actions: `none`, or `keepout`,
             learned from the frames of recorded episodes that are flagged as violations.
         episodes: How many.
-        episodes_from: Folder of recorded episodes, or of the run that collected them; needed by
-            `landmarks` and `keepout`.
+        episodes_from: Folder of recorded episodes, or of the run that collected them, for
+            `landmarks`, `keepout`, and goals of episodes; those that the model was trained on if
+            None.
+        view: Makes images of an environment that observes something else, and draws.
         evaluation: How the episodes are run and what is kept of them.
         agent: How often it plans, and further costs and guardrails, such as
             agent.more_costs=[{_target_: worldmodel.planners.ActionEffort, weight: 0.1}].
@@ -64,12 +85,17 @@ def plan(
     Returns:
         What `summarise` says of the agent, and `random_success` and `noop_success`.
     """
-    tasks = held_out_tasks(evaluation.tasks, episodes=episodes, seed=run.seed)
+    recorded_in = episodes_from or trained_on(model)
+    success = _known_success(success, env, view, goal)
+    chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
+    tasks = chosen.tasks
+    if evaluation.max_steps is None and goal in ("episodes", "crossed"):
+        evaluation = replace(evaluation, max_steps=2 * offset)
     costs = [*([] if cost is None else [cost]), *agent.more_costs]
     guardrails = [*agent.more_guardrails, *([] if guardrail is None else [guardrail])]
     if needing := [p for p in (*costs, *guardrails) if isinstance(p, Factory) and p.needs_episodes]:
         needs = type(needing[0]).__name__
-        recorded = _load_episode_states(run, model, episodes_from, evaluation.violation, needs)
+        recorded = _load_episode_states(run, model, recorded_in, evaluation.violation, needs)
         costs = [_prepare(part, recorded, run.seed) for part in costs]
         guardrails = [_prepare(part, recorded, run.seed) for part in guardrails]
     results: dict[str, float] = {}
@@ -77,19 +103,81 @@ def plan(
         if isinstance(part, Factory):
             results |= part.report()
     make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
-    records = _run_tasks(run, env, make_policy, tasks, evaluation, "plan")
-    _write_episodes(run.folder / "episodes", records[: evaluation.keep], env, evaluation)
-    _write_outcomes(run.folder / "outcomes.json", records, tasks, evaluation.violation)
-    _say_what_is_missing(run, records, evaluation.violation)
-    results |= summarise(records, tasks, violation=evaluation.violation)
+    make = partial(make_env, env, evaluation.env_options, view, size=load(model).size)
+    protocol = _protocol(env, chosen, success, evaluation, planner, model)
+    _write_json(run.folder / "protocol.json", protocol)
+    run.say("; ".join(f"{name}: {value}" for name, value in protocol.items()))
+    records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
+    _write_episodes(run.folder / "episodes", records[: evaluation.keep], make, env)
+    judged = partial(summarise, success=success, budget=evaluation.budget)
+    outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
+    _write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
+    _say_what_is_missing(run, records, outcomes, evaluation.violation)
+    results |= judged(records, tasks, violation=evaluation.violation)
+    results["solved_starts"] = float(chosen.solved)
     if not evaluation.baselines:
         return results
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
     for name, policy in (("random", Random), ("noop", NoOp)):
-        found = summarise(_run_tasks(run, env, policy, tasks, how, f"plan: {name} baseline"), tasks)
-        results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] == "success"}
+        done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
+        found = judged(done, tasks)
+        results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
     return results
+
+
+def trained_on(model: str) -> str | None:
+    """The folder of episodes that a model was trained on, if its run says so."""
+    folder = Path(model).parent if Path(model).name == "model" else Path(model)
+    if not (folder / "config.yaml").is_file():
+        return None
+    found = read_settings(folder).get("episodes")
+    return found if isinstance(found, str) else None
+
+
+def _known_success(success: Success, env: str, view: View | None, goal: str) -> Success:
+    """What success is where nothing is said: for goals of episodes what is known of a world."""
+    told = success.within or success.total_reward is not None
+    if told or goal == "env" or view is None:
+        return success
+    within = view.within(env)
+    if not within and goal in ("episodes", "crossed"):
+        raise ConfigError(
+            f"goal={goal}: nothing is known of what reaching a goal means in {env}; say "
+            "success.within={INFO: RADIUS} with an info of its episodes (worldmodel data inspect "
+            "lists them), or success.total_reward="
+        )
+    return Success(within) if goal in ("episodes", "crossed") else success
+
+
+def _tasks(
+    goal: str, how: Evaluation, success: Success, recorded_in: str | None, offset: int,
+    episodes: int, seed: int,
+) -> Tasks:  # fmt: skip
+    if goal == "env":
+        tasks = held_out_tasks(how.tasks, episodes=episodes, seed=seed)
+        return Tasks(tasks, "the environment's own starts and goals, held-out seeds")
+    if goal not in ("episodes", "crossed"):
+        return image_tasks(goal, how.tasks, episodes=episodes, seed=seed)
+    if recorded_in is None:
+        raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")
+    make = episode_tasks if goal == "episodes" else crossed_tasks
+    return make(Episodes(recorded_in), success, offset=offset, episodes=episodes, seed=seed)
+
+
+def _protocol(
+    env: str, chosen: Tasks, success: Success, how: Evaluation, planner: Planner, model: str
+) -> dict[str, str]:
+    """What a success rate depends on, in words, and a hash of it."""
+    facts = {
+        "environment": f"{env} {dict(how.env_options or {}) or ''}".strip(),
+        "tasks": f"{len(chosen)}: {chosen.words}; {chosen.solved} solved starts removed",
+        "success": success.words,
+        "budget": f"{how.budget} environment steps",
+        "planner": f"{type(planner).__name__} {vars(planner)}",
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return facts | {"hash": digest[:12]}
 
 
 def _prepare(
@@ -109,7 +197,7 @@ def _load_episode_states(
             f"{needed_by} is made from recorded episodes: name their folder with episodes_from=, "
             "or use cost=goal guardrail=none"
         )
-    episodes = Episodes(episodes_from)
+    episodes = Episodes(episodes_from).training
     loaded = load(model)
     with run.progress(len(episodes), "encode the episodes") as bar:
         return cached_states(
@@ -136,29 +224,37 @@ def _make_policy(
 
 def _run_tasks(
     run: "Run",
-    env: str,
+    make: Callable[[], gymnasium.Env],
     make_policy: Callable[[], Policy],
     tasks: Sequence[Task],
     how: Evaluation,
+    success: Success,
     description: str,
 ) -> list[EpisodeRecord]:
     """The records of all tasks, while a progress bar shows the success so far."""
     records: list[EpisodeRecord] = []
+    reached, told = 0, False
     with run.progress(len(tasks), description) as bar:
-        for record in evaluate(env, make_policy, tasks, how):
+        for record in evaluate(make, make_policy, tasks, how):
             records.append(record)
-            told = [r.success for r in records if r.success is not None]
-            bar.advance(1, **({"success": sum(told) / len(records)} if told else {}))
+            outcome = outcomes_of(
+                [record], [tasks[len(records) - 1]], success=success, budget=how.budget
+            )
+            reached += bool(outcome[0].once)
+            told = told or outcome[0].once is not None
+            bar.advance(1, **({"success": reached / len(records)} if told else {}))
     return records
 
 
-def _say_what_is_missing(run: "Run", records: Sequence[EpisodeRecord], violation: str) -> None:
+def _say_what_is_missing(
+    run: "Run", records: Sequence[EpisodeRecord], outcomes: Sequence[Outcome], violation: str
+) -> None:
     """Name the infos that are not recorded, and what the episodes did not tell."""
     said: set[str] = set()
     for record in records:
         say_left_out(run, record.left_out, said)
     told = {
-        "success": [r.success is not None for r in records],
+        "success": [o.once is not None for o in outcomes],
         violation: [r.ever(violation) is not None for r in records],
     }
     for name, episodes in told.items():
@@ -172,11 +268,11 @@ def _say_what_is_missing(run: "Run", records: Sequence[EpisodeRecord], violation
 
 
 def _write_episodes(
-    folder: Path, records: Sequence[EpisodeRecord], env: str, how: Evaluation
+    folder: Path, records: Sequence[EpisodeRecord], make: Callable[[], gymnasium.Env], env: str
 ) -> None:
     if not records:
         return
-    with make_env(env, how.env_options) as opened:
+    with make() as opened:
         info = folder_info(opened, env, labelled=True)
     with EpisodeWriter(folder, info) as writer:
         for index, record in enumerate(records):
@@ -184,21 +280,25 @@ def _write_episodes(
 
 
 def _write_outcomes(
-    path: Path, records: Sequence[EpisodeRecord], tasks: Sequence[Task], violation: str
-) -> None:
+    path: Path, records: Sequence[EpisodeRecord], tasks: Sequence[Task],
+    outcomes: Sequence[Outcome], violation: str,
+) -> None:  # fmt: skip
     """One line for each episode, for comparing two runs pair by pair; null is what was not told."""
-    outcomes = [
+    lines = [
         {
-            "seed": task.seed,
-            "task": task.name,
-            "success": record.success,
-            "violation": record.ever(violation),
-            "steps": record.steps,
+            "seed": task.seed, "task": task.name, "success": outcome.once,
+            "success_at_end": outcome.at_end, "success_held": outcome.held,
+            "violation": record.ever(violation), "steps": record.steps,
         }
-        for record, task in zip(records, tasks, strict=True)
-    ]
+        for record, task, outcome in zip(records, tasks, outcomes, strict=True)
+    ]  # fmt: skip
     with whole_file(path) as temporary:
-        temporary.write_text("[\n" + ",\n".join(json.dumps(o) for o in outcomes) + "\n]\n")
+        temporary.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
+
+
+def _write_json(path: Path, value: object) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def _weights(model: str) -> Path:

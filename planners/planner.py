@@ -13,6 +13,7 @@ from torch import Tensor
 
 from worldmodel.errors import ShapeError
 
+from .action_units import ActionUnits
 from .candidates import Candidates, project, score
 from .problem import Problem
 
@@ -31,6 +32,7 @@ class Plan:
     model_calls: int  # rollouts
     model_steps: int  # blocks rolled out, summed over candidates
     seconds: float  # wall clock
+    units: ActionUnits  # that it was searched in
 
     @property
     def safe(self) -> bool:
@@ -38,8 +40,11 @@ class Plan:
         return self.margin >= 0
 
     def warm_start(self, done: int = 1) -> Tensor:
-        """The first guess (t a) for the next plan: what is left after `done` blocks, then zeros."""
-        return torch.cat([self.actions[done:], torch.zeros_like(self.actions[:done])])
+        """The first guess (t a) for the next plan: what is left after `done` blocks.
+
+        The blocks after that are in the middle of what can be done.
+        """
+        return torch.cat([self.actions[done:], self.units.centre.expand_as(self.actions[:done])])
 
 
 class Planner(ABC):
@@ -104,18 +109,19 @@ class Search:
             model_calls=len(self._trace),
             model_steps=self._steps,
             seconds=time.perf_counter() - self._start,
+            units=self.problem.units,
         )
 
 
 def first_guess(problem: Problem, warm_start: Tensor | None, *, horizon: int) -> Tensor:
-    """The actions (t a) that a search begins with: `warm_start`, or zeros.
+    """The actions (t a) that a search begins with: `warm_start`, or the middle of the units.
 
     Raises:
         ShapeError: the warm start is of another planner or another model.
     """
     shape, device = (horizon, problem.action_dim), problem.history.states.device
     if warm_start is None:
-        return torch.zeros(shape, device=device)
+        return problem.units.centre.expand(shape).clone()
     if warm_start.shape != shape:
         raise ShapeError(f"warm_start must be t a = {shape}, got {tuple(warm_start.shape)}")
     return warm_start.to(device)

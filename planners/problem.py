@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+
+import torch
 
 from worldmodel.types import History
 
+from .action_units import ActionUnits
 from .costs.cost import Cost
 from .dynamics import Dynamics
 from .guardrails.guardrail import Guardrail
@@ -24,3 +28,19 @@ class Problem:
     def action_dim(self) -> int:
         """The dimension of an action block, which the history has too."""
         return self.history.actions.shape[1]
+
+    @cached_property
+    def units(self) -> ActionUnits:
+        """What every planner searches in: of the bounds of actions, or of the model's data.
+
+        A model may tell `action_mean` and `action_std` of an action block, as `WorldModel` does.
+        """
+        block = self.history.states.new_empty(self.action_dim)
+        low, high = block.fill_(-torch.inf), block.neg()
+        for guardrail in self.guardrails:
+            if bounds := guardrail.action_bounds(block):
+                low, high = torch.maximum(low, bounds[0]), torch.minimum(high, bounds[1])
+        mean, std = (getattr(self.model, f"action_{name}", None) for name in ("mean", "std"))
+        if mean is None or std is None or mean.shape != block.shape:
+            return ActionUnits.of(low, high)
+        return ActionUnits.of(low, high, mean=mean.to(block), std=std.to(block))

@@ -32,6 +32,10 @@ class ActionBounds(Guardrail):
         low, high = self._bounds(actions)
         return actions.clamp(low, high)
 
+    def action_bounds(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The bounds, for each step of a block."""
+        return self._bounds(actions)
+
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
         """Distance (k t) of the worst dimension from its nearer bound; negative outside."""
         low, high = self._bounds(actions)

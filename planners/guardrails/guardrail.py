@@ -25,6 +25,13 @@ class Guardrail(ABC):  # noqa: B024  # each overrides what it restricts, none mu
         """The nearest allowed actions (k t a); the same where actions are not restricted."""
         return actions
 
+    def action_bounds(self, actions: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The least and the most (both a) of each number of an action block like `actions` (a).
+
+        None where the guardrail bounds no actions; a planner searches between the bounds.
+        """
+        return None
+
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
         """How far each state is inside what is safe (k t): at least 0 is safe. Differentiable."""
         return states.new_full(states.shape[:2], float("inf"))

@@ -26,6 +26,7 @@ def works_only(monkeypatch, *names):
         return None if backend in names else "no such library"
 
     monkeypatch.setattr(rendering, "probe_gl", probe)
+    monkeypatch.setattr(rendering, "_CHOOSING", ())  # the MuJoCo of this process stays as it is
     return tried
 
 

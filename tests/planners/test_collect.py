@@ -5,14 +5,17 @@ import pytest
 import torch
 
 from tests.planners.fakes import POINT_WORLD
+from worldmodel.datasets import open_catalogue
+from worldmodel.envs import View
 from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.windows import load_arrays
 from worldmodel.errors import ConfigError
-from worldmodel.planners.behaviours import SmoothRandom
+from worldmodel.planners.behaviours import Random, SmoothRandom
 from worldmodel.planners.collect import Recording, collect, plan_jobs
 from worldmodel.runs.run import Run
 
 
-def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, **recording):
+def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, steps=8, **recording):
     run = Run.open(folder, verb="collect", config={}, seed=seed)
     settings = Recording(**({"labelled_fraction": 0.5} | recording))
     try:
@@ -20,7 +23,7 @@ def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, **recording):
             run,
             env=env,
             episodes=episodes,
-            steps=8,
+            steps=steps,
             behaviour=SmoothRandom(),
             recording=settings,
         )
@@ -43,6 +46,44 @@ def test_episodes_are_on_disk_and_half_are_labelled(tmp_path):
         torch.testing.assert_close(position[1:], moved)
         assert torch.equal(hazard, position.norm(dim=1) < 0.25)
         assert episode.info["goal_image"].shape == (16, 16, 3)
+
+
+def test_a_tenth_is_held_out_and_nothing_learns_from_it(tmp_path):
+    _, episodes = gather(tmp_path / "run", episodes=20, labelled_fraction=1.0)
+    assert episodes.info.held_out == (9, 19)
+    assert [int(p.stem) for p in episodes.held_out.paths] == [9, 19]
+    assert len(episodes.training) == 18 and len(episodes.training.held_out) == 0
+    videos = open_catalogue(str(tmp_path / "run"))
+    assert len(videos) == 18
+    _, whole = gather(tmp_path / "whole", held_out_share=0.0)
+    assert whole.info.held_out == () and len(whole.training) == 6
+
+
+def test_rewards_and_the_options_of_the_reset_are_recorded(tmp_path):
+    _, episodes = gather(tmp_path / "run", reset_options={"task": "hazard"}, episodes=1)
+    assert episodes[0].metadata["reset_options"] == '{"task": "hazard"}'
+    reward = episodes[0].info["reward"]
+    assert reward[0].isnan() and not reward[1:].any()
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_an_episode_without_steps_is_refused(tmp_path, steps):
+    with pytest.raises(ConfigError, match="at least one step"):
+        gather(tmp_path / "run", steps=steps)
+
+
+def test_choices_are_recorded_as_their_numbers(tmp_path):
+    view = View(size=16)
+    run = Run.open(tmp_path / "run", verb="collect", config={}, seed=0)
+    collect(run, env="CartPole-v1", episodes=2, steps=5, behaviour=Random(), view=view)
+    run.close()
+    episodes = Episodes(tmp_path / "run")
+    assert episodes.info.action_choices == (2,)
+    assert (episodes.info.action_low, episodes.info.action_high) == ((0.0,), (1.0,))
+    assert set(torch.cat([e.actions for e in episodes]).flatten().tolist()) == {0.0, 1.0}
+    assert episodes[0].info["observation"].shape == (6, 4)
+    assert episodes[0].info["state"].shape == (6, 4)
+    assert load_arrays(episodes).actions.shape == (sum(episodes.lengths), 2)
 
 
 def test_videos_only_where_nothing_is_labelled(tmp_path):

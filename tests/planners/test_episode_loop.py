@@ -1,15 +1,19 @@
 """The one loop, and the policies without a model."""
 
+import sys
+
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 
-from tests.planners.fakes import POINT_WORLD, SPEED, PointWorld, Towards
+from tests.planners.fakes import POINT_WORLD, SPEED, PointWorld, Towards, draw
 from worldmodel.envs import TWO_ROOM
 from worldmodel.errors import ConfigError, EnvError
+from worldmodel.planners.action_space import ActionSpace
 from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
-from worldmodel.planners.episode_loop import make_env, run_episode
+from worldmodel.planners.environment import make_env
+from worldmodel.planners.episode_loop import run_episode
 
 SPACE = Box(-1.0, 1.0, (2,), np.float32)
 
@@ -120,7 +124,7 @@ def test_without_frames_only_the_images_go():
     assert slim.frames.shape == (0, 16, 16, 3) and slim.steps == 4 and len(record.frames) == 5
 
 
-def test_make_env_passes_options_and_names_what_is_wrong():
+def test_make_env_passes_options_and_names_what_is_wrong(monkeypatch):
     env = make_env(POINT_WORLD, {"speed": 0.5})
     assert env.unwrapped.speed == 0.5
     with pytest.raises(EnvError, match="cannot make environment 'no/Such-v0'.*before a colon"):
@@ -131,28 +135,168 @@ def test_make_env_passes_options_and_names_what_is_wrong():
         make_env(POINT_WORLD, {"wings": 2})
     with pytest.raises(EnvError, match=r"does not take \{'size': 4\}: size must be at least 16"):
         make_env(TWO_ROOM, {"size": 4})
-    with pytest.raises(EnvError, match="not images.*PixelWorld"):
+    with pytest.raises(EnvError, match="not images.*worldmodel.envs.View"):
         make_env("Pendulum-v1")
+    monkeypatch.setitem(sys.modules, "gym_pusht", None)
+    with pytest.raises(EnvError, match=r"gym_pusht.*install gym-pusht.*worldmodel\[worlds\]"):
+        make_env("gym_pusht:gym_pusht/PushT-v0")
 
 
-def test_discrete_actions_are_refused():
+# Actions of every kind
+
+
+BIASED = Box(np.array([0.5, -3.0], np.float32), np.array([1.0, 5.0], np.float32))
+SPACES = {
+    "biased": BIASED,
+    "float64": Box(0.1, 0.3, (3,), np.float64),
+    "float16": Box(-0.7, 512.3, (2,), np.float16),
+    "bytes": Box(0, 255, (4,), np.uint8),
+    "whole": Box(-3, 2, (2,), np.int64),
+    "two axes": Box(-1.0, 1.0, (2, 3), np.float32),
+    "one number": Box(-1.0, 1.0, (), np.float32),
+    "no bounds": Box(-np.inf, np.inf, (2,), np.float32),
+    "one bound": Box(2.0, np.inf, (2,), np.float32),
+    "as good as none": Box(-3e38, 3e38, (2,), np.float32),
+    "choice": Discrete(5),
+    "choice from two on": Discrete(3, start=2),
+    "choices": MultiDiscrete([2, 5]),
+    "switches": MultiBinary(4),
+}
+every_space = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+
+
+class Taking(PointWorld):
+    """Takes actions of any space, keeps what it was given, and spoils it."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.action_space, self.given = space, []
+
+    def step(self, action):
+        assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
+        self.given.append(np.array(action))
+        if isinstance(action, np.ndarray) and action.ndim:
+            action[...] = 0
+        return draw(self.position), 0.5, False, False, {}
+
+
+every_behaviour = pytest.mark.parametrize(
+    "policy", [NoOp(), Random(), SmoothRandom()], ids=lambda p: type(p).__name__
+)
+
+
+@every_space
+@every_behaviour
+def test_a_world_is_given_what_its_space_holds_and_exactly_that_is_recorded(space, policy):
+    env = Taking(space)
+    record = run_episode(env, policy, seed=0, max_steps=40)
+    assert record.actions.dtype == np.float32 and record.rewards.tolist() == [0.5] * 40
+    given = np.array([action.ravel() for action in env.given])
+    np.testing.assert_array_equal(record.actions, given.astype(np.float64))
+    vectors = ActionSpace.of(space)
+    again = [np.ravel(vectors.again(action)) for action in record.actions]
+    np.testing.assert_array_equal(again, given)
+    low, high = vectors.recorded_bounds
+    assert (low <= record.actions).all() and (record.actions <= high).all()
+    # Bounds of 1e38 are no wish for actions of that size.
+    assert np.abs(record.actions).max() < 1000
+
+
+@every_space
+def test_a_policy_that_is_far_out_is_brought_to_the_nearest_that_is_held(space):
+    vectors = ActionSpace.of(space)
+    for vector in (np.full(vectors.dim, 1e30), np.full(vectors.dim, -1e30)):
+        assert space.contains(vectors.given(vector))
+
+
+def test_random_choices_are_all_taken_about_as_often():
+    for policy in (Random(), SmoothRandom((1.0, 1.0))):
+        record = run_episode(Taking(Discrete(4)), policy, seed=1, max_steps=800)
+        counts = np.bincount(record.actions[:, 0].astype(int), minlength=4)
+        assert counts.min() > 140
+
+
+def test_other_actions_are_refused_by_name():
     env = PointWorld()
-    env.action_space = Discrete(3)
-    with pytest.raises(EnvError, match="Box of one axis"):
+    env.action_space = Text(3)
+    with pytest.raises(EnvError, match="must be a Box, Discrete.*Text"):
         run_episode(env, NoOp(), seed=0)
+
+
+# What strangers' worlds do wrong
+
+
+class Wrong(PointWorld):
+    """Does one thing wrong."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def reset(self, **settings):
+        observation, info = super().reset(**settings)
+        if self.what == "reset dies":
+            raise ZeroDivisionError
+        return observation if self.what == "no info" else (observation, info)
+
+    def step(self, action):
+        found = super().step(action)
+        if self.what == "step dies":
+            raise RuntimeError("out of paper\nand ink")
+        return found[:4] if self.what == "four values" else found
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("no info", r"reset of environment 'Wrong' must return \(observation, info\).*ndarray"),
+        ("reset dies", "'Wrong' failed in its reset with seed 3: ZeroDivisionError"),
+        ("four values", "a step of environment 'Wrong' must return.*a tuple of 4"),
+        ("step dies", "'Wrong' failed in step 1: RuntimeError: out of paper$"),
+    ],
+)
+def test_what_an_environment_does_wrong_is_one_line(what, message):
+    with pytest.raises(EnvError, match=message):
+        run_episode(Wrong(what), NoOp(), seed=3)
+
+
+def test_an_episode_goes_on_from_recorded_actions_where_the_start_looks_the_same():
+    whole = run_episode(PointWorld(), Random(), seed=2, max_steps=9)
+    part = run_episode(
+        PointWorld(), NoOp(), seed=2, max_steps=2, replay=whole.actions[:5], shown=whole.frames[5]
+    )
+    np.testing.assert_array_equal(part.frames[0], whole.frames[5])
+    np.testing.assert_array_equal(part.infos["position"][0], whole.infos["position"][5])
+    with pytest.raises(EnvError, match="shows another start"):
+        run_episode(PointWorld(), NoOp(), seed=3, replay=whole.actions[:5], shown=whole.frames[5])
+    with pytest.raises(EnvError, match="recorded at.*view.size"):
+        run_episode(PointWorld(), NoOp(), seed=2, shown=whole.frames[5, :8, :8])
+    env = gymnasium.wrappers.TimeLimit(PointWorld(), 2)
+    with pytest.raises(EnvError, match="ended at step 2 of 5"):
+        run_episode(env, NoOp(), seed=2, replay=whole.actions[:5])
+
+
+def test_a_policy_is_told_the_goal_that_was_chosen():
+    class Told(NoOp):
+        def reset(self, space, info, *, seed):
+            super().reset(space, info, seed=seed)
+            self.info = info
+
+    policy, image = Told(), np.full((16, 16, 3), 7, np.uint8)
+    record = run_episode(PointWorld(), policy, seed=0, max_steps=1, goal={"goal_image": image})
+    assert policy.info["goal_image"] is image and "position" in policy.info
+    np.testing.assert_array_equal(record.images["goal_image"], image)
 
 
 # Behaviours
 
 
 def draws(policy, n, *, seed=0, space=SPACE):
-    policy.reset(space, {}, seed=seed)
+    policy.reset(ActionSpace.of(space), {}, seed=seed)
     return np.stack([policy(np.zeros((2, 2, 3), np.uint8), {}) for _ in range(n)])
 
 
-@pytest.mark.parametrize(
-    "policy", [NoOp(), Random(), SmoothRandom()], ids=lambda p: type(p).__name__
-)
+@every_behaviour
 def test_behaviours_keep_to_the_space_and_the_seed(policy):
     space = Box(np.array([0.5, -3.0], np.float32), np.array([1.0, 5.0], np.float32))
     first = draws(policy, 300, space=space)
@@ -185,10 +329,6 @@ def test_smooth_random_starts_in_its_stationary_state():
 
 
 def test_behaviours_refuse_what_they_cannot_do():
-    unbounded = Box(-np.inf, np.inf, (2,), np.float32)
-    for policy in (Random(), SmoothRandom()):
-        with pytest.raises(ConfigError, match="bounded action space"):
-            policy.reset(unbounded, {}, seed=0)
     with pytest.raises(ConfigError, match="SmoothRandom needs"):
         SmoothRandom((5.0, 1.0))
     with pytest.raises(ConfigError, match=r"SmoothRandom needs .*\[shortest,longest\].*got 3"):

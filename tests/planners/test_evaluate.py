@@ -14,8 +14,10 @@ from worldmodel.planners import CEM, GoalImage
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
+from worldmodel.planners.environment import make_env
 from worldmodel.planners.episode_loop import EpisodeRecord
-from worldmodel.planners.evaluate import Evaluation, evaluate, held_out_tasks, summarise
+from worldmodel.planners.evaluate import Evaluation, evaluate, summarise
+from worldmodel.planners.tasks import held_out_tasks
 
 
 def planning():
@@ -26,7 +28,7 @@ def planning():
 
 def run(make_policy, tasks, **settings):
     how = Evaluation(**{"tasks": [], "max_steps": 12, "workers": 1, "keep": len(tasks)} | settings)
-    return list(evaluate(POINT_WORLD, make_policy, tasks, how))
+    return list(evaluate(partial(make_env, POINT_WORLD), make_policy, tasks, how))
 
 
 def test_held_out_tasks_never_meet_a_collection():
@@ -40,7 +42,7 @@ def test_held_out_tasks_never_meet_a_collection():
     )
 
 
-@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"seed": -1}, {"names": []}])
+@pytest.mark.parametrize("wrong", [{"episodes": 0}, {"seed": -1}])
 def test_tasks_that_are_none_are_refused(wrong):
     settings = {"names": ["a"], "episodes": 3, "seed": 0} | wrong
     with pytest.raises(ConfigError, match="an evaluation needs"):
@@ -70,7 +72,10 @@ class Recorded(EpisodeRecord):
     def __init__(self, **infos):
         arrays = {name: np.array(values) for name, values in infos.items()}
         nothing = np.zeros((3, 2), np.float32)
-        super().__init__(np.zeros((0, 8, 8, 3), np.uint8), nothing, arrays, {}, nothing[:, 0], 0)
+        super().__init__(
+            np.zeros((0, 8, 8, 3), np.uint8), nothing, nothing[:, 0], False, arrays, {},
+            nothing[:, 0], 0,
+        )  # fmt: skip
 
 
 def test_what_no_step_told_of_has_no_rate():

@@ -46,7 +46,7 @@ def episodes_folder(tmp_path_factory):
         episodes=40,
         steps=60,
         behaviour=behaviour,
-        recording=Recording(labelled_fraction=0.1),
+        recording=Recording(labelled_fraction=0.1, held_out_share=0),
     )
     run.close()
     return run.folder / "episodes"

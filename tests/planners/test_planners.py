@@ -23,6 +23,9 @@ from worldmodel.planners import (
     Guardrail,
     Problem,
 )
+from worldmodel.planners.action_units import ActionUnits
+from worldmodel.planners.guardrails import Choices
+from worldmodel.types import History
 
 every_planner = pytest.mark.parametrize("make", PLANNERS.values(), ids=PLANNERS)
 
@@ -119,6 +122,83 @@ def test_generator_state_moves_on(make):
     problem = Problem(model, history, costs=costs)
     first, second = (make(4).plan(problem, generator=generator) for _ in range(2))
     assert not torch.equal(first.candidates.actions, second.candidates.actions)
+
+
+# Units
+
+
+class Counted:
+    """The point, in a world that counts actions in other units: `centre + half * u` moves by u."""
+
+    def __init__(self, centre, half, data=None):
+        self.centre, self.half = torch.tensor(centre), torch.tensor(half)
+        if data is not None:
+            self.action_mean, self.action_std = self.centre, torch.tensor(data)
+
+    def rollout(self, history, actions):
+        return history.states[-1] + ((actions - self.centre) / self.half).cumsum(dim=1)
+
+
+UNITS = {
+    "pixels": ([256.0, 256.0], [256.0, 256.0]),
+    "biased": ([0.35, -6.0], [0.65, 14.0]),
+    "tiny": ([0.0, 1e-5], [1e-5, 1e-5]),
+    "large": ([0.0, 0.0], [1e5, 2e5]),
+}
+
+
+@every_planner
+@pytest.mark.parametrize(("centre", "half"), UNITS.values(), ids=UNITS)
+def test_a_plan_does_not_depend_on_the_units_of_actions(make, centre, half):
+    model = Counted(centre, half)
+    low, high = (model.centre - model.half).tolist(), (model.centre + model.half).tolist()
+    costs = [GoalState(torch.tensor([1.3, -0.6]), running=0.0)]
+    plan = run(make(3), model, at(0.0, 0.0), costs=costs, guardrails=[ActionBounds(low, high)])
+    torch.testing.assert_close(plan.states[-1], torch.tensor([1.3, -0.6]), atol=0.03, rtol=0)
+    assert plan.safe
+    # What comes after the plan is the middle of what can be done, not the unit's zero.
+    torch.testing.assert_close(plan.warm_start()[-1], model.centre)
+
+
+@every_planner
+@pytest.mark.parametrize("bound", [float("inf"), 3e38, 4e5])
+def test_where_bounds_say_nothing_the_data_do(make, bound):
+    model = Counted([40.0, -7.0], [200.0, 3.0], data=[100.0, 1.5])
+    costs = [GoalState(torch.tensor([1.0, -1.0]), running=0.0)]
+    bounds = [ActionBounds([-bound, -bound], [bound, bound])]
+    plan = run(make(3), model, at(0.0, 0.0), costs=costs, guardrails=bounds)
+    torch.testing.assert_close(plan.states[-1], torch.tensor([1.0, -1.0]), atol=0.03, rtol=0)
+
+
+def test_units_of_every_kind_of_bounds():
+    inf = float("inf")
+    low = torch.tensor([-1.0, 0.0, -inf, 2.0, -inf, -3e38, 5.0])
+    high = torch.tensor([1.0, 512.0, inf, inf, 4.0, 3e38, 5.0])
+    units = ActionUnits.of(low, high)
+    assert units.centre.tolist() == [0.0, 256.0, 0.0, 3.0, 3.0, 0.0, 5.0]
+    assert units.scale.tolist() == [1.0, 256.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+    data = ActionUnits.of(low, high, mean=torch.full((7,), 0.5), std=torch.full((7,), 2.0))
+    assert data.centre.tolist() == [0.0, 0.5, 0.5, 0.5, 0.5, 0.5, 5.0]
+    assert data.scale.tolist() == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["cem"])
+def test_of_choices_the_right_ones_are_found(name):
+    class Walk:
+        """Each choice is a step: stay, right, up, left, down."""
+
+        steps = torch.tensor([[0.0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]])
+
+        def rollout(self, history, actions):
+            assert set(actions.unique().tolist()) <= {0.0, 1.0}
+            assert (actions.sum(-1) == 1).all()
+            return history.states[-1] + (actions @ self.steps).cumsum(dim=1)
+
+    history = History(torch.zeros(1, 2), torch.zeros(0, 5))
+    costs = [GoalState(torch.tensor([-2.0, 3.0]), running=0.0)]
+    planner = PLANNERS[name](6)
+    plan = run(planner, Walk(), history, costs=costs, guardrails=[Choices([5])])
+    assert plan.states[-1].tolist() == [-2.0, 3.0]
 
 
 # Guardrails

@@ -78,7 +78,12 @@ SCALES = {
     ),
 }
 
-_EXPLORE = ("steps=60", "recording.reset_options={task: explore}")
+_WORLD = "env=worldmodel.envs:worldmodel/TwoRoom-v0"
+# Episodes are held out as a collection of their own.
+_EXPLORE = (
+    _WORLD, "steps=60", "recording.reset_options={task: explore}", "recording.held_out_share=0",
+)  # fmt: skip
+_GOALS = (_WORLD, "cost=landmarks", "evaluation.tasks=[same_room,other_room]")
 _NO_BASELINES = "evaluation.baselines=false"
 
 
@@ -93,9 +98,9 @@ def quickstart(folder: Path, scale: Scale, main: Path | None = None) -> list[Sta
     record = (f"episodes={scale.rollouts}", *_EXPLORE, "recording.labelled_fraction=0.1")
     keep = (f"episodes={scale.held_out}", *_EXPLORE, "recording.held_out=true")
     train = (_is("episodes", rollouts), _is("encoder", video), f"model={scale.model}")
-    plan = (model, _is("episodes_from", rollouts), *scale.plan)
+    plan = (*_GOALS, model, _is("episodes_from", rollouts), *scale.plan)
     gradient = (*scale.gradient, _NO_BASELINES, *plan)
-    hazard = ("evaluation.tasks=[hazard]", _NO_BASELINES, *scale.cem, *plan)
+    hazard = (_NO_BASELINES, *scale.cem, *plan, "evaluation.tasks=[hazard]")
     pretrained = ("feature_std", "effective_rank", "sigreg_over_floor", "collapsed")
     readouts = (model, _is("pretrained", video), _is("episodes", held_out))
     violations = (_is("model", video), f"pairs={scale.pairs}")
@@ -197,7 +202,7 @@ def _readouts(name: str, model: Path, main: Path, gather: Mapping[str, str]) -> 
 def _goals(name: str, model: Path, main: Path, scale: Scale, success: str) -> Stage:
     """How often a model reaches the story's goals with CEM."""
     where = (_is("model", model), _is("episodes_from", _episodes(main, "rollouts")))
-    words = (*scale.cem, _NO_BASELINES, *where, *scale.plan)
+    words = (*_GOALS, *scale.cem, _NO_BASELINES, *where, *scale.plan)
     return Stage(name, "plan", words, {success: "success"})
 
 

@@ -24,7 +24,7 @@ VERBS = {
     ),
     "collect": Verb(
         "rollouts of a behaviour in an environment -> episodes on disk",
-        "worldmodel collect episodes=100 name=rooms",
+        "worldmodel collect env=Reacher-v5 episodes=200",
     ),
     "train": Verb(
         "action predictor on episodes with actions; encoder and state head frozen, tuned or new",
@@ -32,7 +32,7 @@ VERBS = {
     ),
     "plan": Verb(
         "evaluate a planner: success, violations, time, beside random actions and doing nothing",
-        "worldmodel plan model=runs/train/default episodes_from=runs/collect/rooms planner=cem",
+        "worldmodel plan model=runs/train/default env=Reacher-v5 goal=episodes offset=25",
     ),
     "surprise": Verb(
         "score a video, or matched possible and impossible clips",

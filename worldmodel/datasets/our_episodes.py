@@ -43,10 +43,10 @@ class OurEpisodes(Format):
         return any(EPISODE_FILE.fullmatch(name) for name in names)
 
     def open(self, path: str) -> Catalogue:
-        """The episodes as videos, actions ignored."""
+        """The episodes that are not held out as videos, actions ignored."""
         if not os.path.isdir(path):
             return FileCatalogue(path, [path], make=EpisodeVideo)
-        files = [os.fspath(file) for file in Episodes(path).paths]
+        files = [os.fspath(file) for file in Episodes(path).training.paths]
         return FileCatalogue(path, files, make=EpisodeVideo)
 
     def episodes(self, path: str, video: Decoding | None = None) -> Episodes:

@@ -208,4 +208,6 @@ class FolderInfo:
     action_high: tuple[float, ...]  # a
     count: int = 0
     seeds: tuple[int, ...] = ()  # of the resets, one per episode; empty if unknown
+    held_out: tuple[int, ...] = ()  # numbers of the episodes that nothing is trained on
+    action_choices: tuple[int, ...] = ()  # a: alternatives of each; empty where they are numbers
     format_version: int = FORMAT_VERSION

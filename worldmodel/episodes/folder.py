@@ -106,6 +106,21 @@ class Episodes(EpisodeStore):
         return view
 
     @property
+    def training(self) -> "Episodes":
+        """Those that are not held out, which is what everything learns from."""
+        return self._where(held_out=False)
+
+    @property
+    def held_out(self) -> "Episodes":
+        """Those that nothing is trained on."""
+        return self._where(held_out=True)
+
+    def _where(self, *, held_out: bool) -> "Episodes":
+        apart = set(self.info.held_out)
+        numbers = [int(file.path.stem) for file in self._files]
+        return self.select([i for i, n in enumerate(numbers) if (n in apart) == held_out])
+
+    @property
     def paths(self) -> list[Path]:
         """The files, in order."""
         return [file.path for file in self._files]
@@ -176,8 +191,10 @@ def _read_index(path: Path) -> FolderInfo:
             fps=float(values["fps"]),
             action_low=tuple(map(float, values["action_low"])),
             action_high=tuple(map(float, values["action_high"])),
+            action_choices=tuple(map(int, values.get("action_choices", ()))),
             count=int(values["count"]),
             seeds=tuple(map(int, values["seeds"])),
+            held_out=tuple(map(int, values.get("held_out", ()))),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as cause:
         raise EpisodeError(

@@ -47,6 +47,11 @@ class EpisodeStore(Sequence[Episode]):
         """Those that are videos only."""
         return self.select([i for i, has in enumerate(self.has_actions) if not has])
 
+    @property
+    def training(self) -> Self:
+        """Those that are learned from: all, where none are held out."""
+        return self
+
     @overload
     def __getitem__(self, index: int) -> Episode: ...
     @overload

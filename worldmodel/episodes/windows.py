@@ -12,6 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.episodes.choices import spread_choices
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import EpisodeError
@@ -42,7 +43,8 @@ class EpisodeArrays:
 def load_arrays(episodes: Sequence[Episode]) -> EpisodeArrays:
     """Read episodes into memory once, as uint8 (12 kB a frame at 64x64).
 
-    Actions are kept when all episodes have them: pass `episodes.labelled` for those.
+    Actions are kept when all episodes have them: pass `episodes.labelled` for those. Those that
+    are choices get a number for each alternative.
 
     Raises:
         EpisodeError: there are none, or their frames or actions differ in size.
@@ -67,6 +69,12 @@ def load_arrays(episodes: Sequence[Episode]) -> EpisodeArrays:
         actions.append(episode.actions)
         infos.append({k: v for k, v in episode.info.items() if not k.endswith("_image")})
         sources.append(episode.source)
+    if isinstance(episodes, EpisodeStore):
+        about = episodes.info
+        actions = [
+            a if a is None else spread_choices(a, about.action_choices, about.action_low)
+            for a in actions
+        ]
     return EpisodeArrays(
         frames, torch.cat(times), offsets, _stack_actions(actions), _stack(infos), tuple(sources)
     )

@@ -224,7 +224,7 @@ class EpisodeVideos(ClipSource):
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of episodes, data.path=runs/...")
         options = {"fit": size} | dict(self.reading or {})
-        episodes = open_episodes(self.path, format=self.format, **options)
+        episodes = open_episodes(self.path, format=self.format, **options).training
         sources = episode_videos(load_arrays(episodes))
         progress(len(episodes), len(episodes))
         return ClipDataset(

@@ -108,7 +108,7 @@ class Run:
         require_access(folder, RunError)
         settings = {"verb": verb, **config}
         if folder.exists() and not folder.is_dir():
-            _read_config(folder)  # says what is wrong with it
+            read_settings(folder)  # says what is wrong with it
         try:
             hold(folder)
             _prepare(folder, settings, existing)
@@ -286,7 +286,7 @@ def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, flo
     require_access(folder, RunError)
     if not (folder / "metrics.json").is_file():
         return None
-    if first_difference(_read_config(folder), settings) is not None:
+    if first_difference(read_settings(folder), settings) is not None:
         return None
     return dict(read_metrics(folder)["results"])
 
@@ -301,7 +301,7 @@ def _is_used(folder: Path) -> bool:
 def _prepare(folder: Path, settings: Mapping[str, Any], existing: str) -> None:
     """Make the folder that of a run with these settings."""
     if _is_used(folder):
-        before = _read_config(folder)
+        before = read_settings(folder)
         differs, longer = first_difference(before, settings), growth(before, settings)
         if longer and existing == "resume":
             progress.say(f"{folder}: goes on ({longer})")
@@ -333,7 +333,12 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the run in a folder.
+
+    Raises:
+        RunError: it is no run's folder, or damaged.
+    """
     path = folder / "config.yaml"
     remedy = "choose another name= or move it away"
     try:

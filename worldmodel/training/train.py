@@ -216,7 +216,7 @@ def train(
             "model.latent_per_token=false"
         )
     base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
-    known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).labelled
+    known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).training.labelled
     if not len(known):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
     if labelled is not None and not 1 <= labelled <= len(known):

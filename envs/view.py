@@ -1,0 +1,49 @@
+"""How a world of others is seen, and what it tells: settings that make a `PixelWorld`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import gymnasium
+
+from .known_worlds import known
+from .pixel_world import DEFAULT_SIZE, PixelWorld
+from .rendering import choose_gl
+
+
+@dataclass(frozen=True)
+class View:
+    """Makes images of a world that draws itself; see `PixelWorld` for what the settings mean."""
+
+    size: int | None = None  # pixels; None: as large as the model's that plans, otherwise 64
+    crop: tuple[float, float, float, float] | None = None  # top, bottom, left, right, as shares
+    camera: Any = None  # of a MuJoCo world: its name, number, or {distance: 1, elevation: -90}
+    effects: bool = False  # draw shadows, reflections, sky and haze of MuJoCo worlds
+    bodies: tuple[str, ...] = ()  # of a MuJoCo world, whose positions are told
+
+    def __call__(self, env: gymnasium.Env[Any, Any], *, size: int | None = None) -> PixelWorld:
+        """The world that observes images; of `size` where the settings say none.
+
+        A known world shows and tells what is known to matter, unless the settings say otherwise.
+        """
+        found = None if env.spec is None else known(env.spec.id)
+        camera = dict(self.camera) if isinstance(self.camera, Mapping) else self.camera
+        bodies = tuple(self.bodies)
+        if found is not None:
+            bodies = bodies or found.bodies
+            camera = camera if camera is not None else dict(found.camera) or None
+        return PixelWorld(
+            env, self.size or size or DEFAULT_SIZE, crop=self.crop, camera=camera,
+            effects=self.effects, bodies=bodies,
+        )  # fmt: skip
+
+    def prepare(self) -> None:
+        """Choose MuJoCo's OpenGL, which some worlds ask for as soon as they are imported."""
+        if find_spec("mujoco") is not None:
+            choose_gl()
+
+    def within(self, env_id: str) -> dict[str, float]:
+        """What reaching a goal means in a known world: how near which infos come to the goal's."""
+        found = known(env_id)
+        return {} if found is None else dict(found.within)

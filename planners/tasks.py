@@ -1,0 +1,283 @@
+"""Which starts and goals a planner is evaluated on.
+
+`env`: the environment's own, from held-out seeds. `episodes`: from a step of a held-out episode to
+what it showed some steps later. `crossed`: from a held-out episode to what another one showed, as
+far away. An image file, or a folder of them: from the environment's starts to what it shows.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from worldmodel.episodes.episode import Episode
+from worldmodel.episodes.folder import Episodes
+from worldmodel.errors import ConfigError, EpisodeError
+
+from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
+from .success import Success
+
+GOALS = ("env", "episodes", "crossed")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_TRIES = 200  # per task, before it is said that there are none
+
+
+@dataclass(frozen=True)
+class Task:
+    """One episode of an evaluation.
+
+    Attributes:
+        seed: Of the reset.
+        name: Kind of start and goal.
+        options: Of the reset.
+        goal: Infos of the goal, among them `goal_image` (h w 3, or n h w 3: any of them).
+        replay: Recorded actions (n r) that lead from the reset to the start.
+        shown: What is seen at the start (h w 3); None where any will do.
+    """
+
+    seed: int
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    goal: Mapping[str, np.ndarray] = field(default_factory=dict)
+    replay: np.ndarray | None = None
+    shown: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The episodes of an evaluation, and how they were chosen."""
+
+    tasks: Sequence[Task]
+    words: str  # for the protocol
+    solved: int = 0  # starts that were left out because they were at the goal already
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+def held_out_tasks(names: Sequence[str], *, episodes: int, seed: int) -> list[Task]:
+    """Tasks of the kinds `names` in turn, with reset seeds that no collection uses.
+
+    A name is given to the reset as its option `task`; without names it gets no options.
+    """
+    if not 1 <= episodes <= SEEDS_PER_RUN or seed < 0:
+        raise ConfigError(
+            f"an evaluation needs a seed >= 0 and 1 to {SEEDS_PER_RUN} episodes, "
+            f"got {seed} and {episodes}"
+        )
+    first = FIRST_HELD_OUT_SEED + SEEDS_PER_RUN * seed
+    chosen = [names[i % len(names)] if names else "" for i in range(episodes)]
+    return [
+        Task(first + i, name or "all", {"task": name} if name else {})
+        for i, name in enumerate(chosen)
+    ]
+
+
+def image_tasks(path: str, names: Sequence[str], *, episodes: int, seed: int) -> Tasks:
+    """From the environment's own starts to what an image shows, or any of a folder of images.
+
+    Raises:
+        ConfigError: there is no such goal.
+    """
+    found = Path(path)
+    if found.is_dir():
+        files = sorted(p for p in found.iterdir() if p.suffix.lower() in IMAGES)
+    else:
+        files = [found] if found.is_file() and found.suffix.lower() in IMAGES else []
+    if not files:
+        raise ConfigError(
+            f"goal={path}: is none of {', '.join(GOALS)}, and no image or folder of images "
+            f"({', '.join(IMAGES)})"
+        )
+    images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    if len({image.shape for image in images}) > 1:
+        raise ConfigError(f"goal={path}: its images are of several sizes; make them one size")
+    goal = {"goal_image": np.stack(images) if found.is_dir() else images[0]}
+    tasks = held_out_tasks(names, episodes=episodes, seed=seed)
+    return Tasks(
+        [Task(t.seed, t.name, t.options, goal) for t in tasks],
+        f"from the environment's own starts, held-out seeds, to {path}",
+    )
+
+
+def episode_tasks(
+    recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int
+) -> Tasks:
+    """From a step of a held-out episode to what it showed `offset` steps later.
+
+    Starts that are already at their goal are left out and counted.
+
+    Raises:
+        ConfigError: the episodes are too short, or hold no such tasks.
+        EpisodeError: they cannot be begun again.
+    """
+    pool = _Pool(recorded, offset)
+    found, solved = [], 0
+    for start in pool.draw(np.random.default_rng([seed, offset]), most=_TRIES * episodes):
+        goal = Moment(start.episode, start.step + offset)
+        if start.distance(success, goal) <= 1:
+            solved += 1
+            continue
+        found.append(start.task(goal, "offset"))
+        if len(found) == episodes:
+            break
+    _require_found(found, recorded, f"{offset} steps")
+    words = f"what the same episode showed {offset} steps later"
+    return Tasks(found, _words(pool, words), solved)
+
+
+def crossed_tasks(
+    recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int
+) -> Tasks:
+    """From one held-out episode to another, a pair that no behaviour in the data ever joined.
+
+    Each pair is as far apart, in radii of `success`, as a pair of one episode `offset` steps apart
+    is: so the two differ in what joined them alone.
+
+    Raises:
+        ConfigError: success is not a distance, or there are too few episodes.
+        EpisodeError: they cannot be begun again.
+    """
+    if not success.within:
+        raise ConfigError(
+            "goal=crossed matches distances: say what success is, success.within={INFO: RADIUS}"
+        )
+    pool = _Pool(recorded, offset)
+    if len(pool.episodes) < 2:
+        raise ConfigError("goal=crossed needs at least two held-out episodes")
+    random = np.random.default_rng([seed, offset, 1])
+    found, solved = [], 0
+    for start in pool.draw(random, most=_TRIES * episodes):
+        wanted = start.distance(success, Moment(start.episode, start.step + offset))
+        if wanted <= 1:
+            solved += 1
+            continue
+        others = [pool.anywhere(random, but=start.episode) for _ in range(_TRIES)]
+        apart = [start.distance(success, goal) for goal in others]
+        nearest = int(np.argmin(np.abs(np.log(np.maximum(apart, 1e-9) / wanted))))
+        if not 0.8 <= apart[nearest] / wanted <= 1.25 or apart[nearest] <= 1:
+            continue
+        found.append(start.task(others[nearest], "crossed"))
+        if len(found) == episodes:
+            break
+    _require_found(found, recorded, f"{offset} steps, in another episode")
+    words = f"what another one showed, as far away as {offset} steps of one are"
+    return Tasks(found, _words(pool, words), solved)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A step of an episode."""
+
+    episode: Episode
+    step: int
+
+    def info(self, name: str) -> np.ndarray:
+        """What was told of it."""
+        return self.episode.info[name][self.step].numpy()
+
+    @property
+    def infos(self) -> dict[str, np.ndarray]:
+        """All that was told of it."""
+        names = (n for n in self.episode.info if not n.endswith("_image"))
+        return {name: self.info(name) for name in names}
+
+    def distance(self, success: Success, goal: "Moment") -> float:
+        """How far the goal is, in radii; infinite where success is not a distance."""
+        if not success.within:
+            return float("inf")
+        here = {name: value[None] for name, value in self.infos.items()}
+        missing = [name for name in success.within if name not in here]
+        if missing:
+            raise ConfigError(
+                f"success.within goes by '{missing[0]}', which {self.episode.source} does not "
+                f"hold: choose from {', '.join(sorted(here))}"
+            )
+        return float(success.ratio(here, goal.infos)[0])
+
+    def task(self, goal: "Moment", name: str) -> Task:
+        """To begin here and to go there."""
+        about = self.episode.metadata
+        options = json.loads(about.get("reset_options", "{}"))
+        replay = None
+        if "state" in self.episode.info:
+            options["state"] = self.info("state").tolist()
+        else:
+            assert self.episode.actions is not None
+            replay = self.episode.actions[: self.step].numpy()
+        image = goal.episode.frames[goal.step].numpy()
+        return Task(
+            int(about["seed"]), name, options, goal.infos | {"goal_image": image}, replay,
+            self.episode.frames[self.step].numpy(),
+        )  # fmt: skip
+
+
+class _Pool:
+    """The episodes that are long enough, and their steps."""
+
+    def __init__(self, recorded: Episodes, offset: int) -> None:
+        if offset < 1:
+            raise ConfigError(f"offset={offset}: a goal is at least one step ahead")
+        held_out = recorded.held_out
+        if not len(held_out):
+            raise ConfigError(
+                f"{recorded.folder}: holds out no episodes from training; collect with "
+                "recording.held_out_share=0.1"
+            )
+        kept = [e for e in held_out if len(e) > offset]
+        if not kept:
+            raise ConfigError(
+                f"offset={offset}: the longest held-out episode of {recorded.folder} has "
+                f"{max(held_out.lengths) - 1} steps"
+            )
+        for episode in kept:
+            _require_beginning(episode)
+        self.episodes, self._offset = kept, offset
+
+    @property
+    def restored(self) -> bool:
+        """True if starts are set in the simulator, not reached again by recorded actions."""
+        return all("state" in e.info for e in self.episodes)
+
+    def draw(self, random: np.random.Generator, *, most: int) -> Iterator[Moment]:
+        """Starts that have a goal ahead, each at most once, in random order."""
+        ends = np.cumsum([len(e) - self._offset for e in self.episodes])
+        for place in random.permutation(ends[-1])[:most]:
+            number = int(np.searchsorted(ends, place, side="right"))
+            before = int(ends[number - 1]) if number else 0
+            yield Moment(self.episodes[number], int(place) - before)
+
+    def anywhere(self, random: np.random.Generator, *, but: Episode) -> Moment:
+        """Any step of any other episode."""
+        others = [e for e in self.episodes if e is not but]
+        episode = others[random.integers(len(others))]
+        return Moment(episode, int(random.integers(len(episode))))
+
+
+def _require_beginning(episode: Episode) -> None:
+    if "seed" not in episode.metadata:
+        raise EpisodeError(
+            f"{episode.source}: does not say the seed of its reset; collect it again"
+        )
+    if "state" not in episode.info and episode.actions is None:
+        raise EpisodeError(
+            f"{episode.source}: has neither the simulator's state (info 'state') nor actions, so "
+            "it cannot be begun again from the middle; plan with goal=env"
+        )
+
+
+def _require_found(found: Sequence[Task], recorded: Episodes, what: str) -> None:
+    if not found:
+        raise ConfigError(
+            f"{recorded.folder}: no held-out start is away from its goal ({what}); say a larger "
+            "offset, or a smaller radius of success"
+        )
+
+
+def _words(pool: _Pool, goals: str) -> str:
+    how = "set in the simulator" if pool.restored else "reached again by the recorded actions"
+    return f"from steps of held-out episodes ({how}) to {goals}"
