@@ -46,15 +46,18 @@ class Drawing:
         size: of its images in pixels, where they can be chosen.
         camera: that is looked through; the world's own if None.
         effects: keep shadows, reflections, sky and haze.
+        hidden: bodies that are not drawn.
 
     Raises:
-        ValueError: it has no such camera, or none that can be chosen.
+        ValueError: it has no such camera or body, or none that can be chosen.
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], *, size: int, camera: Camera | None, effects: bool
-    ) -> None:
+        self, env: gymnasium.Env[Any, Any], *, size: int, camera: Camera | None, effects: bool,
+        hidden: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self._env, self._size, self._camera, self._effects = env, size, camera, effects
+        self._hidden = hidden
         self._model: Any = None
         self.keep_up()
 
@@ -67,6 +70,8 @@ class Drawing:
         self._model = model
         if not self._effects:
             strip_effects(model)
+        for body in body_numbers(self._env, self._hidden).values():
+            model.geom_rgba[model.geom_bodyid == body, 3] = 0
         holder = next((w for w in _parts(world) if hasattr(w, "mujoco_renderer")), None)
         if holder is not None:
             known = holder.mujoco_renderer

@@ -50,6 +50,7 @@ class PixelWorld(
             `{"distance": 1.0, "elevation": -90}`; the environment's own if None.
         effects: draw MuJoCo worlds with their shadows, reflections, sky and haze.
         bodies: of a MuJoCo world, whose positions (`3`, metres) are told under their names.
+        hidden: bodies of a MuJoCo world that are not drawn.
 
     Raises:
         ValueError: the environment does not draw into arrays, has no such camera or body, or a
@@ -59,11 +60,11 @@ class PixelWorld(
     def __init__(
         self, env: gymnasium.Env[Any, Any], size: int = DEFAULT_SIZE, *, goal: Goal | None = None,
         crop: Sequence[float] | None = None, camera: Camera | None = None, effects: bool = False,
-        bodies: Sequence[str] = (),
+        bodies: Sequence[str] = (), hidden: Sequence[str] = (),
     ) -> None:  # fmt: skip
         RecordConstructorArgs.__init__(
             self, size=size, goal=goal, crop=crop, camera=camera, effects=effects,
-            bodies=bodies,
+            bodies=bodies, hidden=hidden,
         )  # fmt: skip
         super().__init__(env)
         draws = "rgb_array" in (env.metadata.get("render_modes") or ())
@@ -85,10 +86,10 @@ class PixelWorld(
             top, bottom, left, right = self._crop
             self._drawing = Drawing(
                 env, size=round(size / min(bottom - top, right - left)), camera=camera,
-                effects=effects,
+                effects=effects, hidden=hidden,
             )  # fmt: skip
-        elif camera is not None or bodies:
-            raise ValueError(f"camera and bodies are for MuJoCo worlds, which {env} is not")
+        elif camera is not None or bodies or hidden:
+            raise ValueError(f"camera, bodies and hidden are for MuJoCo worlds, which {env} is not")
         self._bodies = body_numbers(env, bodies)
         self._state: SimulatorState | None = None
         self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)

@@ -21,6 +21,7 @@ class View:
     camera: Any = None  # of a MuJoCo world: its name, number, or {distance: 1, elevation: -90}
     effects: bool = False  # draw shadows, reflections, sky and haze of MuJoCo worlds
     bodies: tuple[str, ...] = ()  # of a MuJoCo world, whose positions are told
+    hidden: tuple[str, ...] = ()  # bodies of a MuJoCo world that are not drawn
 
     def __call__(self, env: gymnasium.Env[Any, Any], *, size: int | None = None) -> PixelWorld:
         """The world that observes images; of `size` where the settings say none.
@@ -35,7 +36,7 @@ class View:
             camera = camera if camera is not None else dict(found.camera) or None
         return PixelWorld(
             env, self.size or size or DEFAULT_SIZE, crop=self.crop, camera=camera,
-            effects=self.effects, bodies=bodies,
+            effects=self.effects, bodies=bodies, hidden=tuple(self.hidden),
         )  # fmt: skip
 
     def prepare(self) -> None:

@@ -81,19 +81,20 @@ def encode_episodes(
 
 
 def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor, Tensor]:
-    span = model.tubelet_frames
-    whole = len(episode) // span * span
-    if whole == 0:
+    span, block = model.tubelet_frames, model.action_block
+    if len(episode) < span:
         raise ConfigError(
             f"{episode.source}: has {len(episode)} frames, a state is made of {span}; "
             "collect longer episodes"
         )
-    frames = fit_square(rearrange(episode.frames[:whole], "t h w c -> 1 t c h w"), model.size)
+    # The frames of each state, a block of actions apart.
+    windows = episode.frames.unfold(0, span, block)
+    frames = fit_square(rearrange(windows, "t h w c s -> 1 (t s) c h w"), model.size)
     states = model.states(Clip.from_uint8(frames))[0].cpu()
     if flag not in episode.info:
         nothing = torch.zeros(len(states), dtype=torch.bool)
         return states, nothing, nothing.clone()
-    values = rearrange(episode.info[flag][:whole].double(), "(t s) ... -> t (s ...)", s=span)
+    values = episode.info[flag].double().unfold(0, span, block).flatten(1)
     told = ~values.isnan()
     return states, (told & (values != 0)).any(dim=1), told.all(dim=1)
 

@@ -16,10 +16,10 @@ class Gradient(Planner):
     """Adam (Kingma and Ba 2015) on the actions of several candidates in parallel.
 
     The starts are the warm start, doing nothing, and random actions; they do not influence each
-    other. Every step is projected into the allowed actions. A predicted violation is pushed out
-    by a penalty that grows with each iteration that it lasts, so that no cost outweighs it for
-    long; the answer is the best candidate ever scored, safe ones first, so the penalty only
-    guides the search and decides nothing.
+    other. Every step is projected into the allowed actions. A candidate that is safe follows the
+    slope of its cost, one that is not the slope out of its violation alone (Polyak 1967), each
+    slope in units of the steepest that it met: so no cost, however large, outweighs a guardrail.
+    The answer is the best candidate ever scored, safe ones first.
 
     Args:
         horizon: Action blocks of a plan.
@@ -28,8 +28,6 @@ class Gradient(Planner):
         learning_rate: Length of a first step, in the units of `Problem`: half-widths of the action
             space.
         init_std: Spread of the random starts, in the same units.
-        penalty: Weight of a violation in the iteration in which it first appears.
-        penalty_growth: Factor by which it grows with each iteration of violation.
     """
 
     def __init__(
@@ -40,22 +38,18 @@ class Gradient(Planner):
         iterations: int = 15,
         learning_rate: float = 0.15,
         init_std: float = 0.7,
-        penalty: float = 10.0,
-        penalty_growth: float = 1.5,
     ) -> None:
         if min(horizon, iterations) < 1 or starts < 2:
             raise ConfigError(
                 "Gradient needs horizon >= 1, iterations >= 1 and starts >= 2, got "
                 f"{horizon}, {iterations} and {starts}"
             )
-        if min(learning_rate, init_std, penalty) <= 0 or penalty_growth < 1:
+        if min(learning_rate, init_std) <= 0:
             raise ConfigError(
-                "Gradient needs learning_rate, init_std and penalty > 0 and penalty_growth >= 1, "
-                f"got {learning_rate}, {init_std}, {penalty} and {penalty_growth}"
+                f"Gradient needs learning_rate and init_std > 0, got {learning_rate} and {init_std}"
             )
         self.horizon, self.starts, self.iterations = horizon, starts, iterations
         self.learning_rate, self.init_std = learning_rate, init_std
-        self.penalty, self.penalty_growth = penalty, penalty_growth
 
     def plan(
         self,
@@ -80,20 +74,23 @@ class Gradient(Planner):
     def _descend(self, search: Search, actions: Tensor) -> None:
         mean, square = torch.zeros_like(actions), torch.zeros_like(actions)
         scale = search.problem.units.scale
-        weight = actions.new_full((len(actions),), self.penalty)
+        steepest = actions.new_zeros(2, len(actions))  # slope of cost and of violation met so far
         for step in range(1, self.iterations + 1):
             scored = search.score(actions)
-            loss = _loss(scored, weight)
-            if not loss.requires_grad:  # nothing depends on the actions: nothing to follow
+            slope = _slope(scored, actions)
+            if slope is None:  # nothing depends on the actions: nothing to follow
                 return
-            (gradient,) = torch.autograd.grad(loss, actions)
-            gradient = scale * gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             with torch.no_grad():
+                kind = (~scored.safe).long()
+                candidates = torch.arange(len(actions), device=actions.device)
+                gradient = scale * slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+                met = torch.maximum(steepest[kind, candidates], gradient.flatten(1).norm(dim=1))
+                steepest[kind, candidates] = met
+                gradient = gradient / met.clamp_min(1e-30)[:, None, None]
                 change = _adam(gradient, mean, square, step=step)
                 actions.copy_(
                     project(search.problem, actions - self.learning_rate * scale * change)
                 )
-                weight = torch.where(scored.safe, self.penalty, weight * self.penalty_growth)
 
 
 def _adam(gradient: Tensor, mean: Tensor, square: Tensor, *, step: int) -> Tensor:
@@ -108,9 +105,14 @@ def _adam(gradient: Tensor, mean: Tensor, square: Tensor, *, step: int) -> Tenso
     return unbiased / ((square / (1 - BETAS[1] ** step)).sqrt() + EPSILON)
 
 
-def _loss(scored: Candidates, weight: Tensor) -> Tensor:
-    """Summed over candidates, so that each one's gradient is its own."""
-    loss = scored.cost[scored.cost.isfinite()].sum()
+def _slope(scored: Candidates, actions: Tensor) -> Tensor | None:
+    """Of the cost of safe candidates, and of the violations of the others: k t a.
+
+    Summed over candidates, each one's gradient is its own.
+    """
+    followed = scored.safe & scored.cost.isfinite()
+    loss = scored.cost[followed].sum()
     for margin in scored.margins.values():
-        loss = loss + (weight * (-margin).clamp_min(0).sum(dim=1)).nan_to_num().sum()
-    return loss
+        violation = (-margin).clamp_min(0).sum(dim=1)
+        loss = loss + violation[~scored.safe].nan_to_num().sum()
+    return torch.autograd.grad(loss, actions)[0] if loss.requires_grad else None

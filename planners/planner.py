@@ -34,6 +34,12 @@ class Plan:
     seconds: float  # wall clock
     units: ActionUnits  # that it was searched in
 
+    def better_than(self, other: "Plan") -> bool:
+        """True if it is safer or, where both are safe, costs less."""
+        if self.safe and other.safe:
+            return self.cost < other.cost
+        return self.margin > other.margin
+
     @property
     def safe(self) -> bool:
         """True if the model predicts that every guardrail is kept."""
@@ -76,7 +82,7 @@ class Search:
         self._best: Candidates | None = None
         self._last: Candidates | None = None
         self._trace: list[float] = []
-        self._steps = 0
+        self._steps = self._looks = 0
 
     @property
     def best(self) -> Candidates:
@@ -94,6 +100,12 @@ class Search:
         self._trace.append(self.best.cost.item())
         return scored
 
+    def look(self, actions: Tensor) -> Candidates:
+        """Project and score beginnings of plans (k t a), none of which is an answer."""
+        self._steps += actions.shape[0] * actions.shape[1]
+        self._looks += 1
+        return score(self.problem, project(self.problem, actions))
+
     def finish(self, shown: Candidates | None = None) -> Plan:
         """The best candidate of all iterations as a plan, with the last or the `shown` ones."""
         best, last = self.best, shown or self._last
@@ -106,7 +118,7 @@ class Search:
             margin=best.margin.item(),
             candidates=last.detach(),
             trace=tuple(self._trace),
-            model_calls=len(self._trace),
+            model_calls=len(self._trace) + self._looks,
             model_steps=self._steps,
             seconds=time.perf_counter() - self._start,
             units=self.problem.units,

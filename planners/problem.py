@@ -30,6 +30,13 @@ class Problem:
         return self.history.actions.shape[1]
 
     @cached_property
+    def choices(self) -> tuple[int, ...]:
+        """How many alternatives each choice of an action block has; empty where it is numbers."""
+        block = self.history.states.new_empty(self.action_dim)
+        found = (guardrail.choices(block) for guardrail in self.guardrails)
+        return next((counts for counts in found if counts), ())
+
+    @cached_property
     def units(self) -> ActionUnits:
         """What every planner searches in: of the bounds of actions, or of the model's data.
 

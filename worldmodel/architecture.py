@@ -23,6 +23,8 @@ class Architecture:
         latent_per_token: predict a latent for each token instead of one for each time step.
         predictor_width: of the masked predictor.
         action_width, action_depth, action_window: of the action predictor.
+        action_block: environment steps from one state to the next, all of whose actions lead there;
+            as many as a time step has frames if None.
     """
 
     encoder: Encoder = field(default_factory=VideoViT)
@@ -34,6 +36,11 @@ class Architecture:
     action_width: int = 128
     action_depth: int = 2
     action_window: int = 2
+    action_block: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.action_block is not None and self.action_block < 1:
+            raise ConfigError(f"model.action_block must be at least 1, got {self.action_block}")
 
     @property
     def tokens(self) -> int:

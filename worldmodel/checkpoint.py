@@ -210,9 +210,10 @@ def rebuild(description: Mapping[str, Any]) -> WorldModel:
         for part, spec in description["parts"].items()
     }
     size, action_dim = description["size"], description["action_dim"]
-    for name, number in (("size", size), ("action_dim", action_dim)):
+    block = description.get("action_block", encoder.tubelet_frames)
+    for name, number in (("size", size), ("action_dim", action_dim), ("action_block", block)):
         _check_argument(name, number, int, least=_LEAST.get(name, 1))
-    return WorldModel(encoder, size=size, action_dim=action_dim, **parts)
+    return WorldModel(encoder, size=size, action_dim=action_dim, action_block=block, **parts)
 
 
 def _part(classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], key: str) -> Any:

@@ -37,6 +37,8 @@ class WorldModel(nn.Module):
         frame_predictor: all tokens of the next frame, from frames, states and actions.
         flow_head: optical flow between time steps, from the encoder's tokens.
         action_dim: dimension of one action of the environment; 0 if no actions were learned.
+        action_block: environment steps from one state to the next; as many as a time step has
+            frames if None.
     """
 
     action_mean: Tensor  # a, of an action block, in the environment's units
@@ -48,12 +50,14 @@ class WorldModel(nn.Module):
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
         classifier: AttentiveClassifier | None = None,
         frame_predictor: FrameActionPredictor | None = None, flow_head: FlowHead | None = None,
+        action_block: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
         self.action_predictor, self.classifier = action_predictor, classifier
         self.frame_predictor, self.flow_head = frame_predictor, flow_head
         self.size, self.action_dim = size, action_dim
+        self.action_block = action_block or encoder.tubelet_frames
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))
         self.register_buffer("action_std", torch.ones(block))
@@ -61,11 +65,6 @@ class WorldModel(nn.Module):
     @property
     def tubelet_frames(self) -> int:
         """Frames in a time step."""
-        return self.encoder.tubelet_frames
-
-    @property
-    def action_block(self) -> int:
-        """Environment steps from one state to the next: as many as a time step has frames."""
         return self.encoder.tubelet_frames
 
     @property
@@ -255,9 +254,12 @@ class WorldModel(nn.Module):
     def spec(self) -> dict[str, Any]:
         """How to build this model again, as JSON, without its weights."""
         parts = {name: part for name in PARTS if (part := getattr(self, name)) is not None}
+        block = self.action_block
+        own = {} if block == self.tubelet_frames else {"action_block": block}
         return {
             "size": self.size,
             "action_dim": self.action_dim,
+            **own,
             "encoder": _described(self.encoder),
             "parts": {name: _described(part) for name, part in parts.items()},
         }

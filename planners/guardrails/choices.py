@@ -25,15 +25,19 @@ class Choices(Guardrail):
 
     def project(self, actions: Tensor) -> Tensor:
         """The alternative with the largest number gets 1, all others 0: k t a."""
-        width = sum(self.counts)
-        if actions.shape[-1] % width:
+        parts = actions.split(list(self.choices(actions)), dim=-1)
+        chosen = [F.one_hot(part.argmax(dim=-1), part.shape[-1]) for part in parts]
+        return torch.cat(chosen, dim=-1).to(actions)
+
+    def choices(self, actions: Tensor) -> tuple[int, ...]:
+        """The counts, for each step of a block."""
+        steps, left = divmod(actions.shape[-1], sum(self.counts))
+        if left:
             raise ShapeError(
                 f"choices among {self.counts} do not fit action blocks of dimension "
                 f"{actions.shape[-1]}"
             )
-        steps = actions.unflatten(-1, (-1, width)).split(self.counts, dim=-1)
-        chosen = [F.one_hot(part.argmax(dim=-1), part.shape[-1]) for part in steps]
-        return torch.cat(chosen, dim=-1).flatten(-2).to(actions)
+        return self.counts * steps
 
     def action_bounds(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """From 0 to 1."""

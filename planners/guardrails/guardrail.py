@@ -32,6 +32,10 @@ class Guardrail(ABC):  # noqa: B024  # each overrides what it restricts, none mu
         """
         return None
 
+    def choices(self, actions: Tensor) -> tuple[int, ...]:
+        """How many alternatives each choice of an action block like `actions` (a) has, if any."""
+        return ()
+
     def margin(self, states: Tensor, actions: Tensor) -> Tensor:
         """How far each state is inside what is safe (k t): at least 0 is safe. Differentiable."""
         return states.new_full(states.shape[:2], float("inf"))

@@ -6,13 +6,32 @@ import torch
 from einops import rearrange
 
 from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail, Problem
+from worldmodel.planners.beam import BeamSearch
+from worldmodel.planners.categorical import CategoricalCEM
 from worldmodel.planners.episode_loop import Policy
+from worldmodel.planners.icem import ICEM
+from worldmodel.planners.mppi import MPPI
+from worldmodel.planners.refined import Refined
 from worldmodel.types import Clip, History
 
 # Every planner stands here once, with settings that are enough for the oracles.
 PLANNERS = {
+    "icem": lambda horizon: ICEM(
+        horizon, candidates=512, iterations=70, elites=60, momentum=0.7, colour=1.0, shrink=1.0
+    ),
+    "mppi": lambda horizon: MPPI(horizon, candidates=512, iterations=40, narrowing=0.88),
+    "refined": lambda horizon: Refined(
+        CEM(horizon, candidates=128, iterations=10), Gradient(horizon, iterations=100)
+    ),
     "cem": lambda horizon: CEM(horizon, candidates=384, iterations=30, elites=40),
     "gradient": lambda horizon: Gradient(horizon, starts=8, iterations=150, learning_rate=0.05),
+}
+
+# Those that choose among alternatives.
+CHOOSERS = {
+    "cem": PLANNERS["cem"],
+    "categorical": lambda horizon: CategoricalCEM(horizon, candidates=256, iterations=12),
+    "beam": lambda horizon: BeamSearch(horizon, beams=128),
 }
 
 

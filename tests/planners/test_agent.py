@@ -71,6 +71,29 @@ def test_a_block_is_done_before_the_next_plan():
     assert agent.act(observe(5)).dtype == np.float32
 
 
+class Still(Watching):
+    """Sees a state in one frame, and acts for three steps from one to the next."""
+
+    action_block, tubelet_frames = 3, 1
+
+    def states(self, clip: Clip):
+        self.clips.append(clip.frames[0, :, 0, 0, 0])
+        return torch.cat([clip.frames[:, :, :2].mean(dim=(-1, -2))] * 2, dim=-1)
+
+    def rollout(self, history, actions):
+        return history.states[-1].expand(len(actions), actions.shape[1], -1)
+
+
+def test_a_block_may_be_longer_than_what_a_state_shows():
+    planner, model = Script(), Still()
+    agent = Agent(model, planner, costs=[GoalState(torch.zeros(4))])
+    actions = [agent.act(observe(t))[0] for t in range(7)]
+    assert actions == [100, 102, 104, 200, 202, 204, 300]
+    shown = [(clip * 255).round().tolist() for clip in model.clips]
+    assert shown == [[float(observe(t)[0, 0, 0])] for t in (0, 3, 6)]
+    assert planner.histories[-1].actions[:, 0].tolist() == [100, 200]
+
+
 def test_states_are_made_of_the_last_two_frames_and_the_first_of_one_twice():
     agent, planner, model = scripted()
     for t in range(5):

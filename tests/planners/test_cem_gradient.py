@@ -27,7 +27,7 @@ def test_cem_refuses_settings_that_cannot_work(settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"starts": 1}, {"learning_rate": 0.0}, {"penalty": -1.0}, {"penalty_growth": 0.9}],
+    [{"starts": 1}, {"learning_rate": 0.0}, {"init_std": -1.0}],
 )
 def test_gradient_refuses_settings_that_cannot_work(settings):
     with pytest.raises(ConfigError, match="Gradient needs"):

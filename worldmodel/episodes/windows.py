@@ -15,7 +15,7 @@ from torch import Tensor
 from worldmodel.episodes.choices import spread_choices
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.store import EpisodeStore
-from worldmodel.errors import EpisodeError
+from worldmodel.errors import ConfigError, EpisodeError
 from worldmodel.types import Clip
 
 
@@ -102,7 +102,7 @@ class Segments:
     """A batch of segments, `p` frames to a time step."""
 
     frames: Tensor  # b (t p) c h w, uint8
-    actions: Tensor  # b t-1 (p a), float32: block i leads from time step i to time step i + 1
+    actions: Tensor  # b t-1 (k a), float32: block i leads from time step i to time step i + 1
     times: Tensor  # b (t p), float64, seconds
     episodes: Tensor  # b, int64: index of the episode
     starts: Tensor  # b, int64: its frame that the segment begins at; below 0: at rest
@@ -119,21 +119,24 @@ class Segments:
 class EpisodeDataset:
     """Segments of episodes in memory, each batch a function of `(seed, step)` alone.
 
-    With `p = tubelet_frames`, time step `i` of a segment that starts at frame `s` holds the frames
-    `s + p*i ... s + p*i + p-1`, and block `i` the actions taken at the last frame of time step `i`
-    and the `p - 1` frames after it. A segment may start up to `p - 1` frames before its episode:
-    frame 0 then stands for those, as an agent sees a world at rest when it is reset.
+    With `p = tubelet_frames` and `k = action_block`, time step `i` of a segment that starts at
+    frame `s` holds the frames `s + k*i ... s + k*i + p-1`, and block `i` the actions taken at the
+    last frame of time step `i` and the `k - 1` frames after it. A segment may start up to `p - 1`
+    frames before its episode: frame 0 then stands for those, as an agent sees a world at rest when
+    it is reset.
 
     Args:
         arrays: Labelled episodes, see `load_arrays`; their lengths may differ.
-        tubelet_frames: Frames of a time step, and actions of a block.
+        tubelet_frames: Frames of a time step.
+        action_block: Actions of a block; as many as a time step has frames if None.
         rest_fraction: Share of segments that start `p - 1` frames before their episode, on top of
             those that chance puts there: it is where every plan begins.
     """
 
     def __init__(
-        self, arrays: EpisodeArrays, *, tubelet_frames: int = 2, rest_fraction: float = 0.1
-    ) -> None:
+        self, arrays: EpisodeArrays, *, tubelet_frames: int = 2, action_block: int | None = None,
+        rest_fraction: float = 0.1,
+    ) -> None:  # fmt: skip
         if arrays.actions is None:
             raise EpisodeError(
                 "episodes without actions cannot be cut into segments; load `episodes.labelled`, "
@@ -141,49 +144,72 @@ class EpisodeDataset:
             )
         self.arrays = arrays
         self.tubelet_frames = tubelet_frames
+        self.action_block = action_block or tubelet_frames
+        if self.action_block < tubelet_frames:
+            raise ConfigError(
+                f"an action block of {self.action_block} is shorter than the {tubelet_frames} "
+                f"frames of a time step: say model.action_block={tubelet_frames} or more"
+            )
         self.rest_fraction = rest_fraction
         self.action_dim: int = arrays.actions.shape[1]  # of one environment step
         self._lengths = arrays.offsets.diff().numpy()
 
     def num_starts(self, length: int) -> np.ndarray:
         """How many starts each episode has for segments of `length` time steps; 0 if too short."""
-        counts = np.maximum(self._lengths - self.tubelet_frames * (length - 1), 0)
+        counts = np.maximum(self._lengths - self.action_block * (length - 1), 0)
         return np.where(self._lengths > 1, counts, 0)
 
-    def sample(self, step: int, batch: int, *, seed: int, length: int) -> Segments:
-        """`batch` segments of `length` time steps, every start of every episode equally likely."""
+    def sample(
+        self, step: int, batch: int, *, seed: int, length: int, per_episode: int = 1
+    ) -> Segments:
+        """`batch` segments of `length` time steps, every start of every episode equally likely.
+
+        Args:
+            step: of the training.
+            batch: how many, in all.
+            seed: of the batches.
+            length: of each.
+            per_episode: how many in a row are of one episode.
+
+        Raises:
+            EpisodeError: no episode is as long.
+        """
         counts = self.num_starts(length)
         ends = np.cumsum(counts)
         if ends[-1] == 0:
             raise EpisodeError(
-                f"segments of {length} time steps need {(length - 1) * self.tubelet_frames + 1} "
+                f"segments of {length} time steps need {(length - 1) * self.action_block + 1} "
                 f"frames, the longest episode has {self._lengths.max()}; ask for shorter segments"
             )
         random = np.random.default_rng((seed, step))
         place = random.integers(ends[-1], size=batch)
         episodes = np.searchsorted(ends, place, side="right")
         starts = place - (ends - counts)[episodes]
+        if per_episode > 1:
+            episodes = episodes[::per_episode].repeat(per_episode)[:batch]
+            starts = random.integers(counts[episodes])
         starts[random.random(batch) < self.rest_fraction] = 0
         starts -= self.tubelet_frames - 1
         return self.at(torch.from_numpy(episodes), torch.from_numpy(starts), length=length)
 
     def at(self, episodes: Tensor, starts: Tensor, *, length: int) -> Segments:
         """The segments of `length` time steps at these starts (both `b`, int64)."""
-        p, arrays = self.tubelet_frames, self.arrays
+        p, k, arrays = self.tubelet_frames, self.action_block, self.arrays
         assert arrays.actions is not None
         base = arrays.offsets[episodes][:, None]
-        within = starts[:, None] + torch.arange(length * p)
+        seen = (k * torch.arange(length)[:, None] + torch.arange(p)).flatten()
+        within = starts[:, None] + seen
         rows = base + within.clamp(min=0)
         if bool((rows >= arrays.offsets[episodes + 1][:, None]).any()):
             raise EpisodeError(f"a segment of {length} time steps ends after its episode")
         frames = arrays.frames.index_select(0, rows.flatten())
-        blocks = arrays.actions[rows[:, p - 1 : -1]]
+        blocks = arrays.actions[base + starts[:, None] + p - 1 + torch.arange(k * (length - 1))]
         # Frames before the episode are one step apart too, though they show the same image.
         first = arrays.times[base[:, 0]][:, None]
         sampling = arrays.times[base[:, 0] + 1][:, None] - first
         return Segments(
             rearrange(frames, "(b t) c h w -> b t c h w", b=len(rows)),
-            rearrange(blocks, "b (t p) a -> b t (p a)", p=p),
+            rearrange(blocks, "b (t k) a -> b t (k a)", k=k),
             arrays.times[rows] + sampling * within.clamp(max=0),
             episodes,
             starts,

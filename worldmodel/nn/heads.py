@@ -77,11 +77,16 @@ class StateHead(Head):
         self.dim, self.extra = dim, extra
         # Two networks: in one, the predicted dimensions crowd out those that are only seen.
         self.predicted = _Reader(tokens, token_width, narrow=narrow, hidden=hidden, dim=dim)
-        self.seen = _Reader(tokens, token_width, narrow=narrow, hidden=hidden // 2, dim=extra)
+        self.seen = None
+        if extra:
+            self.seen = _Reader(tokens, token_width, narrow=narrow, hidden=hidden // 2, dim=extra)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens b n d -> one state b 1 d."""
-        return torch.cat([self.predicted(tokens), self.seen(tokens)], dim=1)[:, None]
+        predicted = self.predicted(tokens)
+        if self.seen is None:
+            return predicted[:, None]
+        return torch.cat([predicted, self.seen(tokens)], dim=1)[:, None]
 
 
 class _Reader(nn.Module):

@@ -20,6 +20,7 @@ from worldmodel.errors import ConfigError, nearest
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.heads import time_step_latents
+from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training.loop import Learner, fit
@@ -40,13 +41,20 @@ class Rollouts:
         length: time steps in a segment of an episode, at least 2.
         inverse_weight: of the error of the inverse model, see `ActionLearner`; 0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
+        centre: what is subtracted from states before the regulariser sees them, see
+            `objectives/centre.py`: `episode` where something stands still in each episode and
+            differs between them, as a target that is in the picture does.
+        per_episode: segments of each episode in a batch; more make its mean one of the episode.
     """
 
     length: int = 5
     inverse_weight: float = 1.0
     noise: float = 0.0
+    centre: Centre = "none"
+    per_episode: int = 1
 
     def __post_init__(self) -> None:
+        check_centre(self.centre)
         if self.length < 2:
             raise ConfigError(
                 f"rollouts.length={self.length}: an action leads from one time step to the next; "
@@ -101,8 +109,9 @@ class ActionLearner(Learner):
         """The losses of step `step`."""
         with self.waiting():
             segments = self.data.sample(
-                step, self.batch, seed=self.seed, length=self.rollouts.length
-            )
+                step, self.batch, seed=self.seed, length=self.rollouts.length,
+                per_episode=self.rollouts.per_episode,
+            )  # fmt: skip
         states = self._states(segments)  # b t d
         actions = segments.actions.to(states.device)
         noise = torch.randn(states.shape, generator=generator).to(states.device)
@@ -119,8 +128,11 @@ class ActionLearner(Learner):
             terms["inverse"] = self.rollouts.inverse_weight * error
         if not self.learns_states:  # states do not change, so they cannot collapse
             return Losses(terms=terms, features=None, numbers={})
+        regularisation = regularise(
+            self.regulariser, states[:, :, None], step=step, centre=self.rollouts.centre,
+            clips_per_video=self.rollouts.per_episode,
+        )  # fmt: skip
         features = rearrange(states, "b t d -> t b d")
-        regularisation = self.regulariser(features, step=step)
         terms["regulariser"] = regularisation.loss
         numbers = {"sigreg_over_floor": regularisation.over_floor}
         return Losses(terms=terms, features=features.detach(), numbers=numbers)
@@ -131,9 +143,10 @@ class ActionLearner(Learner):
         if self.bank is None:
             frames = segments.clip().frames.to(self.model.device)
             return time_step_latents(self.model.encoder, head, frames)[:, :, 0]
-        p = self.model.tubelet_frames
-        first = self.data.arrays.offsets[segments.episodes] + segments.starts + p - 1
-        kept = self.bank[first[:, None] + p * torch.arange(self.rollouts.length)]
+        first = self.data.arrays.offsets[segments.episodes] + segments.starts
+        first = first + self.model.tubelet_frames - 1
+        steps = self.model.action_block * torch.arange(self.rollouts.length)
+        kept = self.bank[first[:, None] + steps]
         if not self.learns_states:
             return kept
         tokens = rearrange(kept, "b t n d -> (b t) n d").to(self.model.device)
@@ -216,6 +229,10 @@ def train(
             "model.latent_per_token=false"
         )
     base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
+    if batch % rollouts.per_episode:
+        raise ConfigError(
+            f"batch={batch} does not divide into rollouts.per_episode={rollouts.per_episode}"
+        )
     known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).training.labelled
     if not len(known):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
@@ -226,7 +243,9 @@ def train(
     # A new head is made for the frames that there are, as long as they are square.
     any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
     check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
-    data = EpisodeDataset(arrays, tubelet_frames=base.encoder.tubelet_frames)
+    data = EpisodeDataset(
+        arrays, tubelet_frames=base.encoder.tubelet_frames, action_block=architecture.action_block
+    )
     learned = begin(architecture, data, pretrained=pretrained).to(run.device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, rollouts=rollouts, batch=batch, seed=run.seed,
@@ -259,11 +278,12 @@ def begin(
         if pretrained is not None:
             size = data.arrays.frames.shape[-1]
         head = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False).head()
-    repeats = base.tubelet_frames
+    repeats = data.action_block
     predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
     model = WorldModel(
         base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
-        action_predictor=predictor, action_dim=data.action_dim, classifier=base.classifier,
+        action_predictor=predictor, action_dim=data.action_dim, action_block=data.action_block,
+        classifier=base.classifier,
         frame_predictor=base.frame_predictor, flow_head=base.flow_head,
     )  # fmt: skip
     std, mean = torch.std_mean(data.arrays.actions, dim=0)

@@ -2,12 +2,15 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
-from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.choices import spread_choices
+from worldmodel.episodes.episode import Episode, FolderInfo
+from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
-from worldmodel.errors import EpisodeError
+from worldmodel.errors import ConfigError, EpisodeError
 
 
 @pytest.fixture
@@ -85,6 +88,46 @@ def test_sweep_visits_each_start_once(dataset):
     places = list(zip(batch.episodes.tolist(), batch.starts.tolist(), strict=True))
     assert len(places) == len(set(places)) == sum((5, 7, 9))
     assert len(dataset.sweep(length=1, stride=3)) == 2 + 3 + 3
+
+
+@pytest.mark.parametrize(("frames", "block"), [(1, 3), (2, 3), (1, 1)])
+def test_the_actions_of_a_block_lead_from_state_to_state(folder, frames, block):
+    arrays = load_arrays(Episodes(folder).labelled)
+    dataset = EpisodeDataset(arrays, tubelet_frames=frames, action_block=block)
+    batch = dataset.sample(0, 100, seed=0, length=2)
+    seen = frame_numbers(batch.frames).unflatten(1, (2, frames))
+    last = seen[:, :, -1]
+    assert torch.equal(last[:, 1], last[:, 0] + block)
+    # Each action says the number of the frame that it was taken at.
+    taken = batch.actions[:, 0].unflatten(1, (block, 2))[..., 0].long()
+    assert torch.equal(taken, last[:, :1] + torch.arange(block))
+    assert torch.equal(batch.info["position"][..., 0].long(), last)
+    assert dataset.num_starts(2).tolist() == [max(n - block, 0) for n in (5, 7, 9)]
+
+
+def test_a_block_that_is_shorter_than_a_time_step_is_refused(folder):
+    with pytest.raises(ConfigError, match="block of 1 is shorter than the 2 frames"):
+        EpisodeDataset(load_arrays(Episodes(folder).labelled), tubelet_frames=2, action_block=1)
+
+
+def test_some_segments_of_a_batch_can_be_of_one_episode(dataset):
+    batch = dataset.sample(0, 120, seed=0, length=2, per_episode=4)
+    episodes = batch.episodes.unflatten(0, (-1, 4))
+    assert (episodes == episodes[:, :1]).all() and episodes.unique().tolist() == [0, 1, 2]
+    starts = batch.starts[batch.episodes == 2]
+    assert set(starts.tolist()) == set(range(-1, 6))
+
+
+def test_choices_get_a_number_for_each_alternative(tmp_path):
+    info = FolderInfo("world", 10.0, (2.0,), (4.0,), action_choices=(3,))
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    with EpisodeWriter(tmp_path, info) as writer:
+        writer.write(Episode.from_numpy(frames, np.array([[2.0], [4.0], [3.0]]), fps=10))
+    actions = load_arrays(Episodes(tmp_path)).actions
+    assert actions.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
+    for wrong in (1.0, 5.0, 2.5):
+        with pytest.raises(EpisodeError, match=r"choices among \[3\] alternatives"):
+            spread_choices(torch.tensor([[wrong]]), (3,), (2.0,))
 
 
 def test_time_steps_of_one_frame(folder):

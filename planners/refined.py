@@ -1,0 +1,40 @@
+"""One planner after another: the second begins with what the first has found."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .planner import Plan, Planner
+from .problem import Problem
+
+
+class Refined(Planner):
+    """The better of a plan and of what a second planner makes of it, such as CEM, then gradient.
+
+    Args:
+        first: Searches widely.
+        second: Begins with the first one's plan; of the same horizon.
+    """
+
+    def __init__(self, first: Planner, second: Planner) -> None:
+        self.first, self.second = first, second
+
+    def plan(
+        self,
+        problem: Problem,
+        *,
+        generator: torch.Generator,
+        warm_start: Tensor | None = None,
+    ) -> Plan:
+        """The best plan found; see `Planner.plan`."""
+        found = self.first.plan(problem, generator=generator, warm_start=warm_start)
+        refined = self.second.plan(problem, generator=generator, warm_start=found.actions)
+        return replace(
+            refined if refined.better_than(found) else found,
+            candidates=refined.candidates,
+            trace=(*found.trace, *(min(cost, found.trace[-1]) for cost in refined.trace)),
+            model_calls=found.model_calls + refined.model_calls,
+            model_steps=found.model_steps + refined.model_steps,
+            seconds=found.seconds + refined.seconds,
+        )
