@@ -22,7 +22,7 @@ class Architecture:
         extra_width: dimensions of a latent that are seen and never predicted; see `Head`.
         latent_per_token: predict a latent for each token instead of one for each time step.
         predictor_width: of the masked predictor.
-        action_width, action_depth, action_window: of the action predictor.
+        action_width, action_depth, action_window, action_least: of the action predictor.
         action_block: environment steps from one state to the next, all of whose actions lead there;
             as many as a time step has frames if None.
     """
@@ -36,6 +36,7 @@ class Architecture:
     action_width: int = 128
     action_depth: int = 2
     action_window: int = 2
+    action_least: int = 1
     action_block: int | None = None
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class Architecture:
             )
         return ActionPredictor(
             state_dim, block_dim, width=self.action_width, depth=self.action_depth,
-            window=self.action_window,
+            window=self.action_window, least=self.action_least,
         )  # fmt: skip
 
 

@@ -115,9 +115,14 @@ class WorldModel(nn.Module):
         """The state after each of `states` (b t d) and its action block (b t a): b t d.
 
         It looks at no more states than the predictor's window; actions are in the environment's
-        units.
+        units. A history that is too short began at rest: its first state stood, without action.
         """
-        return self._part("action_predictor")(states, self.normalise(actions))
+        predictor: ActionPredictor = self._part("action_predictor")
+        if missing := max(0, predictor.least - states.shape[1]):
+            states = torch.cat([states[:, :1].expand(-1, missing, -1), states], dim=1)
+            actions = torch.cat([torch.zeros_like(actions[:, :1]).expand(-1, missing, -1), actions],
+                                dim=1)  # fmt: skip
+        return predictor(states, self.normalise(actions))[:, missing:]
 
     def normalise(self, actions: Tensor) -> Tensor:
         """Action blocks (... a) in the environment's units -> mean 0 and variance 1 in training."""

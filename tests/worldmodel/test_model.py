@@ -1,9 +1,11 @@
 import pytest
 import torch
 
-from tests.worldmodel.toys import noise, seeded, small, small_model
-from worldmodel.errors import ShapeError, WorldModelError
+from tests.worldmodel.toys import noise, seeded, small, small_model, stirred
+from worldmodel.checkpoint import load_own, save
+from worldmodel.errors import ConfigError, ShapeError, WorldModelError
 from worldmodel.model import WorldModel
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.types import Clip, History
 
 
@@ -180,3 +182,32 @@ def test_latents_are_those_of_whole_time_steps(model):
 def test_latents_of_tokens_are_no_states():
     with pytest.raises(WorldModelError, match="model.latent_per_token=false"):
         small_model(per_token=True).states(CLIP)
+
+
+def test_a_history_that_is_too_short_began_at_rest():
+    torch.manual_seed(0)
+    predictor = stirred(ActionPredictor(16, 4, width=16, depth=1, window=2, least=2))
+    model = small_model(window=2)
+    model.action_predictor = predictor
+    model.action_mean.fill_(0.3)
+    states, actions = normal(3, 1, 16), normal(3, 1, 4, seed=1)
+    twice = torch.cat([states, states], dim=1)
+    still = torch.cat([torch.zeros_like(actions), actions], dim=1)
+    expected = model.predict(twice, still)[:, 1:]
+    assert torch.equal(model.predict(states, actions), expected)
+    assert not torch.allclose(predictor(states, model.normalise(actions)), expected)
+    plans = normal(5, 3, 4, seed=2)
+    short, long = History(states[0], actions[0, :0]), History(twice[0], still[0, :1])
+    assert torch.allclose(model.rollout(short, plans), model.rollout(long, plans))
+    for least in (0, 3):
+        with pytest.raises(ConfigError, match="least must lie between 1 and window=2"):
+            ActionPredictor(16, 4, width=16, window=2, least=least)
+
+
+def test_a_model_may_act_for_longer_than_a_state_shows(tmp_path):
+    made = small_model(window=2)
+    model = WorldModel(made.encoder, size=16, head=made.head, action_dim=2, action_block=5)
+    assert model.action_mean.shape == (10,) and model.spec()["action_block"] == 5
+    again = load_own(save(model, tmp_path))
+    assert again.action_block == 5 and again.tubelet_frames == 2
+    assert "action_block" not in made.spec()

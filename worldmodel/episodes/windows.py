@@ -121,21 +121,22 @@ class EpisodeDataset:
 
     With `p = tubelet_frames` and `k = action_block`, time step `i` of a segment that starts at
     frame `s` holds the frames `s + k*i ... s + k*i + p-1`, and block `i` the actions taken at the
-    last frame of time step `i` and the `k - 1` frames after it. A segment may start up to `p - 1`
-    frames before its episode: frame 0 then stands for those, as an agent sees a world at rest when
-    it is reset.
+    last frame of time step `i` and the `k - 1` frames after it. A segment may start before its
+    episode, by `p - 1` frames and by `least - 1` blocks: frame 0 then stands for those, and the
+    actions are zero, as an agent sees a world at rest when it is reset.
 
     Args:
         arrays: Labelled episodes, see `load_arrays`; their lengths may differ.
         tubelet_frames: Frames of a time step.
         action_block: Actions of a block; as many as a time step has frames if None.
-        rest_fraction: Share of segments that start `p - 1` frames before their episode, on top of
-            those that chance puts there: it is where every plan begins.
+        least: Time steps that every prediction begins with.
+        rest_fraction: Share of segments that start as early as can be, on top of those that chance
+            puts there: it is where every plan begins.
     """
 
     def __init__(
         self, arrays: EpisodeArrays, *, tubelet_frames: int = 2, action_block: int | None = None,
-        rest_fraction: float = 0.1,
+        least: int = 1, rest_fraction: float = 0.1,
     ) -> None:  # fmt: skip
         if arrays.actions is None:
             raise EpisodeError(
@@ -151,13 +152,16 @@ class EpisodeDataset:
                 f"frames of a time step: say model.action_block={tubelet_frames} or more"
             )
         self.rest_fraction = rest_fraction
+        self.least = least
+        # Of the earliest start of a segment, in frames before its episode.
+        self.early = tubelet_frames - 1 + (least - 1) * self.action_block
         self.action_dim: int = arrays.actions.shape[1]  # of one environment step
         self._lengths = arrays.offsets.diff().numpy()
 
     def num_starts(self, length: int) -> np.ndarray:
         """How many starts each episode has for segments of `length` time steps; 0 if too short."""
-        counts = np.maximum(self._lengths - self.action_block * (length - 1), 0)
-        return np.where(self._lengths > 1, counts, 0)
+        last = self._lengths - self.action_block * (length - 1) - self.tubelet_frames
+        return np.where(self._lengths > 1, np.maximum(last + self.early + 1, 0), 0)
 
     def sample(
         self, step: int, batch: int, *, seed: int, length: int, per_episode: int = 1
@@ -189,7 +193,7 @@ class EpisodeDataset:
             episodes = episodes[::per_episode].repeat(per_episode)[:batch]
             starts = random.integers(counts[episodes])
         starts[random.random(batch) < self.rest_fraction] = 0
-        starts -= self.tubelet_frames - 1
+        starts -= self.early
         return self.at(torch.from_numpy(episodes), torch.from_numpy(starts), length=length)
 
     def at(self, episodes: Tensor, starts: Tensor, *, length: int) -> Segments:
@@ -203,7 +207,9 @@ class EpisodeDataset:
         if bool((rows >= arrays.offsets[episodes + 1][:, None]).any()):
             raise EpisodeError(f"a segment of {length} time steps ends after its episode")
         frames = arrays.frames.index_select(0, rows.flatten())
-        blocks = arrays.actions[base + starts[:, None] + p - 1 + torch.arange(k * (length - 1))]
+        taken = starts[:, None] + p - 1 + torch.arange(k * (length - 1))
+        blocks = arrays.actions[base + taken.clamp(min=0)]
+        blocks = torch.where((taken < 0)[..., None], 0.0, blocks)
         # Frames before the episode are one step apart too, though they show the same image.
         first = arrays.times[base[:, 0]][:, None]
         sampling = arrays.times[base[:, 0] + 1][:, None] - first
@@ -223,5 +229,5 @@ class EpisodeDataset:
         """
         starts = [torch.arange(n)[::stride] for n in self.num_starts(length).tolist()]
         episodes = [torch.full_like(s, index) for index, s in enumerate(starts)]
-        first = torch.cat(starts) - (self.tubelet_frames - 1)
+        first = torch.cat(starts) - self.early
         return self.at(torch.cat(episodes), first, length=length)

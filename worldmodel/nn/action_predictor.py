@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from worldmodel.errors import ConfigError
 from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
 
 
@@ -17,16 +18,20 @@ class ActionPredictor(nn.Module):
         action_dim: dimension of an action block.
         width, depth, heads: of the transformer.
         window: states that a prediction looks at, at most.
+        least: states that it is given at least: before those that there are, the world was at rest.
+            1 where a state holds velocities, 2 where it is one of a single frame.
     """
 
     def __init__(
         self, state_dim: int, action_dim: int, *, width: int = 128, depth: int = 3, heads: int = 4,
-        window: int = 2,
+        window: int = 2, least: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("an action predictor", width, heads)
+        if not 1 <= least <= window:
+            raise ConfigError(f"least must lie between 1 and window={window}, got {least}")
         self.spec = arguments(locals())
-        self.window = window
+        self.window, self.least = window, least
         self.embed = nn.Linear(state_dim, width)
         self.positions = nn.Parameter(torch.randn(window, width) * 0.02)
         self.embed_action = nn.Sequential(

@@ -117,10 +117,13 @@ class ActionLearner(Learner):
         noise = torch.randn(states.shape, generator=generator).to(states.device)
         noise = noise * self.rollouts.noise
         predicted = one_step(self.model, states + noise, actions)
-        imagined = self.model.imagine(states[:, :1] + noise[:, :1], actions[:, :0], actions)
+        begun = self.data.least
+        imagined = self.model.imagine(
+            (states + noise)[:, :begun], actions[:, : begun - 1], actions[:, begun - 1 :]
+        )
         terms = {
             "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
-            "rollout": (imagined - states[:, 1:]).square().mean(),
+            "rollout": (imagined - states[:, begun:]).square().mean(),
         }
         if self.learns_states and self.rollouts.inverse_weight:
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
@@ -143,10 +146,9 @@ class ActionLearner(Learner):
         if self.bank is None:
             frames = segments.clip().frames.to(self.model.device)
             return time_step_latents(self.model.encoder, head, frames)[:, :, 0]
-        first = self.data.arrays.offsets[segments.episodes] + segments.starts
-        first = first + self.model.tubelet_frames - 1
-        steps = self.model.action_block * torch.arange(self.rollouts.length)
-        kept = self.bank[first[:, None] + steps]
+        first = segments.starts + self.model.tubelet_frames - 1
+        last = first[:, None] + self.model.action_block * torch.arange(self.rollouts.length)
+        kept = self.bank[self.data.arrays.offsets[segments.episodes][:, None] + last.clamp(min=0)]
         if not self.learns_states:
             return kept
         tokens = rearrange(kept, "b t n d -> (b t) n d").to(self.model.device)
@@ -244,8 +246,14 @@ def train(
     any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
     check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
     data = EpisodeDataset(
-        arrays, tubelet_frames=base.encoder.tubelet_frames, action_block=architecture.action_block
-    )
+        arrays, tubelet_frames=base.encoder.tubelet_frames, action_block=architecture.action_block,
+        least=architecture.action_least,
+    )  # fmt: skip
+    if rollouts.length <= architecture.action_least:
+        raise ConfigError(
+            f"rollouts.length={rollouts.length}: the first {architecture.action_least} time steps "
+            f"are given, so say at least {architecture.action_least + 1}"
+        )
     learned = begin(architecture, data, pretrained=pretrained).to(run.device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, rollouts=rollouts, batch=batch, seed=run.seed,

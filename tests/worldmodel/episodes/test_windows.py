@@ -105,6 +105,20 @@ def test_the_actions_of_a_block_lead_from_state_to_state(folder, frames, block):
     assert dataset.num_starts(2).tolist() == [max(n - block, 0) for n in (5, 7, 9)]
 
 
+def test_what_a_prediction_begins_with_may_lie_before_the_episode(folder):
+    arrays = load_arrays(Episodes(folder).labelled)
+    dataset = EpisodeDataset(arrays, tubelet_frames=1, action_block=3, least=2, rest_fraction=0.0)
+    assert dataset.num_starts(3).tolist() == [2, 4, 6]  # of 5, 7 and 9 frames, from -3 on
+    batch = dataset.at(torch.tensor([1, 1]), torch.tensor([-3, -1]), length=3)
+    assert frame_numbers(batch.frames).tolist() == [[0, 0, 3], [0, 2, 5]]
+    taken = batch.actions.unflatten(2, (3, 2))[..., 0].tolist()
+    assert taken == [[[0, 0, 0], [0, 1, 2]], [[0, 0, 1], [2, 3, 4]]]
+    other = batch.actions.unflatten(2, (3, 2))[..., 1].tolist()  # the episode's number
+    assert other == [[[0, 0, 0], [2, 2, 2]], [[0, 2, 2], [2, 2, 2]]]
+    starts = dataset.sample(0, 500, seed=0, length=3).starts
+    assert (starts.min(), starts.max()) == (-3, 2)
+
+
 def test_a_block_that_is_shorter_than_a_time_step_is_refused(folder):
     with pytest.raises(ConfigError, match="block of 1 is shorter than the 2 frames"):
         EpisodeDataset(load_arrays(Episodes(folder).labelled), tubelet_frames=2, action_block=1)
