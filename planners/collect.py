@@ -63,7 +63,8 @@ def collect(
 ) -> dict[str, float]:
     """Write `episodes` episodes of `behaviour` to the folder `episodes` of the run.
 
-    An interrupted collection is continued. Episodes outside `labelled_fraction` are written
+    An interrupted collection is continued, and so is a finished one of which more episodes are
+    asked for. Episodes outside `labelled_fraction` are written
     without their actions, as videos.
 
     Args:
@@ -115,14 +116,17 @@ def collect(
 
 
 def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int = 0) -> list[_Job]:
-    """The reset seed of each episode, and if it keeps its actions; the arguments decide both."""
+    """The reset seed of each episode, and if it keeps its actions; the arguments decide both.
+
+    Those that keep them are evenly spread, and stay the same if more episodes follow.
+    """
     if not 1 <= episodes <= FIRST_HELD_OUT_SEED or not 0 <= labelled_fraction <= 1:
         raise ConfigError(
             f"collect needs 1 to {FIRST_HELD_OUT_SEED} episodes and labelled_fraction in [0, 1], "
             f"got {episodes} and {labelled_fraction}"
         )
-    order = np.random.default_rng(seed).permutation(episodes)
-    labelled = set(order[: round(labelled_fraction * episodes)].tolist())
+    phase = np.random.default_rng(seed).random()
+    labelled = set(evenly_spread(episodes, labelled_fraction, phase))
     return [
         _Job(i, first + (seed * SEEDS_PER_RUN + i) % FIRST_HELD_OUT_SEED, i in labelled)
         for i in range(episodes)
@@ -133,7 +137,14 @@ def held_out_numbers(episodes: int, share: float) -> tuple[int, ...]:
     """Which episodes are held out from training: evenly spread, and the same if more follow."""
     if not 0 <= share < 1:
         raise ConfigError(f"recording.held_out_share must lie in [0, 1), got {share}")
-    return tuple(i for i in range(episodes) if int((i + 1) * share) > int(i * share))
+    return tuple(evenly_spread(episodes, share, 0.0))
+
+
+def evenly_spread(count: int, share: float, phase: float) -> list[int]:
+    """A share of the numbers from 0 on, evenly spread; of more of them, the first are the same."""
+    # A little more than the share, or sums of tenths would fall short of whole numbers.
+    ends = np.floor(np.arange(count + 1) * (share + 1e-9) + phase)
+    return np.flatnonzero(np.diff(ends) > 0).tolist()
 
 
 def folder_info(env: gymnasium.Env, env_id: str, *, labelled: bool) -> FolderInfo:

@@ -1,10 +1,11 @@
 """The sizes of a model, as a configuration names them, and the parts that have them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
-from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.encoder import Encoder, VideoViT
 from worldmodel.nn.heads import Head, StateHead, TokenHead
@@ -22,7 +23,8 @@ class Architecture:
         extra_width: dimensions of a latent that are seen and never predicted; see `Head`.
         latent_per_token: predict a latent for each token instead of one for each time step.
         predictor_width: of the masked predictor.
-        action_width, action_depth, action_window, action_least: of the action predictor.
+        action: class of the action predictor, one of those in `nn/` that are an `ActionPredictor`.
+        action_width, action_depth, action_window: of the action predictor.
         action_block: environment steps from one state to the next, all of whose actions lead there;
             as many as a time step has frames if None.
     """
@@ -33,10 +35,10 @@ class Architecture:
     extra_width: int = 96
     latent_per_token: bool = False
     predictor_width: int = 384
+    action: str = "ActionTransformer"
     action_width: int = 128
     action_depth: int = 2
     action_window: int = 2
-    action_least: int = 1
     action_block: int | None = None
 
     def __post_init__(self) -> None:
@@ -73,10 +75,15 @@ class Architecture:
             raise ConfigError(
                 f"model.action_width must be a multiple of 4, got {self.action_width}"
             )
-        return ActionPredictor(
+        known = ActionPredictor.registry
+        if self.action not in known:
+            raise ConfigError(f"model.action={self.action}: {nearest(self.action, known)}")
+        made: Any = known[self.action]
+        predictor: ActionPredictor = made(
             state_dim, block_dim, width=self.action_width, depth=self.action_depth,
-            window=self.action_window, least=self.action_least,
+            window=self.action_window,
         )  # fmt: skip
+        return predictor
 
 
 def check_frames(

@@ -114,6 +114,8 @@ class WorldModel(nn.Module):
     def predict(self, states: Tensor, actions: Tensor) -> Tensor:
         """The state after each of `states` (b t d) and its action block (b t a): b t d.
 
+        Some predictors tell the last of them alone: b 1 d.
+
         It looks at no more states than the predictor's window; actions are in the environment's
         units. A history that is too short began at rest: its first state stood, without action.
         """
@@ -122,7 +124,8 @@ class WorldModel(nn.Module):
             states = torch.cat([states[:, :1].expand(-1, missing, -1), states], dim=1)
             actions = torch.cat([torch.zeros_like(actions[:, :1]).expand(-1, missing, -1), actions],
                                 dim=1)  # fmt: skip
-        return predictor(states, self.normalise(actions))[:, missing:]
+        following: Tensor = predictor(states, self.normalise(actions))
+        return following[:, missing:] if following.shape[1] == states.shape[1] else following
 
     def normalise(self, actions: Tensor) -> Tensor:
         """Action blocks (... a) in the environment's units -> mean 0 and variance 1 in training."""
@@ -278,7 +281,7 @@ def _described(part: Any) -> dict[str, Any]:
 PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
     "head": Head.registry,
     "masked_predictor": Predictor.registry,
-    "action_predictor": {"ActionPredictor": ActionPredictor},
+    "action_predictor": ActionPredictor.registry,
     "classifier": {"AttentiveClassifier": AttentiveClassifier},
     "frame_predictor": {"FrameActionPredictor": FrameActionPredictor},
     "flow_head": {"FlowHead": FlowHead},

@@ -14,11 +14,11 @@ from .cost import Cost
 
 
 class FromImage(Cost):
-    """A cost that is complete once a model has encoded its image.
+    """A cost that is complete once a model has encoded its image, or a set of images.
 
     Args:
-        image: One image; see `encode_images`.
-        build: Makes the cost from the image's state (d).
+        image: One image, or several, any of which is the goal; see `encode_images`.
+        build: Makes the cost from the image's state (d), or from those of several (g d).
     """
 
     def __init__(self, image: ImageInput, build: Callable[[Tensor], Cost]) -> None:
@@ -27,9 +27,7 @@ class FromImage(Cost):
     def bind(self, model: ImageDynamics) -> Cost:
         """The cost for the states of `model`."""
         states = encode_images(model, self._image)
-        if len(states) != 1:
-            raise ConfigError(f"a goal is one image, got {len(states)}")
-        return self._build(states[0])
+        return self._build(states[0] if len(states) == 1 else states)
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Refused: an image has no distance to states before a model has seen it."""
@@ -37,7 +35,7 @@ class FromImage(Cost):
 
 
 def goal_image(info: Mapping[str, Any]) -> np.ndarray:
-    """The image of the goal that the reset of an episode returned in its `info`.
+    """The image of the goal, or the images, that an episode's reset told in its `info`.
 
     Raises:
         EnvError: there is none.

@@ -15,13 +15,13 @@ from .from_image import FromImage, goal_image
 
 
 class GoalState(Cost):
-    """Mean squared difference to a goal state, over all steps and at the last one.
+    """Mean squared difference to the nearest goal state, over all steps and at the last one.
 
     States that look alike are close by this cost, whatever wall is between them; see
     `LandmarkDistance`.
 
     Args:
-        state: The goal (d).
+        state: The goal (d), or several (g d), any of which will do.
         weight: Of this cost among others.
         running: Weight of the mean over all steps.
         terminal: Weight of the last step.
@@ -30,8 +30,8 @@ class GoalState(Cost):
     def __init__(
         self, state: Tensor, *, weight: float = 1.0, running: float = 1.0, terminal: float = 1.0
     ) -> None:
-        if state.ndim != 1:
-            raise ShapeError(f"a goal state must be d, got {tuple(state.shape)}")
+        if state.ndim not in (1, 2) or not state.numel():
+            raise ShapeError(f"a goal state must be d, or g d, got {tuple(state.shape)}")
         require_weights(weight, running, terminal)
         self.state, self.weight = state, weight
         self.running, self.terminal = running, terminal
@@ -40,14 +40,15 @@ class GoalState(Cost):
     def from_image(
         image: ImageInput, *, weight: float = 1.0, running: float = 1.0, terminal: float = 1.0
     ) -> Cost:
-        """The distance to the state that an image of the goal shows, at rest."""
+        """The distance to the state that an image of the goal shows, or any of several, at rest."""
         return FromImage(
             image, partial(GoalState, weight=weight, running=running, terminal=terminal)
         )
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Cost (k) of `states` (k t d)."""
-        distance = (states - self.state).square().mean(dim=-1)
+        goals = self.state.reshape(-1, self.state.shape[-1])
+        distance = (states[..., None, :] - goals).square().mean(dim=-1).amin(dim=-1)
         return over_steps(
             distance, weight=self.weight, running=self.running, terminal=self.terminal
         )

@@ -34,7 +34,7 @@ class LandmarkDistance(Cost):
 
     Args:
         landmarks: The graph.
-        state: The goal (d).
+        state: The goal (d), or several (g d), any of which will do.
         weight: Of this cost among others.
         running: Weight of the mean over all steps.
         terminal: Weight of the last step.
@@ -55,8 +55,10 @@ class LandmarkDistance(Cost):
         self.weight, self.running, self.terminal = weight, running, terminal
         self.near = near
         self._landmarks = landmarks
-        self._goal = landmarks.embed(state)
-        self._lengths = landmarks.path_lengths(state).to(state)
+        goals = state.reshape(-1, state.shape[-1])
+        self._goals = landmarks.embed(goals)
+        self._lengths = torch.stack([landmarks.path_lengths(goal) for goal in goals]).amin(dim=0)
+        self._lengths = self._lengths.to(state)
         self._points = landmarks.points.to(state)
         self._squares = self._points.square().sum(dim=-1)
         # Blended over about the distance between neighbours: over less, the cost has steps; over
@@ -80,8 +82,8 @@ class LandmarkDistance(Cost):
         nearest, index = relative.topk(min(NEAREST, len(self._points)), dim=-1, largest=False)
         share = torch.softmax(-self._blend * nearest, dim=-1)
         along = (share * self._lengths[index]).sum(dim=-1)
-        direct = (points - self._goal).square().sum(dim=-1).add(1e-6).sqrt()
-        return along + direct.clamp_max(self.near)
+        direct = (points[..., None, :] - self._goals).square().sum(dim=-1).amin(dim=-1)
+        return along + direct.add(1e-6).sqrt().clamp_max(self.near)
 
 
 class GoalAlongLandmarks(Factory[Cost]):

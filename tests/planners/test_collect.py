@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from tests.planners.fakes import POINT_WORLD
+from worldmodel.cli.runner import run_verb
 from worldmodel.datasets import open_catalogue
 from worldmodel.envs import View
 from worldmodel.episodes.folder import Episodes
 from worldmodel.episodes.windows import load_arrays
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, RunError
 from worldmodel.planners.behaviours import Random, SmoothRandom
 from worldmodel.planners.collect import Recording, collect, plan_jobs
 from worldmodel.runs.run import Run
@@ -105,6 +106,24 @@ def test_an_interrupted_collection_goes_on(tmp_path):
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     for a, b in zip(whole, again, strict=True):
         assert torch.equal(a.frames, b.frames) and (a.actions is None) == (b.actions is None)
+
+
+def test_a_finished_collection_goes_on_with_more_episodes(tmp_path):
+    def collected(episodes):
+        words = [f"env={POINT_WORLD}", f"episodes={episodes}", "steps=5",
+                 "recording.labelled_fraction=0.3", "seed=3"]  # fmt: skip
+        run_verb("collect", words, runs_dir=tmp_path / "runs", name="more")
+        return Episodes(tmp_path / "runs/collect/more")
+
+    few = collected(10)
+    stamps = {path: path.stat().st_mtime_ns for path in few.paths}
+    more = collected(20)
+    assert len(more) == 20 and more.has_actions[:10] == few.has_actions
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert (few.info.held_out, more.info.held_out) == ((9,), (9, 19))
+    assert sum(more.has_actions) == 6
+    with pytest.raises(RunError, match="other settings"):
+        collected(15)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def test_negative_weights_are_refused():
     with pytest.raises(ConfigError, match="at least 0"):
         GoalState(torch.zeros(2), terminal=-1.0)
     with pytest.raises(ShapeError, match="must be d"):
-        GoalState(torch.zeros(2, 2))
+        GoalState(torch.zeros(2, 2, 2))
 
 
 def test_goal_from_image_is_the_state_that_it_shows():
@@ -40,9 +40,14 @@ def test_goal_from_image_is_the_state_that_it_shows():
     assert bound.weight == 3.0 and bound.bind(PointModel()) is bound
 
 
-def test_a_goal_is_one_image():
-    with pytest.raises(ConfigError, match="one image, got 2"):
-        GoalState.from_image(np.stack([draw((0, 0))] * 2)).bind(PointModel())
+def test_of_several_goals_the_nearest_counts():
+    images = np.stack([draw((0.5, 0.5)), draw((-0.5, 0.0))])
+    both = GoalState.from_image(images).bind(PointModel())
+    alone = [GoalState.from_image(image).bind(PointModel()) for image in images]
+    states = torch.rand(20, 1, 4) * 2 - 1
+    costs = torch.stack([cost(states, states) for cost in alone])
+    torch.testing.assert_close(both(states, states), costs.amin(dim=0))
+    assert set(costs.argmin(dim=0).tolist()) == {0, 1}
 
 
 def test_images_of_all_layouts_are_the_same_state():

@@ -29,8 +29,17 @@ MODELS = {
                      "narrow": 4, "hidden": 16},
             "masked_predictor": {"name": "MaskedPredictor", "latents": 1, "seen_width": 12,
                                  "target_width": 8, "width": 16},
-            "action_predictor": {"name": "ActionPredictor", "state_dim": 12, "action_dim": 4,
-                                 "width": 16, "depth": 1, "heads": 4, "window": 2},
+            "action_predictor": {"name": "ActionTransformer", "state_dim": 12, "action_dim": 4,
+                                 "width": 16, "depth": 1, "heads": 4, "window": 2, "least": 2},
+        },
+    },
+    "frames": {
+        "size": 16, "action_dim": 2, "action_block": 3,
+        "encoder": {"name": "ConvEncoder", "width": 8, "depth": 2}, "parts": {
+            "head": {"name": "StateHead", "tokens": 16, "token_width": 8, "dim": 8, "extra": 0,
+                     "narrow": 4, "hidden": 16},
+            "action_predictor": {"name": "StateMLP", "state_dim": 8, "action_dim": 6,
+                                 "width": 16, "depth": 1, "window": 2},
         },
     },
     "latents of tokens": {
@@ -46,13 +55,15 @@ MODELS = {
             "masked_predictor": TOKENS | {"target_width": 8, "rope": "default"},
         },
     },
-    "memory": {
-        "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
+    "memory, and a name of before": {
+        "size": 16, "action_dim": 2, "encoder": VIT, "parts": {
             "head": {"name": "StateHead", "tokens": 4, "token_width": 24, "dim": 8, "extra": 4,
                      "narrow": 4, "hidden": 16},
             "masked_predictor": {"name": "CausalPredictor", "latents": 1, "seen_width": 12,
                                  "target_width": 8, "horizons": [1, 2], "width": 16, "depth": 1,
                                  "heads": 2},
+            "action_predictor": {"name": "ActionPredictor", "state_dim": 12, "action_dim": 4,
+                                 "width": 16, "depth": 1, "heads": 4, "window": 2},
         },
     },
     "v-jepa 1": {

@@ -5,7 +5,7 @@ from tests.worldmodel.toys import noise, seeded, small, small_model, stirred
 from worldmodel.checkpoint import load_own, save
 from worldmodel.errors import ConfigError, ShapeError, WorldModelError
 from worldmodel.model import WorldModel
-from worldmodel.nn.action_predictor import ActionPredictor
+from worldmodel.nn.action_predictor import ActionTransformer
 from worldmodel.types import Clip, History
 
 
@@ -186,7 +186,7 @@ def test_latents_of_tokens_are_no_states():
 
 def test_a_history_that_is_too_short_began_at_rest():
     torch.manual_seed(0)
-    predictor = stirred(ActionPredictor(16, 4, width=16, depth=1, window=2, least=2))
+    predictor = stirred(ActionTransformer(16, 4, width=16, depth=1, window=2, least=2))
     model = small_model(window=2)
     model.action_predictor = predictor
     model.action_mean.fill_(0.3)
@@ -201,7 +201,7 @@ def test_a_history_that_is_too_short_began_at_rest():
     assert torch.allclose(model.rollout(short, plans), model.rollout(long, plans))
     for least in (0, 3):
         with pytest.raises(ConfigError, match="least must lie between 1 and window=2"):
-            ActionPredictor(16, 4, width=16, window=2, least=least)
+            ActionTransformer(16, 4, width=16, window=2, least=least)
 
 
 def test_a_model_may_act_for_longer_than_a_state_shows(tmp_path):

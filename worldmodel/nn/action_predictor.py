@@ -1,4 +1,7 @@
-"""The next state from past states and actions."""
+"""The next state from past states and actions: the role, and a causal transformer."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +10,46 @@ from worldmodel.errors import ConfigError
 from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
 
 
-class ActionPredictor(nn.Module):
-    """Next state from past states and actions: a causal transformer, actions set its norms.
+class ActionPredictor(nn.Module, ABC):
+    """Next state from past states and actions. A subclass is registered by its name.
 
-    It looks at `window` states, the present one among them. The output is the present state plus a
-    learned change, so an untrained predictor says that nothing changes.
+    It is made of `state_dim`, `action_dim` (of an action block), `width`, `depth` and `window`.
+
+    Attributes:
+        spec: the constructor's arguments, as JSON.
+        window: states that a prediction looks at, at most, the present one among them.
+        least: states that it is given at least: before those that there are, the world was at rest.
+    """
+
+    registry: ClassVar[dict[str, type["ActionPredictor"]]] = {}
+    spec: dict[str, Any]
+    window: int
+    least: int
+
+    def __init_subclass__(cls) -> None:
+        ActionPredictor.registry[cls.__name__] = cls
+
+    @abstractmethod
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        """For at most `window` states (b t d) and their actions (b t a), the next: b t d.
+
+        Predictions of all but the last may be missing: b 1 d.
+        """
+
+
+class ActionTransformer(ActionPredictor):
+    """A causal transformer over states; actions set its norms.
+
+    The output is the present state plus a learned change, so an untrained predictor says that
+    nothing changes.
 
     Args:
         state_dim: dimension of a state.
         action_dim: dimension of an action block.
         width, depth, heads: of the transformer.
         window: states that a prediction looks at, at most.
-        least: states that it is given at least: before those that there are, the world was at rest.
-            1 where a state holds velocities, 2 where it is one of a single frame.
+        least: states that it is given at least: 1 where a state holds velocities, 2 where it is one
+            of a single frame.
     """
 
     def __init__(
@@ -28,10 +58,8 @@ class ActionPredictor(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("an action predictor", width, heads)
-        if not 1 <= least <= window:
-            raise ConfigError(f"least must lie between 1 and window={window}, got {least}")
         self.spec = arguments(locals())
-        self.window, self.least = window, least
+        self.window, self.least = window, check_least(least, window)
         self.embed = nn.Linear(state_dim, width)
         self.positions = nn.Parameter(torch.randn(window, width) * 0.02)
         self.embed_action = nn.Sequential(
@@ -51,3 +79,17 @@ class ActionPredictor(nn.Module):
         for block in self.blocks:
             x = block(x, condition)
         return states + self.out(self.norm(x))
+
+
+ActionPredictor.registry["ActionPredictor"] = ActionTransformer  # its name in older models
+
+
+def check_least(least: int, window: int) -> int:
+    """`least`, if a window holds so many states.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not 1 <= least <= window:
+        raise ConfigError(f"least must lie between 1 and window={window}, got {least}")
+    return least

@@ -1,5 +1,10 @@
-"""`ConvEncoder`: a few convolutions over single frames, for states that are learned in minutes."""
+"""`ConvEncoder`: a few convolutions over single frames, for states that are learned in minutes.
 
+The smallest backbones of timm (`FrameEncoder`) take twice as long a frame on two cores, and most of
+them end at two by two places of 64 x 64 pixels.
+"""
+
+import math
 from itertools import pairwise
 
 from einops import rearrange
@@ -7,7 +12,7 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn.blocks import arguments
-from worldmodel.nn.encoder import Encoder, take
+from worldmodel.nn.encoder import Encoder, require_positions, seen_pixels, take
 from worldmodel.nn.patches import Grid
 
 STRIDE = 2
@@ -41,12 +46,18 @@ class ConvEncoder(Encoder):
         """A place for each `2 ** depth` pixels squared."""
         side = STRIDE**self.depth
         if height % side or width % side:
-            raise ShapeError(f"frames must divide into {side} x {side} pixels, got {height} x {width}")
+            raise ShapeError(
+                f"frames must divide into {side} x {side} pixels, got {height} x {width}"
+            )
         return frames, height // side, width // side
 
     def forward(self, frames: Tensor, keep: Tensor | None = None) -> Tensor:
         """Frames b t c h w in [0, 1] -> tokens b n d."""
-        self.grid(frames)
-        maps = self.layers(2 * rearrange(frames, "b t c h w -> (b t) c h w") - 1)
+        grid = self.grid(frames)
+        images = 2 * rearrange(frames, "b t c h w -> (b t) c h w") - 1
+        if keep is not None:
+            require_positions(keep, len(frames), math.prod(grid))
+            images = images * seen_pixels(keep, grid, images)
+        maps = self.layers(images)
         tokens = rearrange(maps, "(b t) c h w -> b (t h w) c", b=len(frames))
         return tokens if keep is None else take(tokens, keep)

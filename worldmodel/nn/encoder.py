@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -216,6 +218,25 @@ def take(tokens: Tensor, ids: Tensor) -> Tensor:
     """
     require_positions(ids, *tokens.shape[:2])
     return tokens.gather(1, ids[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def seen_pixels(keep: Tensor, grid: Grid, images: Tensor, *, frames: int = 1) -> Tensor:
+    """One where a pixel belongs to a token that is kept, else zero, for encoders of whole images.
+
+    Args:
+        keep: ids of tokens, b m.
+        grid: of the tokens: t h w.
+        images: (b t i) c h w, for their size.
+        frames: images that a token is made of, i.
+
+    Returns:
+        (b t i) 1 h w.
+    """
+    t, h, w = grid
+    kept = images.new_zeros(len(keep), t * h * w).scatter(1, keep, 1.0)
+    kept = rearrange(kept, "b (t h w) -> b t h w", t=t, h=h)
+    pixels = F.interpolate(kept, size=images.shape[-2:], mode="nearest")
+    return repeat(pixels, "b t h w -> (b t i) 1 h w", i=frames)
 
 
 def require_positions(ids: Tensor, clips: int, count: int) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.blocks import arguments
-from worldmodel.nn.encoder import Encoder, require_positions, take
+from worldmodel.nn.encoder import Encoder, require_positions, seen_pixels, take
 from worldmodel.nn.patches import Grid
 
 # Raised by a backbone whose tables or windows do not fit the image.
@@ -115,7 +115,7 @@ class FrameEncoder(Encoder):
         images = (rearrange(frames, "b t c h w -> (b t) c h w") - self.mean) / self.std
         if keep is not None:
             require_positions(keep, len(frames), math.prod(grid))
-            images = images * self._seen(keep, grid, images)
+            images = images * seen_pixels(keep, grid, images, frames=self.tubelet_frames)
         maps = self._features(images)
         each = rearrange(
             maps, "(b t i) c h w -> b t i (h w) c", b=len(frames), i=self.tubelet_frames
@@ -124,14 +124,6 @@ class FrameEncoder(Encoder):
         parts = torch.cat([each.mean(dim=2, keepdim=True), each.diff(dim=2)], dim=2)
         tokens = rearrange(parts, "b t i n c -> b (t n) (i c)")
         return tokens if keep is None else take(tokens, keep)
-
-    def _seen(self, keep: Tensor, grid: Grid, images: Tensor) -> Tensor:
-        """One where a pixel belongs to a token that is kept, else zero: (b t) 1 h w."""
-        t, h, w = grid
-        kept = images.new_zeros(len(keep), t * h * w).scatter(1, keep, 1.0)
-        kept = rearrange(kept, "b (t h w) -> b t h w", t=t, h=h)
-        pixels = F.interpolate(kept, size=images.shape[-2:], mode="nearest")
-        return repeat(pixels, "b t h w -> (b t i) 1 h w", i=self.tubelet_frames)
 
     def _features(self, images: Tensor) -> Tensor:
         """The feature map of normalised images (b c h w): b c h w."""

@@ -63,9 +63,11 @@ def clip_uri(episode: Episode, still: np.ndarray) -> str:
 
 
 def goal_image(episode: Episode) -> np.ndarray | None:
-    """The goal that the agent was given, if it is an image: h w c."""
+    """The goal that the agent was given, if it is an image, or the first of several: h w c."""
     image = episode.info.get("goal_image")
-    return None if image is None else image.numpy()
+    if image is None:
+        return None
+    return image.numpy() if image.ndim == 3 else image[0].numpy()
 
 
 def _flag(episode: Episode, name: str) -> np.ndarray:

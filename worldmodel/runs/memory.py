@@ -25,6 +25,7 @@ class MemoryWatch:
     def __init__(self, every_seconds: float = 0.5) -> None:
         self._every = every_seconds
         self._done = threading.Event()
+        self._lock = threading.Lock()
         self._peak = 0  # bytes
         self._thread = threading.Thread(target=self._watch, name="memory-watch", daemon=True)
         self._thread.start()
@@ -42,7 +43,9 @@ class MemoryWatch:
         self._thread.join()
 
     def _sample(self) -> None:
-        self._peak = max(self._peak, resident_bytes())
+        now = resident_bytes()
+        with self._lock:  # two threads sample: the smaller number must not come last
+            self._peak = max(self._peak, now)
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):

@@ -14,8 +14,9 @@ from typing import Any
 
 # Where and how a run is made, not what it computes: these may differ when it is opened again.
 WHERE_KEYS = frozenset({"name", "runs_dir", "existing", "threads", "device", "loggers", "parallel"})
-# How long a training is: these may be larger when it is opened again.
-GROWING_KEYS = frozenset({"optimisation.steps", "optimisation.seconds"})
+# How long a run of a verb is: these may be larger when it is opened again.
+GROWING_KEYS = {"collect": frozenset({"episodes"})}
+_OF_TRAININGS = frozenset({"optimisation.steps", "optimisation.seconds"})
 
 
 def config_sha256(settings: Mapping[str, Any]) -> str:
@@ -34,10 +35,10 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | No
 
 
 def growth(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """`key: old, now new` where the only difference is that a training is longer; else None."""
+    """`key: old, now new` where the only difference is that a run is longer; else None."""
     was, now = flat(old), flat(new)
     other = {key for key in {*was, *now} if was.get(key) != now.get(key)}
-    if not other or not other <= GROWING_KEYS:
+    if not other or not other <= GROWING_KEYS.get(str(new.get("verb")), _OF_TRAININGS):
         return None
     pairs = [(was.get(key), now.get(key)) for key in other]
     grown = all(

@@ -245,15 +245,16 @@ def train(
     # A new head is made for the frames that there are, as long as they are square.
     any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
     check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
+    least = architecture.action_predictor(1, 1).least
+    if rollouts.length <= least:
+        raise ConfigError(
+            f"rollouts.length={rollouts.length}: the first {least} time steps are given, so say "
+            f"at least {least + 1}"
+        )
     data = EpisodeDataset(
         arrays, tubelet_frames=base.encoder.tubelet_frames, action_block=architecture.action_block,
-        least=architecture.action_least,
+        least=least,
     )  # fmt: skip
-    if rollouts.length <= architecture.action_least:
-        raise ConfigError(
-            f"rollouts.length={rollouts.length}: the first {architecture.action_least} time steps "
-            f"are given, so say at least {architecture.action_least + 1}"
-        )
     learned = begin(architecture, data, pretrained=pretrained).to(run.device)
     learner = ActionLearner(
         learned, data, regulariser=regulariser, rollouts=rollouts, batch=batch, seed=run.seed,

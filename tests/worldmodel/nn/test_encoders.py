@@ -7,12 +7,14 @@ import torch
 
 from tests.worldmodel.toys import noise, stirred
 from worldmodel.errors import ShapeError
+from worldmodel.nn.conv_encoder import ConvEncoder
 from worldmodel.nn.encoder import Encoder, VideoViT, take
 from worldmodel.nn.frame_encoder import FrameEncoder
 
 SIDE = 64
 KINDS = {
     "VideoViT": lambda: VideoViT(24, 2, heads=2, patch=16),
+    "convolutions": lambda: ConvEncoder(32, 4),
     "timm transformer": lambda: FrameEncoder("test_vit", size=SIDE),
     "timm convolutions": lambda: FrameEncoder("test_resnet"),
     "timm earlier stage": lambda: FrameEncoder("test_resnet", stage=-2, tubelet_frames=4),

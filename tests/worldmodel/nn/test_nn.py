@@ -6,7 +6,7 @@ from einops import rearrange
 
 from tests.worldmodel.toys import noise, seeded, small, stirred
 from worldmodel.errors import ConfigError, ShapeError
-from worldmodel.nn.action_predictor import ActionPredictor
+from worldmodel.nn.action_predictor import ActionTransformer
 from worldmodel.nn.blocks import AdaLNBlock, Attention
 from worldmodel.nn.encoder import Encoder, VideoViT, take
 from worldmodel.nn.heads import Head, StateHead, TokenHead
@@ -258,7 +258,7 @@ def test_before_after_and_how_far_are_told_apart():
 
 
 def test_action_predictor_is_causal_and_new_ones_say_that_nothing_moves():
-    predictor = ActionPredictor(5, 4, width=16, depth=2, heads=2, window=3)
+    predictor = ActionTransformer(5, 4, width=16, depth=2, heads=2, window=3)
     states, actions = normal(2, 3, 5), normal(2, 3, 4, seed=1)
     assert torch.equal(predictor(states, actions), states)
     stirred(predictor)
@@ -274,7 +274,7 @@ def test_action_predictor_is_causal_and_new_ones_say_that_nothing_moves():
 
 
 def test_a_short_history_looks_like_the_end_of_a_long_one():
-    predictor = stirred(ActionPredictor(5, 4, width=16, depth=1, heads=2, window=3))
+    predictor = stirred(ActionTransformer(5, 4, width=16, depth=1, heads=2, window=3))
     with torch.no_grad():  # attention that adds nothing: only positions can differ
         for block in predictor.blocks:
             block.attention.out.weight.zero_()

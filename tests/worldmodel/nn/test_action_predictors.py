@@ -1,0 +1,63 @@
+"""The contract of action predictors: one suite, run over each class that there is."""
+
+import pytest
+import torch
+
+from tests.worldmodel.toys import seeded, stirred
+from worldmodel.errors import ConfigError
+from worldmodel.nn.action_predictor import ActionPredictor
+
+KINDS = sorted(set(ActionPredictor.registry.values()), key=lambda kind: kind.__name__)
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=seeded(seed))
+
+
+def made(kind, window=3):
+    return kind(5, 4, width=16, depth=2, window=window)
+
+
+@every_kind
+def test_a_new_one_says_that_nothing_changes(kind):
+    predictor, states = made(kind), normal(2, 3, 5)
+    assert torch.equal(predictor(states, normal(2, 3, 4))[:, -1], states[:, -1])
+
+
+@every_kind
+def test_the_last_prediction_depends_on_every_state_and_action_and_on_no_other_row(kind):
+    predictor = stirred(made(kind))
+    states, actions = normal(2, 3, 5), normal(2, 3, 4, seed=1)
+    before = predictor(states, actions)[:, -1]
+    for step in range(3):
+        for index in (0, 1):
+            other = [states.clone(), actions.clone()]
+            other[index][0, step] += 1
+            after = predictor(*other)[:, -1]
+            assert not torch.allclose(before[0], after[0], atol=1e-4)
+            assert torch.allclose(before[1], after[1], atol=1e-6)
+
+
+@every_kind
+def test_it_takes_from_least_to_window_states_and_says_how_many(kind):
+    predictor = stirred(made(kind))
+    assert 1 <= predictor.least <= predictor.window == 3
+    for steps in range(predictor.least, 4):
+        found = predictor(normal(2, steps, 5), normal(2, steps, 4))
+        assert found.shape in ((2, steps, 5), (2, 1, 5))
+
+
+@every_kind
+def test_its_description_makes_it_again(kind):
+    predictor = stirred(made(kind))
+    again = kind(**predictor.spec)
+    again.load_state_dict(predictor.state_dict())
+    inputs = normal(2, 3, 5), normal(2, 3, 4)
+    assert torch.equal(predictor(*inputs), again(*inputs))
+
+
+@every_kind
+def test_a_window_of_no_states_is_refused(kind):
+    with pytest.raises(ConfigError, match="window=0"):
+        made(kind, window=0)

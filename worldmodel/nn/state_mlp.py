@@ -1,0 +1,49 @@
+"""The next state from the last states and actions, by a plain network."""
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.errors import ShapeError
+from worldmodel.nn.action_predictor import ActionPredictor, check_least
+from worldmodel.nn.blocks import arguments
+
+
+class StateMLP(ActionPredictor):
+    """Next state from the last `window` states and actions, laid side by side.
+
+    For a short window it learns in half the steps that a transformer takes (docs/worlds.md). The
+    output is the present state plus a learned change, so an untrained one says that nothing
+    changes.
+
+    Args:
+        state_dim: dimension of a state.
+        action_dim: dimension of an action block.
+        width, depth: of the network.
+        window: states that a prediction looks at, no more and no fewer.
+    """
+
+    def __init__(
+        self, state_dim: int, action_dim: int, *, width: int = 512, depth: int = 3, window: int = 2
+    ) -> None:
+        super().__init__()
+        self.spec = arguments(locals())
+        self.window = self.least = check_least(window, window)
+        layers: list[nn.Module] = []
+        inputs = window * (state_dim + action_dim)
+        for _ in range(depth):
+            layers += [nn.Linear(inputs, width), nn.SiLU()]
+            inputs = width
+        self.hidden, self.out = nn.Sequential(*layers), nn.Linear(inputs, state_dim)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+        """For the last of `window` states (b t d) and actions (b t a), the next: b 1 d.
+
+        Raises:
+            ShapeError: there are fewer or more.
+        """
+        if states.shape[1] != self.window:
+            raise ShapeError(f"a prediction takes {self.window} states, got {states.shape[1]}")
+        seen = torch.cat([states.flatten(1), actions.flatten(1)], dim=1)
+        return states[:, -1:] + self.out(self.hidden(seen))[:, None]
