@@ -1,7 +1,7 @@
 """The states that a model sees in recorded episodes, which landmarks and guardrails learn from."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from worldmodel.episodes.choices import spread_choices
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
@@ -19,6 +20,9 @@ from worldmodel.types import Clip
 
 from .dynamics import ImageDynamics
 from .image_states import fit_square
+
+Choices = tuple[Sequence[int], Sequence[float]]
+"""How many alternatives each choice has, and the number of the first of each."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class EpisodeStates:
     lengths: Tensor  # e, int64: states of each episode
     flagged: Tensor  # n, bool: the flag is true in a frame of the state
     told: Tensor  # n, bool: the flag was told in every frame of the state
+    blocks: Tensor  # n a: the action block that follows each state; NaN where none is recorded
 
     @property
     def sequences(self) -> list[Tensor]:
@@ -63,7 +68,7 @@ def encode_episodes(
     flag: str,
     on_episode: Callable[[], object] = lambda: None,
 ) -> EpisodeStates:
-    """Encode every episode; actions are not used.
+    """Encode every episode.
 
     Args:
         model: Encodes.
@@ -73,14 +78,23 @@ def encode_episodes(
     """
     encoded = []
     for episode in episodes:
-        encoded.append(_encode(model, episode, flag))
+        about = episodes.info
+        encoded.append(_encode(model, episode, flag, (about.action_choices, about.action_low)))
         on_episode()
-    states, flagged, told = (torch.cat(parts) for parts in zip(*encoded, strict=True))
-    lengths = torch.tensor([len(seen) for seen, _, _ in encoded])
-    return EpisodeStates(states, lengths, flagged, told)
+    lengths = torch.tensor([len(seen) for seen, *_ in encoded])
+    widths = {blocks.shape[1] for *_, blocks in encoded if blocks is not None}
+    width = min(widths, default=0)
+    filled = [
+        seen.new_full((len(seen), width), torch.nan) if blocks is None else blocks
+        for seen, _, _, blocks in encoded
+    ]
+    states, flagged, told = (torch.cat(parts) for parts in list(zip(*encoded, strict=True))[:3])
+    return EpisodeStates(states, lengths, flagged, told, torch.cat(filled))
 
 
-def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, Tensor, Tensor]:
+def _encode(
+    model: ImageDynamics, episode: Episode, flag: str, choices: Choices
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     span, block = model.tubelet_frames, model.action_block
     if len(episode) < span:
         raise ConfigError(
@@ -91,12 +105,23 @@ def _encode(model: ImageDynamics, episode: Episode, flag: str) -> tuple[Tensor, 
     windows = episode.frames.unfold(0, span, block)
     frames = fit_square(rearrange(windows, "t h w c s -> 1 (t s) c h w"), model.size)
     states = model.states(Clip.from_uint8(frames))[0].cpu()
+    blocks = _blocks(episode, len(states), span, block, choices)
     if flag not in episode.info:
         nothing = torch.zeros(len(states), dtype=torch.bool)
-        return states, nothing, nothing.clone()
+        return states, nothing, nothing.clone(), blocks
     values = episode.info[flag].double().unfold(0, span, block).flatten(1)
     told = ~values.isnan()
-    return states, (told & (values != 0)).any(dim=1), told.all(dim=1)
+    return states, (told & (values != 0)).any(dim=1), told.all(dim=1), blocks
+
+
+def _blocks(episode: Episode, count: int, span: int, size: int, choices: Choices) -> Tensor | None:
+    """The action block after each of `count` states (n a); NaN where the episode ends before."""
+    if episode.actions is None:
+        return None
+    actions = spread_choices(episode.actions, *choices)[span - 1 :]
+    missing = actions.new_full((max(0, count * size - len(actions)), actions.shape[1]), torch.nan)
+    taken = torch.cat([actions, missing])[: count * size]
+    return rearrange(taken, "(n k) a -> n (k a)", k=size)
 
 
 def cached_states(

@@ -18,6 +18,7 @@ from worldmodel.storage.files import whole_file
 
 from .agent import AgentSettings, PlanningPolicy
 from .behaviours import NoOp, Random
+from .cloning import Cloned, CloningPolicy, clone
 from .collect import folder_info, say_left_out, to_episode
 from .costs.cost import Cost
 from .environment import View, make_env
@@ -83,7 +84,8 @@ def plan(
             agent.more_costs=[{_target_: worldmodel.planners.ActionEffort, weight: 0.1}].
 
     Returns:
-        What `summarise` says of the agent, and `random_success` and `noop_success`.
+        What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
+        for goals of episodes, `cloning_success`, by what the data did on the way to such goals.
     """
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
@@ -91,13 +93,9 @@ def plan(
     tasks = chosen.tasks
     if evaluation.max_steps is None and goal in ("episodes", "crossed"):
         evaluation = replace(evaluation, max_steps=2 * offset)
-    costs = [*([] if cost is None else [cost]), *agent.more_costs]
-    guardrails = [*agent.more_guardrails, *([] if guardrail is None else [guardrail])]
-    if needing := [p for p in (*costs, *guardrails) if isinstance(p, Factory) and p.needs_episodes]:
-        needs = type(needing[0]).__name__
-        recorded = _load_episode_states(run, model, recorded_in, evaluation.violation, needs)
-        costs = [_prepare(part, recorded, run.seed) for part in costs]
-        guardrails = [_prepare(part, recorded, run.seed) for part in guardrails]
+    states = _States(run, model, recorded_in, evaluation.violation)
+    costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
+    guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
     results: dict[str, float] = {}
     for part in (*costs, *guardrails):
         if isinstance(part, Factory):
@@ -119,7 +117,10 @@ def plan(
         return results
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
-    for name, policy in (("random", Random), ("noop", NoOp)):
+    baselines: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
+    if goal in ("episodes", "crossed"):
+        baselines["cloning"] = partial(_make_cloning, model, states.cloned(offset), offset)
+    for name, policy in baselines.items():
         done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
         found = judged(done, tasks)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
@@ -128,10 +129,9 @@ def plan(
 
 def trained_on(model: str) -> str | None:
     """The folder of episodes that a model was trained on, if its run says so."""
-    folder = Path(model).parent if Path(model).name == "model" else Path(model)
-    if not (folder / "config.yaml").is_file():
-        return None
-    found = read_settings(folder).get("episodes")
+    folders = (Path(model), *Path(model).parents[:2])  # of the run, of its model, of its file
+    folder = next((f for f in folders if (f / "config.yaml").is_file()), None)
+    found = None if folder is None else read_settings(folder).get("episodes")
     return found if isinstance(found, str) else None
 
 
@@ -180,29 +180,42 @@ def _protocol(
     return facts | {"hash": digest[:12]}
 
 
-def _prepare(
-    part: Part | Factory[Part], recorded: EpisodeStates, seed: int
-) -> Part | Factory[Part]:
-    if isinstance(part, Factory) and part.needs_episodes:
-        return part.prepare(recorded, seed=seed)
-    return part
+class _States:
+    """The states of the recorded episodes, encoded when something first asks for them."""
+
+    def __init__(self, run: "Run", model: str, episodes_from: str | None, flag: str) -> None:
+        self._run, self._model, self._folder, self._flag = run, model, episodes_from, flag
+        self._encoded: EpisodeStates | None = None
+
+    def prepare(self, part: Part | Factory[Part]) -> Part | Factory[Part]:
+        """A cost or a guardrail that has learned from them, if it does."""
+        if isinstance(part, Factory) and part.needs_episodes:
+            return part.prepare(self._states(type(part).__name__), seed=self._run.seed)
+        return part
+
+    def cloned(self, offset: int) -> Cloned:
+        """What was done on the way to goals up to twice `offset` environment steps ahead."""
+        horizon = max(1, 2 * offset // load(self._model).action_block)
+        return clone(self._states("cloning"), horizon=horizon, seed=self._run.seed)
+
+    def _states(self, needed_by: str) -> EpisodeStates:
+        if self._folder is None:
+            raise ConfigError(
+                f"{needed_by} is made from recorded episodes: name their folder with "
+                "episodes_from=, or use cost=goal guardrail=none"
+            )
+        if self._encoded is None:
+            episodes, loaded = Episodes(self._folder).training, load(self._model)
+            with self._run.progress(len(episodes), "encode the episodes") as bar:
+                self._encoded = cached_states(
+                    loaded, episodes, weights=_weights(self._model), flag=self._flag,
+                    on_episode=bar.advance,
+                )  # fmt: skip
+        return self._encoded
 
 
-def _load_episode_states(
-    run: "Run", model: str, episodes_from: str | None, flag: str, needed_by: str
-) -> EpisodeStates:
-    """The states of the episodes in a folder, as the model in another folder encodes them."""
-    if episodes_from is None:
-        raise ConfigError(
-            f"{needed_by} is made from recorded episodes: name their folder with episodes_from=, "
-            "or use cost=goal guardrail=none"
-        )
-    episodes = Episodes(episodes_from).training
-    loaded = load(model)
-    with run.progress(len(episodes), "encode the episodes") as bar:
-        return cached_states(
-            loaded, episodes, weights=_weights(model), flag=flag, on_episode=bar.advance
-        )
+def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:
+    return CloningPolicy(load(model), learned, steps_to_go=offset)
 
 
 def _make_policy(

@@ -1,0 +1,151 @@
+"""Plans in worlds of others, from pixels and without reward, beside what acts without planning.
+
+python -m benchmarks.planning                             run what is missing, write the table
+python -m benchmarks.planning --worlds reacher --seeds 1   a part
+
+For each world and seed: collect, train, and plan from held-out episodes, once to what the same
+episode showed later and once to what another one did, as far away. Every verb's run is kept below
+`runs/planning`, so that this can be interrupted and goes on. Success is *held*: in all of the last
+fifth of the budget.
+"""
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table import origin
+from worldmodel.cli.runner import run_verb
+from worldmodel.evaluation.statistics import wilson
+from worldmodel.report import results
+from worldmodel.runs.run import read_metrics
+
+SEEDS = (1, 2, 3)
+EPISODES = 50  # of each evaluation
+FLOORS = ("random", "noop", "cloning")
+FRAMES = ("model=frames", "rollouts.length=5", "rollouts.inverse_weight=0", "batch=64")
+"""States of single frames, three actions apart."""
+
+
+@dataclass(frozen=True)
+class World:
+    """How one world is learned and what is asked of it."""
+
+    env: str
+    collect: Sequence[str]
+    train: Sequence[str] = (*FRAMES, "optimisation.steps=3000")
+    view: Sequence[str] = ()
+    plan: Sequence[str] = ("planner.horizon=5",)
+    goals: Mapping[str, Sequence[str]] = field(
+        default_factory=lambda: {
+            "offset25": ("goal=episodes", "offset=25"),
+            "crossed": ("goal=crossed", "offset=25"),
+        }
+    )
+    success: str = "success_held"
+    bars: Mapping[str, float] = field(default_factory=dict)  # by goal
+
+
+WORLDS = {
+    "tworoom": World(
+        "worldmodel.envs:worldmodel/TwoRoom-v0",
+        ("episodes=800", "steps=60", "recording.reset_options={task: explore}"),
+        plan=("planner.horizon=5",),
+        bars={"offset25": 0.97},
+    ),
+    "reacher": World(
+        "Reacher-v5", ("episodes=800", "steps=50", "behaviour=random"),
+        train=(*FRAMES, "optimisation.steps=3000", "rollouts.centre=episode",
+               "rollouts.per_episode=8"),
+        bars={"offset25": 0.90},
+    ),
+    "reacher_hidden": World(
+        "Reacher-v5", ("episodes=800", "steps=50", "behaviour=random"),
+        view=("view.hidden=[target]",), bars={"offset25": 0.97},
+    ),
+    "umaze": World(
+        "gymnasium_robotics:PointMaze_UMaze-v3", ("episodes=800", "steps=60"),
+        bars={"offset25": 0.95},
+    ),
+    "medium": World(
+        "gymnasium_robotics:PointMaze_Medium-v3", ("episodes=800", "steps=100"),
+        bars={"offset25": 0.90},
+    ),
+}  # fmt: skip
+
+
+Found = dict[str, dict[str, float]]
+"""Results by goal."""
+
+
+def measure(name: str, seed: int, folder: Path) -> Found:
+    """The results of one world and seed, by goal; runs that are there are not done again."""
+    world, place = WORLDS[name], folder / name / str(seed)
+    about = (f"env={world.env}", *world.view, f"seed={seed}")
+    found: Found = {}
+
+    def run(verb: str, called: str, *words: str) -> None:
+        run_verb(verb, [*words, f"seed={seed}"], runs_dir=place, name=called)
+
+    run("collect", "episodes", *about[:-1], *world.collect, "recording.workers=2")
+    run("train", "model", f"episodes={place / 'collect/episodes'}", *world.train)
+    for goal, words in world.goals.items():
+        run(
+            "plan", goal, *about[:-1], f"model={place / 'train/model'}", *words, *world.plan,
+            f"episodes={EPISODES}",
+        )  # fmt: skip
+        found[goal] = read_metrics(place / "plan" / goal)["results"]
+    return found
+
+
+def rows(
+    found: Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]],
+) -> list[dict[str, Any]]:
+    """A row for each world, goal and policy: trials of all seeds together, Wilson's interval."""
+    written = []
+    for name in dict.fromkeys(world for world, _ in found):
+        world = WORLDS[name]
+        seeds = [seed for one, seed in found if one == name]
+        for goal, policy in itertools.product(world.goals, ("", *FLOORS)):
+            key = f"{policy}_{world.success}" if policy else world.success
+            runs = [found[name, seed][goal] for seed in seeds]
+            if not all(key in run for run in runs):
+                continue
+            trials = [int(run[f"{key}.n"]) for run in runs]
+            hits = [round(run[key] * n) for run, n in zip(runs, trials, strict=True)]
+            value, low, high = wilson(sum(hits), sum(trials))
+            row: dict[str, Any] = {
+                "key": f"{name}.{goal}.{policy or 'success'}", "value": value, "n": sum(trials),
+                "low": low, "high": high, "seeds": seeds, "per_seed": [run[key] for run in runs],
+            }  # fmt: skip
+            if not policy:
+                floors = [run[f"{p}_{world.success}"] for p in FLOORS for run in runs]
+                row["floor"] = max(floors)
+                row |= {"bar": world.bars[goal]} if goal in world.bars else {}
+            written.append(row)
+    return written
+
+
+def main() -> None:
+    """Run what is missing and write the table of what is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--worlds", nargs="*", default=[*WORLDS], choices=[*WORLDS])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
+    parser.add_argument("--kept-in", type=Path, default=Path("runs/planning"))
+    words = parser.parse_args()
+    found = {
+        (name, seed): measure(name, seed, words.kept_in)
+        for name, seed in itertools.product(words.worlds, words.seeds)
+    }
+    table = {
+        **origin("planning", "python -m benchmarks.planning"),
+        "protocol": {"episodes": EPISODES, "success": "held for the last fifth of the budget"},
+        "rows": rows(found),
+    }
+    results.write(table, Path(__file__).parents[1] / "docs/results/planning.json")
+
+
+if __name__ == "__main__":
+    main()
