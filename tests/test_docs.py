@@ -14,7 +14,13 @@ from PIL import Image
 
 from benchmarks.__main__ import command_line
 from tests.test_readme import write_video
-from tests.worldmodel.datasets.layouts import lerobot_v3, put
+from tests.worldmodel.datasets.layouts import (
+    lerobot_v3,
+    put,
+    write_act,
+    write_zarr,
+    zarr_arrays,
+)
 from tests.worldmodel.interop import makers
 from tests.worldmodel.toys import write_dots
 from worldmodel.cli import app
@@ -106,6 +112,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             image.save(tmp_path / "my" / name / f"{number:06d}.jpg")
     (tmp_path / "my/robot").mkdir()
     lerobot_v3(tmp_path / "my/robot", tmp_path / "clip.mp4")
+    (tmp_path / "my/aloha/transfer_cube").mkdir(parents=True)
+    write_act(tmp_path / "my/aloha/transfer_cube", compress=True)
+    write_zarr(tmp_path / "my/pusht_cchi_v7_replay.zarr", **zarr_arrays())
     weights = makers.encoder(192, 16, depth=1), makers.predictor(384, 192, depth=1)
     torch.save(makers.checkpoint(*weights), tmp_path / "vitl.pt")
     torch.save(makers.probe_file(makers.probe(width=192, classes=2)), tmp_path / "ssv2.pt")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from worldmodel.datasets.array_video import ArrayVideo, frame_size, images, looks_like_frames
 from worldmodel.datasets.episode_source import (
+    DEFAULT_FPS,
     EpisodeFormat,
     EpisodeItem,
     EpisodeRows,
@@ -35,7 +36,6 @@ from worldmodel.video.clip import VideoReader
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
-DEFAULT_FPS = 10.0
 _SPLITS = ("train", "val")
 ACTIONS = ("rel_actions", "actions", "abs_actions")  # the first that is there; as DINO-WM has it
 _NUMBERS = frozenset((

@@ -1,6 +1,6 @@
 """The parts that readers of third-party episodes share: choosing, naming, cutting and checking.
 
-Knows no layout. In all of them the action of a row is taken at the frame of that row, so the last
+Knows no layout. In most of them the action of a row is taken at the frame of that row, so the last
 one leads out of the episode and is left out.
 """
 
@@ -20,12 +20,15 @@ from torch import Tensor
 from worldmodel.datasets.array_video import to_size
 from worldmodel.datasets.catalogue import Catalogue, Item
 from worldmodel.datasets.format import Format
+from worldmodel.episodes.choices import from_zero
 from worldmodel.episodes.episode import Episode, FolderInfo
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest, printable
 from worldmodel.video.decoding import Decoding
 from worldmodel.video.video import Video
 
+DEFAULT_FPS = 10.0  # where nothing says it
+MOST_BYTES = 2**32  # of one array's rows of one episode
 ACTION_NAMES = ("action", "actions")  # the first that is there is taken, where none is chosen
 _WARNED: set[tuple[str, str]] = set()
 
@@ -59,16 +62,21 @@ def fetch_again(path: str) -> str:
     return "fetch or write it again"
 
 
-def info_names(keys: Iterable[str], prefix: str) -> dict[str, str]:
-    """For each key of a file the name that its rows get: without `prefix`, and without `/`.
+def info_names(keys: Iterable[str], *prefixes: str) -> dict[str, str]:
+    """For each key of a file the name that its rows get: without its prefix, and without `/`.
 
     Keys that would get one name keep their prefix, or are named as they are.
     """
-    names = {key: key.removeprefix(prefix).replace("/", "_") for key in keys}
+    names = {key: _without(key, prefixes).replace("/", "_") for key in keys}
     for longer in (lambda key: key.replace("/", "_"), str):
         count = Counter(names.values())
         names = {key: longer(key) if count[name] > 1 else name for key, name in names.items()}
     return names
+
+
+def _without(key: str, prefixes: Iterable[str]) -> str:
+    prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), "")
+    return key.removeprefix(prefix)
 
 
 def choose(
@@ -123,12 +131,22 @@ def square(frames: Tensor, size: int | None) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What actions are numbers of, where each is a choice among alternatives."""
+
+    counts: tuple[int, ...]  # a: how many alternatives each choice has
+    first: tuple[float, ...]  # a: the number of the first of them
+
+
+@dataclass(frozen=True)
 class EpisodeRows:
     """The numbers of an episode, one row a frame."""
 
     times: np.ndarray  # t, seconds
-    actions: np.ndarray | None  # t a, the last of which is not used
+    actions: np.ndarray | None  # t a, the last of which is not used; t-1 a if they lie between
     info: Mapping[str, np.ndarray]  # t ..., each
+    between: bool = False  # there is no action that leads out of the episode
+    choices: Choices | None = None  # what the actions are numbers of
 
     def with_frames(
         self, name: str, frames: Tensor, metadata: Mapping[str, str] | None = None
@@ -139,7 +157,7 @@ class EpisodeRows:
             EpisodeError: lengths differ, actions are NaN, or times do not increase.
         """
         actions = self.actions
-        if actions is not None and len(actions) != len(frames):
+        if actions is not None and len(actions) != len(frames) - self.between:
             raise EpisodeError(
                 f"{name}: has {len(frames)} frames and {len(actions)} actions; write it again"
             )
@@ -150,8 +168,10 @@ class EpisodeRows:
             )
         if actions is not None:
             width = int(np.prod(actions.shape[1:]))  # also of no rows
-            actions = actions[:-1].astype(np.float32).reshape(-1, width)
+            actions = actions[: len(frames) - 1].astype(np.float32).reshape(-1, width)
         try:
+            if actions is not None and self.choices is not None:
+                from_zero(torch.from_numpy(actions), self.choices.counts, self.choices.first)
             return Episode(
                 frames,
                 torch.from_numpy(np.asarray(self.times - self.times[0], np.float64)),
@@ -218,6 +238,7 @@ class EpisodeSource(ABC):
         has_actions: True for each that has some.
         size: Episodes are read as middle squares of this side; as they are where it is None.
         decoding: How their frames are read.
+        choices: What the actions are numbers of, where they are choices.
     """
 
     name: str
@@ -227,6 +248,7 @@ class EpisodeSource(ABC):
     has_actions: Sequence[bool]
     size: int | None
     decoding: Decoding
+    choices: Choices | None = None
 
     @abstractmethod
     def item(self, index: int) -> EpisodeItem:
@@ -241,8 +263,14 @@ class EpisodeSource(ABC):
         return {}
 
     def describe(self) -> FolderInfo:
-        """Rate and bounds of the actions, for which all of them are read."""
-        return FolderInfo(self.env_id, self.fps, *bounds(self.actions()), len(self.lengths))
+        """Rate and bounds of the actions, for which all of them are read if they are numbers."""
+        count, choices = len(self.lengths), self.choices
+        if choices is None:
+            return FolderInfo(self.env_id, self.fps, *bounds(self.actions()), count)
+        last = tuple(low + n - 1 for low, n in zip(choices.first, choices.counts, strict=True))
+        return FolderInfo(
+            self.env_id, self.fps, choices.first, last, count, action_choices=choices.counts
+        )
 
     def read(self, index: int) -> Episode:
         """Episode number `index`, with all its rows.

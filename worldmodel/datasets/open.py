@@ -37,7 +37,7 @@ def open_episodes(
     video: Decoding | None = None,
     **options: Any,
 ) -> EpisodeStore:
-    """The episodes in a folder or file: ours, LeRobot's, HDF5 or DINO-WM's.
+    """The episodes in a folder or file, in any format that holds actions: see docs/data.md.
 
     Args:
         path: The folder or file.

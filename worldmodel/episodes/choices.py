@@ -22,16 +22,25 @@ def spread_choices(actions: Tensor, counts: Sequence[int], first: Sequence[float
     """
     if not counts:
         return actions
-    numbers = actions - actions.new_tensor(list(first))
-    most = actions.new_tensor([float(count - 1) for count in counts])
-    known = (numbers == numbers.round()) & (numbers >= 0) & (numbers <= most)
-    require(
-        actions.shape[1] == len(counts) and bool(known.all()),
-        f"actions are choices among {list(counts)} alternatives, numbered from {list(first)}; "
-        f"got {actions[~known.all(dim=1)][:1].tolist() or tuple(actions.shape)}",
-    )
+    numbers = from_zero(actions, counts, first)
     chosen = [
         F.one_hot(part, count)
         for part, count in zip(numbers.long().unbind(dim=1), counts, strict=True)
     ]
     return torch.cat(chosen, dim=1).to(actions)
+
+
+def from_zero(actions: Tensor, counts: Sequence[int], first: Sequence[float]) -> Tensor:
+    """Actions (t r) that are numbers of alternatives, counted from 0 whatever the first one's is.
+
+    Raises:
+        EpisodeError: an action is none of the alternatives.
+    """
+    rule = f"actions are choices among {list(counts)} alternatives, numbered from {list(first)}"
+    fits = actions.ndim == 2 and actions.shape[1] == len(counts)
+    require(fits, f"{rule}; got actions of shape {tuple(actions.shape)}")
+    numbers = actions - actions.new_tensor(list(first))
+    most = actions.new_tensor([float(count - 1) for count in counts])
+    known = ((numbers == numbers.round()) & (numbers >= 0) & (numbers <= most)).all(dim=1)
+    require(bool(known.all()), f"{rule}; got {actions[~known][:1].tolist()}")
+    return numbers

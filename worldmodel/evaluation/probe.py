@@ -101,7 +101,7 @@ def probe(
     Args:
         run: where results go.
         model: a trained model, or the run that made it.
-        episodes: ours, LeRobot's or HDF5, that were not trained on, with `targets` in their info.
+        episodes: of any format, that were not trained on, with `targets` in their info.
         targets: names of infos; the state of a time step is compared with its last frame's.
         pretrained: a model before it learned actions, or None.
         train_share: of the episodes, to fit on; the rest is held out.

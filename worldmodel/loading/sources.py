@@ -201,7 +201,7 @@ class EpisodeVideos(ClipSource):
     """All episodes of a data set as videos: their actions, where they have some, are not used.
 
     Attributes:
-        path: ours, LeRobot's or HDF5.
+        path: of any format that holds actions.
         stride: frames from one frame of a clip to the next.
         rest_fraction: share of the clips that begin at rest; see `ClipDataset`.
         clips_per_video: clips of each episode in a batch.

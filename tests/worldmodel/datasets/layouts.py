@@ -13,10 +13,12 @@ from typing import Any
 import av
 import fsspec
 import h5py
+import numcodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import zarr
 from PIL import Image
 
 from worldmodel.episodes.episode import Episode, FolderInfo
@@ -316,6 +318,126 @@ def hdf5_groups(root: Path, video: Path) -> Made:
             demo["next_obs/agentview_image"] = frames_of(number, length)
         file["mask/train"] = np.array([b"demo_0", b"demo_2"])
     return Made(root / "e.hdf5", "hdf5", 3, has_actions=True)
+
+
+def jpeg(frame: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+BOX = {"type": "Box", "dtype": "float32", "shape": [2], "low": [0, 0], "high": [9, 9]}
+
+
+def minari_about(**more: Any) -> dict[str, Any]:
+    """What `metadata.json` says."""
+    return {
+        "total_episodes": len(LENGTHS), "total_steps": sum(LENGTHS) - len(LENGTHS),
+        "data_format": "hdf5", "action_space": json.dumps(BOX),
+        "env_spec": json.dumps({"id": "test/World-v0", "entry_point": "os:mkdir"}), **more,
+    }  # fmt: skip
+
+
+@layout
+def minari(root: Path, video: Path) -> Made:
+    """Pixels beside a state, in a group of observations."""
+    (root / "data").mkdir()
+    (root / "data/metadata.json").write_text(json.dumps(minari_about()))
+    with h5py.File(root / "data/main_data.hdf5", "w") as file:
+        for number, length in enumerate(LENGTHS):
+            episode = file.create_group(f"episode_{number}")
+            episode.attrs["total_steps"] = length - 1
+            episode["observations/image"] = frames_of(number, length)
+            episode["observations/state"] = np.arange(length, dtype=np.float64)[:, None] + 0.5
+            episode["actions"] = actions_of(number, length)[:-1]
+            episode["rewards"] = np.arange(1, length, dtype=np.float64)
+            episode["terminations"] = np.arange(1, length) == length - 1
+            episode["infos/goal/distance"] = np.arange(length, dtype=np.float32)
+    return Made(root, "minari", 3, has_actions=True)
+
+
+@layout
+def minari_jpeg(root: Path, video: Path) -> Made:
+    """Observations are images, as JPEGs of their own lengths; spaces are attributes of the file."""
+    (root / "data").mkdir()
+    with h5py.File(root / "data/main_data.hdf5", "w") as file:
+        file.attrs.update({"action_space": json.dumps(BOX), "dataset_id": "test/world-v0"})
+        for number, length in enumerate(LENGTHS):
+            episode = file.create_group(f"episode_{number}")
+            coded = [np.frombuffer(jpeg(f), np.uint8) for f in frames_of(number, length)]
+            rows = episode.create_dataset("observations", (length,), h5py.vlen_dtype(np.uint8))
+            for row, data in enumerate(coded):
+                rows[row] = data
+            episode["actions"] = actions_of(number, length)[:-1]
+            episode["rewards"] = np.zeros(length - 1)
+    return Made(root / "data", "minari", 3, has_actions=True)
+
+
+def write_act(root: Path, *, compress: bool, cameras: Sequence[str] = ("top",)) -> None:
+    """Episodes as ACT's recorder writes them."""
+    for number, length in enumerate(LENGTHS):
+        with h5py.File(root / f"episode_{number}.hdf5", "w") as file:
+            file.attrs.update({"sim": not compress} | ({"compress": True} if compress else {}))
+            file["action"] = actions_of(number, length)
+            file["observations/qpos"] = np.arange(length, dtype=np.float32)[:, None] + [0, 0.5]
+            file["observations/qvel"] = np.zeros((length, 2), np.float32)
+            for camera in cameras:
+                frames = frames_of(number, length)
+                if compress:
+                    coded = [jpeg(frame) for frame in frames]
+                    longest = max(map(len, coded)) + 3
+                    rows = [np.frombuffer(c.ljust(longest, b"\0"), np.uint8) for c in coded]
+                    frames = np.stack(rows)
+                    file[f"compress_len_{camera}"] = np.array([[len(c) for c in coded]])
+                file[f"observations/images/{camera}"] = frames
+
+
+@layout
+def act(root: Path, video: Path) -> Made:
+    write_act(root, compress=False)
+    (root / "episode_0_video.mp4").write_bytes(video.read_bytes())  # as its tools leave beside
+    return Made(root, "act", 3, has_actions=True)
+
+
+@layout
+def act_jpeg(root: Path, video: Path) -> Made:
+    write_act(root, compress=True)
+    return Made(root, "act", 3, has_actions=True)
+
+
+def write_zarr(path: Path, **arrays: np.ndarray) -> None:
+    """A store of format 2 with these arrays, whose names have / as _in_."""
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    for name, values in arrays.items():
+        key = "/".join(reversed(name.split("_in_")))
+        blosc = numcodecs.Blosc("zstd", clevel=5, shuffle=numcodecs.Blosc.BITSHUFFLE)
+        chunks = (min(4, len(values)), *values.shape[1:])
+        group.create_array(key, data=values, chunks=chunks, compressors=blosc)
+
+
+def zarr_arrays(**more: np.ndarray) -> dict[str, np.ndarray]:
+    actions = np.concatenate([actions_of(n, length) for n, length in enumerate(LENGTHS)])
+    frames = np.concatenate([frames_of(n, length) for n, length in enumerate(LENGTHS)])
+    return {
+        "img_in_data": frames.astype(np.float32), "action_in_data": actions,
+        "state_in_data": np.arange(sum(LENGTHS) * 5, dtype=np.float32).reshape(-1, 5),
+        "keypoint_in_data": np.zeros((sum(LENGTHS), 9, 2), np.float32),
+        "episode_ends_in_meta": np.cumsum(LENGTHS), **more,
+    }  # fmt: skip
+
+
+@layout
+def diffusion_policy(root: Path, video: Path) -> Made:
+    write_zarr(root / "push.zarr", **zarr_arrays())
+    return Made(root / "push.zarr", "diffusion_policy", 3, has_actions=True)
+
+
+@layout
+def diffusion_policy_zip(root: Path, video: Path) -> Made:
+    write_zarr(root / "push", **zarr_arrays())
+    shutil.make_archive(str(root / "push.zarr"), "zip", root / "push")
+    shutil.rmtree(root / "push")
+    return Made(root / "push.zarr.zip", "diffusion_policy", 3, has_actions=True)
 
 
 def padded(rows: Sequence[np.ndarray]) -> torch.Tensor:

@@ -84,6 +84,11 @@ WAYS = {
     "lerobot_two_cameras": [{"camera": "top"}, {"camera": "side"}],
     "dino_wm_videos": [{}, {"fps": 5}, {"action": "abs_actions"}],
     "dino_wm_tensors": [{}, {"fps": 5}],
+    "minari": [{}, {"camera": "image"}, {"fps": 5}],
+    "act": [{}, {"fps": 5}, {"action": "qpos"}],
+    "act_jpeg": [{}, {"jpeg": "rgb"}],
+    "act_two_cameras": [{"camera": "left"}, {"camera": "right"}],
+    "diffusion_policy": [{}, {"fps": 5}, {"action": "state"}],
     "shards": [{"video": "mp4", "on_bad": "skip"}, {"video": "left.mp4", "on_bad": "skip"}],
     "moving_mnist": [{}, {"split": "train"}, {"split": "test"}, {"fps": 5}],
 }
@@ -98,6 +103,13 @@ def two_cameras(made_of, name):
                 demo["obs/left"] = demo["obs/agentview_image"][()]
                 demo["obs/right"] = demo["obs/agentview_image"][()] + 40
                 del demo["obs/agentview_image"], demo["next_obs"]
+        return path
+    if name == "act_two_cameras":
+        path = made_of("act").path
+        for place in path.glob("*.hdf5"):
+            with h5py.File(place, "a") as file:
+                images = file["observations/images"]
+                images["left"], images["right"] = images["top"][()], images["top"][()] + 40
         return path
     path = made_of("lerobot_v21_images").path
     about = json.loads((path / "meta/info.json").read_text())

@@ -17,6 +17,7 @@ from tests.worldmodel.datasets.layouts import (
     actions_of,
     frames_of,
     images_of,
+    jpeg,
     write_mp4,
 )
 from worldmodel.datasets import open_catalogue, open_episodes
@@ -28,7 +29,8 @@ from worldmodel.video.decoding import Decoding
 
 THIRD_PARTY = (
     "lerobot_v21", "lerobot_v3", "hdf5_columns", "hdf5_groups", "dino_wm_videos", "dino_wm_tensors",
-    "lerobot_v21_images", "lerobot_v3_images",
+    "lerobot_v21_images", "lerobot_v3_images", "minari", "minari_jpeg", "act", "act_jpeg",
+    "diffusion_policy", "diffusion_policy_zip",
 )  # fmt: skip
 WITH_ACTIONS = (*THIRD_PARTY, "our_episodes")
 
@@ -64,7 +66,9 @@ def test_frames_and_actions_are_those_that_were_written(make_layout, name):
         assert np.abs(episode.frames.numpy().astype(int) - wanted).max() < 2
         assert np.array_equal(episode.actions, actions_of(number, length)[:-1])
         assert np.allclose(np.diff(episode.times), 1 / store.info.fps)
-        assert episode.source.endswith((f"episode {number}", f"demo_{number}"))
+        assert episode.source.removesuffix(".hdf5").endswith(
+            (f"episode {number}", f"episode_{number}", f"demo_{number}")
+        )
     assert store.info.action_low == (0.0, 0.0)
     assert store.info.action_high[1] == 2.0
 
@@ -305,6 +309,20 @@ def test_hdf5_reads_nothing_outside_the_file(make_layout, tmp_path):
         open_episodes(other.path)
 
 
+def test_jpegs_in_rows_are_frames(make_layout):
+    path = make_layout("hdf5_groups").path
+    pixels = open_episodes(path)[1].frames.int()
+    with h5py.File(path, "a") as file:
+        for number, length in enumerate(LENGTHS):
+            coded = [jpeg(frame) for frame in frames_of(number, length)]
+            rows = [np.frombuffer(c.ljust(2000, b"\0"), np.uint8) for c in coded]
+            del file[f"data/demo_{number}/obs/agentview_image"]
+            file[f"data/demo_{number}/obs/agentview_image"] = np.stack(rows)
+            file[f"data/demo_{number}/obs/wrist_image"] = np.stack(rows)
+    episode = open_episodes(path, camera="agentview_image")[1]
+    assert (episode.frames.int() - pixels).abs().max() < 3 and set(episode.info) == {"eef"}
+
+
 def test_a_file_that_claims_too_much_is_refused_at_once(tmp_path):
     with h5py.File(tmp_path / "e.h5", "w") as file:
         file.create_dataset("pixels", (10**9, 64, 64, 3), "u1", chunks=(1, 64, 64, 3))
@@ -361,7 +379,7 @@ def test_the_layouts_of_others_are_named(tmp_path):
             file[key], file["action"] = np.zeros((3, 8, 8, 3), np.uint8), np.zeros((3, 2))
             if "episode" in key:
                 del file["action"]
-        with pytest.raises(EpisodeError, match=f"but {message}.*; convert it") as caught:
+        with pytest.raises(EpisodeError, match=f"but {message}.*; name the folder") as caught:
             open_episodes(tmp_path / "e.h5")
         one_line(caught)
 
@@ -408,12 +426,17 @@ def test_two_datasets_of_one_name_are_both_kept(make_layout):
 def test_a_missing_library_says_how_to_get_it(make_layout, monkeypatch):
     import sys
 
-    for name, layout, extra in (("h5py", "hdf5_columns", "hdf5"),
-                                ("pyarrow.parquet", "lerobot_v3", "lerobot")):  # fmt: skip
-        made = make_layout(layout)
+    needs = [
+        ("h5py", "hdf5_columns", "hdf5"),
+        ("h5py", "act", "hdf5"),
+        ("h5py", "minari", "hdf5"),
+        ("pyarrow.parquet", "lerobot_v3", "lerobot"),
+        ("zarr", "diffusion_policy", "zarr"),
+    ]
+    for path, name, extra in [(make_layout(layout).path, n, e) for n, layout, e in needs]:
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(ConfigError, match=rf"pip install 'worldmodel\[{extra}\]'"):
-            open_catalogue(made.path)
+            open_catalogue(path)
 
 
 def test_every_format_with_episodes_is_asked(make_layout):

@@ -108,7 +108,7 @@ def copy_of(root: Path, name: str, made: Made):
         yield there, str(made.path).replace(str(root / name), str(there))
 
 
-STRUCTURED = (".tar", ".h5", ".hdf5", ".parquet", ".npy", ".pth")
+STRUCTURED = (".tar", ".h5", ".hdf5", ".parquet", ".npy", ".pth", ".zip")
 
 
 def mutate(data: bytearray, draw) -> bytes:
@@ -141,9 +141,7 @@ def mutations(made, data):
         files = [p for p in files if p.suffix not in (".mp4", ".avi", ".webm")] or files
         file = data.draw(st.sampled_from(files))
         content = bytearray(file.read_bytes())
-        if file.suffix in (".tar", ".h5", ".hdf5", ".parquet", ".npy", ".pth") and data.draw(
-            st.booleans()
-        ):
+        if file.suffix in STRUCTURED and data.draw(st.booleans()):
             # Where the structure is: the beginning and the end.
             head = bytearray(content[:4096])
             content = bytearray(mutate(head, data.draw) + bytes(content[4096:]))
@@ -193,7 +191,8 @@ DESCRIBED = {
     "lerobot_v21": ("meta/info.json", "meta/episodes.jsonl"), "lerobot_v3": ("meta/info.json",),
     "something": ("labels/labels.json", "labels/train.json"),
     "diving48": ("Diving48_V2_train.json", "Diving48_vocab.json"),
-    "our_episodes": ("episodes.json",),
+    "our_episodes": ("episodes.json",), "minari": ("data/metadata.json",),
+    "diffusion_policy": ("push.zarr/data/img/.zarray", "push.zarr/meta/episode_ends/.zarray"),
 }  # fmt: skip
 
 

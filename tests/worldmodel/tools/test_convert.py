@@ -134,7 +134,27 @@ def middle(item):
     return value
 
 
-@pytest.mark.parametrize("name", ["our_episodes", "lerobot_v21", "lerobot_v3", "hdf5_groups"])
+def test_choices_stay_choices(made, change, tmp_path):
+    path = made("minari").path
+    about = path / "data/metadata.json"
+    space = json.dumps({"type": "MultiDiscrete", "nvec": [9, 3], "start": [0, 0]})
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"action_space": space}))
+    change(path, tmp_path / "e", "episodes")
+    assert open_episodes(tmp_path / "e").info.action_choices == (9, 3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "our_episodes",
+        "lerobot_v21",
+        "lerobot_v3",
+        "hdf5_groups",
+        "minari",
+        "act",
+        "diffusion_policy",
+    ],
+)
 def test_actions_survive(made, change, tmp_path, name):
     path = made(name).path
     source = open_episodes(path)

@@ -140,7 +140,13 @@ class EpisodesTarget(Target):
         info = FolderInfo("videos", self.fps, (), ()) if plan.store is None else plan.store.info
         self._writer = EpisodeWriter(
             plan.folder,
-            FolderInfo(info.env_id, self.fps, info.action_low, info.action_high),
+            FolderInfo(
+                info.env_id,
+                self.fps,
+                info.action_low,
+                info.action_high,
+                action_choices=info.action_choices,
+            ),
         )
 
     def write(self) -> Iterator[int]:
