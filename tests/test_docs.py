@@ -38,11 +38,18 @@ GUIDES = [
         "pretraining.md",
         "probes.md",
         "features.md",
+        "worlds.md",
     )  # fmt: skip
 ]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
 # A training of minutes is cut down to this; all else is as it is written.
 SHORT = ["optimisation.steps=2", "batch=4", "device=cpu"]
+# Recording and planning of minutes are cut down too.
+SMALL = {"episodes=200": "episodes=10", "steps=50": "steps=12", "offset=25": "offset=4"}
+PLANNED = [
+    "episodes=2", "planner.horizon=2", "planner.candidates=8", "planner.elites=2",
+    "evaluation.workers=1", "evaluation.max_steps=4",
+]  # fmt: skip
 PROBED = ["views.workers=0", "probes.attentive.steps=1", "probes.attentive.epochs=1"]
 
 
@@ -131,12 +138,16 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
     assert len(lines) >= 3
     for words in lines:
         short = SHORT if words[0] in ("pretrain", "train") else []
-        short = [*short, "rollouts.length=3"] if words[0] == "train" else short
+        if words[0] == "train":
+            short = [*short, "rollouts.length=3"]
         if words[0] == "pretrain":
             short = [*short, "data.workers=0"]  # workers have tests of their own
         if "task=classify" in words:
             short = PROBED[: 1 if "~probes.attentive" in words else None]
         short = ["loading.workers=0"] if words[0] == "features" else short
+        if page.stem == "worlds":
+            words = [SMALL.get(word, word) for word in words]
+            short = [*short, *PLANNED] if words[0] == "plan" else short
         keys = {word.partition("=")[0] for word in words}
         extra = [word for word in short if word.partition("=")[0] not in keys]
         assert app.main([*words, *extra]) == 0, " ".join(words)
