@@ -153,7 +153,7 @@ class Choice(ActionSpace):
         elif isinstance(space, spaces.Discrete):
             counts, first = np.array(space.n), np.array(space.start)
         else:
-            counts, first = np.full(space.shape, 2), np.zeros(space.shape)
+            counts, first = np.full(space.shape, 2), np.zeros(space.shape, np.int64)
         self._first = first.ravel()
         self._last = self._first + counts.ravel() - 1
         self.choices = tuple(map(int, counts.ravel()))

@@ -39,6 +39,9 @@ class Cloned(nn.Module):
         horizon: most blocks from a state to its goal.
     """
 
+    mean: Tensor  # a, of the action blocks that are cloned
+    std: Tensor  # a
+
     def __init__(self, state_dim: int, block_dim: int, *, horizon: int) -> None:
         super().__init__()
         self.horizon = horizon
