@@ -113,19 +113,38 @@ def rows(
             runs = [found[name, seed][goal] for seed in seeds]
             if not all(key in run for run in runs):
                 continue
-            trials = [int(run[f"{key}.n"]) for run in runs]
-            hits = [round(run[key] * n) for run, n in zip(runs, trials, strict=True)]
-            value, low, high = wilson(sum(hits), sum(trials))
+            value, low, high = wilson(*pooled(runs, key))
             row: dict[str, Any] = {
-                "key": f"{name}.{goal}.{policy or 'success'}", "value": value, "n": sum(trials),
-                "low": low, "high": high, "seeds": seeds, "per_seed": [run[key] for run in runs],
+                "key": f"{name}.{goal}.{policy or 'success'}", "value": value,
+                "n": pooled(runs, key)[1], "low": low, "high": high, "seeds": seeds,
+                "per_seed": [run[key] for run in runs],
             }  # fmt: skip
             if not policy:
-                floors = [run[f"{p}_{world.success}"] for p in FLOORS for run in runs]
-                row["floor"] = max(floors)
+                names = [f"{p}_{world.success}" for p in FLOORS]
+                floors = [pooled(runs, n) for n in names if all(n in run for run in runs)]
+                row |= {"floor": max(hits / n for hits, n in floors)} if floors else {}
                 row |= {"bar": world.bars[goal]} if goal in world.bars else {}
             written.append(row)
     return written
+
+
+def pooled(runs: Sequence[Mapping[str, float]], key: str) -> tuple[int, int]:
+    """Successes and trials of all runs together."""
+    trials = [int(run[f"{key}.n"]) for run in runs]
+    return sum(round(run[key] * n) for run, n in zip(runs, trials, strict=True)), sum(trials)
+
+
+def finished(folder: Path) -> dict[tuple[str, int], Found]:
+    """What is there of every world and seed, where all of its goals have been planned for."""
+    found: dict[tuple[str, int], Found] = {}
+    for name, world in WORLDS.items():
+        for place in sorted((folder / name).glob("*")):
+            plans = {goal: place / "plan" / goal / "metrics.json" for goal in world.goals}
+            if place.name.isdigit() and all(path.is_file() for path in plans.values()):
+                found[name, int(place.name)] = {
+                    goal: read_metrics(path.parent)["results"] for goal, path in plans.items()
+                }
+    return found
 
 
 def main() -> None:
@@ -135,14 +154,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
     parser.add_argument("--kept-in", type=Path, default=Path("runs/planning"))
     words = parser.parse_args()
-    found = {
-        (name, seed): measure(name, seed, words.kept_in)
-        for name, seed in itertools.product(words.worlds, words.seeds)
-    }
+    for name, seed in itertools.product(words.worlds, words.seeds):
+        measure(name, seed, words.kept_in)
     table = {
         **origin("planning", "python -m benchmarks.planning"),
         "protocol": {"episodes": EPISODES, "success": "held for the last fifth of the budget"},
-        "rows": rows(found),
+        "rows": rows(finished(words.kept_in)),
     }
     results.write(table, Path(__file__).parents[1] / "docs/results/planning.json")
 

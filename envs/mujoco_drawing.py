@@ -130,14 +130,16 @@ class SmallRenderer:
             self._drawn = None
 
     def _placed(self) -> Any:
-        """The camera, as gymnasium places it at the first frame."""
+        """The camera, as gymnasium places it, but whatever was reset first: by the model alone."""
         import mujoco
 
         if self.camera_id is not None and self.camera_id >= 0:
             return self.camera_id
         camera = mujoco.MjvCamera()
         camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FREE, -1
-        camera.lookat[:] = np.median(self.data.geom_xpos, axis=0)
+        still = mujoco.MjData(self.model)
+        mujoco.mj_forward(self.model, still)
+        camera.lookat[:] = np.median(still.geom_xpos, axis=0)
         camera.distance = self.model.stat.extent
         for name, value in self.default_cam_config.items():
             if name == "lookat":

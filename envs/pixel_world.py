@@ -112,7 +112,8 @@ class PixelWorld(
             if self._state is None:
                 raise ValueError(f"the state of {self.env} cannot be set")
             self._state.set(np.asarray(state, np.float64))
-            own = self._own_observation()
+            # What the reset told was of another state.
+            own, info = self._own_observation(), self._own_infos()
         observation = self._observe()
         info = self._told(own) | info
         goal = info.get("goal_image") if self._goal is None else self._goal
@@ -125,6 +126,11 @@ class PixelWorld(
         """One step of the environment."""
         own, reward, terminated, truncated, info = self.env.step(action)
         return self._observe(), reward, terminated, truncated, self._told(own) | info
+
+    @property
+    def restores_state(self) -> bool:
+        """True if a reset can begin from the info `state`."""
+        return self._state is not None
 
     def _told(self, own: Any) -> Info:
         """Infos that the environment does not give itself, `own` being its observation."""
@@ -139,7 +145,17 @@ class PixelWorld(
         """What the environment itself observes now; nothing where it cannot be asked."""
         observe = getattr(self.env.unwrapped, "_get_obs", None)
         with contextlib.suppress(TypeError):  # some want to be told what they observe
-            return {} if observe is None else observe()
+            if observe is not None:
+                return observe()
+        return {} if self._state is None else self._state.observed()
+
+    def _own_infos(self) -> Info:
+        """The infos that the environment tells of now; nothing where it cannot be asked."""
+        for name in ("get_step_info", "_get_info"):
+            ask = getattr(self.env.unwrapped, name, None)
+            with contextlib.suppress(TypeError):
+                if ask is not None:
+                    return dict(ask())
         return {}
 
     def _positions(self) -> Iterator[tuple[str, np.ndarray]]:

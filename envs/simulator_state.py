@@ -28,6 +28,10 @@ class SimulatorState(ABC):
     def __init__(self, world: Any) -> None:
         self.world = world
 
+    def observed(self) -> Any:
+        """What the world itself observes in its state; nothing where that is not known."""
+        return {}
+
     def told(self) -> dict[str, np.ndarray]:
         """Numbers that say what reaching a goal means, and that the world does not tell itself."""
         return {}
@@ -83,7 +87,10 @@ class MuJoCoState(SimulatorState):
 
 
 class AttributeState(SimulatorState):
-    """A vector in the attribute `state`, as in gymnasium's classic control."""
+    """A vector in the attribute `state`, as in gymnasium's classic control.
+
+    After it stands the last torque of the pendulum, which is drawn; NaN before there is one.
+    """
 
     @staticmethod
     def knows(world: Any) -> bool:
@@ -91,17 +98,25 @@ class AttributeState(SimulatorState):
         return type(world).__module__.startswith("gymnasium.envs.classic_control")
 
     def read(self) -> np.ndarray:
-        """The attribute."""
-        return np.array(self.world.state, np.float64)
+        """The attribute, and the torque."""
+        state = np.array(self.world.state, np.float64)
+        if not hasattr(self.world, "last_u"):
+            return state
+        return np.append(state, np.nan if self.world.last_u is None else self.world.last_u)
 
     def set(self, state: np.ndarray) -> None:
         """The attribute, of the same type."""
         now = np.asarray(self.world.state)
-        _check_size(state, now.size)
-        self.world.state = np.array(state, now.dtype).reshape(now.shape)
-        for name in ("last_u", "steps_beyond_terminated"):  # of the episode before
-            if hasattr(self.world, name):
-                setattr(self.world, name, None)
+        _check_size(state, len(self.read()))
+        self.world.state = np.array(state[: now.size], now.dtype).reshape(now.shape)
+        if hasattr(self.world, "last_u"):
+            self.world.last_u = None if np.isnan(state[-1]) else np.float32(state[-1])
+        if hasattr(self.world, "steps_beyond_terminated"):
+            self.world.steps_beyond_terminated = None
+
+    def observed(self) -> np.ndarray:
+        """The attribute."""
+        return np.array(self.world.state, np.float32)
 
 
 class PushTState(SimulatorState):

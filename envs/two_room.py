@@ -38,6 +38,7 @@ class TwoRoom(gymnasium.Env[np.ndarray, np.ndarray]):
         door: y of the door's centre, in [-0.6, 0.6].
     """
 
+    restores_state = True
     metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / STEP_SECONDS)}
 
     def __init__(

@@ -1,15 +1,15 @@
 """How a world of others is seen, and what it tells: settings that make a `PixelWorld`."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
 
 from .known_worlds import known
 from .pixel_world import DEFAULT_SIZE, PixelWorld
-from .rendering import choose_gl
+from .rendering import RenderingError, choose_gl, import_triton_first
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class View:
 
     def prepare(self) -> None:
         """Choose MuJoCo's OpenGL, which some worlds ask for as soon as they are imported."""
-        if find_spec("mujoco") is not None:
+        import_triton_first()
+        # Where none works, a world that draws by MuJoCo will say so; others need none.
+        with contextlib.suppress(RenderingError):
             choose_gl()
 
     def within(self, env_id: str) -> dict[str, float]:

@@ -19,6 +19,8 @@ from .guardrails.action_bounds import ActionBounds
 from .guardrails.choices import Choices
 from .guardrails.guardrail import Guardrail
 
+EXACT = 2.0**24  # whole numbers up to here are exact in float32
+
 
 class ActionSpace(ABC):
     """The actions of an environment as vectors.
@@ -27,12 +29,14 @@ class ActionSpace(ABC):
         space: The environment's own.
         low, high: Bounds of each number of a vector (a, float32); may be infinite.
         choices: How many alternatives each choice has; empty where actions are numbers.
+        whole: Only whole numbers are taken.
     """
 
     space: Any
     low: np.ndarray
     high: np.ndarray
     choices: tuple[int, ...] = ()
+    whole: bool = False
 
     @staticmethod
     def of(space: gymnasium.Space) -> "ActionSpace":
@@ -104,6 +108,9 @@ class Numbers(ActionSpace):
     def __init__(self, space: spaces.Box) -> None:
         self.space = space
         low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
+        self.whole = np.issubdtype(space.dtype, np.integer)
+        if self.whole:  # what float32 holds exactly, and no conversion overflows
+            low, high = low.clip(-EXACT, EXACT), high.clip(-EXACT, EXACT)
         # Rounding to float32 must not lead out of the bounds.
         self.low, self.high = low.astype(np.float32), high.astype(np.float32)
         inward = np.float32(np.inf)
@@ -113,15 +120,13 @@ class Numbers(ActionSpace):
     @property
     def guardrail(self) -> Guardrail:
         """The bounds."""
-        return ActionBounds(self.low.tolist(), self.high.tolist())
+        return ActionBounds(self.low.tolist(), self.high.tolist(), whole=self.whole)
 
     def given(self, vector: np.ndarray) -> np.ndarray:
         """The nearest action that the space holds, in its type and shape."""
         inside = np.clip(self._checked(vector), self.low, self.high)
         dtype = self.space.dtype
-        if np.issubdtype(dtype, np.integer):
-            inside = np.rint(inside)
-        cast = inside.astype(dtype)
+        cast = (np.rint(inside) if self.whole else inside).astype(dtype)
         if np.issubdtype(dtype, np.floating):  # rounding to fewer digits, as float16 has
             cast = np.clip(cast, self.space.low.ravel(), self.space.high.ravel())
         return cast.reshape(self.space.shape)

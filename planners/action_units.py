@@ -29,7 +29,7 @@ class ActionUnits:
 
         They mean nothing where one of them is infinite or beyond a million, and where they are
         wider than a hundred deviations of the data. Without data the scale is then 1, around 0 or
-        beside the one bound that there is, as gymnasium draws from such spaces.
+        1 beside the one bound that there is.
 
         Args:
             low: Lower bounds (a); may be infinite.

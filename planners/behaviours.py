@@ -41,7 +41,10 @@ class Random(Policy):
         u = np.where(bounded, draw.uniform(-1, 1, self._space.dim), 0)
         if not bounded.all():
             u = np.where(bounded, u, draw.normal(size=self._space.dim))
-        return (units.centre.numpy() + units.scale.numpy() * u).astype(np.float32)
+        # Half a step further, so that the outermost whole numbers are as likely as the others.
+        scale = units.scale.numpy() + (0.5 if self._space.whole else 0.0)
+        drawn = units.centre.numpy() + scale * u
+        return np.clip(drawn, self._space.low, self._space.high).astype(np.float32)
 
 
 class SmoothRandom(Policy):

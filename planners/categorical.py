@@ -23,7 +23,7 @@ class CategoricalCEM(Planner):
         iterations: Times that candidates are sampled.
         elites: Candidates that the next probabilities are computed from.
         momentum: Share of the old probabilities that is kept, in [0, 1).
-        least: Probability that no alternative falls below, so that none is ever lost.
+        least: Share of the draws that are spread over all alternatives, so that none is ever lost.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class CategoricalCEM(Planner):
         iterations: int = 4,
         elites: int = 16,
         momentum: float = 0.1,
-        least: float = 0.02,
+        least: float = 0.1,
     ) -> None:
         if min(horizon, iterations) < 1 or not 2 <= elites < candidates:
             raise ConfigError(
@@ -75,13 +75,17 @@ class CategoricalCEM(Planner):
             elites = scored.actions[scored.rank()[: self.elites]]
             taken = elites.mean(dim=0).split(list(counts), dim=-1)
             shares = [
-                torch.lerp(now, before, self.momentum).clamp_min(self.least)
+                self._above_least(torch.lerp(now, before, self.momentum))
                 for now, before in zip(taken, shares, strict=True)
             ]
             known = search.best.actions
         likeliest = [F.one_hot(share.argmax(-1), share.shape[-1]) for share in shares]
         search.score(torch.cat(likeliest, dim=-1)[None].float())
         return search.finish(shown=scored)
+
+    def _above_least(self, share: Tensor) -> Tensor:
+        """The share (t n) mixed with an even one, so that none is below `least / n`."""
+        return self.least / share.shape[-1] + (1 - self.least) * share
 
     def _draw(self, shares: list[Tensor], generator: torch.Generator) -> Tensor:
         """Candidates (k t a), each alternative as often as its share (t n) says."""

@@ -76,7 +76,7 @@ def clone(recorded: EpisodeStates, *, horizon: int, seed: int, steps: int = STEP
     first = (ends - recorded.lengths).repeat_interleave(recorded.lengths)
     places = torch.arange(len(done))
     begun = places[done & (places < last)]
-    if not len(begun):
+    if not len(begun) or not recorded.blocks.shape[1]:
         raise ConfigError("cloning needs episodes with actions; there are none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

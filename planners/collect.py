@@ -1,7 +1,7 @@
 """The verb `collect`: run a behaviour in an environment and write the episodes to disk."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,14 +82,15 @@ def collect(
     """
     if steps < 1:
         raise ConfigError(f"steps={steps}: an episode has at least one step")
+    apart = held_out_numbers(episodes, recording.held_out_share)
     jobs = plan_jobs(
         episodes,
+        apart=apart,
         labelled_fraction=recording.labelled_fraction,
         seed=run.seed,
         first=FIRST_READ_OUT_SEED if recording.held_out else 0,
     )
     make = partial(make_env, env, recording.env_options, view)
-    apart = held_out_numbers(episodes, recording.held_out_share)
     with make() as opened:
         info = folder_info(opened, env, labelled=any(job.labelled for job in jobs))
     info = replace(info, held_out=apart)
@@ -115,10 +116,14 @@ def collect(
     }
 
 
-def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int = 0) -> list[_Job]:
+def plan_jobs(
+    episodes: int, *, labelled_fraction: float, seed: int, first: int = 0,
+    apart: Sequence[int] = (),
+) -> list[_Job]:  # fmt: skip
     """The reset seed of each episode, and if it keeps its actions; the arguments decide both.
 
-    Those that keep them are evenly spread, and stay the same if more episodes follow.
+    Those that keep them are evenly spread, among the episodes of `apart` and among the others, and
+    stay the same if more episodes follow.
     """
     if not 1 <= episodes <= FIRST_HELD_OUT_SEED or not 0 <= labelled_fraction <= 1:
         raise ConfigError(
@@ -126,7 +131,12 @@ def plan_jobs(episodes: int, *, labelled_fraction: float, seed: int, first: int 
             f"got {episodes} and {labelled_fraction}"
         )
     phase = np.random.default_rng(seed).random()
-    labelled = set(evenly_spread(episodes, labelled_fraction, phase))
+    others = sorted(set(range(episodes)) - set(apart))
+    labelled = {
+        group[i]
+        for group in (others, sorted(apart))
+        for i in evenly_spread(len(group), labelled_fraction, phase)
+    }
     return [
         _Job(i, first + (seed * SEEDS_PER_RUN + i) % FIRST_HELD_OUT_SEED, i in labelled)
         for i in range(episodes)
@@ -160,6 +170,8 @@ def folder_info(env: gymnasium.Env, env_id: str, *, labelled: bool) -> FolderInf
 def to_episode(record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True) -> Episode:
     """A record in the form that is written to disk."""
     metadata = {"env": info.env_id, "seed": str(record.seed)}
+    if record.restores:
+        metadata["restores"] = "state"
     if record.options:
         metadata["reset_options"] = json.dumps(record.options)
     if record.success is not None:

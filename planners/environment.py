@@ -44,7 +44,7 @@ PACKAGES = {
 
 def make_env(
     env: str, options: Mapping[str, Any] | None = None, view: View | None = None,
-    *, size: int | None = None,
+    *, size: int | None = None, steps: int | None = None,
 ) -> gymnasium.Env:  # fmt: skip
     """The environment with gymnasium id `env`, observing images.
 
@@ -55,6 +55,7 @@ def make_env(
         options: Keyword arguments of the environment.
         view: As `worldmodel.envs.View`.
         size: Of the images, in pixels, where `view` has not been told another.
+        steps: That an episode may have at least; the environment's own limit is raised to it.
 
     Raises:
         EnvError: no such environment, it needs a package that is not there, it takes no such
@@ -64,6 +65,11 @@ def make_env(
     if view is not None:
         view.prepare()
     made = _make(env, options)
+    own = None if made.spec is None else made.spec.max_episode_steps
+    if steps is not None and own is not None and own < steps:
+        made.close()
+        options["max_episode_steps"] = steps
+        made = _make(env, options)
     try:
         if not observes_images(made):
             if view is None:
@@ -181,7 +187,18 @@ def step(
         )
     observation, reward, terminated, truncated, info = found
     shown = image(observation, name, like=like)
-    return shown, float(reward), bool(terminated), bool(truncated), dict(info)
+    given = np.asarray(reward)
+    if given.size != 1 or given.dtype.kind not in "biuf" or not np.isfinite(given).all():
+        raise EnvError(
+            f"the reward of environment '{name}' must be a finite number, step {number} gave "
+            f"{reward!r}"
+        )
+    return shown, float(given.item()), bool(terminated), bool(truncated), dict(info)
+
+
+def restores_state(env: gymnasium.Env) -> bool:
+    """True if the environment says that a reset can begin from the info `state` that it tells."""
+    return bool(env.has_wrapper_attr("restores_state") and env.get_wrapper_attr("restores_state"))
 
 
 def name_of(env: gymnasium.Env) -> str:
@@ -195,7 +212,10 @@ def image(observation: Any, name: str, *, like: np.ndarray | None = None) -> np.
     Raises:
         EnvError: it is not.
     """
-    frame = np.array(observation)
+    try:
+        frame = np.array(observation)
+    except ValueError as cause:
+        raise EnvError(f"environment '{name}' observes no array: {_reason(cause)}") from cause
     wanted = frame.shape if like is None else like.shape
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape != wanted or frame.shape[2] != 3:
         raise EnvError(

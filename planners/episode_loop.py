@@ -17,10 +17,12 @@ import numpy as np
 from worldmodel.errors import EnvError
 
 from .action_space import ActionSpace
-from .environment import name_of, reset, step
+from .environment import name_of, reset, restores_state, step
 from .infos import copy_info, stack_infos, truth
 
-SAME = 2.0  # mean difference, of 255, of images that show the same
+# Images show the same view where few of 8 x 8 fields differ by more than this, of 255, in mean: a
+# mover that stands elsewhere changes one or two, another camera most of those with anything in it.
+FIELDS, SAME, FEW = 8, 12.0, 4
 SUCCESS = ("success", "is_success")  # either info says that the goal is reached
 
 
@@ -52,6 +54,7 @@ class EpisodeRecord:
     seconds: np.ndarray  # t, wall-clock seconds that each action took to choose
     seed: int  # of the reset
     options: dict[str, Any] = field(default_factory=dict)  # of the reset
+    restores: bool = False  # a reset can begin from the info `state`
     left_out: dict[str, str] = field(default_factory=dict)  # infos not recorded, and why
     numbers: dict[str, float] = field(default_factory=dict)  # counted by the policy
 
@@ -81,11 +84,13 @@ def run_episode(
     policy: Policy,
     *,
     seed: int,
+    draws: int | None = None,
     options: Mapping[str, Any] | None = None,
     max_steps: int = 100,
     replay: np.ndarray | None = None,
     goal: Mapping[str, np.ndarray] | None = None,
     shown: np.ndarray | None = None,
+    told: Mapping[str, np.ndarray] | None = None,
 ) -> EpisodeRecord:
     """Reset `env` with `seed` and `options`, and let `policy` act until it ends.
 
@@ -94,15 +99,17 @@ def run_episode(
     Args:
         env: It observes images.
         policy: Acts.
-        seed: Of the reset, and of the policy.
+        seed: Of the reset.
+        draws: Seed of the policy; that of the reset if None.
         options: Of the reset.
         max_steps: Most steps of the policy.
         replay: Recorded actions (n r) that are taken first; the episode begins after them.
         goal: Infos of the goal; the policy is told its `goal_image` instead of the environment's.
         shown: What has to be seen at the start (h w 3).
+        told: Infos that have to be told there.
 
     Raises:
-        EnvError: the environment fails, or shows something else at the start than `shown`.
+        EnvError: the environment fails, or shows or tells something else at the start.
     """
     space = ActionSpace.of(env.action_space)
     first, info = reset(env, seed=seed, options=options)
@@ -117,8 +124,9 @@ def run_episode(
             )
     if shown is not None:
         _require_shown(first, shown, env)
+    _require_told(info, told or {}, env)
     asked = {name: value for name, value in (goal or {}).items() if name == "goal_image"}
-    policy.reset(space, {**info, **asked}, seed=seed)
+    policy.reset(space, {**info, **asked}, seed=seed if draws is None else draws)
     frames, infos = [first], [copy_info(info)]
     actions: list[np.ndarray] = []
     rewards: list[float] = []
@@ -147,6 +155,7 @@ def run_episode(
         seconds=np.array(seconds),
         seed=seed,
         options=dict(options or {}),
+        restores=restores_state(env),
         left_out=recorded.left_out,
         numbers=policy.numbers(),
     )
@@ -163,10 +172,37 @@ def _require_shown(first: np.ndarray, shown: np.ndarray, env: gymnasium.Env) -> 
             f"environment '{name_of(env)}' shows {first.shape[:2]} pixels, its episodes were "
             f"recorded at {shown.shape[:2]}: say the same view.size="
         )
-    apart = np.abs(first.astype(int) - shown).mean()
-    if apart > SAME:
+    side = [max(1, size // FIELDS) for size in shown.shape[:2]]
+    rows, columns = (
+        slice(0, size // one * one) for size, one in zip(shown.shape, side, strict=False)
+    )
+    apart = np.abs(first.astype(int) - shown)[rows, columns]
+    fields = apart.reshape(-1, side[0], apart.shape[1] // side[1], side[1], 3).mean((1, 3, 4))
+    if (differ := int((fields > SAME).sum())) > FEW:
         raise EnvError(
-            f"environment '{name_of(env)}' shows another start than was recorded of it (pixels "
-            f"differ by {apart:.1f} of 255 on average): give it the view= and env_options= of the "
-            "collection; if they are the same, it does not repeat itself: plan with goal=env"
+            f"environment '{name_of(env)}' shows another start than was recorded of it ({differ} "
+            f"of {fields.size} fields of the image differ): give it the view= and env_options= of "
+            "the collection; if they are the same, it does not repeat itself: plan with goal=env"
+        )
+
+
+def _require_told(
+    info: Mapping[str, Any], told: Mapping[str, np.ndarray], env: gymnasium.Env
+) -> None:
+    """Refuse a start that tells other numbers than were recorded of it.
+
+    Raises:
+        EnvError: so it is.
+    """
+    for name, wanted in told.items():
+        found = np.asarray(info.get(name, np.nan), np.float64)
+        if found.shape == wanted.shape and np.allclose(
+            found, wanted, rtol=1e-3, atol=1e-3 * max(1e-3, np.nanmax(np.abs(wanted), initial=0)),
+            equal_nan=True,
+        ):  # fmt: skip
+            continue
+        raise EnvError(
+            f"environment '{name_of(env)}' tells another '{name}' at its start than was recorded "
+            "of it: it does not repeat itself, or was made with other env_options; plan with "
+            "goal=env"
         )

@@ -74,7 +74,8 @@ def _open_evaluation(
             index, task = job
             record = run_episode(
                 opened, policy, seed=task.seed, options=task.options, max_steps=how.budget,
-                replay=task.replay, goal=task.goal, shown=task.shown,
+                replay=task.replay, goal=task.goal, shown=task.shown, told=task.told,
+                draws=task.draws,
             )  # fmt: skip
             return record if index < how.keep else record.without_frames()
 
@@ -131,6 +132,8 @@ def summarise(
     if any(value is not None for value in violated):
         results |= _rate("violation_rate", violated)
     already = [r.ever(*SUCCESS, frames=slice(1)) for r in records]
+    if success != AS_TOLD:
+        already = [None if o.once is None else o.first == 0 for o in outcomes]
     if told := [value for value in already if value is not None]:
         results |= _rate("already_solved", told)
     rewards = [float(r.rewards.sum()) for r in records]

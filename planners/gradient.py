@@ -58,7 +58,16 @@ class Gradient(Planner):
         generator: torch.Generator,
         warm_start: Tensor | None = None,
     ) -> Plan:
-        """The best plan found; see `Planner.plan`."""
+        """The best plan found; see `Planner.plan`.
+
+        Raises:
+            ConfigError: actions are choices, which have no slope.
+        """
+        if problem.choices:
+            raise ConfigError(
+                "Gradient follows slopes, and choices among alternatives have none; take "
+                "planner=categorical, beam or cem"
+            )
         search = Search(problem)
         first = first_guess(problem, warm_start, horizon=self.horizon)
         spread = noise((self.starts - 2, *first.shape), generator, first.device)

@@ -47,10 +47,10 @@ class ICEM(Planner):
                 "ICEM needs horizon >= 1, iterations >= 1 and 2 <= elites < candidates, got "
                 f"{horizon}, {iterations}, {elites} and {candidates}"
             )
-        if init_std <= 0 or shrink < 1 or not (0 <= momentum < 1 and 0 <= kept <= 1):
+        if init_std <= 0 or shrink < 1 or colour < 0 or not (0 <= momentum < 1 and 0 <= kept <= 1):
             raise ConfigError(
-                "ICEM needs init_std > 0, shrink >= 1, momentum in [0, 1) and kept in [0, 1], got "
-                f"{init_std}, {shrink}, {momentum} and {kept}"
+                "ICEM needs init_std > 0, shrink >= 1, colour >= 0, momentum in [0, 1) and kept in "
+                f"[0, 1], got {init_std}, {shrink}, {colour}, {momentum} and {kept}"
             )
         self.horizon, self.candidates = horizon, candidates
         self.iterations, self.elites = iterations, elites
@@ -71,7 +71,8 @@ class ICEM(Planner):
         std = (self.init_std * problem.units.scale).expand_as(mean)
         known = torch.stack([mean, torch.zeros_like(mean)])
         for iteration in range(self.iterations):
-            count = max(2 * self.elites, round(self.candidates / self.shrink**iteration))
+            fewer = round(self.candidates / self.shrink**iteration)
+            count = min(self.candidates, max(2 * self.elites, fewer))
             drawn = coloured((count, *mean.shape), self.colour, generator, mean.device)
             scored = search.score(torch.cat([known, mean + std * drawn]))
             elites = scored.actions[scored.rank()[: self.elites]]

@@ -1,6 +1,5 @@
 """The verb `plan`: evaluate a planner with a model on held-out starts and goals."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from .evaluate import Evaluation, evaluate, outcomes_of, summarise
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
 from .planner import Planner
+from .protocol import protocol
 from .success import AS_TOLD, Outcome, Success
 from .tasks import Task, Tasks, crossed_tasks, episode_tasks, held_out_tasks, image_tasks
 
@@ -101,10 +101,20 @@ def plan(
         if isinstance(part, Factory):
             results |= part.report()
     make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
-    make = partial(make_env, env, evaluation.env_options, view, size=load(model).size)
-    protocol = _protocol(env, chosen, success, evaluation, planner, model)
-    _write_json(run.folder / "protocol.json", protocol)
-    run.say("; ".join(f"{name}: {value}" for name, value in protocol.items()))
+    baselines: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
+    if evaluation.baselines and goal in ("episodes", "crossed"):
+        if (learned := states.cloned(offset)) is not None:
+            baselines["cloning"] = partial(_make_cloning, model, learned, offset)
+    # An environment's own limit of time counts for its own tasks alone.
+    most = None if goal == "env" else evaluation.budget + chosen.longest_replay
+    make = partial(make_env, env, evaluation.env_options, view, size=load(model).size, steps=most)
+    who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
+           "model": model}  # fmt: skip
+    facts = protocol(env, view, chosen, success, evaluation, who)
+    _write_json(run.folder / "protocol.json", facts)
+    run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
+    if len(tasks) < episodes:
+        run.say(f"there are {len(tasks)} such tasks, fewer than the {episodes} that were asked for")
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
     _write_episodes(run.folder / "episodes", records[: evaluation.keep], make, env)
     judged = partial(summarise, success=success, budget=evaluation.budget)
@@ -117,9 +127,6 @@ def plan(
         return results
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
-    baselines: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
-    if goal in ("episodes", "crossed"):
-        baselines["cloning"] = partial(_make_cloning, model, states.cloned(offset), offset)
     for name, policy in baselines.items():
         done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
         found = judged(done, tasks)
@@ -137,6 +144,11 @@ def trained_on(model: str) -> str | None:
 
 def _known_success(success: Success, env: str, view: View | None, goal: str) -> Success:
     """What success is where nothing is said: for goals of episodes what is known of a world."""
+    if success.within and goal not in ("episodes", "crossed"):
+        raise ConfigError(
+            f"success.within compares with infos of the goal, which goal={goal} does not tell; say "
+            "goal=episodes or crossed, or success.total_reward="
+        )
     told = success.within or success.total_reward is not None
     if told or goal == "env" or view is None:
         return success
@@ -161,23 +173,13 @@ def _tasks(
         return image_tasks(goal, how.tasks, episodes=episodes, seed=seed)
     if recorded_in is None:
         raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")
+    if how.tasks:
+        raise ConfigError(
+            f"evaluation.tasks={list(how.tasks)} are of the environment, and goal={goal} takes "
+            "starts and goals of episodes; leave one of them out"
+        )
     make = episode_tasks if goal == "episodes" else crossed_tasks
     return make(Episodes(recorded_in), success, offset=offset, episodes=episodes, seed=seed)
-
-
-def _protocol(
-    env: str, chosen: Tasks, success: Success, how: Evaluation, planner: Planner, model: str
-) -> dict[str, str]:
-    """What a success rate depends on, in words, and a hash of it."""
-    facts = {
-        "environment": f"{env} {dict(how.env_options or {}) or ''}".strip(),
-        "tasks": f"{len(chosen)}: {chosen.words}; {chosen.solved} solved starts removed",
-        "success": success.words,
-        "budget": f"{how.budget} environment steps",
-        "planner": f"{type(planner).__name__} {vars(planner)}",
-    }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return facts | {"hash": digest[:12]}
 
 
 class _States:
@@ -193,10 +195,17 @@ class _States:
             return part.prepare(self._states(type(part).__name__), seed=self._run.seed)
         return part
 
-    def cloned(self, offset: int) -> Cloned:
-        """What was done on the way to goals up to twice `offset` environment steps ahead."""
+    def cloned(self, offset: int) -> Cloned | None:
+        """What was done on the way to goals up to twice `offset` environment steps ahead.
+
+        None, and said so, where no episode has actions.
+        """
         horizon = max(1, 2 * offset // load(self._model).action_block)
-        return clone(self._states("cloning"), horizon=horizon, seed=self._run.seed)
+        try:
+            return clone(self._states("cloning"), horizon=horizon, seed=self._run.seed)
+        except ConfigError as cause:
+            self._run.say(f"no baseline of cloning: {cause}")
+            return None
 
     def _states(self, needed_by: str) -> EpisodeStates:
         if self._folder is None:

@@ -53,10 +53,14 @@ class Success:
         if self.within:
             ratios = self.ratio({name: _told(record.infos, name) for name in self.within}, goal)
             return ratios <= 1
-        told = [record.infos[name] for name in SUCCESS if name in record.infos]
-        if not told or all(np.isnan(np.asarray(t, np.float64)).all() for t in told):
+        told = [
+            np.asarray(record.infos[name], np.float64).reshape(record.steps + 1, -1)
+            for name in SUCCESS
+            if name in record.infos
+        ]
+        if not told or all(np.isnan(t).all() for t in told):
             return None
-        return np.any([np.nan_to_num(np.asarray(t, np.float64)) != 0 for t in told], axis=0)
+        return np.any([(np.nan_to_num(t) != 0).any(axis=1) for t in told], axis=0)
 
     def ratio(self, infos: Mapping[str, np.ndarray], goal: Mapping[str, np.ndarray]) -> np.ndarray:
         """How far (t) infos over time are from the goal's, in radii; the farthest of them."""
@@ -105,12 +109,12 @@ class Outcome:
         if reached is None:
             return Outcome(None, None, None, record.steps, None)
         steps = np.flatnonzero(reached)
-        last = max(1, round(HELD * budget))
-        # A world that ends an episode at its goal leaves no time to stay there.
-        held = (
-            None
-            if record.terminated and reached[-1]
-            else bool(record.steps >= last and reached[-last:].all())
-        )
+        last = max(1, round(HELD * min(budget, record.steps)))
+        # A world that ends an episode at its goal leaves no time to stay there; one that ends it
+        # elsewhere has been failed, and one whose own time is up was held for as long as it went.
+        if record.terminated:
+            held = None if reached[-1] else False
+        else:
+            held = bool(reached[-last:].all())
         first = int(steps[0]) if len(steps) else None
         return Outcome(bool(reached.any()), bool(reached[-1]), held, record.steps, first)

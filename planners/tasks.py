@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.folder import Episodes
@@ -37,6 +37,8 @@ class Task:
         goal: Infos of the goal, among them `goal_image` (h w 3, or n h w 3: any of them).
         replay: Recorded actions (n r) that lead from the reset to the start.
         shown: What is seen at the start (h w 3); None where any will do.
+        told: Infos that are told at the start.
+        draws: Seed of the policy, which is none that a collection uses; that of the reset if None.
     """
 
     seed: int
@@ -45,6 +47,8 @@ class Task:
     goal: Mapping[str, np.ndarray] = field(default_factory=dict)
     replay: np.ndarray | None = None
     shown: np.ndarray | None = None
+    told: Mapping[str, np.ndarray] = field(default_factory=dict)
+    draws: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self.tasks)
+
+    @property
+    def longest_replay(self) -> int:
+        """Steps that lead to the start that is reached last."""
+        return max((len(t.replay) for t in self.tasks if t.replay is not None), default=0)
 
 
 def held_out_tasks(names: Sequence[str], *, episodes: int, seed: int) -> list[Task]:
@@ -93,7 +102,10 @@ def image_tasks(path: str, names: Sequence[str], *, episodes: int, seed: int) ->
             f"goal={path}: is none of {', '.join(GOALS)}, and no image or folder of images "
             f"({', '.join(IMAGES)})"
         )
-    images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    try:
+        images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    except (OSError, UnidentifiedImageError) as cause:
+        raise ConfigError(f"goal={path}: cannot be read as an image ({cause})") from cause
     if len({image.shape for image in images}) > 1:
         raise ConfigError(f"goal={path}: its images are of several sizes; make them one size")
     goal = {"goal_image": np.stack(images) if found.is_dir() else images[0]}
@@ -115,14 +127,14 @@ def episode_tasks(
         ConfigError: the episodes are too short, or hold no such tasks.
         EpisodeError: they cannot be begun again.
     """
-    pool = _Pool(recorded, offset)
+    pool = _Pool(recorded, offset, episodes)
     found, solved = [], 0
     for start in pool.draw(np.random.default_rng([seed, offset]), most=_TRIES * episodes):
         goal = Moment(start.episode, start.step + offset)
         if start.distance(success, goal) <= 1:
             solved += 1
             continue
-        found.append(start.task(goal, "offset"))
+        found.append(start.task(goal, "offset", draws=_draws(seed, len(found))))
         if len(found) == episodes:
             break
     _require_found(found, recorded, f"{offset} steps")
@@ -146,7 +158,7 @@ def crossed_tasks(
         raise ConfigError(
             "goal=crossed matches distances: say what success is, success.within={INFO: RADIUS}"
         )
-    pool = _Pool(recorded, offset)
+    pool = _Pool(recorded, offset, episodes)
     if len(pool.episodes) < 2:
         raise ConfigError("goal=crossed needs at least two held-out episodes")
     random = np.random.default_rng([seed, offset, 1])
@@ -161,7 +173,7 @@ def crossed_tasks(
         nearest = int(np.argmin(np.abs(np.log(np.maximum(apart, 1e-9) / wanted))))
         if not 0.8 <= apart[nearest] / wanted <= 1.25 or apart[nearest] <= 1:
             continue
-        found.append(start.task(others[nearest], "crossed"))
+        found.append(start.task(others[nearest], "crossed", draws=_draws(seed, len(found))))
         if len(found) == episodes:
             break
     _require_found(found, recorded, f"{offset} steps, in another episode")
@@ -199,34 +211,38 @@ class Moment:
             )
         return float(success.ratio(here, goal.infos)[0])
 
-    def task(self, goal: "Moment", name: str) -> Task:
+    def task(self, goal: "Moment", name: str, *, draws: int) -> Task:
         """To begin here and to go there."""
         about = self.episode.metadata
         options = json.loads(about.get("reset_options", "{}"))
-        replay = None
-        if "state" in self.episode.info:
+        replay, told = None, {}
+        if _is_restored(self.episode):
             options["state"] = self.info("state").tolist()
+            told["state"] = self.info("state")
         else:
             assert self.episode.actions is not None
             replay = self.episode.actions[: self.step].numpy()
+            told = {k: v for k, v in self.infos.items() if k != "reward"}
         image = goal.episode.frames[goal.step].numpy()
         return Task(
             int(about["seed"]), name, options, goal.infos | {"goal_image": image}, replay,
-            self.episode.frames[self.step].numpy(),
+            self.episode.frames[self.step].numpy(), told, draws,
         )  # fmt: skip
 
 
 class _Pool:
     """The episodes that are long enough, and their steps."""
 
-    def __init__(self, recorded: Episodes, offset: int) -> None:
+    def __init__(self, recorded: Episodes, offset: int, episodes: int) -> None:
+        if episodes < 1:
+            raise ConfigError(f"episodes={episodes}: an evaluation has at least one")
         if offset < 1:
             raise ConfigError(f"offset={offset}: a goal is at least one step ahead")
         held_out = recorded.held_out
         if not len(held_out):
             raise ConfigError(
-                f"{recorded.folder}: holds out no episodes from training; collect with "
-                "recording.held_out_share=0.1"
+                f"{recorded.folder}: holds out no episodes from training; collect more than "
+                "1 / recording.held_out_share of them"
             )
         kept = [e for e in held_out if len(e) > offset]
         if not kept:
@@ -241,7 +257,7 @@ class _Pool:
     @property
     def restored(self) -> bool:
         """True if starts are set in the simulator, not reached again by recorded actions."""
-        return all("state" in e.info for e in self.episodes)
+        return all(_is_restored(e) for e in self.episodes)
 
     def draw(self, random: np.random.Generator, *, most: int) -> Iterator[Moment]:
         """Starts that have a goal ahead, each at most once, in random order."""
@@ -263,11 +279,21 @@ def _require_beginning(episode: Episode) -> None:
         raise EpisodeError(
             f"{episode.source}: does not say the seed of its reset; collect it again"
         )
-    if "state" not in episode.info and episode.actions is None:
+    if not _is_restored(episode) and episode.actions is None:
         raise EpisodeError(
-            f"{episode.source}: has neither the simulator's state (info 'state') nor actions, so "
-            "it cannot be begun again from the middle; plan with goal=env"
+            f"{episode.source}: has neither a state of the simulator that can be set nor actions, "
+            "so it cannot be begun again from the middle; plan with goal=env"
         )
+
+
+def _is_restored(episode: Episode) -> bool:
+    """True if a reset can begin from the infos `state` of an episode."""
+    return "state" in episode.info and episode.metadata.get("restores") == "state"
+
+
+def _draws(seed: int, index: int) -> int:
+    """The seed of a policy's randomness in a task."""
+    return FIRST_HELD_OUT_SEED + SEEDS_PER_RUN * seed + index
 
 
 def _require_found(found: Sequence[Task], recorded: Episodes, what: str) -> None:

@@ -1,7 +1,6 @@
 """The sizes of a model, as a configuration names them, and the parts that have them."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -78,12 +77,12 @@ class Architecture:
         known = ActionPredictor.registry
         if self.action not in known:
             raise ConfigError(f"model.action={self.action}: {nearest(self.action, known)}")
-        made: Any = known[self.action]
-        predictor: ActionPredictor = made(
+        # A single frame tells no velocity: a prediction begins with two.
+        least = min(2, self.action_window) if self.encoder.tubelet_frames == 1 else 1
+        return known[self.action].of(
             state_dim, block_dim, width=self.action_width, depth=self.action_depth,
-            window=self.action_window,
+            window=self.action_window, least=least,
         )  # fmt: skip
-        return predictor
 
 
 def check_frames(

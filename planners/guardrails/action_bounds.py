@@ -16,9 +16,13 @@ class ActionBounds(Guardrail):
     Args:
         low: Lower bound of each dimension of an environment's action, or one for all.
         high: Upper bounds, likewise.
+        whole: Only whole numbers are allowed.
     """
 
-    def __init__(self, low: float | Sequence[float], high: float | Sequence[float]) -> None:
+    def __init__(
+        self, low: float | Sequence[float], high: float | Sequence[float], *, whole: bool = False
+    ) -> None:
+        self.whole = whole
         self.low = torch.atleast_1d(torch.as_tensor(low, dtype=torch.float32))
         self.high = torch.atleast_1d(torch.as_tensor(high, dtype=torch.float32))
         if self.low.shape != self.high.shape or not bool((self.low <= self.high).all()):
@@ -28,9 +32,10 @@ class ActionBounds(Guardrail):
             )
 
     def project(self, actions: Tensor) -> Tensor:
-        """Actions (k t a) clipped to the bounds, which are the nearest allowed ones."""
+        """The nearest allowed actions (k t a): clipped to the bounds, and whole where they must."""
         low, high = self._bounds(actions)
-        return actions.clamp(low, high)
+        inside = actions.clamp(low, high)
+        return inside.round() if self.whole else inside
 
     def action_bounds(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The bounds, for each step of a block."""

@@ -15,16 +15,16 @@ def results(held, *, n=50, floor=0.1):
 
 def test_rows_count_the_trials_of_all_seeds_beside_the_best_floor():
     found = {
-        ("reacher", seed): {"offset25": results(held), "crossed": results(0.5)}
-        for seed, held in ((1, 0.9), (2, 0.8))
+        ("reacher", seed): {"offset25": results(held, floor=floor), "crossed": results(0.5)}
+        for seed, held, floor in ((1, 0.9, 0.1), (2, 0.8, 0.2))
     }
     table = {row["key"]: row for row in rows(found)}
     row = table["reacher.offset25.success"]
     assert (row["value"], row["low"], row["high"]) == pytest.approx(wilson(85, 100))
     assert row["n"] == 100 and row["seeds"] == [1, 2] and row["per_seed"] == [0.9, 0.8]
-    assert row["floor"] == 0.2 and row["bar"] == 0.9
+    assert row["floor"] == pytest.approx(0.3) and row["bar"] == 0.9
     assert "bar" not in table["reacher.crossed.success"]
-    assert table["reacher.offset25.cloning"]["value"] == pytest.approx(0.2)
+    assert table["reacher.offset25.cloning"]["value"] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -49,6 +49,8 @@ def test_a_world_is_measured_from_collecting_to_planning(tmp_path, monkeypatch):
               "planner.iterations=1", "evaluation.workers=1"),
     )  # fmt: skip
     monkeypatch.setitem(WORLDS, "reacher", world)
-    found = {("reacher", 1): planning.measure("reacher", 1, tmp_path)}
+    planning.measure("reacher", 1, tmp_path)
+    found = planning.finished(tmp_path)
+    assert set(found) == {("reacher", 1)}
     keys = {row["key"] for row in rows(found)}
     assert {"reacher.offset25.success", "reacher.crossed.cloning"} <= keys

@@ -157,6 +157,25 @@ def test_a_state_that_was_told_is_begun_from_exactly(make):
     env.close()
 
 
+def test_the_camera_does_not_depend_on_what_was_reset_first():
+    seen = []
+    for first in (0, 7):
+        env = PixelWorld(gymnasium.make("Pusher-v5", render_mode="rgb_array"), size=32)
+        env.reset(seed=first)
+        seen.append(env.reset(seed=3)[0])
+        env.close()
+    np.testing.assert_array_equal(*seen)
+
+
+def test_infos_of_a_state_that_was_set_are_of_that_state():
+    env = PixelWorld(cartpole(), size=16)
+    env.reset(seed=4)
+    *_, info = env.step(1)
+    _, again = env.reset(seed=9, options={"state": info["state"]})
+    np.testing.assert_allclose(again["observation"], info["observation"], rtol=1e-6)
+    assert env.restores_state and not PixelWorld(Counter("rgb_array")).restores_state
+
+
 def test_a_state_that_cannot_be_set_is_refused():
     env = PixelWorld(Counter("rgb_array"), size=8)
     with pytest.raises(ValueError, match="state of .* cannot be set"):

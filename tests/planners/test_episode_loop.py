@@ -5,15 +5,16 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 
 from tests.planners.fakes import POINT_WORLD, SPEED, PointWorld, Towards, draw
-from worldmodel.envs import TWO_ROOM
+from worldmodel.envs import TWO_ROOM, View
 from worldmodel.errors import ConfigError, EnvError
 from worldmodel.planners.action_space import ActionSpace
 from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
 from worldmodel.planners.environment import make_env
-from worldmodel.planners.episode_loop import run_episode
+from worldmodel.planners.episode_loop import _require_shown, run_episode
 
 SPACE = Box(-1.0, 1.0, (2,), np.float32)
 
@@ -274,6 +275,48 @@ def test_an_episode_goes_on_from_recorded_actions_where_the_start_looks_the_same
     env = gymnasium.wrappers.TimeLimit(PointWorld(), 2)
     with pytest.raises(EnvError, match="ended at step 2 of 5"):
         run_episode(env, NoOp(), seed=2, replay=whole.actions[:5])
+
+
+def dot(column, row=0):
+    """A white dot of two pixels on a black image."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[4 * row : 4 * row + 2, column : column + 2] = 255
+    return image
+
+
+def test_another_view_is_noticed_and_a_marker_elsewhere_is_not():
+    shown = np.stack([dot(8 * i, row=2 * i) for i in range(8)]).max(axis=0)
+    _require_shown(shown, shown, PointWorld())
+    _require_shown(np.maximum(shown, dot(30, row=0)), shown, PointWorld())
+    with pytest.raises(EnvError, match="shows another start"):
+        _require_shown(np.roll(shown, 4, axis=1)[:, ::-1], shown, PointWorld())
+
+
+@pytest.mark.parametrize("reward", [None, np.zeros(2), float("nan"), "much"])
+def test_a_reward_that_is_no_number_is_refused(reward):
+    class Paying(PointWorld):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, reward, *rest
+
+    with pytest.raises(EnvError, match="reward of environment 'Paying' must be a finite number"):
+        run_episode(Paying(), NoOp(), seed=0, max_steps=2)
+
+
+def test_whole_numbers_are_all_as_likely_and_plans_are_of_them():
+    space = ActionSpace.of(Box(0, 2, (1,), np.int64))
+    actions = run_episode(Taking(space.space), Random(), seed=0, max_steps=900).actions
+    assert np.bincount(actions[:, 0].astype(int)).min() > 240
+    planned = space.guardrail.project(torch.tensor([[[0.4], [1.6], [9.0]]]))
+    assert planned.flatten().tolist() == [0, 2, 2]
+    wide = ActionSpace.of(Box(-(2**63), 2**63 - 1, (1,), np.int64))
+    assert [int(wide.given(np.array([v]))[0]) for v in (-1e30, 1e30)] == [-(2**24), 2**24]
+
+
+def test_a_limit_of_time_can_be_raised():
+    env = make_env("CartPole-v1", view=View(size=16), steps=900)
+    assert env.spec.max_episode_steps == 900
+    assert make_env("CartPole-v1", view=View(size=16), steps=9).spec.max_episode_steps == 500
 
 
 def test_a_policy_is_told_the_goal_that_was_chosen():

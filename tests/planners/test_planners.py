@@ -20,6 +20,7 @@ from worldmodel.planners import (
     ActionEffort,
     Cost,
     GoalState,
+    Gradient,
     Guardrail,
     Problem,
 )
@@ -244,6 +245,12 @@ def test_of_arms_of_a_bandit_the_best_is_pulled(make):
     history = History(torch.zeros(1, 1), torch.zeros(0, 5))
     plan = run(make(3), Arms(), history, costs=[Little()], guardrails=[Choices([5])])
     assert plan.actions.argmax(-1).tolist() == [3, 3, 3]
+
+
+def test_slopes_of_choices_are_refused():
+    history = History(torch.zeros(1, 2), torch.zeros(0, 5))
+    with pytest.raises(ConfigError, match="choices among alternatives have none"):
+        run(Gradient(3), Maze(), history, costs=[Walked()], guardrails=[Choices([5])])
 
 
 @pytest.mark.parametrize("name", ["categorical", "beam"])

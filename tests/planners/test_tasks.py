@@ -21,6 +21,8 @@ NEAR = Success(within={"position": 0.1})
 class Restoring(PointWorld):
     """Tells its state, begins from one, and never ends."""
 
+    restores_state = True
+
     def reset(self, *, seed=None, options=None):
         options = dict(options or {})
         state = options.pop("state", None)
@@ -65,7 +67,7 @@ def test_an_episodes_task_begins_and_ends_where_the_episode_was(recorded):
         episode = held_out[task.seed]
         record = run_episode(
             world_of(recorded), NoOp(), seed=task.seed, options=task.options, max_steps=1,
-            replay=task.replay, goal=task.goal, shown=task.shown,
+            replay=task.replay, goal=task.goal, shown=task.shown, told=task.told,
         )  # fmt: skip
         positions = episode.info["position"].numpy()
         # A point in a corner may stay there: any of its steps.
@@ -83,6 +85,24 @@ def test_the_seed_decides_the_tasks_and_no_start_comes_twice(recorded):
     starts = [tuple(t.shown[0, 0]) + (t.seed,) for t in first]
     assert len(set(starts)) > 25
     assert [t.seed for t in first] == [t.seed for t in again] != [t.seed for t in other]
+
+
+def test_policies_draw_other_numbers_than_the_collection(recorded):
+    tasks = episode_tasks(recorded, NEAR, offset=10, episodes=12, seed=1).tasks
+    draws = [task.draws for task in tasks]
+    assert len(set(draws)) == 12 and not set(draws) & set(recorded.info.seeds)
+
+
+def test_a_start_that_tells_other_numbers_is_refused(recorded):
+    (task,) = episode_tasks(recorded, NEAR, offset=10, episodes=1, seed=1).tasks
+    other = {
+        name: value + 0.01 for name, value in task.told.items() if name in ("state", "position")
+    }
+    with pytest.raises(EnvError, match="tells another '(state|position)' at its start"):
+        run_episode(
+            world_of(recorded), NoOp(), seed=task.seed, options=task.options, replay=task.replay,
+            told=other,
+        )  # fmt: skip
 
 
 def test_crossed_goals_are_of_another_episode_and_as_far_away(recorded):
@@ -162,6 +182,9 @@ def test_success_is_counted_three_ways():
     # A world that ends at the goal leaves no time to stay there; one that ends elsewhere does.
     assert outcome([1, 1, 0], terminated=True, budget=10).held is None
     assert outcome([1, 1, 1], terminated=True, budget=10).held is False
+    # An environment whose own time is up before the budget was held for as long as it went.
+    assert outcome([1, 1, 1, 1, 0], budget=10).held is True
+    assert outcome([1, 1, 0, 0, 1], budget=10).held is False
 
 
 def test_success_by_the_total_reward():

@@ -114,6 +114,11 @@ class Catalogue(Sequence[Item]):
         """Item number `index`, from 0."""
         raise NotImplementedError
 
+    @property
+    def training(self) -> "Catalogue":
+        """The items that are learned from: all, where none are held out."""
+        return self
+
 
 class AllLeftOut(VideoError):
     """Nothing of a data set can be taken.

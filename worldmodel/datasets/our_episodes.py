@@ -43,17 +43,29 @@ class OurEpisodes(Format):
         return any(EPISODE_FILE.fullmatch(name) for name in names)
 
     def open(self, path: str) -> Catalogue:
-        """The episodes that are not held out as videos, actions ignored."""
+        """The episodes as videos, actions ignored."""
         if not os.path.isdir(path):
             return FileCatalogue(path, [path], make=EpisodeVideo)
-        files = [os.fspath(file) for file in Episodes(path).training.paths]
-        return FileCatalogue(path, files, make=EpisodeVideo)
+        return EpisodeCatalogue(path, Episodes(path))
 
     def episodes(self, path: str, video: Decoding | None = None) -> Episodes:
         """The episodes themselves."""
         if os.path.isfile(path):
             raise EpisodeError(f"{path}: is one episode; name the folder that it is in")
         return Episodes(Path(path))
+
+
+class EpisodeCatalogue(FileCatalogue):
+    """The episodes of a folder as videos."""
+
+    def __init__(self, name: str, episodes: Episodes) -> None:
+        self._episodes = episodes
+        super().__init__(name, [os.fspath(file) for file in episodes.paths], make=EpisodeVideo)
+
+    @property
+    def training(self) -> "EpisodeCatalogue":
+        """Those that are not held out."""
+        return EpisodeCatalogue(self.name, self._episodes.training)
 
 
 @dataclass(frozen=True)

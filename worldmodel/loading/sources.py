@@ -109,7 +109,7 @@ class VideoFiles(VideoSource):
         """Decode the videos once at the training's resolution, or stream them."""
         if self.path is None:
             raise ConfigError("data.path is not set: name a folder of videos, data.path=my/videos")
-        catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {}))
+        catalogue = open_catalogue(self.path, format=self.format, **(self.reading or {})).training
         sampling = self.sampling(num_frames)
         if self.preload is not False:
             kept = preload(
@@ -170,7 +170,7 @@ class VideoMixture(VideoSource):
         catalogues = []
         for number, part in enumerate(parts, start=1):
             options = part.reading or {}
-            catalogues.append(open_catalogue(part.path, format=part.format, **options))
+            catalogues.append(open_catalogue(part.path, format=part.format, **options).training)
             progress(number, len(parts))
         weights = [part.weight for part in parts]
         return self.clips(

@@ -13,8 +13,6 @@ from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
 class ActionPredictor(nn.Module, ABC):
     """Next state from past states and actions. A subclass is registered by its name.
 
-    It is made of `state_dim`, `action_dim` (of an action block), `width`, `depth` and `window`.
-
     Attributes:
         spec: the constructor's arguments, as JSON.
         window: states that a prediction looks at, at most, the present one among them.
@@ -28,6 +26,13 @@ class ActionPredictor(nn.Module, ABC):
 
     def __init_subclass__(cls) -> None:
         ActionPredictor.registry[cls.__name__] = cls
+
+    @classmethod
+    @abstractmethod
+    def of(
+        cls, state_dim: int, action_dim: int, *, width: int, depth: int, window: int, least: int
+    ) -> "ActionPredictor":
+        """A new one of these sizes, which is given at least `least` states."""
 
     @abstractmethod
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
@@ -70,6 +75,13 @@ class ActionTransformer(ActionPredictor):
         self.out = nn.Linear(width, state_dim)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+
+    @classmethod
+    def of(
+        cls, state_dim: int, action_dim: int, *, width: int, depth: int, window: int, least: int
+    ) -> "ActionTransformer":
+        """A new one of these sizes."""
+        return cls(state_dim, action_dim, width=width, depth=depth, window=window, least=least)
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """For each of at most `window` states (b t d) and its action (b t a), the next: b t d."""

@@ -37,6 +37,14 @@ class StateMLP(ActionPredictor):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
+    @classmethod
+    def of(
+        cls, state_dim: int, action_dim: int, *, width: int, depth: int, window: int, least: int
+    ) -> "StateMLP":
+        """A new one of these sizes; it is always given the whole window."""
+        check_least(least, window)
+        return cls(state_dim, action_dim, width=width, depth=depth, window=window)
+
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """For the last of `window` states (b t d) and actions (b t a), the next: b 1 d.
 

@@ -91,7 +91,7 @@ def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
             None: steps,
             True: f'<span class="met">reached in {steps}</span>',
             False: f'<span class="missed">not reached in {steps}</span>',
-        }[reached(episode)]
+        }[outcome["success"] if "success" in outcome else reached(episode)]
     )
     touched = int(_flag(episode, "hazard_contact").sum())
     if touched:

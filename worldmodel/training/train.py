@@ -295,7 +295,9 @@ def begin(
         classifier=base.classifier,
         frame_predictor=base.frame_predictor, flow_head=base.flow_head,
     )  # fmt: skip
-    std, mean = torch.std_mean(data.arrays.actions, dim=0)
+    taken = torch.ones(len(data.arrays.actions), dtype=torch.bool)
+    taken[data.arrays.offsets[1:] - 1] = False  # no action follows the last frame of an episode
+    std, mean = torch.std_mean(data.arrays.actions[taken], dim=0)
     model.action_mean.copy_(mean.repeat(repeats))
     model.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
     return model

@@ -49,6 +49,14 @@ def test_it_takes_from_least_to_window_states_and_says_how_many(kind):
 
 
 @every_kind
+def test_it_is_made_of_sizes(kind):
+    predictor = kind.of(5, 4, width=16, depth=2, window=3, least=2)
+    assert predictor.window == 3 and predictor.least >= 2
+    with pytest.raises(ConfigError, match="least must lie between"):
+        kind.of(5, 4, width=16, depth=2, window=3, least=4)
+
+
+@every_kind
 def test_its_description_makes_it_again(kind):
     predictor = stirred(made(kind))
     again = kind(**predictor.spec)

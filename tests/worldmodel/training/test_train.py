@@ -219,9 +219,20 @@ def test_one_step_and_imagined_states_are_those_of_the_model(window):
 
 def test_actions_are_normalised_by_those_of_the_episodes(data):
     model = begin(small(), data, pretrained=None)
-    actions = data.arrays.actions
+    ends = data.arrays.offsets[1:] - 1  # no action follows those frames
+    taken = [i for i in range(len(data.arrays.actions)) if i not in set(ends.tolist())]
+    actions = data.arrays.actions[taken]
     assert torch.allclose(model.action_mean, actions.mean(0).repeat(2), atol=1e-6)
     assert torch.allclose(model.action_std, actions.std(0).repeat(2), atol=1e-5)
+
+
+def test_the_end_of_an_episode_is_no_action(folders):
+    arrays = load_arrays(Episodes(folders[0]).labelled)
+    arrays.actions.add_(100.0)
+    arrays.actions[arrays.offsets[1:] - 1] = 0.0
+    model = begin(small(), EpisodeDataset(arrays), pretrained=None)
+    assert (model.action_mean - 100).abs().max() < 0.2
+    assert model.action_std.max() < 2
 
 
 def test_episodes_without_actions_are_refused(open_run, tmp_path):

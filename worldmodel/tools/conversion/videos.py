@@ -146,6 +146,7 @@ class EpisodesTarget(Target):
                 info.action_low,
                 info.action_high,
                 action_choices=info.action_choices,
+                held_out=info.held_out,
             ),
         )
 
