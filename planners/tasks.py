@@ -128,7 +128,8 @@ def episode_tasks(
         EpisodeError: they cannot be begun again.
     """
     pool = _Pool(recorded, offset, episodes)
-    found, solved = [], 0
+    found: list[Task] = []
+    solved = 0
     for start in pool.draw(np.random.default_rng([seed, offset]), most=_TRIES * episodes):
         goal = Moment(start.episode, start.step + offset)
         if start.distance(success, goal) <= 1:
@@ -162,7 +163,8 @@ def crossed_tasks(
     if len(pool.episodes) < 2:
         raise ConfigError("goal=crossed needs at least two held-out episodes")
     random = np.random.default_rng([seed, offset, 1])
-    found, solved = [], 0
+    found: list[Task] = []
+    solved = 0
     for start in pool.draw(random, most=_TRIES * episodes):
         wanted = start.distance(success, Moment(start.episode, start.step + offset))
         if wanted <= 1:

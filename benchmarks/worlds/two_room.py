@@ -6,6 +6,7 @@ import torch
 from benchmarks.worlds.grounds import blocks
 from benchmarks.worlds.videos import Videos
 from worldmodel.envs.two_room import TwoRoom
+from worldmodel.planners.action_space import ActionSpace
 from worldmodel.planners.behaviours import SmoothRandom
 
 SIZE, LENGTH = 64, 24  # pixels, frames
@@ -29,7 +30,8 @@ def two_room(count: int, seed: int, *, own_ground: bool) -> Videos:
         observation, info = world.reset(
             seed=int(random.integers(2**31)), options={"task": "explore"}
         )
-        behaviour.reset(world.action_space, info, seed=int(random.integers(2**31)))
+        space = ActionSpace.of(world.action_space)
+        behaviour.reset(space, info, seed=int(random.integers(2**31)))
         frames, infos = [observation], [info]
         while len(frames) < LENGTH:
             observation, _, _, _, info = world.step(behaviour(observation, info))
