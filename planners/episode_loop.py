@@ -112,16 +112,7 @@ def run_episode(
         EnvError: the environment fails, or shows or tells something else at the start.
     """
     space = ActionSpace.of(env.action_space)
-    first, info = reset(env, seed=seed, options=options)
-    replay = np.zeros((0, 0)) if replay is None else replay
-    for number, action in enumerate(replay, start=1):
-        given = space.again(action)
-        first, _, terminated, truncated, info = step(env, given, number=number, like=first)
-        if terminated or truncated:
-            raise EnvError(
-                f"environment '{name_of(env)}' ended at step {number} of {len(replay)} that "
-                f"were recorded after its reset with seed {seed}: it does not repeat itself"
-            )
+    first, info = _begun(env, space, seed=seed, options=options, replay=replay)
     if shown is not None:
         _require_shown(first, shown, env)
     _require_told(info, told or {}, env)
@@ -159,6 +150,28 @@ def run_episode(
         left_out=recorded.left_out,
         numbers=policy.numbers(),
     )
+
+
+def _begun(
+    env: gymnasium.Env, space: ActionSpace, *, seed: int, options: Mapping[str, Any] | None,
+    replay: np.ndarray | None,
+) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
+    """The image and the infos after a reset and the recorded actions `replay` (n r).
+
+    Raises:
+        EnvError: the environment ends on the way.
+    """
+    first, info = reset(env, seed=seed, options=options)
+    replay = np.zeros((0, 0)) if replay is None else replay
+    for number, action in enumerate(replay, start=1):
+        given = space.again(action)
+        first, _, terminated, truncated, info = step(env, given, number=number, like=first)
+        if terminated or truncated:
+            raise EnvError(
+                f"environment '{name_of(env)}' ended at step {number} of {len(replay)} that "
+                f"were recorded after its reset with seed {seed}: it does not repeat itself"
+            )
+    return first, info
 
 
 def _require_shown(first: np.ndarray, shown: np.ndarray, env: gymnasium.Env) -> None:

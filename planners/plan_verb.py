@@ -101,10 +101,7 @@ def plan(
         if isinstance(part, Factory):
             results |= part.report()
     make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
-    baselines: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
-    if evaluation.baselines and goal in ("episodes", "crossed"):
-        if (learned := states.cloned(offset)) is not None:
-            baselines["cloning"] = partial(_make_cloning, model, learned, offset)
+    baselines = _baselines(states, model, goal, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
     make = partial(make_env, env, evaluation.env_options, view, size=load(model).size, steps=most)
@@ -114,7 +111,7 @@ def plan(
     _write_json(run.folder / "protocol.json", facts)
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     if len(tasks) < episodes:
-        run.say(f"there are {len(tasks)} such tasks, fewer than the {episodes} that were asked for")
+        run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
     _write_episodes(run.folder / "episodes", records[: evaluation.keep], make, env)
     judged = partial(summarise, success=success, budget=evaluation.budget)
@@ -123,8 +120,6 @@ def plan(
     _say_what_is_missing(run, records, outcomes, evaluation.violation)
     results |= judged(records, tasks, violation=evaluation.violation)
     results["solved_starts"] = float(chosen.solved)
-    if not evaluation.baselines:
-        return results
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
     for name, policy in baselines.items():
@@ -132,6 +127,16 @@ def plan(
         found = judged(done, tasks)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
     return results
+
+
+def _baselines(
+    states: "_States", model: str, goal: str, offset: int
+) -> dict[str, Callable[[], Policy]]:
+    """What makes the policies that do not plan, by name."""
+    made: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
+    if goal in ("episodes", "crossed") and (learned := states.cloned(offset)) is not None:
+        made["cloning"] = partial(_make_cloning, model, learned, offset)
+    return made
 
 
 def trained_on(model: str) -> str | None:
