@@ -87,6 +87,7 @@ def plan(
         What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
         for goals of episodes, `cloning_success`, by what the data did on the way to such goals.
     """
+    size = load(model).size  # says first of all if there is no such model
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
     chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
@@ -104,7 +105,7 @@ def plan(
     baselines = _baselines(states, model, goal, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
-    make = partial(make_env, env, evaluation.env_options, view, size=load(model).size, steps=most)
+    make = partial(make_env, env, evaluation.env_options, view, size=size, steps=most)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
