@@ -1,6 +1,7 @@
 """Turn any gymnasium environment that draws itself into one that observes its images."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, SupportsFloat
@@ -78,6 +79,9 @@ class PixelWorld(
         self._size, self._goal = size, goal
         self._crop = _checked_crop(crop)
         self._drawn: tuple[int, ...] | None = None  # the shape of the first image
+        # Worlds that draw by pygame ask for a screen even where they draw into arrays.
+        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         if "mujoco" in sys.modules:
             import_triton_first()
             choose_gl()

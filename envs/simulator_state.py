@@ -105,10 +105,10 @@ class AttributeState(SimulatorState):
         return np.append(state, np.nan if self.world.last_u is None else self.world.last_u)
 
     def set(self, state: np.ndarray) -> None:
-        """The attribute, of the same type."""
+        """The attribute, in full precision: some begin in half of it and go on in full."""
         now = np.asarray(self.world.state)
         _check_size(state, len(self.read()))
-        self.world.state = np.array(state[: now.size], now.dtype).reshape(now.shape)
+        self.world.state = np.array(state[: now.size], np.float64).reshape(now.shape)
         if hasattr(self.world, "last_u"):
             self.world.last_u = None if np.isnan(state[-1]) else np.float32(state[-1])
         if hasattr(self.world, "steps_beyond_terminated"):

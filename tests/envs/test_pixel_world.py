@@ -9,6 +9,7 @@ from gymnasium.utils.env_checker import check_env
 
 from worldmodel.envs import TWO_ROOM, View
 from worldmodel.envs.pixel_world import PixelWorld
+from worldmodel.envs.simulator_state import SimulatorState
 
 
 class Counter(gymnasium.Env):
@@ -129,11 +130,31 @@ def cartpole():
     return gymnasium.make("CartPole-v1", render_mode="rgb_array")
 
 
-def pendulum():
-    return gymnasium.make("Pendulum-v1", render_mode="rgb_array")
+def acrobot():
+    return gymnasium.make("Acrobot-v1", render_mode="rgb_array")
 
 
-@pytest.mark.parametrize("make", [reacher, cartpole, pendulum])
+def test_the_pendulums_last_torque_which_is_drawn_is_part_of_its_state():
+    # Not drawn here: its arrow is a PNG, which pygame cannot read beside some decoders of video.
+    env = gymnasium.make("Pendulum-v1")
+    env.reset(seed=0)
+    state = SimulatorState.of(env)
+    before = state.read()
+    assert before.shape == (3,) and np.isnan(before[2])
+    env.step(np.array([1.5], np.float32))
+    after = state.read()
+    assert after[2] == 1.5
+    state.set(before)
+    assert env.unwrapped.last_u is None
+    np.testing.assert_array_equal(state.read(), before)
+    state.set(after)
+    np.testing.assert_array_equal(state.read(), after)
+    first = env.step(np.array([-1.0], np.float32))[0]
+    state.set(after)
+    np.testing.assert_array_equal(env.step(np.array([-1.0], np.float32))[0], first)
+
+
+@pytest.mark.parametrize("make", [reacher, cartpole, acrobot])
 def test_a_state_that_was_told_is_begun_from_exactly(make):
     env = PixelWorld(make(), size=16)
     env.action_space.seed(1)
