@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium
@@ -45,6 +45,11 @@ class View:
         # Where none works, a world that draws by MuJoCo will say so; others need none.
         with contextlib.suppress(RenderingError):
             choose_gl()
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The settings that are not as they are by default."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != f.default)
 
     def within(self, env_id: str) -> dict[str, float]:
         """What reaching a goal means in a known world: how near which infos come to the goal's."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
-from .planner import Plan, Planner, Search
+from .planner import Plan, Planner, Search, check_sampling
 from .problem import Problem
 
 
@@ -36,11 +36,13 @@ class CategoricalCEM(Planner):
         momentum: float = 0.1,
         least: float = 0.1,
     ) -> None:
-        if min(horizon, iterations) < 1 or not 2 <= elites < candidates:
-            raise ConfigError(
-                "CategoricalCEM needs horizon >= 1, iterations >= 1 and 2 <= elites < candidates, "
-                f"got {horizon}, {iterations}, {elites} and {candidates}"
-            )
+        check_sampling(
+            "CategoricalCEM",
+            horizon=horizon,
+            iterations=iterations,
+            candidates=candidates,
+            elites=elites,
+        )
         if not (0 <= momentum < 1 and 0 <= least < 0.5):
             raise ConfigError(
                 "CategoricalCEM needs momentum in [0, 1) and least in [0, 0.5), got "

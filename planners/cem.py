@@ -5,7 +5,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
-from .planner import Plan, Planner, Search, first_guess, noise
+from .planner import Plan, Planner, Search, check_sampling, first_guess, noise
 from .problem import Problem
 
 
@@ -41,11 +41,9 @@ class CEM(Planner):
         momentum: float = 0.1,
         correlation: float = 0.3,
     ) -> None:
-        if min(horizon, iterations) < 1 or not 2 <= elites < candidates:
-            raise ConfigError(
-                "CEM needs horizon >= 1, iterations >= 1 and 2 <= elites < candidates, got "
-                f"{horizon}, {iterations}, {elites} and {candidates}"
-            )
+        check_sampling(
+            "CEM", horizon=horizon, iterations=iterations, candidates=candidates, elites=elites
+        )
         if init_std <= 0 or min_std < 0 or not (0 <= momentum < 1 and 0 <= correlation < 1):
             raise ConfigError(
                 "CEM needs init_std > 0, min_std >= 0, momentum and correlation in [0, 1), got "

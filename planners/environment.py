@@ -22,6 +22,11 @@ class View(Protocol):
         """The environment around `env`; `size` in pixels where it has not been told another."""
         ...
 
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The settings that are not as they are by default."""
+        ...
+
     def prepare(self) -> None:
         """Do what has to be done before an environment is made."""
         ...
@@ -81,6 +86,11 @@ def make_env(
                 made.close()
                 made = _make(env, {"render_mode": "rgb_array"} | options)
             made = called(env, "drawing it", lambda: view(made, size=size))
+        elif view is not None and view.chosen:
+            raise EnvError(
+                f"environment '{env}' observes images by itself, so view.{view.chosen[0]}= changes "
+                "nothing: leave it out, or give the environment an option of its own (env_options)"
+            )
         ActionSpace.of(made.action_space)
     except EnvError:
         made.close()

@@ -183,11 +183,11 @@ def _require_shown(first: np.ndarray, shown: np.ndarray, env: gymnasium.Env) -> 
     if first.shape != shown.shape:
         raise EnvError(
             f"environment '{name_of(env)}' shows {first.shape[:2]} pixels, its episodes were "
-            f"recorded at {shown.shape[:2]}: say the same view.size="
+            f"recorded at {shown.shape[:2]}: say the same view.size= or env_options="
         )
     side = [max(1, size // FIELDS) for size in shown.shape[:2]]
     rows, columns = (
-        slice(0, size // one * one) for size, one in zip(shown.shape, side, strict=False)
+        slice(0, size // one * one) for size, one in zip(shown.shape[:2], side, strict=True)
     )
     apart = np.abs(first.astype(int) - shown)[rows, columns]
     fields = apart.reshape(-1, side[0], apart.shape[1] // side[1], side[1], 3).mean((1, 3, 4))
@@ -208,7 +208,7 @@ def _require_told(
         EnvError: so it is.
     """
     for name, wanted in told.items():
-        found = np.asarray(info.get(name, np.nan), np.float64)
+        found = np.asarray(info.get(name, np.full(wanted.shape, np.nan)), np.float64)
         if found.shape == wanted.shape and np.allclose(
             found, wanted, rtol=1e-3, atol=1e-3 * max(1e-3, np.nanmax(np.abs(wanted), initial=0)),
             equal_nan=True,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
-from .planner import Plan, Planner, Search, first_guess, noise
+from .planner import Plan, Planner, Search, check_sampling, first_guess, noise
 from .problem import Problem
 
 
@@ -42,11 +42,9 @@ class ICEM(Planner):
         kept: float = 0.3,
         shrink: float = 1.25,
     ) -> None:
-        if min(horizon, iterations) < 1 or not 2 <= elites < candidates:
-            raise ConfigError(
-                "ICEM needs horizon >= 1, iterations >= 1 and 2 <= elites < candidates, got "
-                f"{horizon}, {iterations}, {elites} and {candidates}"
-            )
+        check_sampling(
+            "ICEM", horizon=horizon, iterations=iterations, candidates=candidates, elites=elites
+        )
         if init_std <= 0 or shrink < 1 or colour < 0 or not (0 <= momentum < 1 and 0 <= kept <= 1):
             raise ConfigError(
                 "ICEM needs init_std > 0, shrink >= 1, colour >= 0, momentum in [0, 1) and kept in "

@@ -29,7 +29,15 @@ from .guardrails.guardrail import Guardrail
 from .planner import Planner
 from .protocol import protocol
 from .success import AS_TOLD, Outcome, Success
-from .tasks import Task, Tasks, crossed_tasks, episode_tasks, held_out_tasks, image_tasks
+from .tasks import (
+    FROM_EPISODES,
+    Task,
+    Tasks,
+    crossed_tasks,
+    episode_tasks,
+    held_out_tasks,
+    image_tasks,
+)
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -55,7 +63,7 @@ def plan(
     evaluation: Evaluation,
     agent: AgentSettings,
 ) -> dict[str, float]:
-    """Plan in held-out episodes; report success, violations and time, beside two baselines.
+    """Plan in held-out episodes; report success, violations and time, beside baselines.
 
     Args:
         run: Where results and the first episodes go; its seed decides the tasks and all
@@ -92,7 +100,7 @@ def plan(
     success = _known_success(success, env, view, goal)
     chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
     tasks = chosen.tasks
-    if evaluation.max_steps is None and goal in ("episodes", "crossed"):
+    if evaluation.max_steps is None and goal in FROM_EPISODES:
         evaluation = replace(evaluation, max_steps=2 * offset)
     states = _States(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
@@ -135,7 +143,7 @@ def _baselines(
 ) -> dict[str, Callable[[], Policy]]:
     """What makes the policies that do not plan, by name."""
     made: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
-    if goal in ("episodes", "crossed") and (learned := states.cloned(offset)) is not None:
+    if goal in FROM_EPISODES and (learned := states.cloned(offset)) is not None:
         made["cloning"] = partial(_make_cloning, model, learned, offset)
     return made
 
@@ -150,7 +158,7 @@ def trained_on(model: str) -> str | None:
 
 def _known_success(success: Success, env: str, view: View | None, goal: str) -> Success:
     """What success is where nothing is said: for goals of episodes what is known of a world."""
-    if success.within and goal not in ("episodes", "crossed"):
+    if success.within and goal not in FROM_EPISODES:
         raise ConfigError(
             f"success.within compares with infos of the goal, which goal={goal} does not tell; say "
             "goal=episodes or crossed, or success.total_reward="
@@ -159,13 +167,13 @@ def _known_success(success: Success, env: str, view: View | None, goal: str) -> 
     if told or goal == "env" or view is None:
         return success
     within = view.within(env)
-    if not within and goal in ("episodes", "crossed"):
+    if not within and goal in FROM_EPISODES:
         raise ConfigError(
             f"goal={goal}: nothing is known of what reaching a goal means in {env}; say "
             "success.within={INFO: RADIUS} with an info of its episodes (worldmodel data inspect "
             "lists them), or success.total_reward="
         )
-    return Success(within) if goal in ("episodes", "crossed") else success
+    return Success(within) if goal in FROM_EPISODES else success
 
 
 def _tasks(
@@ -175,7 +183,7 @@ def _tasks(
     if goal == "env":
         tasks = held_out_tasks(how.tasks, episodes=episodes, seed=seed)
         return Tasks(tasks, "the environment's own starts and goals, held-out seeds")
-    if goal not in ("episodes", "crossed"):
+    if goal not in FROM_EPISODES:
         return image_tasks(goal, how.tasks, episodes=episodes, seed=seed)
     if recorded_in is None:
         raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worldmodel.errors import ShapeError
+from worldmodel.errors import ConfigError, ShapeError
 
 from .action_units import ActionUnits
 from .candidates import Candidates, project, score
@@ -122,6 +122,21 @@ class Search:
             model_steps=self._steps,
             seconds=time.perf_counter() - self._start,
             units=self.problem.units,
+        )
+
+
+def check_sampling(
+    planner: str, *, horizon: int, iterations: int, candidates: int, elites: int
+) -> None:
+    """Refuse sizes with which nothing can be sampled and kept.
+
+    Raises:
+        ConfigError: naming the planner and what it needs.
+    """
+    if min(horizon, iterations) < 1 or not 2 <= elites < candidates:
+        raise ConfigError(
+            f"{planner} needs horizon >= 1, iterations >= 1 and 2 <= elites < candidates, got "
+            f"{horizon}, {iterations}, {elites} and {candidates}"
         )
 
 

@@ -96,7 +96,7 @@ class Outcome:
 
     once: bool | None  # reached at any step
     at_end: bool | None  # reached at the last frame
-    held: bool | None  # reached in all of the last fifth of the budget; None where it ended before
+    held: bool | None  # reached in all of the last fifth; None where the world ended it at its goal
     steps: int  # taken
     first: int | None  # the step at which it was first reached
 

@@ -2,11 +2,13 @@
 
 import gymnasium
 import numpy as np
+import pytest
 import torch
 from einops import rearrange
 
 from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail, Problem
 from worldmodel.planners.beam import BeamSearch
+from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
 from worldmodel.planners.categorical import CategoricalCEM
 from worldmodel.planners.episode_loop import Policy
 from worldmodel.planners.icem import ICEM
@@ -218,3 +220,8 @@ class Towards(Policy):
 
     def numbers(self):
         return {"seen": float(len(self.seen) - 1)}
+
+
+every_behaviour = pytest.mark.parametrize(
+    "policy", [NoOp(), Random(), SmoothRandom()], ids=lambda p: type(p).__name__
+)

@@ -8,6 +8,7 @@ file that ends in `.zarr.zip`. Push-T's frames are float32, whole numbers from 0
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,7 +80,7 @@ def _ends(store: ZarrStore) -> list[int]:
         EpisodeError: they do not increase.
     """
     ends = store.whole_numbers(_ENDS)
-    for index, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+    for index, (begin, end) in enumerate(pairwise([0, *ends])):
         if end <= begin:
             raise EpisodeError(
                 f"{store.path}: episode {index} begins at row {begin} and ends at {end} "

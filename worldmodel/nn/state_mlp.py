@@ -11,8 +11,7 @@ from worldmodel.nn.blocks import arguments
 class StateMLP(ActionPredictor):
     """Next state from the last `window` states and actions, laid side by side.
 
-    For a short window it learns in half the steps that a transformer takes (docs/worlds.md). The
-    output is the present state plus a learned change, so an untrained one says that nothing
+    The output is the present state plus a learned change, so an untrained one says that nothing
     changes.
 
     Args:
