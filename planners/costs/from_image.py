@@ -43,6 +43,7 @@ def goal_image(info: Mapping[str, Any]) -> np.ndarray:
     if "goal_image" not in info:
         raise EnvError(
             "the environment's reset returns no info goal_image, which this cost takes as its "
-            "goal; wrap the environment in worldmodel.envs.PixelWorld(env, goal=...)"
+            "goal; say goal=episodes, goal=crossed or goal=path.png, or wrap the environment in "
+            "worldmodel.envs.PixelWorld(env, goal=...)"
         )
     return np.asarray(info["goal_image"])
