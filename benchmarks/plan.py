@@ -57,7 +57,7 @@ def _model() -> WorldModel:
     assert isinstance(head, StateHead)
     model = WorldModel(parts.encoder, size=SIZE, head=head, action_dim=ACTION_DIM)
     block = model.action_block * ACTION_DIM
-    model.action_predictor = parts.action_predictor(model.state_dim, block)
+    model.action_predictor = parts.action_predictor(model.head, block)
     return model
 
 

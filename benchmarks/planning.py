@@ -25,7 +25,7 @@ from worldmodel.runs.run import read_metrics
 SEEDS = (1, 2, 3)
 EPISODES = 50  # of each evaluation
 FLOORS = ("random", "noop", "cloning")
-FRAMES = ("model=frames", "rollouts.length=5", "rollouts.inverse_weight=0", "batch=64")
+FRAMES = ("recipe=frames", "batch=64")
 """States of single frames, three actions apart."""
 
 

@@ -15,7 +15,7 @@ from worldmodel.types import Clip, History
 
 from .action_space import ActionSpace
 from .costs.cost import Cost
-from .dynamics import ImageDynamics
+from .dynamics import ImageDynamics, told_proprioception
 from .episode_loop import Policy
 from .factory import Factory, made_for
 from .guardrails.guardrail import Guardrail
@@ -71,7 +71,8 @@ class Agent:
     def reset(self) -> None:
         """Forget all observations and actions; the next observation begins an episode."""
         self._generator = torch.Generator().manual_seed(self._seed)
-        self._frames: deque[Tensor] = deque(maxlen=self._model.tubelet_frames)
+        self._frames: deque[Tensor] = deque(maxlen=self._model.state_frames)
+        self._known: Tensor | None = None
         self._states: deque[Tensor] = deque(maxlen=self._max_history)
         self._blocks: deque[Tensor] = deque(maxlen=self._max_history)
         self._ahead: deque[Tensor] = deque()  # blocks of the plan that are still to be done
@@ -80,13 +81,19 @@ class Agent:
         self.plan: Plan | None = None
         self.plans = 0
 
-    def act(self, observation: np.ndarray) -> np.ndarray:
+    def act(self, observation: np.ndarray, proprioception: np.ndarray | None = None) -> np.ndarray:
         """The next action (a, float32) after `observation` (h w 3, uint8).
 
         Call it once for every environment step. It plans at the first step of each
         `replan_every` action blocks, and at the others only takes in the observation.
+
+        Args:
+            observation: What is seen now.
+            proprioception: What a body knows of itself now, for a model that takes it.
         """
         self._take_in(observation)
+        if proprioception is not None:
+            self._known = torch.as_tensor(np.asarray(proprioception)).float().flatten()
         if not self._actions:
             self._states.append(self._encode())
             if not self._ahead:
@@ -104,14 +111,17 @@ class Agent:
             )
         frame = rearrange(frame, "h w c -> c h w").clone()
         # The world began at rest: the frames before the first one looked like it.
-        missing = self._model.tubelet_frames - len(self._frames) if not self._frames else 1
+        missing = self._model.state_frames - len(self._frames) if not self._frames else 1
         self._frames.extend([frame] * missing)
 
     @torch.no_grad()
     def _encode(self) -> Tensor:
         """The state (d) that the latest frames show."""
         frames = fit_square(torch.stack(list(self._frames))[None], self._model.size)
-        return self._model.states(Clip.from_uint8(frames))[0, -1]
+        clip = Clip.from_uint8(frames)
+        if self._known is None:
+            return self._model.states(clip)[0, -1]
+        return self._model.states(clip, self._known[None, None])[0, -1]
 
     def _plan_ahead(self) -> None:
         states = torch.stack(list(self._states))
@@ -200,7 +210,7 @@ class PlanningPolicy(Policy):
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The agent's next action (a)."""
         before = self._agent.plans
-        action = self._agent.act(observation)
+        action = self._agent.act(observation, self._proprioception(info))
         if self._agent.plans > before:
             plan = self._agent.plan
             assert plan is not None
@@ -209,6 +219,14 @@ class PlanningPolicy(Policy):
             self._numbers["model_calls"] += plan.model_calls
             self._numbers["unsafe"] += not plan.safe
         return action
+
+    def _proprioception(self, info: Mapping[str, Any]) -> np.ndarray | None:
+        name = told_proprioception(self._model)
+        if name is not None and name not in info:
+            raise EnvError(
+                f"the model has learned with the info {name}, which this environment does not tell"
+            )
+        return None if name is None else np.asarray(info[name])
 
     def numbers(self) -> dict[str, float]:
         """Decisions, their seconds and model calls, and how many found no safe plan."""

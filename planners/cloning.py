@@ -114,7 +114,7 @@ class CloningPolicy(Policy):
     def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
         """Begin an episode: encode its goal, the first of several."""
         self._goal = encode_images(self._model, goal_image(info))[:1]
-        self._frames: deque[Tensor] = deque(maxlen=self._model.tubelet_frames)
+        self._frames: deque[Tensor] = deque(maxlen=self._model.state_frames)
         self._actions: deque[np.ndarray] = deque()
         self._before: Tensor | None = None
         self._done = 0
@@ -122,7 +122,7 @@ class CloningPolicy(Policy):
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The next action (a) of the block that the network says."""
         frame = rearrange(torch.from_numpy(observation), "h w c -> c h w")
-        self._frames.extend([frame] * (1 if self._frames else self._model.tubelet_frames))
+        self._frames.extend([frame] * (1 if self._frames else self._model.state_frames))
         if not self._actions:
             self._actions.extend(self._block())
         self._done += 1

@@ -29,7 +29,7 @@ class ImageDynamics(Dynamics, Protocol):
         ...
 
     @property
-    def tubelet_frames(self) -> int:
+    def state_frames(self) -> int:
         """Frames that one state is made of."""
         ...
 
@@ -38,6 +38,19 @@ class ImageDynamics(Dynamics, Protocol):
         """Side of the square input, in pixels."""
         ...
 
-    def states(self, clip: Clip) -> Tensor:
-        """States (b t d) of each time step, encoded alone."""
+    def states(self, clip: Clip, proprioception: Tensor | None = None) -> Tensor:
+        """States (b t d) of each time step, encoded alone.
+
+        A model that names its `proprioception` is told that too, b t s.
+        """
         ...
+
+
+def told_proprioception(model: ImageDynamics) -> str | None:
+    """The info that tells a model what a body knows of itself; None of most models."""
+    return getattr(model, "proprioception", None)
+
+
+def shown_in_images(model: ImageDynamics, states: Tensor) -> Tensor:
+    """The part of states (... d) that an image tells, which comes first."""
+    return states[..., : getattr(model, "image_dim", states.shape[-1])]

@@ -18,7 +18,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.storage.files import whole_file
 from worldmodel.types import Clip
 
-from .dynamics import ImageDynamics
+from .dynamics import ImageDynamics, told_proprioception
 from .image_states import fit_square
 
 Choices = tuple[Sequence[int], Sequence[float]]
@@ -95,7 +95,7 @@ def encode_episodes(
 def _encode(
     model: ImageDynamics, episode: Episode, flag: str, choices: Choices
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    span, block = model.tubelet_frames, model.action_block
+    span, block = model.state_frames, model.action_block
     if len(episode) < span:
         raise ConfigError(
             f"{episode.source}: has {len(episode)} frames, a state is made of {span}; "
@@ -104,7 +104,12 @@ def _encode(
     # The frames of each state, a block of actions apart.
     windows = episode.frames.unfold(0, span, block)
     frames = fit_square(rearrange(windows, "t h w c s -> 1 (t s) c h w"), model.size)
-    states = model.states(Clip.from_uint8(frames))[0].cpu()
+    clip, name = Clip.from_uint8(frames), told_proprioception(model)
+    if name is None:
+        states = model.states(clip)[0].cpu()
+    else:
+        told = episode.info[name].float().flatten(1)[span - 1 :: block]
+        states = model.states(clip, told[None, : len(windows)])[0].cpu()
     blocks = _blocks(episode, len(states), span, block, choices)
     if flag not in episode.info:
         nothing = torch.zeros(len(states), dtype=torch.bool)

@@ -28,7 +28,7 @@ def encode_images(model: ImageDynamics, images: ImageInput) -> Tensor:
             frames of one state (n t h w 3 or n t 3 h w); uint8, or floating point in [0, 1]. A
             still image shows a world at rest.
     """
-    frames = _to_clips(images, model.tubelet_frames)
+    frames = _to_clips(images, model.state_frames)
     states = []
     for part in frames.split(ENCODED_AT_ONCE):
         clip = Clip.from_uint8(fit_square(part, model.size))

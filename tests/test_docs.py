@@ -140,7 +140,7 @@ def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path
         short = SHORT if words[0] in ("pretrain", "train") else []
         if words[0] == "train":
             short = [*short, "rollouts.length=3"]
-        if words[0] == "pretrain":
+        if words[0] == "pretrain" and "data=episodes" not in words:
             short = [*short, "data.workers=0"]  # workers have tests of their own
         if "task=classify" in words:
             short = PROBED[: 1 if "~probes.attentive" in words else None]

@@ -1,14 +1,18 @@
 """The sizes of a model, as a configuration names them, and the parts that have them."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError, nearest
 from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.encoder import Encoder, VideoViT
-from worldmodel.nn.heads import Head, StateHead, TokenHead
+from worldmodel.nn.frame_tokens import FrameTokens
+from worldmodel.nn.heads import Head, StateHead, TokenHead, state_frames
 from worldmodel.nn.masked_predictor import MaskedPredictor
+
+State = Literal["vector", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,9 @@ class Architecture:
         latent_width: dimensions of a latent that are predicted from video.
         extra_width: dimensions of a latent that are seen and never predicted; see `Head`.
         latent_per_token: predict a latent for each token instead of one for each time step.
+        state: of an action model: `vector`, made by a head that learns, or all `tokens` of a time
+            step, as they are.
+        still: with `state=tokens`, a state is of one frame, shown as if it stood still.
         predictor_width: of the masked predictor.
         action: class of the action predictor, one of those in `nn/` that are an `ActionPredictor`.
         action_width, action_depth, action_window: of the action predictor.
@@ -33,6 +40,8 @@ class Architecture:
     latent_width: int = 96
     extra_width: int = 96
     latent_per_token: bool = False
+    state: State = "vector"
+    still: bool = False
     predictor_width: int = 384
     action: str = "ActionTransformer"
     action_width: int = 128
@@ -43,6 +52,10 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.action_block is not None and self.action_block < 1:
             raise ConfigError(f"model.action_block must be at least 1, got {self.action_block}")
+        if self.state not in get_args(State):
+            raise ConfigError(f"model.state={self.state}: {nearest(self.state, get_args(State))}")
+        if self.still and self.state != "tokens":
+            raise ConfigError("model.still=true needs model.state=tokens")
 
     @property
     def tokens(self) -> int:
@@ -50,8 +63,24 @@ class Architecture:
         _, h, w = self.encoder.grid_of(self.encoder.tubelet_frames, self.size, self.size)
         return h * w
 
-    def head(self) -> Head:
-        """A new head: from tokens to latents."""
+    def head(self, *, proprioception: int = 0, told: str | None = None) -> Head:
+        """A new head: from tokens to latents.
+
+        Args:
+            proprioception: dimensions for what a body knows of itself; states of tokens alone have
+                room for it.
+            told: the info that tells it.
+        """
+        if self.state == "tokens":
+            encoder = self.encoder
+            _, h, w = encoder.grid_of(encoder.tubelet_frames, self.size, self.size)
+            return FrameTokens(
+                (h, w), encoder.width, proprioception=proprioception, told=told, still=self.still
+            )
+        if proprioception:
+            raise ConfigError(
+                f"proprioception={told} goes into states of tokens: say model.state=tokens"
+            )
         if self.latent_per_token:
             return TokenHead(self.encoder.width, dim=self.latent_width)
         return StateHead(
@@ -68,8 +97,8 @@ class Architecture:
             width=self.predictor_width,
         )
 
-    def action_predictor(self, state_dim: int, block_dim: int) -> ActionPredictor:
-        """A new action predictor, for states of width `state_dim`, action blocks of `block_dim`."""
+    def action_predictor(self, head: Head, block_dim: int) -> ActionPredictor:
+        """A new action predictor, for the states of a head, action blocks of `block_dim`."""
         if self.action_width % 4:
             raise ConfigError(
                 f"model.action_width must be a multiple of 4, got {self.action_width}"
@@ -78,9 +107,10 @@ class Architecture:
         if self.action not in known:
             raise ConfigError(f"model.action={self.action}: {nearest(self.action, known)}")
         # A single frame tells no velocity: a prediction begins with two.
-        least = min(2, self.action_window) if self.encoder.tubelet_frames == 1 else 1
+        single = state_frames(self.encoder, head) == 1
+        least = min(2, self.action_window) if single else 1
         return known[self.action].of(
-            state_dim, block_dim, width=self.action_width, depth=self.action_depth,
+            head, block_dim, width=self.action_width, depth=self.action_depth,
             window=self.action_window, least=least,
         )  # fmt: skip
 

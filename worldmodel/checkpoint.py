@@ -21,6 +21,8 @@ from worldmodel.errors import CheckpointError, ConfigError, ShapeError, WorldMod
 from worldmodel.model import PARTS, WorldModel
 from worldmodel.nn.across_ranks import parted, whole
 from worldmodel.nn.encoder import Encoder
+from worldmodel.nn.frame_predictor import FrameActionPredictor
+from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.runs.processes import is_first
 from worldmodel.storage.files import whole_file
 from worldmodel.storage.plain_types import check_value
@@ -40,7 +42,7 @@ NOT_A_DESCRIPTION = (
 
 # Whole numbers in a description are at least 1, but for these.
 _LEAST = {
-    "extra": 0, "action_dim": 0, "stage": -math.inf, "VideoViT.levels": 0,
+    "extra": 0, "action_dim": 0, "proprioception": 0, "stage": -math.inf, "VideoViT.levels": 0,
     "AttentiveClassifier.depth": 0,
 }  # fmt: skip
 # No weight has these sizes: they are held against the memory of this machine.
@@ -192,6 +194,9 @@ def _check_frame_size(model: WorldModel) -> None:
         raise ConfigError(f"size={model.size}: {cause}") from cause
     head, predictor = model.head, model.masked_predictor
     trained = [] if head is None else [head.spec.get("tokens", h * w)]
+    if isinstance(head, FrameTokens):
+        trained = [math.prod(head.grid)]
+        _check_token_states(model, head)
     if head is not None and head.per_token and predictor is not None:
         trained.append(predictor.spec.get("latents", h * w))
     for tokens in trained:
@@ -202,6 +207,20 @@ def _check_frame_size(model: WorldModel) -> None:
             )
 
 
+def _check_token_states(model: WorldModel, head: FrameTokens) -> None:
+    """Refuse states of tokens that the encoder does not make or the predictor does not take."""
+    acting = model.action_predictor
+    takes = {"token_width": {model.encoder.width}, "proprioception": {head.extra}}
+    if isinstance(acting, FrameActionPredictor):
+        takes["token_width"].add(acting.token_width)
+        takes["proprioception"].add(acting.proprioception)
+    for name, widths in takes.items():
+        said = head.spec[name]
+        if widths != {said}:
+            other = next(iter(widths - {said}))
+            raise ConfigError(f"parts.head.{name}={said}, but another part is made for {other}")
+
+
 def rebuild(description: Mapping[str, Any]) -> WorldModel:
     """A new model of the same shape, with fresh weights; see `WorldModel.spec`."""
     encoder = _part(Encoder.registry, description["encoder"], "encoder")
@@ -209,11 +228,12 @@ def rebuild(description: Mapping[str, Any]) -> WorldModel:
         part: _part(PARTS[_known(part, PARTS)], spec, f"parts.{part}")
         for part, spec in description["parts"].items()
     }
-    size, action_dim = description["size"], description["action_dim"]
-    block = description.get("action_block", encoder.tubelet_frames)
-    for name, number in (("size", size), ("action_dim", action_dim), ("action_block", block)):
+    numbers = {key: description[key] for key in ("size", "action_dim")}
+    if "action_block" in description:
+        numbers["action_block"] = description["action_block"]
+    for name, number in numbers.items():
         _check_argument(name, number, int, least=_LEAST.get(name, 1))
-    return WorldModel(encoder, size=size, action_dim=action_dim, action_block=block, **parts)
+    return WorldModel(encoder, **numbers, **parts)
 
 
 def _part(classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], key: str) -> Any:

@@ -18,7 +18,8 @@ from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.flow import FlowHead
 from worldmodel.nn.frame_predictor import FrameActionPredictor
-from worldmodel.nn.heads import Head, time_step_latents
+from worldmodel.nn.frame_tokens import FrameTokens
+from worldmodel.nn.heads import Head, state_frames, time_step_latents
 from worldmodel.nn.predictor import Prediction, Predictor
 from worldmodel.nn.token_predictor import Context, TokenPredictor
 from worldmodel.types import Clip, History, Latents, Mask
@@ -32,9 +33,9 @@ class WorldModel(nn.Module):
         size: side of the square frames in pixels.
         head: one time step's tokens -> its state, or its latents.
         masked_predictor: hidden latents from visible ones; surprise needs it.
-        action_predictor: next state from states and actions; planning needs it.
+        action_predictor: next state from states and actions, a vector or all tokens of a frame;
+            planning needs it.
         classifier: the class of a clip, from the encoder's tokens.
-        frame_predictor: all tokens of the next frame, from frames, states and actions.
         flow_head: optical flow between time steps, from the encoder's tokens.
         action_dim: dimension of one action of the environment; 0 if no actions were learned.
         action_block: environment steps from one state to the next; as many as a time step has
@@ -49,15 +50,14 @@ class WorldModel(nn.Module):
         masked_predictor: Predictor | None = None,
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
         classifier: AttentiveClassifier | None = None,
-        frame_predictor: FrameActionPredictor | None = None, flow_head: FlowHead | None = None,
-        action_block: int | None = None,
+        flow_head: FlowHead | None = None, action_block: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder, self.head, self.masked_predictor = encoder, head, masked_predictor
         self.action_predictor, self.classifier = action_predictor, classifier
-        self.frame_predictor, self.flow_head = frame_predictor, flow_head
+        self.flow_head = flow_head
         self.size, self.action_dim = size, action_dim
-        self.action_block = action_block or encoder.tubelet_frames
+        self.action_block = action_block or self.state_frames
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))
         self.register_buffer("action_std", torch.ones(block))
@@ -68,9 +68,25 @@ class WorldModel(nn.Module):
         return self.encoder.tubelet_frames
 
     @property
+    def state_frames(self) -> int:
+        """Frames that a state is made of: those of a time step, or one."""
+        return state_frames(self.encoder, self.head)
+
+    @property
+    def proprioception(self) -> str | None:
+        """The info that tells what a body knows of itself, of a model that takes it by name."""
+        return self.head.told if isinstance(self.head, FrameTokens) else None
+
+    @property
     def state_dim(self) -> int:
         """Dimension of a state."""
         return int(self._part("head").width)
+
+    @property
+    def image_dim(self) -> int:
+        """Dimensions of a state that an image tells, which come first."""
+        head = self._part("head")
+        return int(head.dim) if isinstance(head, FrameTokens) else self.state_dim
 
     @property
     def device(self) -> torch.device:
@@ -89,11 +105,16 @@ class WorldModel(nn.Module):
         last = clip.times[:, step - 1 :: step]
         return Latents(self.encoder(frames), grid, last)
 
-    def states(self, clip: Clip) -> Tensor:
-        """The state of each time step, encoded alone: b t d with t = frames / tubelet_frames.
+    def states(self, clip: Clip, proprioception: Tensor | None = None) -> Tensor:
+        """The state of each time step, encoded alone: b t d with t = frames / state_frames.
+
+        Args:
+            clip: b (t i) c h w.
+            proprioception: b t s, what a body knows of itself at the end of each time step, for a
+                model that takes it; zeros if None.
 
         Raises:
-            ShapeError: the frames are not of the model's size.
+            ShapeError: the frames are not of the model's size, or it takes no such proprioception.
             WorldModelError: the model has no head yet, or one that makes latents of tokens.
         """
         head = self._part("head")
@@ -104,12 +125,17 @@ class WorldModel(nn.Module):
             )
         frames = clip.frames.to(self.device)
         _, t, _, h, w = frames.shape
-        if (h, w) != (self.size, self.size) or t % self.tubelet_frames:
+        if (h, w) != (self.size, self.size) or t % self.state_frames:
             raise ShapeError(
                 f"this model takes clips of {self.size} x {self.size} pixels and a multiple of "
-                f"{self.tubelet_frames} frames, got {t} frames of {h} x {w}"
+                f"{self.state_frames} frames, got {t} frames of {h} x {w}"
             )
-        return time_step_latents(self.encoder, head, frames)[:, :, 0]
+        states = time_step_latents(self.encoder, head, frames)[:, :, 0]
+        if proprioception is None:
+            return states
+        if not isinstance(head, FrameTokens):
+            raise ShapeError("this model takes no proprioception: train with proprioception=")
+        return head.with_known(states, proprioception)
 
     def predict(self, states: Tensor, actions: Tensor) -> Tensor:
         """The state after each of `states` (b t d) and its action block (b t a): b t d.
@@ -135,6 +161,11 @@ class WorldModel(nn.Module):
     def action_window(self) -> int:
         """States that the action predictor looks at."""
         return int(self._part("action_predictor").window)
+
+    @property
+    def action_least(self) -> int:
+        """States that the action predictor is given at least."""
+        return int(self._part("action_predictor").least)
 
     def rollout(self, history: History, actions: Tensor) -> Tensor:
         """Imagine the states after each block of `k` action sequences; differentiable.
@@ -205,33 +236,38 @@ class WorldModel(nn.Module):
         return predictor.fill_in(self.encoder, frames, mask.context, mask.targets, how=context)
 
     def frame_tokens(self, clip: Clip) -> Tensor:
-        """The tokens of each frame alone, repeated to fill a tubelet, and normed: b (t h w) d.
-
-        A frame predictor takes them.
-        """
+        """The tokens of each frame alone, repeated to fill a tubelet, and normed: b (t h w) d."""
         b, p = len(clip), self.tubelet_frames
         frames = repeat(clip.frames.to(self.device), "b t c h w -> (b t) p c h w", p=p)
         tokens = self.encoder(frames)
         return rearrange(F.layer_norm(tokens, tokens.shape[-1:]), "(b t) n d -> b (t n) d", b=b)
 
-    def next_frames(self, clip: Clip, states: Tensor, actions: Tensor) -> Tensor:
+    def next_frames(self, clip: Clip, proprioception: Tensor, actions: Tensor) -> Tensor:
         """The tokens of the frame after each of a clip, normed: b (t h w) d.
 
         Args:
-            clip: b t c h w.
-            states: b t s, the state at each frame, in the units of the training.
-            actions: b t a, the action that is taken at each frame.
+            clip: b t c h w, of any size that divides into patches.
+            proprioception: b t s, at each frame, in the units of the training.
+            actions: b t a, the action that is taken at each frame, in the environment's units.
 
         Raises:
-            ShapeError: states or actions are not of those frames, or of another width or type.
-            WorldModelError: the model has no predictor of frames.
+            ShapeError: proprioception or actions are not of those frames, or of another width or
+                type.
+            WorldModelError: the model does not predict the tokens of single frames.
         """
-        predictor = self._part("frame_predictor")
+        predictor, head = self._part("action_predictor"), self._part("head")
+        if not isinstance(predictor, FrameActionPredictor) or not head.still:
+            raise WorldModelError(
+                "this model does not predict the tokens of single frames: take one of V-JEPA 2-AC, "
+                "or train with recipe=vjepa2_ac"
+            )
         _, h, w = self.encoder.grid_of(self.tubelet_frames, *clip.frames.shape[-2:])
-        grid = (clip.frames.shape[1], h, w)
-        tokens = predictor(
-            self.frame_tokens(clip), states.to(self.device), actions.to(self.device), grid
-        )
+        now, grid = self.frame_tokens(clip), (clip.frames.shape[1], h, w)
+        known, taken = proprioception.to(self.device), actions.to(self.device)
+        if taken.shape[-1:] == self.action_mean.shape:  # others are refused below
+            taken = self.normalise(taken)
+        tokens = predictor.next_tokens(now, known, taken, grid)
+        tokens = now + tokens if predictor.change else tokens
         return F.layer_norm(tokens, tokens.shape[-1:])
 
     def classify(self, clip: Clip) -> Tensor:
@@ -263,7 +299,7 @@ class WorldModel(nn.Module):
         """How to build this model again, as JSON, without its weights."""
         parts = {name: part for name in PARTS if (part := getattr(self, name)) is not None}
         block = self.action_block
-        own = {} if block == self.tubelet_frames else {"action_block": block}
+        own = {} if block == self.state_frames else {"action_block": block}
         return {
             "size": self.size,
             "action_dim": self.action_dim,
@@ -283,12 +319,11 @@ PARTS: dict[str, Mapping[str, type[nn.Module]]] = {
     "masked_predictor": Predictor.registry,
     "action_predictor": ActionPredictor.registry,
     "classifier": {"AttentiveClassifier": AttentiveClassifier},
-    "frame_predictor": {"FrameActionPredictor": FrameActionPredictor},
     "flow_head": {"FlowHead": FlowHead},
 }
 """The parts of a model beside its encoder, with the classes that each can be of."""
 
-# How to get a model with each part; four parts can only come with the weights.
+# How to get a model with each part; three parts can only come with the weights.
 _REMEDIES = {
     "head": "`worldmodel train encoder=...` learns one on top of it",
     "masked_predictor": (
@@ -300,6 +335,5 @@ _REMEDIES = {
         "`worldmodel probe task=classify` fits one; or load it with V-JEPA's attentive probe, "
         "classifier=..., or from a Hugging Face folder of VJEPA2ForVideoClassification"
     ),
-    "frame_predictor": "take a checkpoint of V-JEPA 2-AC",
     "flow_head": "`worldmodel pretrain recipe=mcjepa` learns one with its encoder",
 }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError, EnvError
 
-from ..dynamics import ImageDynamics
+from ..dynamics import ImageDynamics, shown_in_images
 from ..image_states import ImageInput, encode_images
 from .cost import Cost
 
@@ -26,7 +26,7 @@ class FromImage(Cost):
 
     def bind(self, model: ImageDynamics) -> Cost:
         """The cost for the states of `model`."""
-        states = encode_images(model, self._image)
+        states = shown_in_images(model, encode_images(model, self._image))
         return self._build(states[0] if len(states) == 1 else states)
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ class PointModel:
     A state is the position in the latter frame and in the former one (x y x y).
     """
 
-    action_dim, action_block, tubelet_frames, size = 2, 2, 2, SIZE
+    action_dim, action_block, state_frames, size = 2, 2, 2, SIZE
 
     def states(self, clip: Clip):
         colours = clip.frames[:, :, :2].mean(dim=(-1, -2)) * 2 - 1

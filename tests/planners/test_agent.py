@@ -74,7 +74,7 @@ def test_a_block_is_done_before_the_next_plan():
 class Still(Watching):
     """Sees a state in one frame, and acts for three steps from one to the next."""
 
-    action_block, tubelet_frames = 3, 1
+    action_block, state_frames = 3, 1
 
     def states(self, clip: Clip):
         self.clips.append(clip.frames[0, :, 0, 0, 0])

@@ -76,13 +76,16 @@ MODELS = {
         },
     },
     "v-jepa 2.1, 2-ac": {
-        "size": 16, "action_dim": 0,
+        "size": 16, "action_dim": 3, "action_block": 1,
         "encoder": VIT | {"levels": [0, 1], "images": True, "rope": "vjepa2.1"},
         "parts": {
             "masked_predictor": TOKENS | {"levels": 2, "kinds": True, "rope": "vjepa2.1"},
-            "frame_predictor": {
-                "name": "FrameActionPredictor", "token_width": 24, "action_dim": 3, "state_dim": 2,
-                "width": 12, "depth": 1, "heads": 2, "mlp_width": 20, "norm_eps": 1e-6,
+            "head": {"name": "FrameTokens", "grid": [2, 2], "token_width": 24, "proprioception": 2,
+                     "told": "joints", "still": True},
+            "action_predictor": {
+                "name": "FrameActionPredictor", "token_width": 24, "action_dim": 3,
+                "proprioception": 2, "width": 12, "depth": 1, "heads": 2, "mlp_width": 20,
+                "norm_eps": 1e-6, "window": 2, "least": 1, "motion": "learned",
             },
         },
     },

@@ -165,7 +165,7 @@ def test_prediction_needs_something_to_predict(model):
         ),
         (
             lambda m: m.next_frames(CLIP, torch.zeros(2, 8, 7), torch.zeros(2, 8, 7)),
-            "no frame predictor: take a checkpoint of V-JEPA 2-AC",
+            "no action predictor: `worldmodel train encoder",
         ),
     ],
 )

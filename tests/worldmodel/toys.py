@@ -44,7 +44,7 @@ def small_model(*, per_token: bool = False, action_dim: int = 2, window: int = 2
         size=sizes.size,
         head=head,
         masked_predictor=sizes.masked_predictor(),
-        action_predictor=sizes.action_predictor(head.width, 2 * action_dim),
+        action_predictor=sizes.action_predictor(head, 2 * action_dim),
         action_dim=action_dim,
     )
     return stirred(model).eval()

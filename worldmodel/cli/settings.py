@@ -5,7 +5,7 @@ and torch, so that a wrong one is answered at once. `compose` then makes setting
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,26 @@ def choices(verb: str) -> dict[str, tuple[str, ...]]:
                     look(f"{group}/{option}")
 
     look(file_of(verb))
-    return found
+    own = {*fill_defaults(written(verb, {})), *found}
+    return {
+        group: tuple(option for option in options if _suits(group, option, own))
+        for group, options in found.items()
+    }
+
+
+def _suits(group: str, option: str, own: Collection[str]) -> bool:
+    """False of an option that sets what a verb does not have, as a recipe of another verb does."""
+    if not _is_global(group, option):
+        return True
+    settings = _read(f"{group}/{option}")
+    if "_target_" in settings:  # another function, with settings of its own
+        return True
+    overridden = (
+        _group_and_place(next(iter(entry)).removeprefix(_OVERRIDE))[0]
+        for entry in settings.pop("defaults", [])
+        if isinstance(entry, dict)
+    )
+    return {*settings, *overridden} <= {*own}
 
 
 def places(verb: str, chosen: Mapping[str, str | None]) -> dict[str, str]:

@@ -61,7 +61,8 @@ def features_of(model: WorldModel) -> Features:
         if model.head is None:
             some = (model.encoder(piece.to(model.device)) for piece in time_steps.split(32))
             return torch.cat([tokens.mean(dim=1) for tokens in some]).cpu()
-        latents = time_step_latents(model.encoder, model.head, time_steps.to(model.device))
+        seen = time_steps[:, -model.state_frames :].to(model.device)
+        latents = time_step_latents(model.encoder, model.head, seen)
         return latents.flatten(1).cpu()
 
     return features

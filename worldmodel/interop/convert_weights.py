@@ -56,10 +56,11 @@ def convert_weights(
         ) from cause
     expected = model.state_dict()
     weights = fitted(conversion, tensors, expected, path)
-    # A third-party encoder has no statistics of actions: theirs stay empty.
+    # Third-party weights have no statistics of actions and of what a body knows: these are taken in
+    # their own units.
     for name in expected.keys() - weights:
-        assert expected[name].numel() == 0, f"{name} has no rule"
-        weights[name] = torch.zeros(0)
+        made = {"mean": torch.zeros, "std": torch.ones}[name.rpartition("_")[2]]
+        weights[name] = made(expected[name].shape)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval(), report_of(conversion, path)
 

@@ -19,6 +19,7 @@ from worldmodel.interop.hints import Hints
 from worldmodel.interop.key_report import KeyReport
 from worldmodel.interop.key_rules import KeyRule, Names, blocks, count, layer, patches
 from worldmodel.model import WorldModel
+from worldmodel.nn.gripper import POSE
 from worldmodel.nn.positions import sincos
 from worldmodel.storage.pickles import read_pickle, weights_of
 
@@ -123,7 +124,14 @@ def describe(family: str, parts: _Parts, hints: Hints, path: Path) -> WeightConv
         facts += predictor.facts
         if role:
             made[role] = dict(predictor.description)
-    description = {"size": size, "action_dim": 0, "encoder": spec, "parts": made}
+    acting = made.get("action_predictor")
+    if acting:
+        made["head"] = {
+            "name": "FrameTokens", "grid": [size // patch] * 2, "token_width": width,
+            "proprioception": acting["proprioception"], "still": True,
+        }  # fmt: skip
+    action_dim = acting["action_dim"] if acting else 0
+    description = {"size": size, "action_dim": action_dim, "encoder": spec, "parts": made}
     return WeightConversion(
         f"V-JEPA {family.removeprefix('vjepa') or '1'}", description, rules, left, facts
     )
@@ -193,7 +201,7 @@ def _predictor(
     }  # fmt: skip
     facts = [f"predictor: {depth} blocks of width {width}, {heads} heads ({why})"]
     if family == "vjepa2-ac":
-        return "frame_predictor", _of_frames(spec, parts, facts, path)
+        return "action_predictor", _of_frames(spec, parts, facts, path)
     spec |= {
         "name": "TokenPredictor", "mask_tokens": count(tensors, "mask_tokens"),
         "levels": len(encoder["levels"]) if deep else 1, "kinds": "video_mod_embed" in tensors,
@@ -241,12 +249,15 @@ def _of_frames(
 ) -> WeightConversion:
     """The predictor of V-JEPA 2-AC: next frame from frames, states and actions."""
     tensors = parts.predictor
+    actions, states = (
+        _tensor(tensors, f"{name}_encoder.weight", 2, path).shape[1] for name in ("action", "state")
+    )
     spec |= {
-        "name": "FrameActionPredictor", "rope": "vjepa2-ac",
-        "action_dim": _tensor(tensors, "action_encoder.weight", 2, path).shape[1],
-        "state_dim": _tensor(tensors, "state_encoder.weight", 2, path).shape[1],
+        "name": "FrameActionPredictor", "rope": "vjepa2-ac", "action_dim": actions,
+        "proprioception": states, "motion": "gripper" if actions == states == POSE else "still",
     }  # fmt: skip
-    ours = "frame_predictor"
+    facts.append(f"actions of {actions} numbers, states of {states}")
+    ours = "action_predictor"
     rules = [
         *layer(f"{ours}.embed", "predictor.predictor_embed"),
         *layer(f"{ours}.embed_action", "predictor.action_encoder"),

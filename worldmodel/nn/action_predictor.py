@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
 from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
+from worldmodel.nn.heads import Head
 
 
 class ActionPredictor(nn.Module, ABC):
@@ -30,9 +31,13 @@ class ActionPredictor(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def of(
-        cls, state_dim: int, action_dim: int, *, width: int, depth: int, window: int, least: int
+        cls, head: Head, action_dim: int, *, width: int, depth: int, window: int, least: int
     ) -> "ActionPredictor":
-        """A new one of these sizes, which is given at least `least` states."""
+        """A new one for a head's states, which is given at least `least` of them.
+
+        Raises:
+            ConfigError: it cannot predict such states.
+        """
 
     @abstractmethod
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
@@ -78,10 +83,10 @@ class ActionTransformer(ActionPredictor):
 
     @classmethod
     def of(
-        cls, state_dim: int, action_dim: int, *, width: int, depth: int, window: int, least: int
+        cls, head: Head, action_dim: int, *, width: int, depth: int, window: int, least: int
     ) -> "ActionTransformer":
-        """A new one of these sizes."""
-        return cls(state_dim, action_dim, width=width, depth=depth, window=window, least=least)
+        """A new one for a head's states."""
+        return cls(head.width, action_dim, width=width, depth=depth, window=window, least=least)
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """For each of at most `window` states (b t d) and its action (b t a), the next: b t d."""

@@ -30,6 +30,7 @@ class Head(nn.Module, ABC):
         dim: dimensions of a latent that are predicted.
         extra: dimensions of a latent after those.
         per_token: there is a latent for each token, rather than one for the time step.
+        still: a time step is one frame, shown to the encoder as if it stood still.
     """
 
     registry: ClassVar[dict[str, type["Head"]]] = {}
@@ -37,6 +38,7 @@ class Head(nn.Module, ABC):
     dim: int
     extra: int
     per_token: bool
+    still: bool = False
 
     @property
     def width(self) -> int:
@@ -146,6 +148,11 @@ def require_head(head: Head | None) -> Head:
     return head
 
 
+def state_frames(encoder: Encoder, head: Head | None) -> int:
+    """Frames that a time step is made of."""
+    return 1 if head is not None and head.still else encoder.tubelet_frames
+
+
 def time_step_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
     """The latents of each time step seen alone: frames b (t i) c h w -> b t m d.
 
@@ -154,8 +161,10 @@ def time_step_latents(encoder: Encoder, head: Head, frames: Tensor) -> Tensor:
     Raises:
         ShapeError: the frames do not divide into time steps.
     """
-    i = encoder.tubelet_frames
+    i = state_frames(encoder, head)
     if frames.shape[1] % i:
         raise ShapeError(f"{frames.shape[1]} frames do not divide into time steps of {i} frames")
     tubes = rearrange(frames, "b (t i) c h w -> (b t) i c h w", i=i)
+    if head.still:
+        tubes = tubes.expand(-1, encoder.tubelet_frames, -1, -1, -1)
     return rearrange(head(encoder(tubes)), "(b t) m d -> b t m d", b=len(frames))

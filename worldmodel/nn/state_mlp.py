@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from worldmodel.errors import ShapeError
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
 from worldmodel.nn.blocks import arguments
+from worldmodel.nn.heads import Head
 
 
 class StateMLP(ActionPredictor):
@@ -38,11 +39,11 @@ class StateMLP(ActionPredictor):
 
     @classmethod
     def of(
-        cls, state_dim: int, action_dim: int, *, width: int, depth: int, window: int, least: int
+        cls, head: Head, action_dim: int, *, width: int, depth: int, window: int, least: int
     ) -> "StateMLP":
-        """A new one of these sizes; it is always given the whole window."""
+        """A new one for a head's states; it is always given the whole window."""
         check_least(least, window)
-        return cls(state_dim, action_dim, width=width, depth=depth, window=window)
+        return cls(head.width, action_dim, width=width, depth=depth, window=window)
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """For the last of `window` states (b t d) and actions (b t a), the next: b 1 d.

@@ -9,18 +9,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Generator, Tensor, nn
 
 from worldmodel import checkpoint
 from worldmodel.architecture import Architecture, check_frames
 from worldmodel.datasets import open_episodes
-from worldmodel.episodes.windows import EpisodeDataset, Segments, load_arrays
+from worldmodel.episodes.windows import EpisodeArrays, EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.heads import time_step_latents
+from worldmodel.nn.action_predictor import ActionPredictor
+from worldmodel.nn.frame_predictor import FrameActionPredictor
+from worldmodel.nn.frame_tokens import FrameTokens
+from worldmodel.nn.heads import state_frames, time_step_latents
+from worldmodel.nn.token_predictor import TokenPredictor
 from worldmodel.objectives.centre import Centre, check_centre, regularise
+from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.regularisers import Regulariser
 from worldmodel.training.loop import Learner, fit
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
 Tune = Literal["none", "all"]
+Begin = Literal["new", "kept"]
 _AT_ONCE = 32  # time steps that an encoder without a head sees together
 
 
@@ -39,7 +46,13 @@ class Rollouts:
 
     Attributes:
         length: time steps in a segment of an episode, at least 2.
+        steps: time steps that are imagined one after another, from the first; all if None.
+        weight: of the error of what is imagined, beside that of one step; 0 leaves it out.
+        distance: of predictions from states, `l1`, `l2`, `smooth_l1` or `cosine`.
         inverse_weight: of the error of the inverse model, see `ActionLearner`; 0 leaves it out.
+        straight_weight: of one minus the cosine between a change of the state and the next, while
+            the encoder learns: paths that are straight are easier to plan along (Wang et al. 2026);
+            0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
         centre: what is subtracted from states before the regulariser sees them, see
             `objectives/centre.py`: `episode` where something stands still in each episode and
@@ -48,13 +61,20 @@ class Rollouts:
     """
 
     length: int = 5
+    steps: int | None = None
+    weight: float = 1.0
+    distance: Distance = "l2"
     inverse_weight: float = 1.0
+    straight_weight: float = 0.0
     noise: float = 0.0
     centre: Centre = "none"
     per_episode: int = 1
 
     def __post_init__(self) -> None:
         check_centre(self.centre)
+        check_distance(self.distance)
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"rollouts.steps={self.steps}: say at least 1, or null for all")
         if self.length < 2:
             raise ConfigError(
                 f"rollouts.length={self.length}: an action leads from one time step to the next; "
@@ -116,15 +136,18 @@ class ActionLearner(Learner):
         actions = segments.actions.to(states.device)
         noise = torch.randn(states.shape, generator=generator).to(states.device)
         noise = noise * self.rollouts.noise
+        begun, terms = self.data.least, {}
         predicted = one_step(self.model, states + noise, actions)
-        begun = self.data.least
-        imagined = self.model.imagine(
-            (states + noise)[:, :begun], actions[:, : begun - 1], actions[:, begun - 1 :]
-        )
-        terms = {
-            "prediction": (predicted - states[:, -predicted.shape[1] :]).square().mean(),
-            "rollout": (imagined - states[:, begun:]).square().mean(),
-        }
+        terms["prediction"] = self._error(predicted, states[:, -predicted.shape[1] :])
+        if self.rollouts.weight:
+            led = actions[:, begun - 1 :][:, : self.rollouts.steps]
+            imagined = self.model.imagine((states + noise)[:, :begun], actions[:, : begun - 1], led)
+            error = self._error(imagined, states[:, begun:][:, : self.rollouts.steps])
+            terms["rollout"] = self.rollouts.weight * error
+        if self.learns_states and self.rollouts.straight_weight:
+            changes = states.diff(dim=1)
+            turned = 1 - F.cosine_similarity(changes[:, :-1], changes[:, 1:], dim=-1).mean()
+            terms["straight"] = self.rollouts.straight_weight * turned
         if self.learns_states and self.rollouts.inverse_weight:
             pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=2)
             error = (self.inverse(pairs) - self.model.normalise(actions)).square().mean()
@@ -140,13 +163,15 @@ class ActionLearner(Learner):
         numbers = {"sigreg_over_floor": regularisation.over_floor}
         return Losses(terms=terms, features=features.detach(), numbers=numbers)
 
+    def _error(self, predicted: Tensor, states: Tensor) -> Tensor:
+        return distances(predicted, states, self.rollouts.distance).mean()
+
     def _states(self, segments: Segments) -> Tensor:
         head = self.model.head
         assert head is not None
         if self.bank is None:
-            frames = segments.clip().frames.to(self.model.device)
-            return time_step_latents(self.model.encoder, head, frames)[:, :, 0]
-        first = segments.starts + self.model.tubelet_frames - 1
+            return self.model.states(segments.clip(), known(self.model, segments.info))
+        first = segments.starts + self.model.state_frames - 1
         last = first[:, None] + self.model.action_block * torch.arange(self.rollouts.length)
         kept = self.bank[self.data.arrays.offsets[segments.episodes][:, None] + last.clamp(min=0)]
         if not self.learns_states:
@@ -155,9 +180,31 @@ class ActionLearner(Learner):
         return rearrange(head(tokens), "(b t) 1 d -> b t d", b=len(kept))
 
 
+def known(model: WorldModel, info: Mapping[str, Tensor]) -> Tensor | None:
+    """What a body knows of itself, b t s, of a model that is told; None of others."""
+    if model.proprioception is None:
+        return None
+    return info[model.proprioception].float().flatten(2)
+
+
 def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
-    """Each state from the full window of true ones before it: b t d, b t-1 a -> b t-window d."""
+    """Each state from the true ones before it, as many as a window holds.
+
+    Where one window holds all of them, the states after fewer are predicted too, if the predictor
+    tells them.
+
+    Args:
+        model: with an action predictor.
+        states: b t d.
+        actions: b t-1 a.
+
+    Returns:
+        b t' d, of the last t' states.
+    """
     window = min(model.action_window, states.shape[1] - 1)
+    if window == states.shape[1] - 1:
+        following, least = model.predict(states[:, :-1], actions), model.action_least
+        return following if following.shape[1] < window else following[:, least - 1 :]
     seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
     done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
     return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
@@ -170,7 +217,10 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
     assert head is not None
     model.eval()
     latents = (time_step_latents(model.encoder, head, steps) for steps in _time_steps(model, data))
-    return torch.cat([some[:, 0, 0] for some in latents])
+    states = torch.cat([some[:, 0, 0] for some in latents])
+    if isinstance(head, FrameTokens) and head.told is not None:
+        return head.with_known(states, data.arrays.info[head.told].float().flatten(1))
+    return states
 
 
 @torch.no_grad()
@@ -186,7 +236,7 @@ def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
 
     An episode's first frame is repeated before it, as an agent sees a world after a reset.
     """
-    p, arrays = model.tubelet_frames, data.arrays
+    p, arrays = model.state_frames, data.arrays
     for place in arrays.slices:
         frames = arrays.frames[place]
         padded = torch.cat([frames[:1].expand(p - 1, -1, -1, -1), frames])
@@ -197,8 +247,8 @@ def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
 def train(
     run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
     rollouts: Rollouts, encoder: str | None = None, model: Architecture | None = None,
-    tune: Tune = "none", labelled: int | None = None, batch: int = 64,
-    reading: Mapping[str, Any] | None = None,
+    tune: Tune | None = None, predictor: Begin = "new", proprioception: str | None = None,
+    labelled: int | None = None, batch: int = 64, reading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn what actions do; leaves the complete model in `run.model_folder`.
 
@@ -210,10 +260,15 @@ def train(
         rollouts: how predicting under actions is practised.
         encoder: a pretrained model, or the run that made it; None starts from scratch.
         model: sizes, for what is new; the encoder's own where it is pretrained.
-        tune: `none` freezes the encoder and its head, `all` goes on training them. A third-party
-            encoder has no head: a new one learns from the tokens of the frozen encoder. Other parts
-            of the model (masked predictor, classifier, frame predictor) are kept with a frozen
-            encoder and dropped from a tuned one, which they do not fit any more.
+        tune: `none` freezes the encoder and its head, the default for one that is pretrained;
+            `all` goes on training them, the default for a new one. A third-party encoder has no
+            head: a new one learns from the tokens of the frozen encoder. Other parts of the model
+            (masked predictor, classifier, flow head) are kept with a frozen encoder and dropped
+            from a tuned one, which they do not fit any more.
+        predictor: `new`, or `kept` to train on the action predictor of the pretrained model; for
+            actions of another width its embedding of them is new.
+        proprioception: name of the info that tells what a body knows of itself, for states of
+            tokens (`model.state=tokens`).
         labelled: how many of the episodes with actions are used, the first; all if None.
         batch: segments in a batch.
         reading: options of the episodes' format, for example `{camera: top}`.
@@ -221,8 +276,12 @@ def train(
     Returns:
         `steps`, `skipped_steps`, the labelled `episodes` and `frames`, `data_wait`.
     """
-    if tune not in get_args(Tune):
-        raise ConfigError(f"no tune '{tune}': {nearest(tune, get_args(Tune))}")
+    for name, value, choices in (
+        ("tune", tune, get_args(Tune)), ("predictor", predictor, get_args(Begin))
+    ):  # fmt: skip
+        if value is not None and value not in choices:
+            raise ConfigError(f"no {name} '{value}': {nearest(value, choices)}")
+    tune = tune or ("all" if encoder is None else "none")
     architecture = model or Architecture()
     pretrained = None if encoder is None else load(encoder)
     if pretrained is not None and pretrained.head is not None and pretrained.head.per_token:
@@ -230,41 +289,55 @@ def train(
             f"{encoder}: its head makes no state of a time step; pretrain with "
             "model.latent_per_token=false"
         )
-    base, new_head = pretrained or architecture, pretrained is not None and pretrained.head is None
+    if predictor == "kept" and (pretrained is None or pretrained.action_predictor is None):
+        raise ConfigError(f"predictor=kept: encoder={encoder} has no action predictor; say new")
+    if tune == "none" and pretrained is None and not architecture.encoder.spec.get("pretrained"):
+        raise ConfigError(
+            "tune=none freezes an encoder that has learned nothing: name one with encoder=, say "
+            "model.encoder.pretrained=true for one of timm, or tune=all"
+        )
+    base, has_head = pretrained or architecture, keeps_head(architecture, pretrained)
     if batch % rollouts.per_episode:
         raise ConfigError(
             f"batch={batch} does not divide into rollouts.per_episode={rollouts.per_episode}"
         )
-    known = open_episodes(episodes, **({"fit": base.size} | dict(reading or {}))).training.labelled
-    if not len(known):
+    stored = open_episodes(episodes, **({"fit": base.size} | dict(reading or {})))
+    labels = stored.training.labelled
+    if not len(labels):
         raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
-    if labelled is not None and not 1 <= labelled <= len(known):
-        raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
-    used = known[:labelled]
+    if labelled is not None and not 1 <= labelled <= len(labels):
+        raise ConfigError(f"labelled must lie between 1 and {len(labels)}, got {labelled}")
+    used = labels[:labelled]
     arrays = load_arrays(used)
     # A new head is made for the frames that there are, as long as they are square.
-    any_size = new_head and arrays.frames.shape[-2] == arrays.frames.shape[-1]
+    square = arrays.frames.shape[-2] == arrays.frames.shape[-1]
+    any_size = pretrained is not None and not has_head and square
     check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
-    least = architecture.action_predictor(1, 1).least
-    if rollouts.length <= least:
-        raise ConfigError(
-            f"rollouts.length={rollouts.length}: the first {least} time steps are given, so say "
-            f"at least {least + 1}"
-        )
+    if proprioception is not None and proprioception not in arrays.info:
+        raise ConfigError(f"proprioception: {nearest(proprioception, arrays.info)}")
+    learned = begin(
+        architecture, arrays, pretrained=pretrained, predictor=predictor,
+        proprioception=proprioception,
+    ).to(run.device)  # fmt: skip
     data = EpisodeDataset(
-        arrays, tubelet_frames=base.encoder.tubelet_frames, action_block=architecture.action_block,
-        least=least,
+        arrays, tubelet_frames=learned.state_frames, action_block=learned.action_block,
+        least=learned.action_least,
     )  # fmt: skip
-    learned = begin(architecture, data, pretrained=pretrained).to(run.device)
+    if rollouts.length <= data.least:
+        raise ConfigError(
+            f"rollouts.length={rollouts.length}: the first {data.least} time steps are given, so "
+            f"say at least {data.least + 1}"
+        )
+    assert learned.head is not None
+    learns = not has_head and any(True for _ in learned.head.parameters())
     learner = ActionLearner(
         learned, data, regulariser=regulariser, rollouts=rollouts, batch=batch, seed=run.seed,
-        frozen=tune == "none" and encoder is not None, new_head=new_head,
+        frozen=tune == "none", new_head=learns,
     ).to(run.device)  # fmt: skip
     steps = fit(learner, run, optimisation, description="train")
-    if tune == "all" or encoder is None:
+    if tune == "all":
         # They were made for the encoder as it was.
-        learned.masked_predictor = learned.classifier = learned.frame_predictor = None
-        learned.flow_head = None
+        learned.masked_predictor = learned.classifier = learned.flow_head = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
         "steps": steps, "skipped_steps": learner.skipped_steps, "episodes": len(used),
@@ -272,32 +345,75 @@ def train(
     }  # fmt: skip
 
 
-def begin(
-    architecture: Architecture, data: EpisodeDataset, *, pretrained: WorldModel | None
-) -> WorldModel:
-    """A model whose action predictor is new, around a pretrained or a new encoder.
+def keeps_head(architecture: Architecture, pretrained: WorldModel | None) -> bool:
+    """True if a pretrained model has a head that makes states of the kind that is asked for."""
+    if pretrained is None or pretrained.head is None:
+        return False
+    return architecture.state == "vector" or isinstance(pretrained.head, FrameTokens)
 
-    A pretrained encoder without a head gets a new one, for frames of the data's size. It keeps its
-    masked predictor, classifier, frame predictor and flow head.
+
+def begin(
+    architecture: Architecture, arrays: EpisodeArrays, *, pretrained: WorldModel | None,
+    predictor: Begin = "new", proprioception: str | None = None,
+) -> WorldModel:  # fmt: skip
+    """A model whose action predictor is new or goes on, around a pretrained or a new encoder.
+
+    A pretrained encoder without a head, or with one for other states, gets a new one, for frames of
+    the data's size. It keeps its masked predictor, classifier and flow head, as long as they fit.
     """
-    assert data.arrays.actions is not None
+    assert arrays.actions is not None
     base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
-    head, size = base.head, base.size
-    if head is None:
+    head, size, masked, block = base.head, base.size, base.masked_predictor, base.action_block
+    if not keeps_head(architecture, pretrained):
         if pretrained is not None:
-            size = data.arrays.frames.shape[-1]
-        head = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False).head()
-    repeats = data.action_block
-    predictor = architecture.action_predictor(head.width, repeats * data.action_dim)
+            size = arrays.frames.shape[-1]
+        sizes = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False)
+        told = None if proprioception is None else arrays.info[proprioception]
+        head = sizes.head(
+            proprioception=0 if told is None else told.flatten(1).shape[1], told=proprioception
+        )
+        if base.head is not None and not isinstance(masked, TokenPredictor):
+            masked = None
+        if told is not None and isinstance(head, FrameTokens):
+            std, mean = torch.std_mean(told.float().flatten(1), dim=0)
+            head.known_mean.copy_(mean)
+            head.known_std.copy_(std.clamp_min(1e-6))
+    elif proprioception is not None:
+        raise ConfigError(
+            f"proprioception={proprioception} goes into new states of tokens: say "
+            "model.state=tokens, and name an encoder without a head of its own for such"
+        )
+    assert head is not None
+    if predictor == "new":
+        block = architecture.action_block or state_frames(base.encoder, head)
+    width = block * arrays.actions.shape[1]
+    kept = base.action_predictor
+    if predictor == "new" or kept is None:
+        sizes = replace(architecture, encoder=base.encoder)
+        acting = sizes.action_predictor(head, width)
+    else:
+        acting = kept if width == len(base.action_mean) else _with_actions(kept, width)
     model = WorldModel(
-        base.encoder, size=size, head=head, masked_predictor=base.masked_predictor,
-        action_predictor=predictor, action_dim=data.action_dim, action_block=data.action_block,
-        classifier=base.classifier,
-        frame_predictor=base.frame_predictor, flow_head=base.flow_head,
+        base.encoder, size=size, head=head, masked_predictor=masked, action_predictor=acting,
+        action_dim=arrays.actions.shape[1], action_block=block, classifier=base.classifier,
+        flow_head=base.flow_head,
     )  # fmt: skip
-    taken = torch.ones(len(data.arrays.actions), dtype=torch.bool)
-    taken[data.arrays.offsets[1:] - 1] = False  # no action follows the last frame of an episode
-    std, mean = torch.std_mean(data.arrays.actions[taken], dim=0)
-    model.action_mean.copy_(mean.repeat(repeats))
-    model.action_std.copy_(std.clamp_min(1e-6).repeat(repeats))
+    if acting is kept:
+        model.action_mean.copy_(base.action_mean)
+        model.action_std.copy_(base.action_std)
+        return model
+    taken = torch.ones(len(arrays.actions), dtype=torch.bool)
+    taken[arrays.offsets[1:] - 1] = False  # no action follows the last frame of an episode
+    std, mean = torch.std_mean(arrays.actions[taken], dim=0)
+    model.action_mean.copy_(mean.repeat(block))
+    model.action_std.copy_(std.clamp_min(1e-6).repeat(block))
     return model
+
+
+def _with_actions(predictor: ActionPredictor, width: int) -> ActionPredictor:
+    if not isinstance(predictor, FrameActionPredictor):
+        raise ConfigError(
+            f"predictor=kept: a {type(predictor).__name__} of actions of another width cannot go "
+            "on with these; say predictor=new"
+        )
+    return predictor.with_actions(width)

@@ -103,7 +103,7 @@ def frame_row() -> Row:
     tokens = torch.randn(1, 24, makers.WIDTH, generator=torch.Generator().manual_seed(5))
     states, actions = torch.randn(2, 1, 3, 7, generator=torch.Generator().manual_seed(6))
     grid = (3, 2, 4)
-    found = model.frame_predictor(tokens, states, actions, grid)[0]
+    found = model.action_predictor.next_tokens(tokens, states, actions, grid)[0]
     expected = reference.frame_predictor(predictor, tokens[0], states[0], actions[0], grid, **SIZES)
     return row("vjepa2-ac.next_frame", found, expected)
 

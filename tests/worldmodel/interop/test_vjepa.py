@@ -1,19 +1,22 @@
 """V-JEPA's `.pt` files give what their equations give, family by family, key by key."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from tests.worldmodel.interop import makers, reference
 from tests.worldmodel.interop.makers import DEPTH, HEADS, HINTS, NARROW, WIDTH, normalised
-from tests.worldmodel.toys import noise
+from tests.worldmodel.toys import noise, seeded
 from worldmodel import interop
 from worldmodel.errors import CheckpointError, ShapeError
 from worldmodel.interop import Hints, vjepa
 from worldmodel.interop.load import load
 from worldmodel.nn.positions import Rotary3D, SinCos3D
-from worldmodel.types import Clip, Mask
+from worldmodel.types import Clip, History, Mask
 
 SIZES = dict(depth=DEPTH, heads=HEADS)
 MAKERS = {
@@ -192,7 +195,7 @@ def test_v_jepa_2_ac(tmp_path, grid):
     t, h, w = grid
     tokens = torch.randn(2, t * h * w, WIDTH, generator=torch.Generator().manual_seed(5))
     states, actions = torch.randn(2, 2, t, 7, generator=torch.Generator().manual_seed(6))
-    found = model.frame_predictor(tokens, states, actions, grid)
+    found = model.action_predictor.next_tokens(tokens, states, actions, grid)
     for row in range(2):
         expected = reference.frame_predictor(
             unwrapped(held, "predictor"), tokens[row], states[row], actions[row], grid, **SIZES
@@ -213,13 +216,13 @@ def test_next_frames_of_a_clip_are_normed_and_each_frame_is_seen_alone(tmp_path)
     assert torch.allclose(tokens[:, 6:12], alone, atol=1e-5)
     states, actions = torch.rand(2, 3, 7), torch.rand(2, 3, 7)
     after = model.next_frames(clip, states, actions)
-    plain = model.frame_predictor(tokens, states, actions, (3, 2, 3))
+    plain = model.action_predictor.next_tokens(tokens, states, actions, (3, 2, 3))
     assert torch.allclose(after, torch.nn.functional.layer_norm(plain, (WIDTH,)), atol=1e-5)
 
 
 @torch.inference_mode()
 def test_the_next_frame_knows_nothing_of_later_frames_states_and_actions(tmp_path):
-    predictor = read(makers.checkpoint_ac(), tmp_path)[0].frame_predictor
+    predictor = read(makers.checkpoint_ac(), tmp_path)[0].action_predictor.next_tokens
     tokens, states, actions = torch.rand(1, 24, WIDTH), torch.rand(1, 3, 7), torch.rand(1, 3, 7)
     before = predictor(tokens, states, actions, (3, 2, 4))
     for changed in (tokens[:, 16:], states[:, 2:], actions[:, 2:]):
@@ -240,6 +243,32 @@ def test_next_frames_takes_states_and_actions_of_its_frames_alone(tmp_path):
         for name, expected in (("states", (wrong, right)), ("actions", (right, wrong))):
             with pytest.raises(ShapeError, match=rf"{name} must be \(2, 2, 7\) of torch.float32"):
                 model.next_frames(clip, *expected)
+
+
+@torch.inference_mode()
+def test_a_rollout_of_v_jepa_2_ac_goes_on_with_its_own_frames_and_the_gripper_s_pose(tmp_path):
+    held = makers.checkpoint_ac()
+    model, _ = read(held, tmp_path, replace(HINTS, size=16))
+    clip, pose = clip_of(1, 1, 3, 16, 16), torch.rand(1, 1, 7, generator=seeded(1)) * 0.4
+    actions = torch.randn(2, 3, 7, generator=seeded(2)) * 0.1
+    start = model.states(clip, pose)[0]
+    found = model.rollout(History(start, start.new_zeros(0, 7)), actions)
+    for row in range(2):
+        tokens, poses = model.frame_tokens(clip)[0], pose[0].numpy()
+        for step in range(3):
+            after = reference.frame_predictor(
+                unwrapped(held, "predictor"), tokens, torch.from_numpy(poses),
+                actions[row, : step + 1], (step + 1, 2, 2), **SIZES,
+            )  # fmt: skip
+            after = torch.nn.functional.layer_norm(after[-4:], (WIDTH,))
+            tokens = torch.cat([tokens, after])
+            change, last = actions[row, step].numpy(), poses[-1]
+            turned = Rotation.from_euler("xyz", change[3:6]) * Rotation.from_euler("xyz", last[3:6])
+            closed = (last[6:] + change[6:]).clip(0, 1)
+            pose_after = np.concatenate([last[:3] + change[:3], turned.as_euler("xyz"), closed])
+            poses = np.concatenate([poses, pose_after[None].astype(np.float32)])
+            assert torch.allclose(found[row, step, :-7], after.flatten(), atol=1e-4)
+            assert np.allclose(found[row, step, -7:], poses[-1], atol=1e-5)
 
 
 # Masks
@@ -290,7 +319,10 @@ def test_every_key_is_in_the_report(tmp_path, family):
     keys |= {f"{name}.{k}" for name in (chosen, "predictor") for k in unwrapped(held, name)}
     assert {use.theirs for use in report.uses} == keys
     ours = {use.ours for use in report.uses if use.ours}
-    assert ours == {name for name, value in model.state_dict().items() if value.numel()}
+    # Actions are taken in their own units, where there are any.
+    assert not model.action_mean.any() and bool((model.action_std == 1).all())
+    made = {name for name in model.state_dict() if not name.endswith(("_mean", "_std"))}
+    assert ours == made
     assert all(use.ours or use.note for use in report.uses)
     assert f"{len(report.uses) - len(ours)}" and "0 unknown" in report.text()
     report.write(tmp_path / "keys.csv")

@@ -14,8 +14,8 @@ from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.classifier import AttentiveClassifier
+from worldmodel.nn.flow import FlowHead
 from worldmodel.nn.frame_encoder import FrameEncoder
-from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
 from worldmodel.training.optimisation import Optimisation
@@ -108,7 +108,7 @@ def test_rollouts_learn_what_actions_do(open_run, folders):
 def with_everything(model):
     width = model.encoder.width
     model.classifier = AttentiveClassifier(width, 3, heads=2, depth=1)
-    model.frame_predictor = FrameActionPredictor(width, 2, 2, width=24, depth=1, heads=2)
+    model.flow_head = FlowHead(width, levels=2, width=4, hidden=8, reach=1)
     return model
 
 
@@ -118,14 +118,12 @@ def test_frozen_parts_stay_as_they_are_to_the_bit(open_run, folders, tmp_path):
     run = open_run()
     learn(run, folders[0], 30, encoder=str(tmp_path / "pretrained"), tune="none")
     after = load(run.folder)
-    kept = {"encoder", "head", "masked_predictor", "classifier", "frame_predictor"}
+    kept = {"encoder", "head", "masked_predictor", "classifier", "flow_head"}
     assert kept <= {name.split(".")[0] for name in before.state_dict()}
     for name, value in before.state_dict().items():
         if name.split(".")[0] in kept:
             assert torch.equal(value, after.state_dict()[name]), name
-    new = begin(
-        small(), EpisodeDataset(load_arrays(Episodes(folders[0]).labelled)), pretrained=None
-    )
+    new = begin(small(), load_arrays(Episodes(folders[0]).labelled), pretrained=None)
     weight = "action_predictor.out.weight"
     assert not torch.equal(after.state_dict()[weight], new.state_dict()[weight])
     assert after.action_dim == 2  # of the episodes
@@ -142,11 +140,11 @@ def test_tuned_parts_change_and_what_was_made_for_the_encoder_is_let_go(
     weight = "encoder.tubelets.embed.weight"
     assert not torch.equal(before.state_dict()[weight], after.state_dict()[weight])
     assert torch.allclose(before.state_dict()[weight], after.state_dict()[weight], atol=0.05)
-    assert after.masked_predictor is after.classifier is after.frame_predictor is None
+    assert after.masked_predictor is after.classifier is after.flow_head is None
 
 
 def learner(data, *, frozen, **rollouts):
-    model = begin(small(), data, pretrained=None)
+    model = begin(small(), data.arrays, pretrained=None)
     return ActionLearner(
         model,
         data,
@@ -218,7 +216,7 @@ def test_one_step_and_imagined_states_are_those_of_the_model(window):
 
 
 def test_actions_are_normalised_by_those_of_the_episodes(data):
-    model = begin(small(), data, pretrained=None)
+    model = begin(small(), data.arrays, pretrained=None)
     ends = data.arrays.offsets[1:] - 1  # no action follows those frames
     taken = [i for i in range(len(data.arrays.actions)) if i not in set(ends.tolist())]
     actions = data.arrays.actions[taken]
@@ -230,7 +228,7 @@ def test_the_end_of_an_episode_is_no_action(folders):
     arrays = load_arrays(Episodes(folders[0]).labelled)
     arrays.actions.add_(100.0)
     arrays.actions[arrays.offsets[1:] - 1] = 0.0
-    model = begin(small(), EpisodeDataset(arrays), pretrained=None)
+    model = begin(small(), arrays, pretrained=None)
     assert (model.action_mean - 100).abs().max() < 0.2
     assert model.action_std.max() < 2
 
