@@ -124,17 +124,21 @@ def describe(family: str, parts: _Parts, hints: Hints, path: Path) -> WeightConv
         facts += predictor.facts
         if role:
             made[role] = dict(predictor.description)
-    acting = made.get("action_predictor")
-    if acting:
-        made["head"] = {
-            "name": "FrameTokens", "grid": [size // patch] * 2, "token_width": width,
-            "proprioception": acting["proprioception"], "still": True,
-        }  # fmt: skip
+    if acting := made.get("action_predictor"):
+        made["head"] = _states(acting, size // patch)
     action_dim = acting["action_dim"] if acting else 0
     description = {"size": size, "action_dim": action_dim, "encoder": spec, "parts": made}
     return WeightConversion(
         f"V-JEPA {family.removeprefix('vjepa') or '1'}", description, rules, left, facts
     )
+
+
+def _states(acting: Mapping[str, Any], side: int) -> dict[str, Any]:
+    """What makes the states of V-JEPA 2-AC: tokens of single frames, and the gripper's pose."""
+    return {
+        "name": "FrameTokens", "grid": [side, side], "token_width": acting["token_width"],
+        "proprioception": acting["proprioception"], "still": True,
+    }  # fmt: skip
 
 
 def _encoder_rules(spec: Mapping[str, Any], theirs: str) -> Iterator[KeyRule]:

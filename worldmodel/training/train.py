@@ -5,7 +5,7 @@ is the head's latent of one time step; `worldmodel.objectives` is how it learns 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -20,15 +20,13 @@ from worldmodel.episodes.windows import EpisodeArrays, EpisodeDataset, Segments,
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
-from worldmodel.nn.action_predictor import ActionPredictor
-from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.frame_tokens import FrameTokens
-from worldmodel.nn.heads import state_frames, time_step_latents
-from worldmodel.nn.token_predictor import TokenPredictor
+from worldmodel.nn.heads import time_step_latents
 from worldmodel.objectives.centre import Centre, check_centre, regularise
 from worldmodel.objectives.distances import Distance, check_distance, distances
 from worldmodel.objectives.objective import Losses
 from worldmodel.objectives.regularisers import Regulariser
+from worldmodel.training.begin import Begin, begin, keeps_head
 from worldmodel.training.loop import Learner, fit
 from worldmodel.training.optimisation import Optimisation
 
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
 Tune = Literal["none", "all"]
-Begin = Literal["new", "kept"]
 _AT_ONCE = 32  # time steps that an encoder without a head sees together
 
 
@@ -276,39 +273,16 @@ def train(
     Returns:
         `steps`, `skipped_steps`, the labelled `episodes` and `frames`, `data_wait`.
     """
-    for name, value, choices in (
-        ("tune", tune, get_args(Tune)), ("predictor", predictor, get_args(Begin))
-    ):  # fmt: skip
-        if value is not None and value not in choices:
-            raise ConfigError(f"no {name} '{value}': {nearest(value, choices)}")
     tune = tune or ("all" if encoder is None else "none")
     architecture = model or Architecture()
     pretrained = None if encoder is None else load(encoder)
-    if pretrained is not None and pretrained.head is not None and pretrained.head.per_token:
-        raise ConfigError(
-            f"{encoder}: its head makes no state of a time step; pretrain with "
-            "model.latent_per_token=false"
-        )
-    if predictor == "kept" and (pretrained is None or pretrained.action_predictor is None):
-        raise ConfigError(f"predictor=kept: encoder={encoder} has no action predictor; say new")
-    if tune == "none" and pretrained is None and not architecture.encoder.spec.get("pretrained"):
-        raise ConfigError(
-            "tune=none freezes an encoder that has learned nothing: name one with encoder=, say "
-            "model.encoder.pretrained=true for one of timm, or tune=all"
-        )
+    _check(encoder, architecture, pretrained, tune=tune, predictor=predictor)
     base, has_head = pretrained or architecture, keeps_head(architecture, pretrained)
     if batch % rollouts.per_episode:
         raise ConfigError(
             f"batch={batch} does not divide into rollouts.per_episode={rollouts.per_episode}"
         )
-    stored = open_episodes(episodes, **({"fit": base.size} | dict(reading or {})))
-    labels = stored.training.labelled
-    if not len(labels):
-        raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
-    if labelled is not None and not 1 <= labelled <= len(labels):
-        raise ConfigError(f"labelled must lie between 1 and {len(labels)}, got {labelled}")
-    used = labels[:labelled]
-    arrays = load_arrays(used)
+    arrays = _labelled_arrays(episodes, {"fit": base.size} | dict(reading or {}), labelled)
     # A new head is made for the frames that there are, as long as they are square.
     square = arrays.frames.shape[-2] == arrays.frames.shape[-1]
     any_size = pretrained is not None and not has_head and square
@@ -340,80 +314,46 @@ def train(
         learned.masked_predictor = learned.classifier = learned.flow_head = None
     checkpoint.save(learned.eval(), run.model_folder)
     return {
-        "steps": steps, "skipped_steps": learner.skipped_steps, "episodes": len(used),
+        "steps": steps, "skipped_steps": learner.skipped_steps, "episodes": len(arrays),
         "frames": len(data.arrays.frames), "data_wait": learner.data_wait,
     }  # fmt: skip
 
 
-def keeps_head(architecture: Architecture, pretrained: WorldModel | None) -> bool:
-    """True if a pretrained model has a head that makes states of the kind that is asked for."""
-    if pretrained is None or pretrained.head is None:
-        return False
-    return architecture.state == "vector" or isinstance(pretrained.head, FrameTokens)
+def _labelled_arrays(
+    episodes: str, reading: Mapping[str, Any], labelled: int | None
+) -> EpisodeArrays:
+    """The episodes with actions that are trained on, the first `labelled` of them."""
+    known = open_episodes(episodes, **reading).training.labelled
+    if not len(known):
+        raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
+    if labelled is not None and not 1 <= labelled <= len(known):
+        raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
+    return load_arrays(known[:labelled])
 
 
-def begin(
-    architecture: Architecture, arrays: EpisodeArrays, *, pretrained: WorldModel | None,
-    predictor: Begin = "new", proprioception: str | None = None,
-) -> WorldModel:  # fmt: skip
-    """A model whose action predictor is new or goes on, around a pretrained or a new encoder.
+def _check(
+    encoder: str | None, architecture: Architecture, pretrained: WorldModel | None, *, tune: str,
+    predictor: str,
+) -> None:  # fmt: skip
+    """Refuse words that there are not, and parts that are not there.
 
-    A pretrained encoder without a head, or with one for other states, gets a new one, for frames of
-    the data's size. It keeps its masked predictor, classifier and flow head, as long as they fit.
+    Raises:
+        ConfigError: names the setting.
     """
-    assert arrays.actions is not None
-    base = pretrained or WorldModel(architecture.encoder, size=architecture.size)
-    head, size, masked, block = base.head, base.size, base.masked_predictor, base.action_block
-    if not keeps_head(architecture, pretrained):
-        if pretrained is not None:
-            size = arrays.frames.shape[-1]
-        sizes = replace(architecture, encoder=base.encoder, size=size, latent_per_token=False)
-        told = None if proprioception is None else arrays.info[proprioception]
-        head = sizes.head(
-            proprioception=0 if told is None else told.flatten(1).shape[1], told=proprioception
-        )
-        if base.head is not None and not isinstance(masked, TokenPredictor):
-            masked = None
-        if told is not None and isinstance(head, FrameTokens):
-            std, mean = torch.std_mean(told.float().flatten(1), dim=0)
-            head.known_mean.copy_(mean)
-            head.known_std.copy_(std.clamp_min(1e-6))
-    elif proprioception is not None:
+    for name, value, choices in (
+        ("tune", tune, get_args(Tune)), ("predictor", predictor, get_args(Begin))
+    ):  # fmt: skip
+        if value not in choices:
+            raise ConfigError(f"no {name} '{value}': {nearest(value, choices)}")
+    if pretrained is not None and pretrained.head is not None and pretrained.head.per_token:
         raise ConfigError(
-            f"proprioception={proprioception} goes into new states of tokens: say "
-            "model.state=tokens, and name an encoder without a head of its own for such"
+            f"{encoder}: its head makes no state of a time step; pretrain with "
+            "model.latent_per_token=false"
         )
-    assert head is not None
-    if predictor == "new":
-        block = architecture.action_block or state_frames(base.encoder, head)
-    width = block * arrays.actions.shape[1]
-    kept = base.action_predictor
-    if predictor == "new" or kept is None:
-        sizes = replace(architecture, encoder=base.encoder)
-        acting = sizes.action_predictor(head, width)
-    else:
-        acting = kept if width == len(base.action_mean) else _with_actions(kept, width)
-    model = WorldModel(
-        base.encoder, size=size, head=head, masked_predictor=masked, action_predictor=acting,
-        action_dim=arrays.actions.shape[1], action_block=block, classifier=base.classifier,
-        flow_head=base.flow_head,
-    )  # fmt: skip
-    if acting is kept:
-        model.action_mean.copy_(base.action_mean)
-        model.action_std.copy_(base.action_std)
-        return model
-    taken = torch.ones(len(arrays.actions), dtype=torch.bool)
-    taken[arrays.offsets[1:] - 1] = False  # no action follows the last frame of an episode
-    std, mean = torch.std_mean(arrays.actions[taken], dim=0)
-    model.action_mean.copy_(mean.repeat(block))
-    model.action_std.copy_(std.clamp_min(1e-6).repeat(block))
-    return model
-
-
-def _with_actions(predictor: ActionPredictor, width: int) -> ActionPredictor:
-    if not isinstance(predictor, FrameActionPredictor):
+    if predictor == "kept" and (pretrained is None or pretrained.action_predictor is None):
+        raise ConfigError(f"predictor=kept: encoder={encoder} has no action predictor; say new")
+    if tune == "none" and pretrained is None and not architecture.encoder.spec.get("pretrained"):
         raise ConfigError(
-            f"predictor=kept: a {type(predictor).__name__} of actions of another width cannot go "
-            "on with these; say predictor=new"
+            "tune=none freezes an encoder that has learned nothing: name one with encoder=, say "
+            "model.encoder.pretrained=true for one of timm, or tune=all"
         )
-    return predictor.with_actions(width)

@@ -16,8 +16,9 @@ from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
+from worldmodel.training.begin import begin
 from worldmodel.training.optimisation import Optimisation
-from worldmodel.training.train import Rollouts, begin, train
+from worldmodel.training.train import Rollouts, train
 from worldmodel.types import Clip
 
 

@@ -18,12 +18,12 @@ from worldmodel.nn.flow import FlowHead
 from worldmodel.nn.frame_encoder import FrameEncoder
 from worldmodel.objectives.regularisers import SIGReg
 from worldmodel.runs.run import Run, read_log
+from worldmodel.training.begin import begin
 from worldmodel.training.optimisation import Optimisation
 from worldmodel.training.train import (
     ActionLearner,
     Rollouts,
     all_states,
-    begin,
     one_step,
     train,
 )
