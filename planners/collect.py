@@ -40,6 +40,7 @@ class Recording:
     reset_options: Mapping[str, Any] | None = None  # given to every reset
     env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
     workers: int = 1  # processes that collect at the same time
+    patience: float = 600.0  # most seconds of an episode in one of several processes, then it hangs
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def collect(
         numbers = [job.index for job in left]
         said: set[str] = set()
         left_out: Mapping[str, str]
-        for left_out in spread(work, left, workers=recording.workers, numbers=numbers):
+        for left_out in spread(
+            work, left, workers=recording.workers, numbers=numbers, seconds=recording.patience
+        ):
             say_left_out(run, left_out, said)
             progress.advance(1)
     written = Episodes(folder)

@@ -35,6 +35,7 @@ class Evaluation:
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
     keep: int = 6  # how many episodes, from the first, are written with their frames
     workers: int = 2  # processes that evaluate at the same time
+    patience: float = 3600.0  # most seconds of an episode in one of several processes
     env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
 
     @property
@@ -60,7 +61,7 @@ def evaluate(
         how: Budget, workers, and how many episodes, from the first, keep their frames.
     """
     work = partial(_open_evaluation, make, make_policy, how)
-    return spread(work, list(enumerate(tasks)), workers=how.workers)
+    return spread(work, list(enumerate(tasks)), workers=how.workers, seconds=how.patience)
 
 
 @contextmanager

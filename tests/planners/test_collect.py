@@ -1,5 +1,6 @@
 """Collection, from the behaviour to the files."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ from worldmodel.datasets import open_catalogue
 from worldmodel.envs import View
 from worldmodel.episodes.folder import Episodes
 from worldmodel.episodes.windows import load_arrays
-from worldmodel.errors import ConfigError, RunError
+from worldmodel.errors import ConfigError, RunError, WorldModelError
 from worldmodel.planners.behaviours import Random, SmoothRandom
 from worldmodel.planners.collect import Recording, collect, held_out_numbers, plan_jobs
 from worldmodel.runs.run import Run
 
 
-def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, steps=8, **recording):
+def gather(
+    folder, *, seed=2, episodes=6, env=POINT_WORLD, steps=8, behaviour=SmoothRandom(), **recording
+):
     run = Run.open(folder, verb="collect", config={}, seed=seed)
     settings = Recording(**({"labelled_fraction": 0.5} | recording))
     try:
@@ -27,7 +30,7 @@ def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, steps=8, **recording)
             env=env,
             episodes=episodes,
             steps=steps,
-            behaviour=SmoothRandom(),
+            behaviour=behaviour,
             recording=settings,
         )
         return found, Episodes(folder / "episodes")
@@ -145,6 +148,26 @@ def test_workers_change_nothing(tmp_path):
     _, two = gather(tmp_path / "two", workers=2)
     assert all(torch.equal(a.frames, b.frames) for a, b in zip(one, two, strict=True))
     assert one.info == two.info
+
+
+class Hanging(SmoothRandom):
+    """Never chooses an action in the episode of one seed."""
+
+    def reset(self, space, info, *, seed):
+        super().reset(space, info, seed=seed)
+        while seed == 20_002:
+            time.sleep(1)
+
+
+@pytest.mark.slow
+def test_an_episode_that_hangs_is_named_and_what_was_collected_stays(tmp_path):
+    words = {"behaviour": Hanging(), "workers": 2, "patience": 8.0}
+    with pytest.raises(WorldModelError, match="episode 2: it took longer than 8 s, so something"):
+        gather(tmp_path / "run", **words)
+    kept = {int(path.stem) for path in (tmp_path / "run/episodes").glob("*.safetensors")}
+    assert {0, 1} <= kept and 2 not in kept
+    results, _ = gather(tmp_path / "run")
+    assert results["episodes"] == 6
 
 
 def test_infos_that_are_not_recorded_are_named_once(tmp_path, capsys):

@@ -53,6 +53,7 @@ class Blame:
     error: type[WorldModelError] = VideoError
     crash: str = "the decoder crashed ({how}); leave it out, or encode it again"
     memory: str = "there is not enough memory to read it; leave it out, or read it smaller"
+    late: str = "reading it took longer than {seconds:g} s; leave it out, or raise limits.seconds"
     alone: str = "workers=0"  # does the work without processes
 
 
@@ -139,7 +140,7 @@ OpenWork = Callable[[], AbstractContextManager[Callable[[Any], Result]]]
 
 def spread(
     open_work: "OpenWork[Result]", items: Sequence[Any], *, workers: int,
-    numbers: Sequence[int] | None = None,
+    numbers: Sequence[int] | None = None, seconds: float = float("inf"),
 ) -> Iterator[Result]:  # fmt: skip
     """The work's results for `items`, in their order; the same for any number of workers.
 
@@ -150,9 +151,11 @@ def spread(
         items: What is worked on; each by itself, so that their order cannot matter.
         workers: Number of processes; 1 works in this process.
         numbers: Of the episodes that the items are, for messages; from 0 by default.
+        seconds: Longest time that one may take in a process of its own; this one is not guarded.
 
     Raises:
-        WorldModelError: naming an item whose process crashed; or what the work raises.
+        WorldModelError: naming an item whose process crashed or took longer; or what the work
+            raises.
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
@@ -171,12 +174,14 @@ def spread(
         return
     blame = Blame(
         WorldModelError, "its process crashed ({how}); workers=1 runs it in this process",
-        "there is not enough memory for it; say fewer workers", "workers=1",
+        "there is not enough memory for it; say fewer workers",
+        "it took longer than {seconds:g} s, so something in it hangs; or raise patience=",
+        "workers=1",
     )  # fmt: skip
     numbers = range(len(items)) if numbers is None else numbers
     tasks = [_Numbered(f"episode {n}", item) for n, item in zip(numbers, items, strict=True)]
     pool: WorkerPool[_Numbered, Result] = WorkerPool(
-        _OpenedOnce(open_work), workers=workers, seconds=float("inf"), ahead=1, blame=blame
+        _OpenedOnce(open_work), workers=workers, seconds=seconds, ahead=1, blame=blame
     )
     try:
         for _, future in pool.each(tasks, ahead=len(tasks)):
@@ -391,10 +396,7 @@ class _Crew:
         if worker.given and code != -signal.SIGTERM:
             task, future = worker.given.popleft()
             if late:
-                reason = (
-                    f"reading it took longer than {self._seconds:g} s; leave it out, or raise "
-                    f"limits.seconds"
-                )
+                reason = self._blame.late.format(seconds=self._seconds)
             else:
                 how = f"signal {-code}" if code < 0 else f"exit code {code}"
                 hint = ", perhaps for want of memory" if -code == signal.SIGKILL else ""
