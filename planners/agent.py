@@ -39,6 +39,7 @@ class Agent:
     Attributes:
         plan: The latest plan; None before the first.
         plans: Number of plans since `reset`.
+        problem: What the latest plan was asked; None before the first.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Agent:
         self._actions: deque[Tensor] = deque()  # of the block that is being done
         self._warm_start: Tensor | None = None
         self.plan: Plan | None = None
+        self.problem: Problem | None = None
         self.plans = 0
 
     def act(self, observation: np.ndarray, proprioception: np.ndarray | None = None) -> np.ndarray:
@@ -129,15 +131,11 @@ class Agent:
         # One block fewer than states: the last state is where the next block starts.
         done = list(self._blocks)[len(self._blocks) + 1 - len(states) :]
         actions = torch.stack(done) if done else states.new_zeros(0, block)
+        self.problem = Problem(
+            self._model, History(states, actions), costs=self._costs, guardrails=self._guardrails
+        )
         self.plan = self._planner.plan(
-            Problem(
-                self._model,
-                History(states, actions),
-                costs=self._costs,
-                guardrails=self._guardrails,
-            ),
-            generator=self._generator,
-            warm_start=self._warm_start,
+            self.problem, generator=self._generator, warm_start=self._warm_start
         )
         self.plans += 1
         self._ahead.extend(self.plan.actions[: self._replan_every])
@@ -164,7 +162,13 @@ class PlanningPolicy(Policy):
         guardrails: What a plan must not cross, or factories alike.
         replan_every: See `Agent`.
         max_history: See `Agent`.
+
+    Attributes:
+        model: As given.
+        agent: That of the present episode.
     """
+
+    agent: Agent
 
     def __init__(
         self,
@@ -176,7 +180,7 @@ class PlanningPolicy(Policy):
         replan_every: int = 1,
         max_history: int = 3,
     ) -> None:
-        self._model, self._planner, self._costs = model, planner, costs
+        self.model, self._planner, self._costs = model, planner, costs
         # Bound once for all episodes: fitting a guardrail to images takes a while.
         self._guardrails = [g if isinstance(g, Factory) else g.bind(model) for g in guardrails]
         self._replan_every, self._max_history = replan_every, max_history
@@ -187,14 +191,14 @@ class PlanningPolicy(Policy):
         Raises:
             EnvError: the model has learned actions of another kind.
         """
-        if space.dim != self._model.action_dim:
+        if space.dim != self.model.action_dim:
             raise EnvError(
                 f"the environment takes {space.space}, which are actions of {space.dim} numbers; "
-                f"the model has learned actions of {self._model.action_dim}: plan in the "
+                f"the model has learned actions of {self.model.action_dim}: plan in the "
                 "environment that its episodes were collected in"
             )
-        self._agent = Agent(
-            self._model,
+        self.agent = Agent(
+            self.model,
             self._planner,
             costs=[made_for(cost, info) for cost in self._costs],
             guardrails=[
@@ -209,10 +213,10 @@ class PlanningPolicy(Policy):
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The agent's next action (a)."""
-        before = self._agent.plans
-        action = self._agent.act(observation, self._proprioception(info))
-        if self._agent.plans > before:
-            plan = self._agent.plan
+        before = self.agent.plans
+        action = self.agent.act(observation, self._proprioception(info))
+        if self.agent.plans > before:
+            plan = self.agent.plan
             assert plan is not None
             self._numbers["decisions"] += 1
             self._numbers["seconds"] += plan.seconds
@@ -221,7 +225,7 @@ class PlanningPolicy(Policy):
         return action
 
     def _proprioception(self, info: Mapping[str, Any]) -> np.ndarray | None:
-        name = told_proprioception(self._model)
+        name = told_proprioception(self.model)
         if name is not None and name not in info:
             raise EnvError(
                 f"the model has learned with the info {name}, which this environment does not tell"

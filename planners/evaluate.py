@@ -33,6 +33,7 @@ class Evaluation:
     max_steps: int | None = None  # budget of an episode; None: 60, or twice the offset
     violation: str = "hazard_contact"  # name of the info that is true where a frame violates
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
+    diagnose: int = 0  # episodes whose first plan is looked into; see `diagnosis.py`
     keep: int = 6  # how many episodes, from the first, are written with their frames
     workers: int = 2  # processes that evaluate at the same time
     patience: float = 3600.0  # most seconds of an episode in one of several processes

@@ -20,9 +20,10 @@ from .behaviours import NoOp, Random
 from .cloning import Cloned, CloningPolicy, clone
 from .collect import folder_info, say_left_out, to_episode
 from .costs.cost import Cost
+from .diagnosis import open_loop, ranks
 from .environment import View, make_env
 from .episode_loop import EpisodeRecord, Policy
-from .episode_states import EpisodeStates, cached_states
+from .episode_states import EpisodeStates, cached_states, encode_episodes
 from .evaluate import Evaluation, evaluate, outcomes_of, summarise
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
@@ -129,6 +130,8 @@ def plan(
     _say_what_is_missing(run, records, outcomes, evaluation.violation)
     results |= judged(records, tasks, violation=evaluation.violation)
     results["solved_starts"] = float(chosen.solved)
+    if evaluation.diagnose:
+        results |= _diagnosis(run, states, make, make_policy, tasks[: evaluation.diagnose], agent)
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
     for name, policy in baselines.items():
@@ -146,6 +149,22 @@ def _baselines(
     if goal in FROM_EPISODES and (learned := states.cloned(offset)) is not None:
         made["cloning"] = partial(_make_cloning, model, learned, offset)
     return made
+
+
+def _diagnosis(
+    run: "Run", states: "_States", make: Callable[[], gymnasium.Env],
+    make_policy: Callable[[], PlanningPolicy], tasks: Sequence[Task], agent: AgentSettings,
+) -> dict[str, float]:  # fmt: skip
+    """Errors of predictions on held-out episodes, and how costs rank what comes."""
+    policy, found = make_policy(), {}
+    recorded = states.held_out()
+    if recorded is not None:
+        found = open_loop(
+            policy.model, recorded, max_history=agent.max_history, seed=run.seed
+        )  # fmt: skip
+    with make() as env, run.progress(len(tasks), "diagnose") as bar:
+        found |= ranks(env, policy.model, policy, tasks, seed=run.seed, on_task=bar.advance)
+    return {f"diagnosis_{name}": value for name, value in found.items()}
 
 
 def trained_on(model: str) -> str | None:
@@ -221,6 +240,15 @@ class _States:
             self._run.say(f"no baseline of cloning: {cause}")
             return None
 
+    def held_out(self) -> EpisodeStates | None:
+        """Those of the held-out episodes with actions; None where there are none."""
+        if self._folder is None:
+            return None
+        episodes = Episodes(self._folder).held_out.labelled
+        if not len(episodes):
+            return None
+        return encode_episodes(load(self._model), episodes, flag=self._flag)
+
     def _states(self, needed_by: str) -> EpisodeStates:
         if self._folder is None:
             raise ConfigError(
@@ -247,7 +275,7 @@ def _make_policy(
     costs: Sequence[Cost | Factory[Cost]],
     guardrails: Sequence[Guardrail | Factory[Guardrail]],
     agent: AgentSettings,
-) -> Policy:
+) -> PlanningPolicy:
     return PlanningPolicy(
         load(model),
         planner,

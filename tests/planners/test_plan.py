@@ -350,3 +350,12 @@ def test_a_cost_a_guardrail_and_a_planner_of_ones_own_are_named_by_target(
     assert results["success"] == 1.0 and results["violation_rate"] == 0.0
     assert results["flagged_states"] >= 48 and results["model_calls"] == 1
     assert results["noop_success"] == 0.0
+
+
+def test_a_diagnosis_stands_among_the_results(tmp_path, model_folder, episodes_folder):
+    results = run_plan(
+        tmp_path, model_folder, episodes=2, diagnose=2, baselines=False,
+        episodes_from=str(episodes_folder),
+    )  # fmt: skip
+    assert results["diagnosis_rank_random"] > 0.9
+    assert results["diagnosis_rank_best.n"] == 2
