@@ -1,4 +1,4 @@
-"""Why plans fail: is the model wrong, does it hear actions, does its cost rank what really comes?"""
+"""Why plans fail: is the model wrong, does it hear actions, does its cost rank what comes?"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

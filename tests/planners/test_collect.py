@@ -19,9 +19,7 @@ from worldmodel.planners.collect import Recording, collect, held_out_numbers, pl
 from worldmodel.runs.run import Run
 
 
-def gather(
-    folder, *, seed=2, episodes=6, env=POINT_WORLD, steps=8, behaviour=SmoothRandom(), **recording
-):
+def gather(folder, *, seed=2, episodes=6, env=POINT_WORLD, steps=8, behaviour=None, **recording):
     run = Run.open(folder, verb="collect", config={}, seed=seed)
     settings = Recording(**({"labelled_fraction": 0.5} | recording))
     try:
@@ -30,7 +28,7 @@ def gather(
             env=env,
             episodes=episodes,
             steps=steps,
-            behaviour=behaviour,
+            behaviour=behaviour or SmoothRandom(),
             recording=settings,
         )
         return found, Episodes(folder / "episodes")
