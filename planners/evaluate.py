@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium
 
-from worldmodel.evaluation.statistics import rate_results
+from worldmodel.evaluation.statistics import mcnemar, rate_results
 from worldmodel.loading.workers import spread
 
 from .episode_loop import SUCCESS, EpisodeRecord, Policy, run_episode
@@ -34,7 +34,7 @@ class Evaluation:
     violation: str = "hazard_contact"  # name of the info that is true where a frame violates
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
     diagnose: int = 0  # episodes whose first plan is looked into; see `diagnosis.py`
-    keep: int = 6  # how many episodes, from the first, are written with their frames
+    keep: int = 6  # how many episodes are written with their frames, half of them failures if any
     workers: int = 2  # processes that evaluate at the same time
     patience: float = 3600.0  # most seconds of an episode in one of several processes
     env_options: Mapping[str, Any] | None = None  # keyword arguments of the environment
@@ -50,6 +50,7 @@ def evaluate(
     make_policy: Callable[[], Policy],
     tasks: Sequence[Task],
     how: Evaluation,
+    success: Success = AS_TOLD,
 ) -> Iterator[EpisodeRecord]:
     """Run one episode for each task; records come one by one, in the order of the tasks.
 
@@ -60,14 +61,18 @@ def evaluate(
         make_policy: Likewise.
         tasks: The episodes.
         how: Budget, workers, and how many episodes, from the first, keep their frames.
+        success: When a goal counts as reached; failures keep their frames too, if any do.
     """
-    work = partial(_open_evaluation, make, make_policy, how)
+    work = partial(_open_evaluation, make, make_policy, how, success)
     return spread(work, list(enumerate(tasks)), workers=how.workers, seconds=how.patience)
 
 
 @contextmanager
 def _open_evaluation(
-    make: Callable[[], gymnasium.Env], make_policy: Callable[[], Policy], how: Evaluation
+    make: Callable[[], gymnasium.Env],
+    make_policy: Callable[[], Policy],
+    how: Evaluation,
+    success: Success,
 ) -> Iterator[Callable[[tuple[int, Task]], EpisodeRecord]]:
     policy = make_policy()
     with make() as opened:
@@ -79,9 +84,23 @@ def _open_evaluation(
                 replay=task.replay, goal=task.goal, shown=task.shown, told=task.told,
                 draws=task.draws,
             )  # fmt: skip
-            return record if index < how.keep else record.without_frames()
+            failed = Outcome.of(record, success, task.goal, budget=how.budget).once is False
+            kept = index < how.keep or (failed and how.keep)
+            return record if kept else record.without_frames()
 
         yield run_one
+
+
+def to_show(outcomes: Sequence[Outcome], keep: int) -> list[int]:
+    """The episodes that are written with their frames: at most `keep`, half of them failures.
+
+    The first of each; where there are fewer of one, more of the other.
+    """
+    failed = [i for i, outcome in enumerate(outcomes) if outcome.once is False]
+    others = [i for i in range(min(keep, len(outcomes))) if i not in failed]
+    half = max(keep // 2, keep - len(others))
+    chosen = failed[:half]
+    return sorted([*chosen, *others[: keep - len(chosen)]])
 
 
 def outcomes_of(
@@ -145,6 +164,20 @@ def summarise(
         for result, counted in MEANS.items():
             results[result] = sum(r.numbers[counted] for r in records) / decisions
     return results
+
+
+def compared(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> list[float]:
+    """How likely the difference is if both succeed equally often, by McNemar's exact test.
+
+    Of goals that were held, where that was told of all episodes; else of goals reached once. Empty
+    where nothing told.
+    """
+    both = [*outcomes, *others]
+    for what in ("held", "once"):
+        if both and all(getattr(outcome, what) is not None for outcome in both):
+            first, second = ([getattr(o, what) for o in some] for some in (outcomes, others))
+            return [mcnemar(first, second)]
+    return []
 
 
 def _rate(name: str, outcomes: Sequence[bool | None]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The verb `plan`: evaluate a planner with a model on held-out starts and goals."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from .diagnosis import open_loop, ranks
 from .environment import View, make_env
 from .episode_loop import EpisodeRecord, Policy
 from .episode_states import EpisodeStates, cached_states, encode_episodes
-from .evaluate import Evaluation, evaluate, outcomes_of, summarise
+from .evaluate import Evaluation, compared, evaluate, outcomes_of, summarise, to_show
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
 from .planner import Planner
@@ -94,7 +94,8 @@ def plan(
 
     Returns:
         What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
-        for goals of episodes, `cloning_success`, by what the data did on the way to such goals.
+        for goals of episodes, `cloning_success`, by what the data did on the way to such goals; and
+        `random_p` and so on, see `compared`.
     """
     size = load(model).size  # says first of all if there is no such model
     recorded_in = episodes_from or trained_on(model)
@@ -123,9 +124,10 @@ def plan(
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
-    _write_episodes(run.folder / "episodes", records[: evaluation.keep], make, env)
     judged = partial(summarise, success=success, budget=evaluation.budget)
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
+    shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
+    _write_episodes(run.folder / "episodes", shown, make, env)
     _write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
     _say_what_is_missing(run, records, outcomes, evaluation.violation)
     results |= judged(records, tasks, violation=evaluation.violation)
@@ -138,6 +140,8 @@ def plan(
         done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
         found = judged(done, tasks)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
+        others = outcomes_of(done, tasks, success=success, budget=evaluation.budget)
+        results |= {f"{name}_p": p for p in compared(outcomes, others)}
     return results
 
 
@@ -299,7 +303,7 @@ def _run_tasks(
     records: list[EpisodeRecord] = []
     reached, told = 0, False
     with run.progress(len(tasks), description) as bar:
-        for record in evaluate(make, make_policy, tasks, how):
+        for record in evaluate(make, make_policy, tasks, how, success):
             records.append(record)
             outcome = outcomes_of(
                 [record], [tasks[len(records) - 1]], success=success, budget=how.budget
@@ -332,14 +336,14 @@ def _say_what_is_missing(
 
 
 def _write_episodes(
-    folder: Path, records: Sequence[EpisodeRecord], make: Callable[[], gymnasium.Env], env: str
+    folder: Path, records: Mapping[int, EpisodeRecord], make: Callable[[], gymnasium.Env], env: str
 ) -> None:
     if not records:
         return
     with make() as opened:
         info = folder_info(opened, env, labelled=True)
     with EpisodeWriter(folder, info) as writer:
-        for index, record in enumerate(records):
+        for index, record in records.items():
             writer.write(to_episode(record, info), index)
 
 

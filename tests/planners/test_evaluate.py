@@ -16,7 +16,8 @@ from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
 from worldmodel.planners.environment import make_env
 from worldmodel.planners.episode_loop import EpisodeRecord
-from worldmodel.planners.evaluate import Evaluation, evaluate, summarise
+from worldmodel.planners.evaluate import Evaluation, compared, evaluate, summarise, to_show
+from worldmodel.planners.success import Outcome
 from worldmodel.planners.tasks import held_out_tasks
 
 
@@ -115,11 +116,40 @@ def test_planning_policies_report_time_and_calls():
     assert results["unsafe_decisions"] == 0
 
 
-def test_keep_drops_the_frames_of_the_others():
+def test_keep_drops_the_frames_of_the_others_but_not_of_failures():
     tasks = held_out_tasks(["any"], episodes=3, seed=0)
-    records = run(NoOp, tasks, keep=1)
+    records = run(planning, tasks, keep=1, max_steps=40)
+    assert all(record.success for record in records)
     assert [len(r.frames) > 0 for r in records] == [True, False, False]
-    assert all(r.steps == 12 for r in records)
+    assert all(len(r.frames) for r in run(NoOp, tasks, keep=1))
+    assert not any(len(r.frames) for r in run(NoOp, tasks, keep=0))
+
+
+@pytest.mark.parametrize(
+    ("reached", "keep", "shown"),
+    [
+        ("11111111", 4, [0, 1, 2, 3]),
+        ("11110110", 4, [0, 1, 4, 7]),
+        ("00000011", 4, [0, 1, 2, 3]),
+        ("11111110", 3, [0, 1, 7]),
+        ("1", 4, [0]),
+        ("10", 0, []),
+    ],
+)
+def test_half_of_what_is_shown_are_failures_if_there_are_any(reached, keep, shown):
+    outcomes = [Outcome(once == "1", None, None, 5, None) for once in reached]
+    assert to_show(outcomes, keep) == shown
+    untold = [Outcome(None, None, None, 5, None)] * 5
+    assert to_show(untold, 3) == [0, 1, 2]
+
+
+def test_what_two_did_on_the_same_tasks_is_compared_by_what_was_held():
+    held, lost = Outcome(True, True, True, 5, 1), Outcome(True, False, False, 5, 1)
+    assert compared([held] * 8, [lost] * 8) == [pytest.approx(2 * 0.5**8)]
+    assert compared([held] * 8, [held] * 8) == [1.0]
+    ended = Outcome(False, False, None, 5, None)  # of these nothing was held
+    assert compared([held] * 6, [ended] * 6) == [pytest.approx(2 * 0.5**6)]
+    assert compared([Outcome(None, None, None, 5, None)], [held]) == []
 
 
 def test_episodes_do_not_depend_on_each_other():

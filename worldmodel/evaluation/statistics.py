@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import binomtest, norm, rankdata
 
 from worldmodel.errors import ConfigError
 
@@ -46,6 +46,22 @@ def rate_results(name: str, successes: float, n: int) -> dict[str, float]:
     """A rate as `metrics.json` keeps it: `name`, `name.n`, `name.low`, `name.high` (95 %)."""
     value, low, high = wilson(successes, n)
     return {name: value, f"{name}.n": float(n), f"{name}.low": low, f"{name}.high": high}
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """How likely a difference at least as large is, if both succeed equally often; two-sided.
+
+    The exact test of McNemar (1947), of what two do on the same tasks: only those count in which
+    one succeeds and the other does not.
+
+    Raises:
+        ConfigError: they are not of the same tasks.
+    """
+    if len(first) != len(second):
+        raise ConfigError(f"mcnemar compares the same tasks, got {len(first)} and {len(second)}")
+    pairs = list(zip(first, second, strict=True))
+    alone = [sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)]
+    return float(binomtest(alone[0], sum(alone)).pvalue) if any(alone) else 1.0
 
 
 def auroc(

@@ -42,7 +42,8 @@ def _run(run: RunRecord) -> str:
     outcomes: list[dict[str, Any]] = json.loads(told.read_text()) if told.is_file() else []
     still = background([episode.frames.numpy() for episode in episodes])
     clips = []
-    for index, episode in enumerate(episodes):
+    for path, episode in zip(kept.paths, episodes, strict=False):
+        index = int(path.stem)  # of the task
         outcome = outcomes[index] if index < len(outcomes) else {}
         clips.append(f'<figure class="card"><img alt="a planned episode" '
                      f'src="{clip_uri(episode, still)}">'

@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 
 from worldmodel.errors import ConfigError
-from worldmodel.evaluation.statistics import auroc, rate_results, wilson
+from worldmodel.evaluation.statistics import auroc, mcnemar, rate_results, wilson
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,13 @@ def test_auroc_refuses_too_few_scores():
         auroc([1.0], [1.0, 2.0])
     with pytest.raises(ConfigError, match="two finite scores"):
         auroc([1.0, float("nan")], [1.0, 2.0])
+
+
+def test_mcnemar_counts_the_tasks_that_one_alone_solves():
+    first = [True] * 9 + [False] * 1 + [True] * 20 + [False] * 20
+    second = [False] * 9 + [True] * 1 + [True] * 20 + [False] * 20
+    expected = 2 * sum(math.comb(10, k) for k in (0, 1)) / 2**10
+    assert mcnemar(first, second) == mcnemar(second, first) == pytest.approx(expected)
+    assert mcnemar(first, first) == 1.0
+    with pytest.raises(ConfigError, match="the same tasks, got 2 and 1"):
+        mcnemar([True, False], [True])
