@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from PIL import Image
 
+from .factors import Amount, Factors
 from .mujoco_drawing import Camera, Drawing, body_numbers, is_mujoco
 from .rendering import choose_gl, import_triton_first
 from .simulator_state import SimulatorState
@@ -52,6 +53,8 @@ class PixelWorld(
         effects: draw MuJoCo worlds with their shadows, reflections, sky and haze.
         bodies: of a MuJoCo world, whose positions (`3`, metres) are told under their names.
         hidden: bodies of a MuJoCo world that are not drawn.
+        factors: of a MuJoCo world, what differs from episode to episode, by the reset's seed; see
+            `Factors`. The reset option `factors` fixes some of them.
 
     Raises:
         ValueError: the environment does not draw into arrays, has no such camera or body, or a
@@ -62,10 +65,11 @@ class PixelWorld(
         self, env: gymnasium.Env[Any, Any], size: int = DEFAULT_SIZE, *, goal: Goal | None = None,
         crop: Sequence[float] | None = None, camera: Camera | None = None, effects: bool = False,
         bodies: Sequence[str] = (), hidden: Sequence[str] = (),
+        factors: Mapping[str, Amount] | None = None,
     ) -> None:  # fmt: skip
         RecordConstructorArgs.__init__(
             self, size=size, goal=goal, crop=crop, camera=camera, effects=effects,
-            bodies=bodies, hidden=hidden,
+            bodies=bodies, hidden=hidden, factors=factors,
         )  # fmt: skip
         super().__init__(env)
         draws = "rgb_array" in (env.metadata.get("render_modes") or ())
@@ -92,8 +96,12 @@ class PixelWorld(
                 env, size=round(size / min(bottom - top, right - left)), camera=camera,
                 effects=effects, hidden=hidden,
             )  # fmt: skip
-        elif camera is not None or bodies or hidden:
-            raise ValueError(f"camera, bodies and hidden are for MuJoCo worlds, which {env} is not")
+        elif camera is not None or bodies or hidden or factors:
+            raise ValueError(
+                f"camera, bodies, hidden and factors are for MuJoCo worlds, which {env} is not"
+            )
+        self._factors = Factors(env, factors) if factors else None
+        self._amounts: Info = {}
         self._bodies = body_numbers(env, bodies)
         self._state: SimulatorState | None = None
         self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
@@ -107,10 +115,14 @@ class PixelWorld(
             ValueError: `options` name a state, and this world's cannot be set or is another.
         """
         options = dict(options or {})
-        state = options.pop("state", None)
+        state, fixed = options.pop("state", None), options.pop("factors", None)
         own, info = self.env.reset(seed=seed, options=options or None)
         if self._drawing is not None:
             self._drawing.keep_up()
+        if self._factors is not None:
+            self._amounts = self._factors.vary(seed, fixed or {})
+        elif fixed:
+            raise ValueError(f"the factors of {self.env} are not varied: make it with factors=")
         self._state = SimulatorState.of(self.env)
         if state is not None:
             if self._state is None:
@@ -140,7 +152,7 @@ class PixelWorld(
         """Infos that the environment does not give itself, `own` being its observation."""
         named = own if isinstance(own, Mapping) else {"observation": own}
         told = {k: np.array(v) for k, v in named.items() if np.size(v) <= MOST_NUMBERS}
-        told |= {k: v for k, v in self._positions()}
+        told |= {k: v for k, v in self._positions()} | self._amounts
         if self._state is None:
             return told
         return told | self._state.told() | {"state": self._state.read()}

@@ -22,6 +22,7 @@ class View:
     effects: bool = False  # draw shadows, reflections, sky and haze of MuJoCo worlds
     bodies: tuple[str, ...] = ()  # of a MuJoCo world, whose positions are told
     hidden: tuple[str, ...] = ()  # bodies of a MuJoCo world that are not drawn
+    factors: Mapping[str, Any] | None = None  # of a MuJoCo world: {light: [0.7, 1.3], mass: 2}
 
     def __call__(self, env: gymnasium.Env[Any, Any], *, size: int | None = None) -> PixelWorld:
         """The world that observes images; of `size` where the settings say none.
@@ -37,6 +38,7 @@ class View:
         return PixelWorld(
             env, self.size or size or DEFAULT_SIZE, crop=self.crop, camera=camera,
             effects=self.effects, bodies=bodies, hidden=tuple(self.hidden),
+            factors=None if self.factors is None else dict(self.factors),
         )  # fmt: skip
 
     def prepare(self) -> None:
