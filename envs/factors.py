@@ -1,6 +1,6 @@
-"""Factors of variation: what of a MuJoCo world differs from episode to episode, by the reset's seed.
+"""Factors of variation: what of a MuJoCo world differs between episodes, by the seed of the reset.
 
-How much each differs is told as an info, `factor_NAME`, so that a model can be asked where it fails.
+How much is told as an info, `factor_NAME`, so that a model can be asked where it fails.
 """
 
 import colorsys

@@ -16,6 +16,7 @@ from worldmodel.errors import ShapeError, WorldModelError
 from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
+from worldmodel.nn.ensemble import Ensemble
 from worldmodel.nn.flow import FlowHead
 from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.frame_tokens import FrameTokens
@@ -145,13 +146,42 @@ class WorldModel(nn.Module):
         It looks at no more states than the predictor's window; actions are in the environment's
         units. A history that is too short began at rest: its first state stood, without action.
         """
+        return self.predictions_of_each(states, actions).mean(dim=0)
+
+    def predictions_of_each(self, states: Tensor, actions: Tensor) -> Tensor:
+        """As `predict`, but what each member of an ensemble says: e b t d; others have one."""
         predictor: ActionPredictor = self._part("action_predictor")
         if missing := max(0, predictor.least - states.shape[1]):
             states = torch.cat([states[:, :1].expand(-1, missing, -1), states], dim=1)
             actions = torch.cat([torch.zeros_like(actions[:, :1]).expand(-1, missing, -1), actions],
                                 dim=1)  # fmt: skip
-        following: Tensor = predictor(states, self.normalise(actions))
-        return following[:, missing:] if following.shape[1] == states.shape[1] else following
+        following = predictor.each(states, self.normalise(actions))
+        return following[:, :, missing:] if following.shape[2] == states.shape[1] else following
+
+    def disagreement(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Where the members of an ensemble disagree on what follows each state.
+
+        Args:
+            states: k t d, on the way of a plan.
+            actions: k t a, action blocks that are taken at each.
+
+        Returns:
+            k t, the variance over the members, the mean over the dimensions.
+
+        Raises:
+            WorldModelError: there is one predictor only.
+        """
+        if not isinstance(self._part("action_predictor"), Ensemble):
+            raise WorldModelError(
+                "this model has one action predictor, which cannot disagree: train with "
+                "model.action=Ensemble"
+            )
+        found = []
+        for t in range(states.shape[1]):
+            first = max(0, t + 1 - self.action_window)
+            each = self.predictions_of_each(states[:, first : t + 1], actions[:, first : t + 1])
+            found.append(each[:, :, -1].var(dim=0).mean(dim=-1))
+        return torch.stack(found, dim=1)
 
     def normalise(self, actions: Tensor) -> Tensor:
         """Action blocks (... a) in the environment's units -> mean 0 and variance 1 in training."""

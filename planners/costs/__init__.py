@@ -2,12 +2,14 @@
 
 from .action_effort import ActionEffort
 from .cost import Cost
+from .disagreement import Disagreement
 from .goal_state import GoalImage, GoalState
 from .landmark_distance import GoalAlongLandmarks, LandmarkDistance
 
 __all__ = [
     "ActionEffort",
     "Cost",
+    "Disagreement",
     "GoalAlongLandmarks",
     "GoalImage",
     "GoalState",

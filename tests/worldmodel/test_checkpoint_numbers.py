@@ -42,6 +42,16 @@ MODELS = {
                                  "width": 16, "depth": 1, "window": 2},
         },
     },
+    "ensemble": {
+        "size": 16, "action_dim": 2, "action_block": 1,
+        "encoder": {"name": "ConvEncoder", "width": 8, "depth": 2}, "parts": {
+            "head": {"name": "StateHead", "tokens": 16, "token_width": 8, "dim": 8, "extra": 0,
+                     "narrow": 4, "hidden": 16},
+            "action_predictor": {"name": "Ensemble", "state_dim": 8, "action_dim": 2,
+                                 "kind": "ActionTransformer", "members": 2, "width": 16, "depth": 1,
+                                 "window": 2, "least": 2},
+        },
+    },
     "latents of tokens": {
         "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
             "head": {"name": "TokenHead", "token_width": 24, "dim": 8, "hidden": 16},

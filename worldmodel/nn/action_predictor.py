@@ -46,6 +46,11 @@ class ActionPredictor(nn.Module, ABC):
         Predictions of all but the last may be missing: b 1 d.
         """
 
+    def each(self, states: Tensor, actions: Tensor) -> Tensor:
+        """What each of its members says, of those that have several: e b t d."""
+        following: Tensor = self(states, actions)
+        return following[None]
+
 
 class ActionTransformer(ActionPredictor):
     """A causal transformer over states; actions set its norms.

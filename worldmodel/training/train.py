@@ -134,8 +134,9 @@ class ActionLearner(Learner):
         noise = torch.randn(states.shape, generator=generator).to(states.device)
         noise = noise * self.rollouts.noise
         begun, terms = self.data.least, {}
-        predicted = one_step(self.model, states + noise, actions)
-        terms["prediction"] = self._error(predicted, states[:, -predicted.shape[1] :])
+        predicted = one_step(self.model, states + noise, actions)  # e b t d
+        later = states[:, -predicted.shape[2] :].expand_as(predicted)
+        terms["prediction"] = self._error(predicted, later)  # of each member of an ensemble
         if self.rollouts.weight:
             led = actions[:, begun - 1 :][:, : self.rollouts.steps]
             imagined = self.model.imagine((states + noise)[:, :begun], actions[:, : begun - 1], led)
@@ -196,15 +197,17 @@ def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
         actions: b t-1 a.
 
     Returns:
-        b t' d, of the last t' states.
+        e b t' d, of the last t' states; e members of an ensemble, or one.
     """
     window = min(model.action_window, states.shape[1] - 1)
     if window == states.shape[1] - 1:
-        following, least = model.predict(states[:, :-1], actions), model.action_least
-        return following if following.shape[1] < window else following[:, least - 1 :]
+        following = model.predictions_of_each(states[:, :-1], actions)
+        whole = following.shape[2] == window
+        return following[:, :, model.action_least - 1 :] if whole else following
     seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
     done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
-    return rearrange(model.predict(seen, done)[:, -1], "(b n) d -> b n d", b=len(states))
+    following = model.predictions_of_each(seen, done)[:, :, -1]
+    return rearrange(following, "e (b n) d -> e b n d", b=len(states))
 
 
 @torch.no_grad()

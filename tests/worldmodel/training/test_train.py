@@ -202,7 +202,7 @@ def test_one_step_and_imagined_states_are_those_of_the_model(window):
     states, actions = torch.randn(3, 5, 16), torch.randn(3, 4, 4)
     with torch.no_grad():
         steps, imagined = (
-            one_step(model, states, actions),
+            one_step(model, states, actions)[0],
             model.imagine(states[:, :1], actions[:, :0], actions),
         )
         for b in range(3):

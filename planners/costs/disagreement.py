@@ -1,0 +1,59 @@
+"""A cost on what a model does not know."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from worldmodel.errors import ConfigError
+
+from ..dynamics import ImageDynamics
+from .cost import Cost
+from .goal_state import require_weights
+
+
+class DoubtfulDynamics(Protocol):
+    """A model that can say where it does not know what follows."""
+
+    def disagreement(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Of states (k t d) and the action blocks taken there (k t a): k t."""
+        ...
+
+
+class Disagreement(Cost):
+    """How much the members of an ensemble disagree along a plan, the mean over its steps.
+
+    Keeps plans where the model has seen data. The first step is not counted: what led to it is not
+    among the states of a plan.
+
+    Args:
+        weight: Of this cost among others.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        require_weights(weight)
+        self.weight = weight
+        self._model: DoubtfulDynamics | None = None
+
+    def bind(self, model: ImageDynamics) -> "Disagreement":
+        """This cost for an ensemble.
+
+        Raises:
+            ConfigError: the model cannot say where it does not know.
+        """
+        if not hasattr(model, "disagreement"):
+            raise ConfigError(
+                f"Disagreement needs a model with several predictors, {type(model).__name__} has "
+                "none: train with model.action=Ensemble"
+            )
+        bound = Disagreement(self.weight)
+        bound._model = model
+        return bound
+
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
+        """Cost (k) of `states` (k t d), each after a block of `actions` (k t a)."""
+        if self._model is None:
+            raise ConfigError("Disagreement needs cost.bind(model) first; Agent does it")
+        if states.shape[1] < 2:
+            return states.new_zeros(len(states))
+        doubt = self._model.disagreement(states[:, :-1], actions[:, 1:])
+        return self.weight * doubt.mean(dim=1)
