@@ -11,14 +11,20 @@ fifth of the budget.
 
 import argparse
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from benchmarks.recipes import interval
 from benchmarks.table import origin
 from worldmodel.cli.runner import run_verb
+from worldmodel.envs import View
 from worldmodel.evaluation.statistics import wilson
+from worldmodel.planners.environment import make_env
 from worldmodel.report import results
 from worldmodel.runs.run import read_metrics
 
@@ -27,6 +33,9 @@ EPISODES = 50  # of each evaluation
 FLOORS = ("random", "noop", "cloning")
 FRAMES = ("recipe=frames", "batch=64")
 """States of single frames, three actions apart."""
+GOALS = {
+    "offset25": ("goal=episodes", "offset=25"), "crossed": ("goal=crossed", "offset=25"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,22 +47,28 @@ class World:
     train: Sequence[str] = (*FRAMES, "optimisation.steps=3000")
     view: Sequence[str] = ()
     plan: Sequence[str] = ("planner.horizon=5",)
-    goals: Mapping[str, Sequence[str]] = field(
-        default_factory=lambda: {
-            "offset25": ("goal=episodes", "offset=25"),
-            "crossed": ("goal=crossed", "offset=25"),
-        }
-    )
+    goals: Mapping[str, Sequence[str]] = field(default_factory=lambda: GOALS)
     success: str = "success_held"
+    reward: float | None = None  # instead of success: the mean of the total reward, a share of this
+    images: Callable[[Path], None] | None = None  # draws the goals, where they are images
     bars: Mapping[str, float] = field(default_factory=dict)  # by goal
+
+
+def upright(folder: Path) -> None:
+    """Images of a pole that stands upright, in the middle and near to it."""
+    env = make_env("CartPole-v1", None, View())
+    for number, x in enumerate(np.linspace(-1, 1, 41)):
+        shown, _ = env.reset(seed=0, options={"state": [x, 0.0, 0.0, 0.0]})
+        Image.fromarray(shown).save(folder / f"{number:02d}.png")
+    env.close()
 
 
 WORLDS = {
     "tworoom": World(
         "worldmodel.envs:worldmodel/TwoRoom-v0",
-        ("episodes=800", "steps=60", "recording.reset_options={task: explore}"),
-        plan=("planner.horizon=5",),
-        bars={"offset25": 0.97},
+        ("episodes=800", "steps=120", "recording.reset_options={task: explore}"),
+        goals=GOALS | {"offset100": ("goal=episodes", "offset=100", "cost=landmarks")},
+        bars={"offset25": 0.97, "offset100": 0.95},
     ),
     "reacher": World(
         "Reacher-v5", ("episodes=800", "steps=50", "behaviour=random"),
@@ -73,6 +88,17 @@ WORLDS = {
         "gymnasium_robotics:PointMaze_Medium-v3", ("episodes=800", "steps=100"),
         bars={"offset25": 0.90},
     ),
+    "cartpole": World(
+        "CartPole-v1", ("episodes=1200", "steps=100", "behaviour=random"),
+        train=(*FRAMES, "model.action_block=1", "optimisation.steps=3000"),
+        plan=("planner=categorical", "planner.horizon=12", "evaluation.max_steps=500"),
+        goals={"upright": ("goal=IMAGES",)}, images=upright, reward=500.0,
+        bars={"upright": 0.95},
+    ),
+    "biased_point": World(
+        "benchmarks.worlds.biased_point:benchmarks/BiasedPoint-v0", ("episodes=400",), train=(),
+        plan=("success.within={position: 0.12}",), bars={"offset25": 0.95},
+    ),
 }  # fmt: skip
 
 
@@ -91,7 +117,14 @@ def measure(name: str, seed: int, folder: Path) -> Found:
 
     run("collect", "episodes", *about[:-1], *world.collect, "recording.workers=2")
     run("train", "model", f"episodes={place / 'collect/episodes'}", *world.train)
+    images = folder / name / "goals"
+    if world.images is not None and not images.is_dir():
+        unfinished = images.with_name("goals.unfinished")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        world.images(unfinished)
+        unfinished.rename(images)
     for goal, words in world.goals.items():
+        words = [word.replace("IMAGES", str(images)) for word in words]
         run(
             "plan", goal, *about[:-1], f"model={place / 'train/model'}", *words, *world.plan,
             f"episodes={EPISODES}",
@@ -109,9 +142,19 @@ def rows(
         world = WORLDS[name]
         seeds = [seed for one, seed in found if one == name]
         for goal, policy in itertools.product(world.goals, ("", *FLOORS)):
-            key = f"{policy}_{world.success}" if policy else world.success
+            measured = "total_reward" if world.reward else world.success
+            key = f"{policy}_{measured}" if policy else measured
             runs = [found[name, seed][goal] for seed in seeds]
             if not all(key in run for run in runs):
+                continue
+            if world.reward:
+                shares = [run[key] / world.reward for run in runs]
+                written.append({
+                    "key": f"{name}.{goal}.{policy or 'reward'}", "value": float(np.mean(shares)),
+                    "n": EPISODES * len(runs), **interval(shares), "seeds": seeds,
+                    "per_seed": shares,
+                    **({"bar": world.bars[goal]} if not policy and goal in world.bars else {}),
+                })  # fmt: skip
                 continue
             value, low, high = wilson(*pooled(runs, key))
             row: dict[str, Any] = {

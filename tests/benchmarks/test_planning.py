@@ -1,4 +1,7 @@
+import gymnasium
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import planning
 from benchmarks.planning import WORLDS, rows
@@ -25,6 +28,40 @@ def test_rows_count_the_trials_of_all_seeds_beside_the_best_floor():
     assert row["floor"] == pytest.approx(0.3) and row["bar"] == 0.9
     assert "bar" not in table["reacher.crossed.success"]
     assert table["reacher.offset25.cloning"]["value"] == pytest.approx(0.3)
+
+
+def test_rewards_are_shares_of_the_most_that_there_is():
+    found = {
+        ("cartpole", seed): {"upright": {"total_reward": total, "random_total_reward": 20.0}}
+        for seed, total in ((1, 400.0), (2, 500.0))
+    }
+    table = {row["key"]: row for row in rows(found)}
+    row = table["cartpole.upright.reward"]
+    assert row["value"] == 0.9 and row["per_seed"] == [0.8, 1.0] and row["bar"] == 0.95
+    assert row["low"] < 0.8 and row["n"] == 100
+    assert table["cartpole.upright.random"]["value"] == 0.04
+
+
+def test_a_pole_upright_is_drawn_in_many_places(tmp_path):
+    WORLDS["cartpole"].images(tmp_path)
+    images = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob("*.png"))]
+    assert len(images) == 41 and images[0].shape == (64, 64, 3)
+    columns = np.stack([(255 - image.mean(2)).sum(0) for image in images])  # of dark ink
+    assert columns[0].argmax() < columns[20].argmax() < columns[40].argmax()
+
+
+def test_a_biased_point_moves_by_what_its_actions_differ_from_their_middle():
+    env = gymnasium.make(WORLDS["biased_point"].env, disable_env_checker=True)
+    _, info = env.reset(seed=0)
+    begun = info["position"]
+    _, _, _, _, still = env.step(np.array([0.35, -6.0]))
+    assert np.allclose(still["position"], begun)
+    for _ in range(5):
+        _, _, _, _, moved = env.step(np.array([1.0, -20.0]))
+    assert moved["position"][0] > begun[0] and moved["position"][1] < begun[1]
+    shown, told = env.reset(seed=5, options={"state": moved["state"].tolist()})
+    assert np.array_equal(shown, env.render()) and np.allclose(told["state"], moved["state"])
+    env.close()
 
 
 @pytest.mark.parametrize("name", WORLDS)
