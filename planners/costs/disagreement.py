@@ -1,6 +1,6 @@
 """A cost on what a model does not know."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from .cost import Cost
 from .goal_state import require_weights
 
 
+@runtime_checkable
 class DoubtfulDynamics(Protocol):
     """A model that can say where it does not know what follows."""
 
@@ -40,7 +41,7 @@ class Disagreement(Cost):
         Raises:
             ConfigError: the model cannot say where it does not know.
         """
-        if not hasattr(model, "disagreement"):
+        if not isinstance(model, DoubtfulDynamics):
             raise ConfigError(
                 f"Disagreement needs a model with several predictors, {type(model).__name__} has "
                 "none: train with model.action=Ensemble"
