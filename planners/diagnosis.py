@@ -173,7 +173,7 @@ def _states_of(model: ImageDynamics, record: EpisodeRecord) -> Tensor:
     clip = Clip.from_uint8(fit_square(frames, model.size))
     if (name := told_proprioception(model)) is None:
         return model.states(clip)[:, -1]
-    known = torch.from_numpy(record.infos[name][last]).float().flatten(1)
+    known = torch.from_numpy(record.infos[name][last]).float().reshape(len(last), -1)
     return model.states(clip, known[:, None])[:, -1]
 
 

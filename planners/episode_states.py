@@ -1,8 +1,8 @@
 """The states that a model sees in recorded episodes, which landmarks and guardrails learn from."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,6 +21,8 @@ from worldmodel.types import Clip
 from .dynamics import ImageDynamics, told_proprioception
 from .image_states import fit_square
 
+_INFO = "info."  # before the names of infos in a file of states
+
 Choices = tuple[Sequence[int], Sequence[float]]
 """How many alternatives each choice has, and the number of the first of each."""
 
@@ -34,6 +36,12 @@ class EpisodeStates:
     flagged: Tensor  # n, bool: the flag is true in a frame of the state
     told: Tensor  # n, bool: the flag was told in every frame of the state
     blocks: Tensor  # n a: the action block that follows each state; NaN where none is recorded
+    infos: Mapping[str, Tensor] = field(default_factory=dict)  # name -> n k: told of each state
+
+    @property
+    def numbers(self) -> Tensor:
+        """The episode (n) that each state is of."""
+        return torch.arange(len(self.lengths)).repeat_interleave(self.lengths)
 
     @property
     def sequences(self) -> list[Tensor]:
@@ -81,20 +89,37 @@ def encode_episodes(
         about = episodes.info
         encoded.append(_encode(model, episode, flag, (about.action_choices, about.action_low)))
         on_episode()
-    lengths = torch.tensor([len(seen) for seen, *_ in encoded])
-    widths = {blocks.shape[1] for *_, blocks in encoded if blocks is not None}
+    widths = {one.blocks.shape[1] for one in encoded if one.blocks is not None}
     width = min(widths, default=0)
-    filled = [
-        seen.new_full((len(seen), width), torch.nan) if blocks is None else blocks
-        for seen, _, _, blocks in encoded
+    blocks = [
+        one.states.new_full((len(one.states), width), torch.nan)
+        if one.blocks is None
+        else one.blocks
+        for one in encoded
     ]
-    states, flagged, told = (torch.cat(parts) for parts in list(zip(*encoded, strict=True))[:3])
-    return EpisodeStates(states, lengths, flagged, told, torch.cat(filled))
+    common = set.intersection(*(set(one.infos) for one in encoded))
+    states, flagged, told = (
+        torch.cat([getattr(one, name) for one in encoded]) for name in ("states", "flagged", "told")
+    )
+    return EpisodeStates(
+        states, torch.tensor([len(one.states) for one in encoded]), flagged, told,
+        torch.cat(blocks),
+        {name: torch.cat([one.infos[name] for one in encoded]) for name in sorted(common)},
+    )  # fmt: skip
 
 
-def _encode(
-    model: ImageDynamics, episode: Episode, flag: str, choices: Choices
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+@dataclass(frozen=True)
+class _Encoded:
+    """One episode of `EpisodeStates`."""
+
+    states: Tensor
+    flagged: Tensor
+    told: Tensor
+    blocks: Tensor | None
+    infos: Mapping[str, Tensor]
+
+
+def _encode(model: ImageDynamics, episode: Episode, flag: str, choices: Choices) -> _Encoded:
     span, block = model.state_frames, model.action_block
     if len(episode) < span:
         raise ConfigError(
@@ -108,15 +133,21 @@ def _encode(
     if name is None:
         states = model.states(clip)[0].cpu()
     else:
-        told = episode.info[name].float().flatten(1)[span - 1 :: block]
+        told = episode.info[name].float().reshape(len(episode), -1)[span - 1 :: block]
         states = model.states(clip, told[None, : len(windows)])[0].cpu()
     blocks = _blocks(episode, len(states), span, block, choices)
+    infos = {
+        name: values[span - 1 :: block][: len(states)].float().reshape(len(states), -1)
+        for name, values in episode.info.items()
+        if not name.endswith("_image")
+    }
     if flag not in episode.info:
         nothing = torch.zeros(len(states), dtype=torch.bool)
-        return states, nothing, nothing.clone(), blocks
+        return _Encoded(states, nothing, nothing.clone(), blocks, infos)
     values = episode.info[flag].double().unfold(0, span, block).flatten(1)
     told = ~values.isnan()
-    return states, (told & (values != 0)).any(dim=1), told.all(dim=1), blocks
+    flagged = (told & (values != 0)).any(dim=1)
+    return _Encoded(states, flagged, told.all(dim=1), blocks, infos)
 
 
 def _blocks(episode: Episode, count: int, span: int, size: int, choices: Choices) -> Tensor | None:
@@ -150,15 +181,20 @@ def cached_states(
     key.update((episodes.folder / "episodes.json").read_bytes())
     key.update(f"{episodes.folder.resolve()} {len(episodes)} {flag}".encode())
     owner = weights.parent.parent if weights.parent.name == "model" else weights.parent
-    path = owner / "cache" / f"experience-{key.hexdigest()[:16]}.safetensors"
+    path = owner / "cache" / f"episodes-{key.hexdigest()[:16]}.safetensors"
     try:
-        return EpisodeStates(**load_file(path))
+        kept = load_file(path)
+        infos = {name: kept.pop(name) for name in list(kept) if name.startswith(_INFO)}
+        told = {name.removeprefix(_INFO): values for name, values in infos.items()}
+        return EpisodeStates(**kept, infos=told)
     except (OSError, SafetensorError, TypeError):
         # Missing, or cut short: it can always be made again.
         made = encode_episodes(model, episodes, flag=flag, on_episode=on_episode)
     try:
         with whole_file(path) as temporary:
-            save_file(vars(made), temporary)
+            kept = {name: value for name, value in vars(made).items() if name != "infos"}
+            told = {f"{_INFO}{name}": values for name, values in made.infos.items()}
+            save_file({**kept, **told}, temporary)
     except OSError:
         pass  # beside a model that may not be written to, nothing is kept
     return made

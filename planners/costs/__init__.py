@@ -5,6 +5,7 @@ from .cost import Cost
 from .disagreement import Disagreement
 from .goal_state import GoalImage, GoalState
 from .landmark_distance import GoalAlongLandmarks, LandmarkDistance
+from .read_out import ReadOut, ReadOutGoal
 
 __all__ = [
     "ActionEffort",
@@ -14,4 +15,6 @@ __all__ = [
     "GoalImage",
     "GoalState",
     "LandmarkDistance",
+    "ReadOut",
+    "ReadOutGoal",
 ]

@@ -84,7 +84,7 @@ def _new_head(sizes: Architecture, arrays: EpisodeArrays, proprioception: str | 
     """A head of these sizes, with the mean and deviation of what a body knows, if it is told."""
     if proprioception is None:
         return sizes.head()
-    told = arrays.info[proprioception].float().flatten(1)
+    told = arrays.info[proprioception].float().reshape(len(arrays.frames), -1)
     head = sizes.head(proprioception=told.shape[1], told=proprioception)
     assert isinstance(head, FrameTokens)
     std, mean = torch.std_mean(told, dim=0)

@@ -182,7 +182,8 @@ def known(model: WorldModel, info: Mapping[str, Tensor]) -> Tensor | None:
     """What a body knows of itself, b t s, of a model that is told; None of others."""
     if model.proprioception is None:
         return None
-    return info[model.proprioception].float().flatten(2)
+    told = info[model.proprioception].float()
+    return told.reshape(*told.shape[:2], -1)
 
 
 def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
@@ -219,7 +220,7 @@ def all_states(model: WorldModel, data: EpisodeDataset) -> Tensor:
     latents = (time_step_latents(model.encoder, head, steps) for steps in _time_steps(model, data))
     states = torch.cat([some[:, 0, 0] for some in latents])
     if isinstance(head, FrameTokens) and head.told is not None:
-        return head.with_known(states, data.arrays.info[head.told].float().flatten(1))
+        return head.with_known(states, data.arrays.info[head.told].float().reshape(len(states), -1))
     return states
 
 

@@ -1,0 +1,76 @@
+"""Planning by what is read out of states."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.planners.fakes import POINT_WORLD, PointModel, draw
+from worldmodel.episodes.folder import Episodes
+from worldmodel.errors import ConfigError
+from worldmodel.planners.behaviours import Random
+from worldmodel.planners.collect import Recording, collect
+from worldmodel.planners.costs import ReadOutGoal
+from worldmodel.planners.episode_states import cached_states, encode_episodes
+from worldmodel.runs.run import Run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    run = Run.open(tmp_path_factory.mktemp("some") / "run", verb="collect", config={}, seed=0)
+    collect(
+        run, env=POINT_WORLD, episodes=12, steps=24, behaviour=Random(), recording=Recording()
+    )  # fmt: skip
+    run.close()
+    return run.folder / "episodes"
+
+
+@pytest.fixture(scope="module")
+def recorded(folder):
+    return encode_episodes(PointModel(), Episodes(folder), flag="hazard_contact")
+
+
+def test_infos_are_those_of_the_last_frame_of_each_state(recorded):
+    # The fake's state begins with the position that its last frame shows.
+    assert recorded.infos["position"].shape == (len(recorded.states), 2)
+    assert torch.allclose(recorded.infos["position"], recorded.states[:, :2], atol=0.01)
+    assert recorded.numbers[-1] == 11 and len(recorded.numbers) == len(recorded.states)
+
+
+def test_states_that_were_kept_are_the_same(folder, tmp_path, recorded):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    words = {"weights": tmp_path / "model.safetensors", "flag": "hazard_contact"}
+    for _ in range(2):
+        kept = cached_states(PointModel(), Episodes(folder), **words)
+        assert set(kept.infos) == set(recorded.infos)
+        assert torch.equal(kept.infos["position"], recorded.infos["position"])
+        assert torch.equal(kept.states, recorded.states)
+
+
+def test_the_cost_is_the_distance_of_what_is_read_to_what_the_goal_shows(recorded):
+    made = ReadOutGoal("position", running=0).prepare(recorded, seed=0)
+    assert made.report()["read_out_position_r2"] > 0.99
+    goal = np.array([0.5, -0.25])
+    cost = made.for_episode({"goal_image": draw(goal)}).bind(PointModel())
+    places = torch.tensor([[0.5, -0.25], [-0.5, -0.25], [0.5, 0.75]])
+    states = torch.cat([places, places], dim=1)[:, None]
+    found = cost(states, torch.zeros(3, 1, 4))
+    std = recorded.infos["position"].std(dim=0)
+    expected = ((places - torch.tensor([0.5, -0.25])) / std).square().mean(dim=1)
+    assert torch.allclose(found, expected, atol=0.02)
+
+
+def test_a_target_needs_no_image(recorded):
+    made = ReadOutGoal("position", target=[0.5, -0.25], terminal=0).prepare(recorded, seed=0)
+    cost = made.for_episode({})
+    states = torch.tensor([[0.5, -0.25, 0.5, -0.25], [0.0, 0.0, 0.0, 0.0]])[:, None]
+    near, far = cost(states, torch.zeros(2, 1, 4)).tolist()
+    assert near < 1e-3 < 0.05 < far
+
+
+def test_what_cannot_be_read_is_refused(recorded):
+    with pytest.raises(ConfigError, match="info of ReadOutGoal: .*position"):
+        ReadOutGoal("positon").prepare(recorded, seed=0)
+    with pytest.raises(ConfigError, match=r"target=\[1.0\]: 2 numbers are read out, not 1"):
+        ReadOutGoal("position", target=[1.0]).prepare(recorded, seed=0).for_episode({})
+    with pytest.raises(ConfigError, match=r"call prepare\(\) first"):
+        ReadOutGoal("position").for_episode({})
