@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
-from worldmodel.nn.action_predictor import ActionPredictor
+from worldmodel.nn.action_predictor import ActionPredictor, RolloutTransformer
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.ensemble import Ensemble
@@ -152,9 +152,7 @@ class WorldModel(nn.Module):
         """As `predict`, but what each member of an ensemble says: e b t d; others have one."""
         predictor: ActionPredictor = self._part("action_predictor")
         if missing := max(0, predictor.least - states.shape[1]):
-            states = torch.cat([states[:, :1].expand(-1, missing, -1), states], dim=1)
-            actions = torch.cat([torch.zeros_like(actions[:, :1]).expand(-1, missing, -1), actions],
-                                dim=1)  # fmt: skip
+            states, actions = self._from_rest(states, actions)
         following = predictor.each(states, self.normalise(actions))
         return following[:, :, missing:] if following.shape[2] == states.shape[1] else following
 
@@ -209,10 +207,31 @@ class WorldModel(nn.Module):
         """
         states = history.states[-self.action_window :]
         past = history.actions[len(history.actions) - (len(states) - 1) :]
-        k = len(actions)
+        k, predictor = len(actions), self._part("action_predictor")
+        if isinstance(predictor, RolloutTransformer):
+            room = predictor.window - actions.shape[1]  # for states before the present one
+            if room >= predictor.least - 1:
+                kept = min(len(past), room)
+                return self._remembering(
+                    predictor, states[len(states) - 1 - kept :], past[len(past) - kept :], actions
+                )
         return self.imagine(
             repeat(states, "t d -> k t d", k=k), repeat(past, "t a -> k t a", k=k), actions
         )
+
+    def _remembering(
+        self, predictor: RolloutTransformer, states: Tensor, past: Tensor, actions: Tensor
+    ) -> Tensor:
+        """The states (k t d) after actions (k t a); those so far (s d) are looked at once."""
+        seen, done = self._from_rest(states[None], past[None])
+        memory = predictor.memory()
+        if seen.shape[1] > 1:
+            predictor(seen[:, :-1], self.normalise(done), memory)
+        path, state = [], seen[:, -1:].expand(len(actions), -1, -1)
+        for action in self.normalise(actions).unbind(1):
+            state = predictor(state, action[:, None], memory)
+            path.append(state)
+        return torch.cat(path, dim=1)
 
     def imagine(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
@@ -220,6 +239,7 @@ class WorldModel(nn.Module):
         Returns:
             b t d.
         """
+        states, past = self._from_rest(states, past)
         path, done = list(states.unbind(1)), list(past.unbind(1))
         for action in actions.unbind(1):
             done.append(action)
@@ -227,6 +247,13 @@ class WorldModel(nn.Module):
             inputs = torch.stack(seen, dim=1), torch.stack(done[-len(seen) :], dim=1)
             path.append(self.predict(*inputs)[:, -1])
         return torch.stack(path[states.shape[1] :], dim=1)
+
+    def _from_rest(self, states: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """A history that is long enough for the predictor: before it began, its world stood."""
+        missing = max(0, self.action_least - states.shape[1])
+        rest = states[:, :1].expand(-1, missing, -1)
+        nothing = past.new_zeros(len(past), missing, past.shape[2])
+        return torch.cat([rest, states], dim=1), torch.cat([nothing, past], dim=1)
 
     def _part(self, name: str) -> Any:
         part = getattr(self, name)

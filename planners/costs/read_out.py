@@ -96,8 +96,8 @@ class ReadOutGoal(Factory[Cost]):
     needs_episodes = True
 
     def __init__(
-        self, info: str = "observation", *, target: Sequence[float] | None = None, weight: float = 1.0,
-        running: float = 1.0, terminal: float = 1.0,
+        self, info: str = "observation", *, target: Sequence[float] | None = None,
+        weight: float = 1.0, running: float = 1.0, terminal: float = 1.0,
     ) -> None:  # fmt: skip
         require_weights(weight, running, terminal)
         self.info, self.target = info, target

@@ -52,6 +52,14 @@ MODELS = {
                                  "window": 2, "least": 2},
         },
     },
+    "rollouts": {
+        "size": 16, "action_dim": 2, "encoder": VIT, "parts": {
+            "head": {"name": "StateHead", "tokens": 4, "token_width": 24, "dim": 8, "extra": 4,
+                     "narrow": 4, "hidden": 16},
+            "action_predictor": {"name": "RolloutTransformer", "state_dim": 12, "action_dim": 4,
+                                 "width": 16, "depth": 1, "heads": 4, "window": 8, "least": 1},
+        },
+    },
     "latents of tokens": {
         "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
             "head": {"name": "TokenHead", "token_width": 24, "dim": 8, "hidden": 16},

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -33,6 +34,29 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class KeysValues:
+    """Keys and values of the tokens so far in one attention, which later tokens look at.
+
+    What was remembered of one sequence serves any number of ways in which it goes on.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return 0 if self._kept is None else self._kept[0].shape[2]
+
+    def with_these(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values (b heads n d each), after these have been added."""
+        if self._kept is not None:
+            before = (kept.expand(len(keys), -1, -1, -1) for kept in self._kept)
+            keys, values = (
+                torch.cat(pair, dim=2) for pair in zip(before, (keys, values), strict=True)
+            )
+        self._kept = keys, values
+        return self._kept
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, with rotary positions where they are given."""
 
@@ -44,7 +68,7 @@ class Attention(nn.Module):
 
     def forward(
         self, x: Tensor, rotation: Rotation | None = None, causal: bool = False,
-        sees: Tensor | None = None,
+        sees: Tensor | None = None, memory: KeysValues | None = None,
     ) -> Tensor:  # fmt: skip
         """Tokens b n d -> b n d.
 
@@ -53,10 +77,13 @@ class Attention(nn.Module):
             rotation: of the positions; see `rotate`.
             causal: a token sees itself and those before it.
             sees: n n, bool: the token of a row sees that of a column; each sees all if None.
+            memory: of the tokens before these, which all of these see; these are added to it.
         """
         q, k, v = rearrange(self.qkv(x), "b n (s a d) -> s b a n d", s=3, a=self.heads)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
+        if memory is not None:
+            k, v = memory.with_these(k, v)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, is_causal=causal)
         return self.out(rearrange(y, "b a n d -> b n (a d)"))
 
@@ -108,8 +135,18 @@ class AdaLNBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x: b t d; condition: b t d, one for each time step."""
+    def forward(
+        self, x: Tensor, condition: Tensor, rotation: Rotation | None = None,
+        memory: KeysValues | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x: b t d; condition: b t d, one for each time step; rotation, memory: see `Attention`.
+
+        With a memory that is not empty, there is one time step.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, dim=-1)
-        x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1, causal=True)
+        causal = memory is None or not len(memory)
+        seen = self.attention(
+            self.norm1(x) * (1 + scale1) + shift1, rotation, causal=causal, memory=memory
+        )
+        x = x + gate1 * seen
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
