@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError, WorldModelError
-from worldmodel.nn.action_predictor import ActionPredictor, RolloutTransformer
+from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
 from worldmodel.nn.ensemble import Ensemble
@@ -22,6 +22,7 @@ from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.nn.heads import Head, state_frames, time_step_latents
 from worldmodel.nn.predictor import Prediction, Predictor
+from worldmodel.nn.rollout_transformer import RolloutTransformer
 from worldmodel.nn.token_predictor import Context, TokenPredictor
 from worldmodel.types import Clip, History, Latents, Mask
 
@@ -207,31 +208,12 @@ class WorldModel(nn.Module):
         """
         states = history.states[-self.action_window :]
         past = history.actions[len(history.actions) - (len(states) - 1) :]
-        k, predictor = len(actions), self._part("action_predictor")
-        if isinstance(predictor, RolloutTransformer):
-            room = predictor.window - actions.shape[1]  # for states before the present one
-            if room >= predictor.least - 1:
-                kept = min(len(past), room)
-                return self._remembering(
-                    predictor, states[len(states) - 1 - kept :], past[len(past) - kept :], actions
-                )
+        if isinstance(self.action_predictor, RolloutTransformer):  # one history serves all
+            return self.imagine(states[None], past[None], actions)
+        k = len(actions)
         return self.imagine(
             repeat(states, "t d -> k t d", k=k), repeat(past, "t a -> k t a", k=k), actions
         )
-
-    def _remembering(
-        self, predictor: RolloutTransformer, states: Tensor, past: Tensor, actions: Tensor
-    ) -> Tensor:
-        """The states (k t d) after actions (k t a); those so far (s d) are looked at once."""
-        seen, done = self._from_rest(states[None], past[None])
-        memory = predictor.memory()
-        if seen.shape[1] > 1:
-            predictor(seen[:, :-1], self.normalise(done), memory)
-        path, state = [], seen[:, -1:].expand(len(actions), -1, -1)
-        for action in self.normalise(actions).unbind(1):
-            state = predictor(state, action[:, None], memory)
-            path.append(state)
-        return torch.cat(path, dim=1)
 
     def imagine(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
@@ -239,7 +221,10 @@ class WorldModel(nn.Module):
         Returns:
             b t d.
         """
+        predictor = self._part("action_predictor")
         states, past = self._from_rest(states, past)
+        if isinstance(predictor, RolloutTransformer):
+            return self._remembering(predictor, states, past, actions)
         path, done = list(states.unbind(1)), list(past.unbind(1))
         for action in actions.unbind(1):
             done.append(action)
@@ -247,6 +232,19 @@ class WorldModel(nn.Module):
             inputs = torch.stack(seen, dim=1), torch.stack(done[-len(seen) :], dim=1)
             path.append(self.predict(*inputs)[:, -1])
         return torch.stack(path[states.shape[1] :], dim=1)
+
+    def _remembering(
+        self, predictor: RolloutTransformer, states: Tensor, past: Tensor, actions: Tensor
+    ) -> Tensor:
+        """As `imagine`, but one history (1 s d) may lead to all; each state is looked at once."""
+        memory = predictor.memory()
+        if states.shape[1] > 1:
+            predictor(states[:, :-1], self.normalise(past), memory)
+        path, state = [], states[:, -1:].expand(len(actions), -1, -1)
+        for action in self.normalise(actions).unbind(1):
+            state = predictor(state, action[:, None], memory)
+            path.append(state)
+        return torch.cat(path, dim=1)
 
     def _from_rest(self, states: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """A history that is long enough for the predictor: before it began, its world stood."""

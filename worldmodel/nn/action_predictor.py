@@ -1,16 +1,14 @@
 """The next state from past states and actions: the role, and a causal transformer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
-from worldmodel.nn.blocks import AdaLNBlock, KeysValues, arguments, check_heads
+from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
 from worldmodel.nn.heads import Head
-from worldmodel.nn.positions import Rotary3D, rotation_of
 
 
 class ActionPredictor(nn.Module, ABC):
@@ -20,12 +18,14 @@ class ActionPredictor(nn.Module, ABC):
         spec: the constructor's arguments, as JSON.
         window: states that a prediction looks at, at most, the present one among them.
         least: states that it is given at least: before those that there are, the world was at rest.
+        unrolls: it takes any number of states, each of which looks at those before it.
     """
 
     registry: ClassVar[dict[str, type["ActionPredictor"]]] = {}
     spec: dict[str, Any]
     window: int
     least: int
+    unrolls: bool = False
 
     def __init_subclass__(cls) -> None:
         ActionPredictor.registry[cls.__name__] = cls
@@ -103,72 +103,6 @@ class ActionTransformer(ActionPredictor):
         for block in self.blocks:
             x = block(x, condition)
         return states + self.out(self.norm(x))
-
-
-class RolloutTransformer(ActionPredictor):
-    """A causal transformer with rotary positions: a rollout computes each state once.
-
-    Rotary positions are relative, so what is known of the states so far stays right when another
-    one comes, and one history serves all candidates. `ActionTransformer` counts positions back from
-    the present, and computes its whole window anew at each step.
-
-    Args:
-        state_dim: dimension of a state.
-        action_dim: dimension of an action block.
-        width, depth, heads: of the transformer.
-        window: states that a prediction looks at, at most: a history and a horizon together.
-        least: states that it is given at least.
-    """
-
-    def __init__(
-        self, state_dim: int, action_dim: int, *, width: int = 128, depth: int = 3, heads: int = 4,
-        window: int = 16, least: int = 1,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        check_heads("an action predictor", width, heads, rotary=True)
-        self.spec = arguments(locals())
-        self.window, self.least = window, check_least(least, window)
-        self.embed = nn.Linear(state_dim, width)
-        self.rotary = Rotary3D(width // heads)
-        self.embed_action = nn.Sequential(
-            nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
-        self.blocks = nn.ModuleList(AdaLNBlock(width, heads, width) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, state_dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    @classmethod
-    def of(
-        cls, head: Head, action_dim: int, *, width: int, depth: int, window: int, least: int
-    ) -> "RolloutTransformer":
-        """A new one for a head's states."""
-        return cls(head.width, action_dim, width=width, depth=depth, window=window, least=least)
-
-    def forward(
-        self, states: Tensor, actions: Tensor, memory: Sequence[KeysValues] | None = None
-    ) -> Tensor:
-        """For each of at most `window` states (b t d) and its action (b t a), the next: b t d.
-
-        Args:
-            states: b t d; with a memory that is not empty, one.
-            actions: b t a.
-            memory: of the states before these, one for each block, which is added to.
-        """
-        memories = [None] * len(self.blocks) if memory is None else memory
-        before = 0 if memory is None else len(memory[0])
-        table = self.rotary.table((self.window, 1, 1), states.device)
-        turned = table[before : before + states.shape[1]]
-        rotation = rotation_of(turned[None, None], self.rotary.rope)
-        x, condition = self.embed(states), self.embed_action(actions)
-        for block, kept in zip(self.blocks, memories, strict=True):
-            x = block(x, condition, rotation, kept)
-        return states + self.out(self.norm(x))
-
-    def memory(self) -> list[KeysValues]:
-        """An empty memory."""
-        return [KeysValues() for _ in self.blocks]
 
 
 ActionPredictor.registry["ActionPredictor"] = ActionTransformer  # its name in older models

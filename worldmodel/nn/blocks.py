@@ -35,36 +35,48 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class KeysValues:
-    """Keys and values of the tokens so far in one attention, which later tokens look at.
+    """Keys and values of the last tokens in one attention, which later tokens look at.
 
     What was remembered of one sequence serves any number of ways in which it goes on.
+
+    Args:
+        most: tokens that are kept.
+
+    Attributes:
+        seen: tokens so far, kept or not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most, self.seen = most, 0
         self._kept: tuple[Tensor, Tensor] | None = None
 
-    def __len__(self) -> int:
-        return 0 if self._kept is None else self._kept[0].shape[2]
-
     def with_these(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values (b heads n d each), after these have been added."""
+        """Keys and values (b heads n d each) of the tokens that are kept and of these."""
+        self.seen += keys.shape[2]
         if self._kept is not None:
             before = (kept.expand(len(keys), -1, -1, -1) for kept in self._kept)
             keys, values = (
                 torch.cat(pair, dim=2) for pair in zip(before, (keys, values), strict=True)
             )
-        self._kept = keys, values
-        return self._kept
+        self._kept = keys[:, :, -self.most :], values[:, :, -self.most :]
+        return keys, values
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, with rotary positions where they are given."""
+    """Multi-head self-attention, with rotary positions where they are given.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: dimension of a token.
+        heads: that look.
+        head_width: of each; all together as wide as a token if None.
+    """
+
+    def __init__(self, width: int, heads: int, *, head_width: int | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        inner = width if head_width is None else heads * head_width
+        self.qkv = nn.Linear(width, 3 * inner)
+        self.out = nn.Linear(inner, width)
 
     def forward(
         self, x: Tensor, rotation: Rotation | None = None, causal: bool = False,
@@ -124,29 +136,39 @@ class AdaLNBlock(nn.Module):
 
     Adaptive layer norm with zero-initialised gates (Peebles & Xie 2022, arXiv:2212.09748): the
     block starts as the identity and the condition decides what it adds.
+
+    Args:
+        width: dimension of a token.
+        heads: of the attention.
+        condition_width: dimension of a condition.
+        head_width: of each head; all together as wide as a token if None.
+        mlp_width: of the hidden layer of its network; four times the width if None.
     """
 
-    def __init__(self, width: int, heads: int, condition_width: int) -> None:
+    def __init__(
+        self, width: int, heads: int, condition_width: int, *, head_width: int | None = None,
+        mlp_width: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
-        self.attention, self.mlp = Attention(width, heads), mlp(width, 4 * width)
+        self.attention = Attention(width, heads, head_width=head_width)
+        self.mlp = mlp(width, 4 * width if mlp_width is None else mlp_width)
         self.modulation = nn.Linear(condition_width, 6 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def forward(
         self, x: Tensor, condition: Tensor, rotation: Rotation | None = None,
-        memory: KeysValues | None = None,
+        sees: Tensor | None = None, memory: KeysValues | None = None,
     ) -> Tensor:  # fmt: skip
-        """x: b t d; condition: b t d, one for each time step; rotation, memory: see `Attention`.
+        """x: b t d; condition: b t d, one for each time step; others: see `Attention`.
 
-        With a memory that is not empty, there is one time step.
+        Causal where neither `sees` nor a memory of earlier time steps says otherwise; after those
+        comes one.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, dim=-1)
-        causal = memory is None or not len(memory)
-        seen = self.attention(
-            self.norm1(x) * (1 + scale1) + shift1, rotation, causal=causal, memory=memory
-        )
+        causal = sees is None and (memory is None or not memory.seen)
+        seen = self.attention(self.norm1(x) * (1 + scale1) + shift1, rotation, causal, sees, memory)
         x = x + gate1 * seen
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)

@@ -189,8 +189,8 @@ def known(model: WorldModel, info: Mapping[str, Tensor]) -> Tensor | None:
 def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
     """Each state from the true ones before it, as many as a window holds.
 
-    Where one window holds all of them, the states after fewer are predicted too, if the predictor
-    tells them.
+    Where one window holds all of them, or the predictor takes any number, the states after fewer
+    are predicted too, if the predictor tells them.
 
     Args:
         model: with an action predictor.
@@ -200,10 +200,11 @@ def one_step(model: WorldModel, states: Tensor, actions: Tensor) -> Tensor:
     Returns:
         e b t' d, of the last t' states; e members of an ensemble, or one.
     """
+    assert model.action_predictor is not None
     window = min(model.action_window, states.shape[1] - 1)
-    if window == states.shape[1] - 1:
+    if model.action_predictor.unrolls or window == states.shape[1] - 1:
         following = model.predictions_of_each(states[:, :-1], actions)
-        whole = following.shape[2] == window
+        whole = following.shape[2] == states.shape[1] - 1
         return following[:, :, model.action_least - 1 :] if whole else following
     seen = rearrange(states[:, :-1].unfold(1, window, 1), "b n d w -> (b n) w d")
     done = rearrange(actions.unfold(1, window, 1), "b n a w -> (b n) w a")
