@@ -1,8 +1,8 @@
 """One decision of a planner: ours at the quickstart's size, and at two sizes beside LeWorldModel's.
 
 The other side is `stable-worldmodel` (`pip install 'worldmodel[peers]'`): its CEM with its LeWM
-module, with the same width, depth, heads, network, window, samples, iterations and horizon, interleaved
-with ours. Both begin from states that are encoded, and neither projects its predictions any further.
+module, with the same width, depth, heads, network, window, samples, iterations and horizon, in turn
+with ours. Both begin from states that are encoded; neither projects its predictions any further.
 """
 
 import contextlib

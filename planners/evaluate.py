@@ -166,6 +166,14 @@ def summarise(
     return results
 
 
+def reached_by(outcomes: Sequence[Outcome], budget: int) -> list[float]:
+    """The share of goals that were reached within 0, 1, ... `budget` steps; empty if none told."""
+    if not outcomes or all(outcome.once is None for outcome in outcomes):
+        return []
+    first = [outcome.first for outcome in outcomes if outcome.first is not None]
+    return [sum(step <= most for step in first) / len(outcomes) for most in range(budget + 1)]
+
+
 def compared(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> list[float]:
     """How likely the difference is if both succeed equally often, by McNemar's exact test.
 

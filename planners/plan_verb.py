@@ -24,7 +24,15 @@ from .diagnosis import open_loop, ranks
 from .environment import View, make_env
 from .episode_loop import EpisodeRecord, Policy
 from .episode_states import EpisodeStates, cached_states, encode_episodes
-from .evaluate import Evaluation, compared, evaluate, outcomes_of, summarise, to_show
+from .evaluate import (
+    Evaluation,
+    compared,
+    evaluate,
+    outcomes_of,
+    reached_by,
+    summarise,
+    to_show,
+)
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
 from .planner import Planner
@@ -134,14 +142,17 @@ def plan(
     results["solved_starts"] = float(chosen.solved)
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks[: evaluation.diagnose], agent)
+    curves = {"planner": outcomes}
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
     for name, policy in baselines.items():
         done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
         found = judged(done, tasks)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
-        others = outcomes_of(done, tasks, success=success, budget=evaluation.budget)
-        results |= {f"{name}_p": p for p in compared(outcomes, others)}
+        curves[name] = outcomes_of(done, tasks, success=success, budget=evaluation.budget)
+        results |= {f"{name}_p": p for p in compared(outcomes, curves[name])}
+    reached = {name: reached_by(some, evaluation.budget) for name, some in curves.items()}
+    _write_json(run.folder / "reached_by.json", {k: v for k, v in reached.items() if v})
     return results
 
 
@@ -355,7 +366,7 @@ def _write_outcomes(
     lines = [
         {
             "seed": task.seed, "task": task.name, "success": outcome.once,
-            "success_at_end": outcome.at_end, "success_held": outcome.held,
+            "success_at_end": outcome.at_end, "success_held": outcome.held, "first": outcome.first,
             "violation": record.ever(violation), "steps": record.steps,
         }
         for record, task, outcome in zip(records, tasks, outcomes, strict=True)

@@ -16,7 +16,14 @@ from worldmodel.planners.behaviours import NoOp
 from worldmodel.planners.collect import FIRST_HELD_OUT_SEED, plan_jobs
 from worldmodel.planners.environment import make_env
 from worldmodel.planners.episode_loop import EpisodeRecord
-from worldmodel.planners.evaluate import Evaluation, compared, evaluate, summarise, to_show
+from worldmodel.planners.evaluate import (
+    Evaluation,
+    compared,
+    evaluate,
+    reached_by,
+    summarise,
+    to_show,
+)
 from worldmodel.planners.success import Outcome
 from worldmodel.planners.tasks import held_out_tasks
 
@@ -141,6 +148,12 @@ def test_half_of_what_is_shown_are_failures_if_there_are_any(reached, keep, show
     assert to_show(outcomes, keep) == shown
     untold = [Outcome(None, None, None, 5, None)] * 5
     assert to_show(untold, 3) == [0, 1, 2]
+
+
+def test_goals_are_counted_by_the_step_at_which_they_were_first_reached():
+    outcomes = [Outcome(first is not None, None, None, 4, first) for first in (0, 2, 2, None)]
+    assert reached_by(outcomes, 4) == [0.25, 0.25, 0.75, 0.75, 0.75]
+    assert reached_by([Outcome(None, None, None, 4, None)], 4) == []
 
 
 def test_what_two_did_on_the_same_tasks_is_compared_by_what_was_held():

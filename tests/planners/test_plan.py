@@ -110,6 +110,14 @@ def test_first_episodes_and_all_outcomes_are_written(tmp_path, model_folder):
     assert outcomes[1]["violation"] and outcomes[1]["success"]
 
 
+def test_how_soon_goals_are_reached_is_written_beside_the_baselines(tmp_path, model_folder):
+    results = run_plan(tmp_path, model_folder)
+    shares = json.loads((tmp_path / "plan" / "reached_by.json").read_text())
+    assert set(shares) == {"planner", "random", "noop"}
+    assert len(shares["planner"]) == 41 and shares["planner"][-1] == results["success"]
+    assert shares["planner"] == sorted(shares["planner"])
+
+
 def test_landmarks_from_episodes(tmp_path, model_folder, episodes_folder):
     settings = {
         "cost": GoalAlongLandmarks(num_landmarks=60),

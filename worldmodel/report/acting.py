@@ -9,6 +9,7 @@ import numpy as np
 
 from worldmodel.episodes.episode import Episode
 from worldmodel.episodes.folder import Episodes
+from worldmodel.report import charts
 from worldmodel.report.images import background, episode_images, looping_uri
 from worldmodel.report.run_folder import RunRecord
 
@@ -49,7 +50,26 @@ def _run(run: RunRecord) -> str:
                      f'src="{clip_uri(episode, still)}">'
                      f"<figcaption>{_caption(episode, outcome)}</figcaption></figure>")  # fmt: skip
     title = f'<h3 style="margin-top:1.4rem">{escape(run.name)}{_summary(run)}</h3>'
-    return f'{title}<div class="clips">{"".join(clips)}</div>'
+    return f'{title}<div class="clips">{"".join(clips)}</div>{_reached_by(run)}'
+
+
+def _reached_by(run: RunRecord) -> str:
+    """Which share of goals was reached within how many steps, beside the baselines."""
+    told = run.folder / "reached_by.json"
+    shares: dict[str, list[float]] = json.loads(told.read_text()) if told.is_file() else {}
+    if not shares:
+        return ""
+    names = list(shares)
+    colours = {name: index % charts.NUM_COLOURS + 1 for index, name in enumerate(names)}
+    curves = {
+        name: charts.Curve(list(range(len(values))), values, colours[name])
+        for name, values in shares.items()
+    }
+    drawn = charts.line_chart(curves, charts.Frame(holds=(0.0, 1.0), x_label="steps"))
+    return (
+        '<div class="card" style="max-width:480px"><p class="soft">Share of goals reached within '
+        f"so many steps</p>{drawn}{charts.legend(colours)}</div>"
+    )
 
 
 def clip_uri(episode: Episode, still: np.ndarray) -> str:
