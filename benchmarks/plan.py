@@ -92,9 +92,12 @@ def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
 
 
 def beside_peer(name: str, setting: Setting, *, repeats: int, device: str) -> list[Row]:
-    """Seconds of a decision of both sides, and how many of ours fit into one of theirs."""
+    """Seconds of a decision of both sides, and how many of ours fit into one of theirs.
+
+    Nothing where the other side is not installed.
+    """
     if not installed(PEER):
-        return [Row.unmeasured(f"{name}.speed", f"{PEER} is not installed")]
+        return []
     functions = {"ours": ours(setting, device), "theirs": theirs(setting, device)}
     times = time_alternately(functions, repeats=repeats, device=device)
     ratios = [b / a for a, b in zip(times["ours"], times["theirs"], strict=True)]

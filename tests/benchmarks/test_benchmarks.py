@@ -1,6 +1,7 @@
 import importlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,8 @@ def measure(tmp_path, monkeypatch):
         pytest.param("render", "scene.speedup", marks=pytest.mark.slow),
     ],
 )
-def test_each_part_gives_positive_rows_with_quartiles(measure, capsys, part, key):
+def test_each_part_gives_positive_rows_with_quartiles(measure, capsys, monkeypatch, part, key):
+    monkeypatch.setattr(render, "OTHERS", {"reacher": ("Reacher-v5", 2.0)})
     table = measure(part, "--repeats", "2")
     rows = {row["key"]: row for row in table["rows"]}
     assert rows[key]["n"] == 2
@@ -239,3 +241,10 @@ def test_decoders_are_compared_with_the_truth(measure, videos, capsys):
         assert all(row[i] == "ok" or row[i].startswith("refused: ") for i in here)
     text = capsys.readouterr().out
     assert text.count("\n| ") == len(grid["rows"]) and "benchmarks decoders" in text
+
+
+def test_the_decision_that_stands_beside_a_peer_is_one_of_the_setting_s_size():
+    setting = replace(plan.SETTINGS["small"], samples=8, elites=2, iterations=2)
+    made = plan.ours(setting, "cpu")()
+    assert made.actions.shape == (setting.horizon, setting.block)
+    assert len(made.candidates) == 8 and made.model_calls >= 2
