@@ -247,4 +247,4 @@ def test_the_decision_that_stands_beside_a_peer_is_one_of_the_setting_s_size():
     setting = replace(plan.SETTINGS["small"], samples=8, elites=2, iterations=2)
     made = plan.ours(setting, "cpu")()
     assert made.actions.shape == (setting.horizon, setting.block)
-    assert len(made.candidates) == 8 and made.model_calls >= 2
+    assert 8 <= len(made.candidates) <= 10 and made.model_calls >= 2

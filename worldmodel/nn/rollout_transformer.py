@@ -82,7 +82,8 @@ class RolloutTransformer(ActionPredictor):
             ago = ago[:, None] - ago
             sees = (ago >= 0) & (ago < self.window)
         x, condition = self.embed(states), self.embed_action(actions)
-        for block, kept in zip(self.blocks, memory or [None] * len(self.blocks), strict=True):
+        memories: Sequence[KeysValues | None] = memory or [None] * len(self.blocks)
+        for block, kept in zip(self.blocks, memories, strict=True):
             x = block(x, condition, rotation, sees, kept)
         return states + self.out(self.norm(x))
 
