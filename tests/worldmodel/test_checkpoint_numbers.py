@@ -60,6 +60,18 @@ MODELS = {
                                  "width": 16, "depth": 1, "heads": 4, "window": 8, "least": 1},
         },
     },
+    "lewm": {
+        "size": 16, "action_dim": 2, "action_block": 1,
+        "encoder": {"name": "ClassTokenViT", "width": 24, "depth": 2, "heads": 2, "patch": 8,
+                    "size": 16, "mlp_width": 40, "norm_eps": 1e-12},
+        "parts": {
+            "head": {"name": "ClassTokenHead", "token_width": 24, "dim": 12, "hidden": 20},
+            "action_predictor": {"name": "LeWMPredictor", "state_dim": 12, "action_dim": 2,
+                                 "depth": 1, "heads": 2, "head_width": 8, "mlp_width": 28,
+                                 "action_width": 5, "action_hidden": 18, "project_hidden": 22,
+                                 "window": 3, "least": 1},
+        },
+    },
     "latents of tokens": {
         "size": 16, "action_dim": 0, "encoder": VIT, "parts": {
             "head": {"name": "TokenHead", "token_width": 24, "dim": 8, "hidden": 16},

@@ -59,8 +59,9 @@ def convert_weights(
     # Third-party weights have no statistics of actions and of what a body knows: these are taken in
     # their own units.
     for name in expected.keys() - weights:
-        made = {"mean": torch.zeros, "std": torch.ones}[name.rpartition("_")[2]]
-        weights[name] = made(expected[name].shape)
+        made = {"mean": torch.zeros, "std": torch.ones, "tracked": torch.zeros}
+        shape, dtype = expected[name].shape, expected[name].dtype
+        weights[name] = made[name.rpartition("_")[2]](shape, dtype=dtype)
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval(), report_of(conversion, path)
 

@@ -127,6 +127,37 @@ class TokenHead(Head):
         return self.project(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
 
 
+class ClassTokenHead(Head):
+    """One token of a time step -> its state, by a small network.
+
+    Args:
+        token_width: dimension of the token.
+        dim: dimension of a state.
+        hidden: width of the network.
+    """
+
+    per_token = False
+
+    def __init__(self, token_width: int, *, dim: int = 192, hidden: int = 2048) -> None:
+        super().__init__()
+        self.spec = arguments(locals())
+        self.dim, self.extra = dim, 0
+        self.project = nn.Sequential(
+            nn.Linear(token_width, hidden), nn.BatchNorm1d(hidden), nn.GELU(),
+            nn.Linear(hidden, dim),
+        )  # fmt: skip
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens b 1 d -> one state b 1 d.
+
+        Raises:
+            ShapeError: there are more tokens.
+        """
+        if tokens.shape[1] != 1:
+            raise ShapeError(f"this head reads one token of a time step, got {tokens.shape[1]}")
+        return self.project(tokens[:, 0])[:, None]
+
+
 def _projector(width: int, hidden: int, dim: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(width, hidden),

@@ -7,6 +7,7 @@ import torch
 
 from tests.worldmodel.toys import noise, stirred
 from worldmodel.errors import ShapeError
+from worldmodel.nn.class_token_vit import ClassTokenViT
 from worldmodel.nn.conv_encoder import ConvEncoder
 from worldmodel.nn.encoder import Encoder, VideoViT, take
 from worldmodel.nn.frame_encoder import FrameEncoder
@@ -14,6 +15,7 @@ from worldmodel.nn.frame_encoder import FrameEncoder
 SIDE = 64
 KINDS = {
     "VideoViT": lambda: VideoViT(24, 2, heads=2, patch=16),
+    "class token": lambda: ClassTokenViT(24, 2, heads=2, patch=16, size=SIDE),
     "convolutions": lambda: ConvEncoder(32, 4),
     "timm transformer": lambda: FrameEncoder("test_vit", size=SIDE),
     "timm convolutions": lambda: FrameEncoder("test_resnet"),
