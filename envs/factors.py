@@ -39,8 +39,8 @@ def _colour(model: Any, amount: float) -> None:
 
 
 def _size(model: Any, amount: float) -> None:
-    """Times as large, all that moves."""
-    moves = model.body_dofnum[model.geom_bodyid] > 0
+    """Times as large, all that can move."""
+    moves = model.body_weldid[model.geom_bodyid] != 0
     model.geom_size[moves] *= amount
 
 

@@ -150,6 +150,7 @@ class AgentSettings:
     max_history: int = 3  # see `Agent`
     more_costs: Sequence[Cost | Factory[Cost]] = ()
     more_guardrails: Sequence[Guardrail | Factory[Guardrail]] = ()
+    proprioception: str | None = None  # info that tells it, for a model that names none
 
 
 class PlanningPolicy(Policy):
@@ -162,6 +163,8 @@ class PlanningPolicy(Policy):
         guardrails: What a plan must not cross, or factories alike.
         replan_every: See `Agent`.
         max_history: See `Agent`.
+        proprioception: The info that tells what a body knows of itself, for a model that takes it
+            and does not name it.
 
     Attributes:
         model: As given.
@@ -179,7 +182,9 @@ class PlanningPolicy(Policy):
         guardrails: Sequence[Guardrail | Factory[Guardrail]] = (),
         replan_every: int = 1,
         max_history: int = 3,
+        proprioception: str | None = None,
     ) -> None:
+        self._told = told_proprioception(model) or proprioception
         self.model, self._planner, self._costs = model, planner, costs
         # Bound once for all episodes: fitting a guardrail to images takes a while.
         self._guardrails = [g if isinstance(g, Factory) else g.bind(model) for g in guardrails]
@@ -225,10 +230,10 @@ class PlanningPolicy(Policy):
         return action
 
     def _proprioception(self, info: Mapping[str, Any]) -> np.ndarray | None:
-        name = told_proprioception(self.model)
+        name = self._told
         if name is not None and name not in info:
             raise EnvError(
-                f"the model has learned with the info {name}, which this environment does not tell"
+                f"the model is to be told the info {name}, which this environment does not tell"
             )
         return None if name is None else np.asarray(info[name])
 

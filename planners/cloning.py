@@ -20,7 +20,7 @@ from worldmodel.types import Clip
 
 from .action_space import ActionSpace
 from .costs.from_image import goal_image
-from .dynamics import ImageDynamics
+from .dynamics import ImageDynamics, shown_in_images
 from .episode_loop import Policy
 from .episode_states import EpisodeStates
 from .image_states import encode_images, fit_square
@@ -113,7 +113,8 @@ class CloningPolicy(Policy):
 
     def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
         """Begin an episode: encode its goal, the first of several."""
-        self._goal = encode_images(self._model, goal_image(info))[:1]
+        goals = encode_images(self._model, goal_image(info))
+        self._goal = shown_in_images(self._model, goals[:1])
         self._frames: deque[Tensor] = deque(maxlen=self._model.state_frames)
         self._actions: deque[np.ndarray] = deque()
         self._before: Tensor | None = None
@@ -131,7 +132,7 @@ class CloningPolicy(Policy):
     @torch.no_grad()
     def _block(self) -> list[np.ndarray]:
         frames = fit_square(torch.stack(list(self._frames))[None], self._model.size)
-        state = self._model.states(Clip.from_uint8(frames))[:, -1]
+        state = shown_in_images(self._model, self._model.states(Clip.from_uint8(frames))[:, -1])
         size = self._model.action_block
         left = max(1, round((self._steps - self._done) / size))
         to_go = torch.tensor([min(left, self._learned.horizon)])

@@ -52,5 +52,9 @@ def told_proprioception(model: ImageDynamics) -> str | None:
 
 
 def shown_in_images(model: ImageDynamics, states: Tensor) -> Tensor:
-    """The part of states (... d) that an image tells, which comes first."""
+    """The part of states (... d) that an image tells, which comes first.
+
+    Goals, and all that is learned from recorded episodes, are of this part; costs and guardrails
+    look at as many of a plan's dimensions as they have learned from.
+    """
     return states[..., : getattr(model, "image_dim", states.shape[-1])]

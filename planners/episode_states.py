@@ -18,7 +18,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.storage.files import whole_file
 from worldmodel.types import Clip
 
-from .dynamics import ImageDynamics, told_proprioception
+from .dynamics import ImageDynamics, shown_in_images, told_proprioception
 from .image_states import fit_square
 
 _INFO = "info."  # before the names of infos in a file of states
@@ -75,6 +75,7 @@ def encode_episodes(
     *,
     flag: str,
     on_episode: Callable[[], object] = lambda: None,
+    whole: bool = False,
 ) -> EpisodeStates:
     """Encode every episode.
 
@@ -83,11 +84,14 @@ def encode_episodes(
         episodes: What is encoded.
         flag: Name of the info that flags a frame; a frame without that info is not flagged.
         on_episode: Called after each.
+        whole: With what a body knows of itself, for a model that takes it; else states are what
+            an image tells, as a goal is.
     """
     encoded = []
     for episode in episodes:
         about = episodes.info
-        encoded.append(_encode(model, episode, flag, (about.action_choices, about.action_low)))
+        choices = about.action_choices, about.action_low
+        encoded.append(_encode(model, episode, flag, choices, whole=whole))
         on_episode()
     widths = {one.blocks.shape[1] for one in encoded if one.blocks is not None}
     width = min(widths, default=0)
@@ -119,7 +123,9 @@ class _Encoded:
     infos: Mapping[str, Tensor]
 
 
-def _encode(model: ImageDynamics, episode: Episode, flag: str, choices: Choices) -> _Encoded:
+def _encode(
+    model: ImageDynamics, episode: Episode, flag: str, choices: Choices, *, whole: bool
+) -> _Encoded:
     span, block = model.state_frames, model.action_block
     if len(episode) < span:
         raise ConfigError(
@@ -130,8 +136,12 @@ def _encode(model: ImageDynamics, episode: Episode, flag: str, choices: Choices)
     windows = episode.frames.unfold(0, span, block)
     frames = fit_square(rearrange(windows, "t h w c s -> 1 (t s) c h w"), model.size)
     clip, name = Clip.from_uint8(frames), told_proprioception(model)
-    if name is None:
-        states = model.states(clip)[0].cpu()
+    if name is None or not whole:
+        states = shown_in_images(model, model.states(clip)[0].cpu())
+    elif name not in episode.info:
+        raise ConfigError(
+            f"{episode.source}: does not tell the info {name}, with which the model has learned"
+        )
     else:
         told = episode.info[name].float().reshape(len(episode), -1)[span - 1 :: block]
         states = model.states(clip, told[None, : len(windows)])[0].cpu()

@@ -60,33 +60,33 @@ def evaluate(
         make: Makes the environment; called once in each process, picklable where there are several.
         make_policy: Likewise.
         tasks: The episodes.
-        how: Budget, workers, and how many episodes, from the first, keep their frames.
-        success: When a goal counts as reached; failures keep their frames too, if any do.
+        how: Budget, workers, and how many episodes keep their frames: so many that failed and so
+            many others, the first ones.
+        success: When a goal counts as reached.
     """
-    work = partial(_open_evaluation, make, make_policy, how, success)
-    return spread(work, list(enumerate(tasks)), workers=how.workers, seconds=how.patience)
+    work = partial(_open_evaluation, make, make_policy, how)
+    left = {True: how.keep, False: how.keep}  # by whether it failed
+    records = spread(work, tasks, workers=how.workers, seconds=how.patience)
+    for record, task in zip(records, tasks, strict=True):
+        failed = Outcome.of(record, success, task.goal, budget=how.budget).once is False
+        left[failed] -= 1
+        yield record if left[failed] >= 0 else record.without_frames()
 
 
 @contextmanager
 def _open_evaluation(
-    make: Callable[[], gymnasium.Env],
-    make_policy: Callable[[], Policy],
-    how: Evaluation,
-    success: Success,
-) -> Iterator[Callable[[tuple[int, Task]], EpisodeRecord]]:
+    make: Callable[[], gymnasium.Env], make_policy: Callable[[], Policy], how: Evaluation
+) -> Iterator[Callable[[Task], EpisodeRecord]]:
     policy = make_policy()
     with make() as opened:
 
-        def run_one(job: tuple[int, Task]) -> EpisodeRecord:
-            index, task = job
+        def run_one(task: Task) -> EpisodeRecord:
             record = run_episode(
                 opened, policy, seed=task.seed, options=task.options, max_steps=how.budget,
                 replay=task.replay, goal=task.goal, shown=task.shown, told=task.told,
                 draws=task.draws,
             )  # fmt: skip
-            failed = Outcome.of(record, success, task.goal, budget=how.budget).once is False
-            kept = index < how.keep or (failed and how.keep)
-            return record if kept else record.without_frames()
+            return record if how.keep else record.without_frames()
 
         yield run_one
 
@@ -97,9 +97,8 @@ def to_show(outcomes: Sequence[Outcome], keep: int) -> list[int]:
     The first of each; where there are fewer of one, more of the other.
     """
     failed = [i for i, outcome in enumerate(outcomes) if outcome.once is False]
-    others = [i for i in range(min(keep, len(outcomes))) if i not in failed]
-    half = max(keep // 2, keep - len(others))
-    chosen = failed[:half]
+    others = [i for i, outcome in enumerate(outcomes) if outcome.once is not False]
+    chosen = failed[: max(keep // 2, keep - len(others))]
     return sorted([*chosen, *others[: keep - len(chosen)]])
 
 

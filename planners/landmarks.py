@@ -75,7 +75,7 @@ class Landmarks:
 
     def embed(self, states: Tensor) -> Tensor:
         """Points (... m) for `states` (... d); the distance of two points counts steps."""
-        return states @ self.metric.to(states)
+        return states[..., : len(self.metric)] @ self.metric.to(states)
 
     def path_lengths(self, state: Tensor, *, nearest: int = 3) -> Tensor:
         """Steps (n) along the graph from each landmark to `state` (d).

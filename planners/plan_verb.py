@@ -262,7 +262,7 @@ class _States:
         episodes = Episodes(self._folder).held_out.labelled
         if not len(episodes):
             return None
-        return encode_episodes(load(self._model), episodes, flag=self._flag)
+        return encode_episodes(load(self._model), episodes, flag=self._flag, whole=True)
 
     def _states(self, needed_by: str) -> EpisodeStates:
         if self._folder is None:
@@ -298,6 +298,7 @@ def _make_policy(
         guardrails=guardrails,
         replan_every=agent.replan_every,
         max_history=agent.max_history,
+        proprioception=agent.proprioception,
     )
 
 

@@ -222,6 +222,7 @@ class Moment:
         if _is_restored(self.episode):
             options["state"] = self.info("state").tolist()
             told["state"] = self.info("state")
+            told |= {k: v for k, v in self.infos.items() if k.startswith("factor_")}
         else:
             assert self.episode.actions is not None
             replay = self.episode.actions[: self.step].numpy()

@@ -223,6 +223,11 @@ def _check_token_states(model: WorldModel, head: FrameTokens) -> None:
 
 def rebuild(description: Mapping[str, Any]) -> WorldModel:
     """A new model of the same shape, with fresh weights; see `WorldModel.spec`."""
+    if "frame_predictor" in description["parts"]:
+        raise ConfigError(
+            "V-JEPA 2-AC's predictor was another part in earlier versions: make it again from the "
+            ".pt file, with worldmodel export"
+        )
     encoder = _part(Encoder.registry, description["encoder"], "encoder")
     parts: dict[str, Any] = {
         part: _part(PARTS[_known(part, PARTS)], spec, f"parts.{part}")

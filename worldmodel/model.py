@@ -144,8 +144,9 @@ class WorldModel(nn.Module):
 
         Some predictors tell the last of them alone: b 1 d.
 
-        It looks at no more states than the predictor's window; actions are in the environment's
-        units. A history that is too short began at rest: its first state stood, without action.
+        It looks at no more states than the predictor's window, if it does not unroll; actions are
+        in the environment's units. A history that is too short began at rest: its first state
+        stood, without action.
         """
         return self.predictions_of_each(states, actions).mean(dim=0)
 
@@ -180,7 +181,7 @@ class WorldModel(nn.Module):
             first = max(0, t + 1 - self.action_window)
             each = self.predictions_of_each(states[:, first : t + 1], actions[:, first : t + 1])
             found.append(each[:, :, -1].var(dim=0).mean(dim=-1))
-        return torch.stack(found, dim=1)
+        return torch.stack(found, dim=1) if found else states.new_zeros(len(states), 0)
 
     def normalise(self, actions: Tensor) -> Tensor:
         """Action blocks (... a) in the environment's units -> mean 0 and variance 1 in training."""
@@ -215,13 +216,21 @@ class WorldModel(nn.Module):
             repeat(states, "t d -> k t d", k=k), repeat(past, "t a -> k t a", k=k), actions
         )
 
-    def imagine(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+    def imagine(
+        self, states: Tensor, past: Tensor, actions: Tensor, *, by: ActionPredictor | None = None
+    ) -> Tensor:
         """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
+
+        Args:
+            states: b s d.
+            past: b s-1 a.
+            actions: b t a.
+            by: a member of an ensemble; all of them together if None.
 
         Returns:
             b t d.
         """
-        predictor = self._part("action_predictor")
+        predictor: ActionPredictor = by or self._part("action_predictor")
         states, past = self._from_rest(states, past)
         if isinstance(predictor, RolloutTransformer):
             return self._remembering(predictor, states, past, actions)
@@ -229,8 +238,8 @@ class WorldModel(nn.Module):
         for action in actions.unbind(1):
             done.append(action)
             seen = path[-self.action_window :]
-            inputs = torch.stack(seen, dim=1), torch.stack(done[-len(seen) :], dim=1)
-            path.append(self.predict(*inputs)[:, -1])
+            blocks = self.normalise(torch.stack(done[-len(seen) :], dim=1))
+            path.append(predictor(torch.stack(seen, dim=1), blocks)[:, -1])
         return torch.stack(path[states.shape[1] :], dim=1)
 
     def _remembering(
@@ -318,6 +327,9 @@ class WorldModel(nn.Module):
             )
         _, h, w = self.encoder.grid_of(self.tubelet_frames, *clip.frames.shape[-2:])
         now, grid = self.frame_tokens(clip), (clip.frames.shape[1], h, w)
+        if head.extra and proprioception.shape[-1] == head.extra:  # others are refused below
+            known = (proprioception.to(self.device) - head.known_mean) / head.known_std
+            proprioception = known.to(proprioception.dtype)
         known, taken = proprioception.to(self.device), actions.to(self.device)
         if taken.shape[-1:] == self.action_mean.shape:  # others are refused below
             taken = self.normalise(taken)

@@ -23,8 +23,8 @@ class DoubtfulDynamics(Protocol):
 class Disagreement(Cost):
     """How much the members of an ensemble disagree along a plan, the mean over its steps.
 
-    Keeps plans where the model has seen data. The first step is not counted: what led to it is not
-    among the states of a plan.
+    Keeps plans where the model has seen data. The first steps are not counted: what led to them is
+    not among the states of a plan.
 
     Args:
         weight: Of this cost among others.
@@ -54,7 +54,8 @@ class Disagreement(Cost):
         """Cost (k) of `states` (k t d), each after a block of `actions` (k t a)."""
         if self._model is None:
             raise ConfigError("Disagreement needs cost.bind(model) first; Agent does it")
-        if states.shape[1] < 2:
-            return states.new_zeros(len(states))
         doubt = self._model.disagreement(states[:, :-1], actions[:, 1:])
-        return self.weight * doubt.mean(dim=1)
+        counted = doubt[:, getattr(self._model, "action_least", 1) - 1 :]
+        if not counted.shape[1]:
+            return states.new_zeros(len(states))
+        return self.weight * counted.mean(dim=1)

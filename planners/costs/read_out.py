@@ -36,7 +36,7 @@ class Linear:
 
     def __call__(self, states: Tensor) -> Tensor:
         """States ... d -> numbers ... k."""
-        return states @ self.weights.to(states) + self.bias.to(states)
+        return states[..., : len(self.weights)] @ self.weights.to(states) + self.bias.to(states)
 
     def of(self, numbers: Sequence[float]) -> Tensor:
         """Numbers in their own units, as they are read out: k.
@@ -57,7 +57,7 @@ class ReadOut(Cost):
 
     Args:
         read: Reads numbers out of states.
-        goal: What should be read: k.
+        goal: What should be read: k, or g k, any of which will do.
         weight: Of this cost among others.
         running: Weight of the mean over all steps.
         terminal: Weight of the last step.
@@ -73,7 +73,9 @@ class ReadOut(Cost):
 
     def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """Cost (k) of `states` (k t d)."""
-        distance = (self.read(states) - self.goal.to(states)).square().mean(dim=-1)
+        goals = self.goal.to(states).reshape(-1, self.goal.shape[-1])
+        apart = self.read(states)[..., None, :] - goals
+        distance = apart.square().mean(dim=-1).amin(dim=-1)
         return over_steps(
             distance, weight=self.weight, running=self.running, terminal=self.terminal
         )
@@ -145,14 +147,9 @@ class ReadOutGoal(Factory[Cost]):
         if self.target is not None:
             return ReadOut(read, read.of(self.target), **self._weights)
 
-        def build(state: Tensor) -> Cost:
-            # Of several images: their mean, which is one thing to read.
-            states = torch.zeros(*state.shape[:-1], len(read.weights))
-            states[..., : state.shape[-1]] = state.cpu()
-            goal = read(states)
-            return ReadOut(read, goal if goal.ndim == 1 else goal.mean(dim=0), **self._weights)
-
-        return FromImage(goal_image(info), build)
+        return FromImage(
+            goal_image(info), lambda state: ReadOut(read, read(state), **self._weights)
+        )
 
 
 def _held_out_r2(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:

@@ -198,3 +198,17 @@ def test_labels_are_a_share_of_the_episodes():
 def test_impossible_collections_are_refused(settings):
     with pytest.raises(ConfigError):
         plan_jobs(settings[0], labelled_fraction=settings[1], seed=0)
+
+
+def test_a_run_from_before_a_setting_existed_is_the_same_run(tmp_path, capsys):
+    words = [f"env={POINT_WORLD}", "episodes=2", "steps=3"]
+    run_verb("collect", words, runs_dir=tmp_path, name="default")
+    file = tmp_path / "collect/default/config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    older = [line for line in lines if "patience" not in line]
+    assert len(older) == len(lines) - 1
+    file.write_text("".join(older))
+    run_verb("collect", words, runs_dir=tmp_path, name="default")
+    assert "was finished before" in capsys.readouterr().err
+    with pytest.raises(RunError, match="recording.patience: 600.0, now 5"):
+        run_verb("collect", [*words, "recording.patience=5"], runs_dir=tmp_path, name="default")

@@ -65,6 +65,14 @@ def test_an_environment_that_does_not_tell_what_a_model_learned_with_is_refused(
     )
     policy = PlanningPolicy(published, CEM(1, iterations=1), costs=[GoalState.from_image(image(1))])
     policy.reset(ActionSpace.of(gymnasium.spaces.Box(-1, 1, (7,))), {}, seed=0)
-    with pytest.raises(EnvError, match="with the info joints, which this environment does not"):
+    with pytest.raises(EnvError, match="to be told the info joints, which this environment"):
         policy(image(0), {"position": 1})
     assert policy(image(0), {"joints": np.zeros(7)}).shape == (7,)
+
+
+def test_an_info_can_be_named_for_a_model_that_names_none(published):
+    costs = [GoalState.from_image(image(1))]
+    policy = PlanningPolicy(published, CEM(1, iterations=1), costs=costs, proprioception="pose")
+    policy.reset(ActionSpace.of(gymnasium.spaces.Box(-1, 1, (7,))), {}, seed=0)
+    policy(image(0), {"pose": np.full(7, 0.25)})
+    assert policy.agent.problem.history.states[-1, -7:].tolist() == [0.25] * 7

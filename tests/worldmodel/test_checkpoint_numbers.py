@@ -57,7 +57,7 @@ MODELS = {
             "head": {"name": "StateHead", "tokens": 4, "token_width": 24, "dim": 8, "extra": 4,
                      "narrow": 4, "hidden": 16},
             "action_predictor": {"name": "RolloutTransformer", "state_dim": 12, "action_dim": 4,
-                                 "width": 16, "depth": 1, "heads": 4, "window": 8, "least": 1},
+                                 "width": 24, "depth": 1, "heads": 4, "window": 8, "least": 1},
         },
     },
     "lewm": {

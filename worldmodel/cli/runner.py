@@ -4,7 +4,7 @@ The command line and the quickstart's stages come through here alike.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from hydra.utils import get_object, instantiate
 
 from worldmodel import report
 from worldmodel.cli.compose import settle
-from worldmodel.cli.signatures import RUN_KEYS, parameters
+from worldmodel.cli.signatures import RUN_KEYS, fill_defaults, parameters
 from worldmodel.errors import ConfigError, EnvError, WorldModelError
 from worldmodel.runs import model_card, torchrun
 from worldmodel.runs.processes import is_first, together, wait_for_all
@@ -64,7 +64,7 @@ def execute(verb: str, settings: dict[str, Any]) -> dict[str, float]:
 def _execute(verb: str, settings: dict[str, Any], device: str) -> dict[str, float]:
     folder, kind = folder_of(verb, settings), verb.split()[0]
     if settings["existing"] != "redo":
-        results = finished_results(folder, {"verb": kind, **settings})
+        results = finished_results(folder, {"verb": kind, **settings}, complete=_as_of_today)
         wait_for_all()  # before anybody writes there
         if results is not None:
             if is_first() and not (folder / "report.html").is_file():  # interrupted just before
@@ -84,8 +84,9 @@ def _execute(verb: str, settings: dict[str, Any], device: str) -> dict[str, floa
     how = {"verb": kind, "config": settings, "seed": settings["seed"], "device": device}
     if is_first():
         run = Run.open(
-            folder, existing=settings["existing"], loggers=settings.get("loggers", ()), **how
-        )
+            folder, existing=settings["existing"], loggers=settings.get("loggers", ()),
+            complete=_as_of_today, **how,
+        )  # fmt: skip
     wait_for_all()  # until the folder is there
     if not is_first():
         run = Run.joined(folder, **how)
@@ -100,6 +101,14 @@ def _execute(verb: str, settings: dict[str, Any], device: str) -> dict[str, floa
         _describe(run, settings)
         report.build(folder)
     return results
+
+
+def _as_of_today(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of an earlier run, with those that did not exist then at their defaults."""
+    try:
+        return fill_defaults(stored)
+    except ConfigError:  # it names what is not there any more: so it differs
+        return stored
 
 
 def _describe(run: Run, settings: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The next state from past states and actions: the role, and a causal transformer."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,8 @@ class ActionPredictor(nn.Module, ABC):
         spec: the constructor's arguments, as JSON.
         window: states that a prediction looks at, at most, the present one among them.
         least: states that it is given at least: before those that there are, the world was at rest.
-        unrolls: it takes any number of states, each of which looks at those before it.
+        unrolls: it takes any number of states, each of which looks at those before it, and through
+            its blocks further back than its window.
     """
 
     registry: ClassVar[dict[str, type["ActionPredictor"]]] = {}
@@ -47,6 +49,11 @@ class ActionPredictor(nn.Module, ABC):
 
         Predictions of all but the last may be missing: b 1 d.
         """
+
+    @property
+    def alone(self) -> Sequence["ActionPredictor"]:
+        """Its members, each by itself; of most predictors it is the only one."""
+        return [self]
 
     def each(self, states: Tensor, actions: Tensor) -> Tensor:
         """What each of its members says, of those that have several: e b t d."""

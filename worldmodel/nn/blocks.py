@@ -58,7 +58,8 @@ class KeysValues:
             keys, values = (
                 torch.cat(pair, dim=2) for pair in zip(before, (keys, values), strict=True)
             )
-        self._kept = keys[:, :, -self.most :], values[:, :, -self.most :]
+        first = max(0, keys.shape[2] - self.most)
+        self._kept = keys[:, :, first:], values[:, :, first:]
         return keys, values
 
 

@@ -58,6 +58,11 @@ class Ensemble(ActionPredictor):
         """For the last of `window` states (b t d) and actions (b t a), the next: b t d."""
         return self.each(states, actions).mean(dim=0)
 
+    @property
+    def alone(self) -> list[ActionPredictor]:
+        """Its members, each by itself."""
+        return [member for member in self.members if isinstance(member, ActionPredictor)]
+
     def each(self, states: Tensor, actions: Tensor) -> Tensor:
         """What each member says: e b t d."""
         return torch.stack([member(states, actions) for member in self.members])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from worldmodel.errors import ConfigError
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
 from worldmodel.nn.blocks import AdaLNBlock, KeysValues, arguments, check_heads
 from worldmodel.nn.heads import Head
@@ -17,6 +18,9 @@ class RolloutTransformer(ActionPredictor):
     Rotary positions are relative, so what is known of the states so far stays right when another
     one comes, and one history serves all candidates. `ActionTransformer` counts positions back from
     the present, and computes its whole window anew at each step.
+
+    Through its blocks it looks further back than its window, over what it has imagined too, so it
+    has to practise rollouts as long as plans are: see `rollouts.length`.
 
     Args:
         state_dim: dimension of a state.
@@ -37,6 +41,11 @@ class RolloutTransformer(ActionPredictor):
     ) -> None:  # fmt: skip
         super().__init__()
         check_heads("an action predictor", width, heads, rotary=True)
+        if (head_width or width // heads) < 6:
+            raise ConfigError(
+                f"heads of {head_width or width // heads} channels cannot be rotated by time; say "
+                "at least 6, as with a width of 32 for 4 heads"
+            )
         self.spec = arguments(locals())
         self.window, self.least = window, check_least(least, window)
         self.embed = nn.Linear(state_dim, width)

@@ -15,7 +15,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from worldmodel.runs.provenance import (
 )
 from worldmodel.storage.files import require_access, whole_file
 
+Complete = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 EXISTING = ("resume", "replace", "redo")
 
 
@@ -82,6 +83,7 @@ class Run:
         device: str = "cpu",
         existing: str = "resume",
         loggers: Sequence[str] = (),
+        complete: Complete = dict,
     ) -> "Run":
         """Make the folder, or go on in the one that is there.
 
@@ -95,6 +97,8 @@ class Run:
                 made with other settings, unless a training is only longer now; `replace` makes
                 such a folder anew, `redo` always does.
             loggers: Where numbers go beside the log and TensorBoard: `wandb`, `trackio`.
+            complete: Fills in what the settings of an earlier run leave out: a setting that did
+                not exist then was at its default.
 
         Raises:
             RunError: the folder was made with other settings, is not a run's folder, or cannot be
@@ -111,7 +115,7 @@ class Run:
             read_settings(folder)  # says what is wrong with it
         try:
             hold(folder)
-            _prepare(folder, settings, existing)
+            _prepare(folder, settings, existing, complete)
         except (OSError, RunError) as cause:
             release(folder)
             if isinstance(cause, RunError):
@@ -277,8 +281,15 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
     return metrics
 
 
-def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, float] | None:
+def finished_results(
+    folder: Path, settings: Mapping[str, Any], *, complete: Complete = dict
+) -> dict[str, float] | None:
     """The results in `folder` if a run with these settings (with `verb`) is finished there.
+
+    Args:
+        folder: of the run.
+        settings: that it should have.
+        complete: see `Run.open`.
 
     Raises:
         RunError: the folder cannot be looked into, or its files are damaged.
@@ -286,7 +297,7 @@ def finished_results(folder: Path, settings: Mapping[str, Any]) -> dict[str, flo
     require_access(folder, RunError)
     if not (folder / "metrics.json").is_file():
         return None
-    if first_difference(read_settings(folder), settings) is not None:
+    if first_difference(complete(read_settings(folder)), settings) is not None:
         return None
     return dict(read_metrics(folder)["results"])
 
@@ -298,10 +309,10 @@ def _is_used(folder: Path) -> bool:
     return any(path.name not in ("config.yaml", LOCK) for path in folder.iterdir())
 
 
-def _prepare(folder: Path, settings: Mapping[str, Any], existing: str) -> None:
+def _prepare(folder: Path, settings: Mapping[str, Any], existing: str, complete: Complete) -> None:
     """Make the folder that of a run with these settings."""
     if _is_used(folder):
-        before = read_settings(folder)
+        before = complete(read_settings(folder))
         differs, longer = first_difference(before, settings), growth(before, settings)
         if longer and existing == "resume":
             progress.say(f"{folder}: goes on ({longer})")

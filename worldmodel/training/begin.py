@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from worldmodel.architecture import Architecture
 from worldmodel.episodes.windows import EpisodeArrays
@@ -26,7 +27,9 @@ def keeps_head(architecture: Architecture, pretrained: WorldModel | None) -> boo
     """True if a pretrained model has a head that makes states of the kind that is asked for."""
     if pretrained is None or pretrained.head is None:
         return False
-    return architecture.state == "vector" or isinstance(pretrained.head, FrameTokens)
+    if architecture.state == "vector":
+        return True
+    return isinstance(pretrained.head, FrameTokens) and pretrained.head.still == architecture.still
 
 
 def begin(
@@ -49,9 +52,11 @@ def begin(
         if base.head is not None and not isinstance(masked, TokenPredictor):
             masked = None
     elif proprioception is not None:
+        head = _named(head, arrays, proprioception)
+    if predictor == "kept" and architecture.action_block not in (None, block):
         raise ConfigError(
-            f"proprioception={proprioception} goes into new states of tokens: say "
-            "model.state=tokens, and name an encoder without a head of its own for such"
+            f"model.action_block={architecture.action_block}: the predictor that is kept acts for "
+            f"{block} steps; leave it out, or say predictor=new"
         )
     assert head is not None
     if predictor == "new":
@@ -84,13 +89,45 @@ def _new_head(sizes: Architecture, arrays: EpisodeArrays, proprioception: str | 
     """A head of these sizes, with the mean and deviation of what a body knows, if it is told."""
     if proprioception is None:
         return sizes.head()
-    told = arrays.info[proprioception].float().reshape(len(arrays.frames), -1)
+    told = _told(arrays, proprioception)
     head = sizes.head(proprioception=told.shape[1], told=proprioception)
     assert isinstance(head, FrameTokens)
     std, mean = torch.std_mean(told, dim=0)
     head.known_mean.copy_(mean)
     head.known_std.copy_(std.clamp_min(1e-6))
     return head
+
+
+def _told(arrays: EpisodeArrays, name: str) -> Tensor:
+    """What a body knows of itself at each frame: t s.
+
+    Raises:
+        ConfigError: it is not told of some.
+    """
+    told = arrays.info[name].float().reshape(len(arrays.frames), -1)
+    if missing := int((~told.isfinite()).any(dim=1).sum()):
+        raise ConfigError(
+            f"proprioception={name} is not told, or no number, at {missing} of {len(told)} frames"
+        )
+    return told
+
+
+def _named(head: Head | None, arrays: EpisodeArrays, name: str) -> FrameTokens:
+    """A head that goes on, whose proprioception an info tells from now on, in its own units.
+
+    Raises:
+        ConfigError: it takes none of this width.
+    """
+    width = _told(arrays, name).shape[1]
+    if not isinstance(head, FrameTokens) or head.extra != width:
+        raise ConfigError(
+            f"proprioception={name} is {width} numbers, which this model does not take; it goes "
+            "into new states of tokens: say model.state=tokens, with an encoder that has no head "
+            "of its own for such states"
+        )
+    named = FrameTokens(**(head.spec | {"told": name}))
+    named.load_state_dict(head.state_dict())
+    return named
 
 
 def _with_actions(predictor: ActionPredictor, width: int) -> ActionPredictor:

@@ -72,6 +72,11 @@ class Rollouts:
         check_distance(self.distance)
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"rollouts.steps={self.steps}: say at least 1, or null for all")
+        if self.straight_weight and self.length < 3:
+            raise ConfigError(
+                f"rollouts.straight_weight compares two changes in a row: rollouts.length="
+                f"{self.length} has none, say at least 3"
+            )
         if self.length < 2:
             raise ConfigError(
                 f"rollouts.length={self.length}: an action leads from one time step to the next; "
@@ -139,9 +144,14 @@ class ActionLearner(Learner):
         terms["prediction"] = self._error(predicted, later)  # of each member of an ensemble
         if self.rollouts.weight:
             led = actions[:, begun - 1 :][:, : self.rollouts.steps]
-            imagined = self.model.imagine((states + noise)[:, :begun], actions[:, : begun - 1], led)
-            error = self._error(imagined, states[:, begun:][:, : self.rollouts.steps])
-            terms["rollout"] = self.rollouts.weight * error
+            came = states[:, begun:][:, : self.rollouts.steps]
+            given = (states + noise)[:, :begun], actions[:, : begun - 1]
+            assert self.model.action_predictor is not None
+            errors = [
+                self._error(self.model.imagine(*given, led, by=alone), came)
+                for alone in self.model.action_predictor.alone
+            ]
+            terms["rollout"] = self.rollouts.weight * torch.stack(errors).mean()
         if self.learns_states and self.rollouts.straight_weight:
             changes = states.diff(dim=1)
             turned = 1 - F.cosine_similarity(changes[:, :-1], changes[:, 1:], dim=-1).mean()
@@ -162,7 +172,9 @@ class ActionLearner(Learner):
         return Losses(terms=terms, features=features.detach(), numbers=numbers)
 
     def _error(self, predicted: Tensor, states: Tensor) -> Tensor:
-        return distances(predicted, states, self.rollouts.distance).mean()
+        """What a body knows of itself counts only where it is told."""
+        told = None if self.model.proprioception else self.model.image_dim
+        return distances(predicted[..., :told], states[..., :told], self.rollouts.distance).mean()
 
     def _states(self, segments: Segments) -> Tensor:
         head = self.model.head
@@ -298,6 +310,7 @@ def train(
         architecture, arrays, pretrained=pretrained, predictor=predictor,
         proprioception=proprioception,
     ).to(run.device)  # fmt: skip
+    _check_begun(learned, arrays, rollouts, encoder=encoder, episodes=episodes)
     data = EpisodeDataset(
         arrays, tubelet_frames=learned.state_frames, action_block=learned.action_block,
         least=learned.action_least,
@@ -322,6 +335,30 @@ def train(
         "steps": steps, "skipped_steps": learner.skipped_steps, "episodes": len(arrays),
         "frames": len(data.arrays.frames), "data_wait": learner.data_wait,
     }  # fmt: skip
+
+
+def _check_begun(
+    learned: WorldModel, arrays: EpisodeArrays, rollouts: Rollouts, *, encoder: str | None,
+    episodes: str,
+) -> None:  # fmt: skip
+    """Refuse episodes that do not tell what a model takes, and practice too short for it.
+
+    Raises:
+        ConfigError: names the info, or the length.
+    """
+    if learned.proprioception not in (None, *arrays.info):
+        raise ConfigError(
+            f"{encoder} has learned with the info {learned.proprioception}, which {episodes} does "
+            f"not tell: {nearest(str(learned.proprioception), arrays.info)}"
+        )
+    acting = learned.action_predictor
+    assert acting is not None
+    if acting.unrolls and rollouts.length - 1 <= acting.window:
+        raise ConfigError(
+            f"rollouts.length={rollouts.length}: a {type(acting).__name__} looks further back than "
+            f"its window of {acting.window} and has to practise it; say {acting.window + 2} or "
+            "more, as much as a history and a plan are long"
+        )
 
 
 def _labelled_arrays(

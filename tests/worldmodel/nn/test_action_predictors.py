@@ -38,7 +38,7 @@ def head(kind):
 
 
 def made(kind, window=3):
-    return kind.of(head(kind), 4, width=16, depth=2, window=window, least=min(2, window))
+    return kind.of(head(kind), 4, width=32, depth=2, window=window, least=min(2, window))
 
 
 @every_kind
@@ -77,7 +77,7 @@ def test_it_is_made_of_sizes(kind):
     predictor = made(kind)
     assert predictor.window == 3 and predictor.least >= 2
     with pytest.raises(ConfigError, match="least must lie between"):
-        kind.of(head(kind), 4, width=16, depth=2, window=3, least=4)
+        kind.of(head(kind), 4, width=32, depth=2, window=3, least=4)
 
 
 @every_kind
@@ -92,4 +92,4 @@ def test_its_description_makes_it_again(kind):
 @every_kind
 def test_a_window_of_no_states_is_refused(kind):
     with pytest.raises(ConfigError, match="window=0"):
-        kind.of(head(kind), 4, width=16, depth=2, window=0, least=1)
+        kind.of(head(kind), 4, width=32, depth=2, window=0, least=1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.worldmodel.toys import seeded, small, stirred
+from worldmodel.errors import ConfigError
 from worldmodel.model import WorldModel
 from worldmodel.nn.rollout_transformer import RolloutTransformer
 from worldmodel.types import History
@@ -34,7 +35,7 @@ def longhand(model, states, past, actions):
     return torch.stack(path[states.shape[1] :], dim=1)
 
 
-@pytest.mark.parametrize("window", [2, 4, 12])
+@pytest.mark.parametrize("window", [1, 2, 4, 12])
 @pytest.mark.parametrize("seen", [1, 2, 4])
 def test_a_rollout_that_remembers_equals_one_that_computes_all_anew(seen, window):
     model = model_of(window)
@@ -67,7 +68,7 @@ def test_a_short_history_began_at_rest():
 
 
 def test_each_block_looks_as_far_back_as_its_window():
-    predictor = stirred(RolloutTransformer(5, 2, width=16, depth=1, window=3))
+    predictor = stirred(RolloutTransformer(5, 2, width=32, depth=1, window=3))
     states, actions = normal(1, 8, 5), normal(1, 8, 2, seed=1)
     before = predictor(states, actions)
     states[:, 2] += 1
@@ -76,7 +77,7 @@ def test_each_block_looks_as_far_back_as_its_window():
 
 
 def test_positions_are_relative():
-    predictor = stirred(RolloutTransformer(5, 2, width=16, depth=2, window=8))
+    predictor = stirred(RolloutTransformer(5, 2, width=32, depth=2, window=8))
     states, actions = normal(2, 3, 5), normal(2, 3, 2, seed=1)
     memory = predictor.memory()
     first = predictor(states, actions, memory)
@@ -85,6 +86,14 @@ def test_positions_are_relative():
     later = predictor._rotation
     predictor._rotation = lambda before, count, device: later(before + 7, count, device)
     assert torch.allclose(predictor(states, actions), first, atol=1e-5)
+    apart = tuple(part[:, :, ::2] for part in later(0, 6, states.device))  # twice as far
+    predictor._rotation = lambda *_: apart
+    assert not torch.allclose(predictor(states, actions), first, atol=1e-3)
+
+
+def test_heads_that_time_cannot_turn_are_refused():
+    with pytest.raises(ConfigError, match="heads of 4 channels cannot be rotated by time; say at"):
+        RolloutTransformer(5, 2, width=16)
 
 
 def test_heads_and_networks_may_be_wider_than_a_token():
