@@ -9,7 +9,7 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
 from worldmodel.planners.behaviours import Random
 from worldmodel.planners.collect import Recording, collect
-from worldmodel.planners.costs import ReadOutGoal
+from worldmodel.planners.costs import GoalAlongLandmarks, ReadOutGoal
 from worldmodel.planners.episode_states import cached_states, encode_episodes
 from worldmodel.runs.run import Run
 
@@ -74,3 +74,38 @@ def test_what_cannot_be_read_is_refused(recorded):
         ReadOutGoal("position", target=[1.0]).prepare(recorded, seed=0).for_episode({})
     with pytest.raises(ConfigError, match=r"call prepare\(\) first"):
         ReadOutGoal("position").for_episode({})
+
+
+class Told(PointModel):
+    """Is told its position beside the image."""
+
+    proprioception, image_dim = "position", 4
+
+    def states(self, clip, proprioception=None):
+        seen = super().states(clip)
+        known = seen.new_zeros(*seen.shape[:2], 2) if proprioception is None else proprioception
+        return torch.cat([seen, known], dim=-1)
+
+
+def test_what_a_body_knows_takes_no_part_in_what_a_goal_is_compared_with(folder):
+    recorded = encode_episodes(Told(), Episodes(folder), flag="hazard_contact")
+    assert recorded.states.shape[1] == 4
+    whole = encode_episodes(Told(), Episodes(folder), flag="hazard_contact", whole=True)
+    assert torch.equal(whole.states[:, :4], recorded.states)
+    assert torch.equal(whole.states[:, 4:], recorded.infos["position"])
+    goal = {"goal_image": draw(np.array([0.5, -0.25]))}
+    for factory in (ReadOutGoal("position"), GoalAlongLandmarks(num_landmarks=20)):
+        cost = factory.prepare(recorded, seed=0).for_episode(goal).bind(Told())
+        there = torch.tensor([0.5, -0.25, 0.5, -0.25, 0.5, -0.25])
+        states = torch.stack([there, there * torch.tensor([1, 1, 1, 1, 9, 9]), -there])[:, None]
+        same, told_otherwise, far = cost(states, torch.zeros(3, 1, 4)).tolist()
+        assert same == told_otherwise < far
+
+
+def test_any_of_several_goals_will_do(recorded):
+    made = ReadOutGoal("position").prepare(recorded, seed=0)
+    goals = np.stack([draw(np.array(place)) for place in ((0.5, 0.5), (-0.5, -0.5))])
+    cost = made.for_episode({"goal_image": goals}).bind(PointModel())
+    places = torch.tensor([[0.5, 0.5], [-0.5, -0.5], [0.0, 0.0]])
+    found = cost(torch.cat([places, places], dim=1)[:, None], torch.zeros(3, 1, 4)).tolist()
+    assert max(found[:2]) < 0.01 < found[2]

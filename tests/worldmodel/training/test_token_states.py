@@ -141,3 +141,29 @@ def test_what_cannot_be_kept_is_said(folder, encoder, tmp_path):
         replace(small(), still=True)
     with pytest.raises(ConfigError, match="model.state=token: .*tokens"):
         replace(small(), state="token")
+
+
+def test_token_states_of_another_kind_are_made_anew(folder, encoder, tmp_path):
+    arrays = load_arrays(Episodes(folder))
+    pretrained = load(encoder)
+    first = begin(tokens(), arrays, pretrained=pretrained)
+    again = begin(tokens(still=True), arrays, pretrained=first)
+    assert (first.state_frames, again.state_frames) == (2, 1)
+    assert begin(tokens(), arrays, pretrained=first).head is first.head
+    with pytest.raises(ConfigError, match="model.action_block=4: the predictor that is kept acts"):
+        begin(tokens(action_block=4), arrays, pretrained=first, predictor="kept")
+
+
+def test_proprioception_that_is_not_told_everywhere_is_refused(folder, encoder):
+    arrays = load_arrays(Episodes(folder))
+    arrays.info["position"][3] = float("nan")
+    with pytest.raises(ConfigError, match="position is not told, or no number, at 1 of 720 frames"):
+        begin(tokens(), arrays, pretrained=load(encoder), proprioception="position")
+
+
+def test_a_transformer_that_unrolls_practises_what_it_will_do(folder, tmp_path):
+    model = replace(small(), action="RolloutTransformer", action_window=3)
+    with pytest.raises(ConfigError, match="rollouts.length=4: a RolloutTransformer looks further"):
+        learn(folder, tmp_path, 1, model=model, rollouts=Rollouts(4))
+    with pytest.raises(ConfigError, match="straight_weight compares two changes in a row"):
+        Rollouts(2, straight_weight=1.0)
