@@ -281,8 +281,11 @@ def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
 def write_table(records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record]) -> None:
     """Write docs/results/recipes.json, and its overview."""
     trained = list(dict.fromkeys(r["recipe"] for r in records if r["rate"] is not None))
+    command = "python -m benchmarks.recipes"
+    if sorted(trained) != sorted(RECIPES):
+        command += f" --recipes {' '.join(trained)}"
     table = {
-        **origin("recipes", "python -m benchmarks.recipes"),
+        **origin("recipes", command),
         "protocol": {
             "seeds": list(seeds), "development_seeds": list(DEVELOPMENT),
             "cpu_seconds": SECONDS, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
@@ -298,7 +301,7 @@ def write_table(records: Sequence[Record], seeds: Sequence[int], swept: Sequence
     results.write(table, folder / "recipes.json")
     columns = list(dict.fromkeys([*BASELINES, *(r["recipe"] for r in records)]))
     grid = Grid(
-        "recipes-overview", "python -m benchmarks.recipes", {"seeds": list(seeds)},
+        "recipes-overview", command, {"seeds": list(seeds)},
         ["", *columns], overview(table["rows"], columns),
     )  # fmt: skip
     results.write(grid.to_json(device="cpu"), folder / "recipes-overview.json")
