@@ -132,22 +132,32 @@ def plan(
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
-    judged = partial(summarise, success=success, budget=evaluation.budget)
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
     shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
     _write_episodes(run.folder / "episodes", shown, make, env)
     _write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
     _say_what_is_missing(run, records, outcomes, evaluation.violation)
-    results |= judged(records, tasks, violation=evaluation.violation)
+    results |= summarise(
+        records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
+    )
     results["solved_starts"] = float(chosen.solved)
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks[: evaluation.diagnose], agent)
+    return results | _beside(run, make, baselines, tasks, evaluation, success, outcomes)
+
+
+def _beside(
+    run: "Run", make: Callable[[], gymnasium.Env], baselines: Mapping[str, Callable[[], Policy]],
+    tasks: Sequence[Task], evaluation: Evaluation, success: Success, outcomes: Sequence[Outcome],
+) -> dict[str, float]:  # fmt: skip
+    """Results of the baselines on the same tasks, and how likely each difference is by chance."""
+    results: dict[str, float] = {}
     curves = {"planner": outcomes}
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
     for name, policy in baselines.items():
         done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
-        found = judged(done, tasks)
+        found = summarise(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
         curves[name] = outcomes_of(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_p": p for p in compared(outcomes, curves[name])}

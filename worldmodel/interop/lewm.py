@@ -6,6 +6,7 @@ what those do not show from its numbers.
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,7 @@ def describe(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], hints: Hints, path: Path
 ) -> WeightConversion:
     """The model that the weights show."""
-
-    def shape(key: str, axes: int) -> tuple[int, ...]:
-        found = tensors.get(key)
-        if found is None or found.ndim != axes:
-            raise CheckpointError(
-                f"{path}: is not of a LeWorldModel: {key} is missing or has no {axes} axes"
-            )
-        return tuple(found.shape)
-
+    shape = partial(_shape, tensors, path)
     width, _, patch, _ = shape("encoder.embeddings.patch_embeddings.projection.weight", 4)
     _, places, _ = shape("encoder.embeddings.position_embeddings", 3)
     size = round((places - 1) ** 0.5) * patch
@@ -104,18 +97,8 @@ def describe(
     }  # fmt: skip
     hidden, _ = shape("projector.net.0.weight", 2)
     state, _ = shape("projector.net.3.weight", 2)
-    _, window, _ = shape("predictor.pos_embedding", 3)
-    inner, _ = shape("predictor.transformer.layers.0.attn.to_qkv.weight", 2)
-    heads, said = _heads(config, inner // 3, path)
-    narrow, actions, _ = shape("action_encoder.patch_embed.weight", 3)
-    acting = {
-        "name": "LeWMPredictor", "state_dim": state, "action_dim": actions,
-        "depth": count(tensors, "predictor.transformer.layers"), "heads": heads,
-        "head_width": inner // 3 // heads, "window": window, "action_width": narrow,
-        "mlp_width": shape("predictor.transformer.layers.0.mlp.net.1.weight", 2)[0],
-        "action_hidden": shape("action_encoder.embed.0.weight", 2)[0],
-        "project_hidden": shape("pred_proj.net.0.weight", 2)[0],
-    }  # fmt: skip
+    acting, said = _acting(config, tensors, state, path)
+    actions = acting["action_dim"]
     skipped = SKIPPED if actions % SKIPPED == 0 else 1
     parts = {
         "head": {"name": "ClassTokenHead", "token_width": width, "dim": state, "hidden": hidden},
@@ -128,7 +111,8 @@ def describe(
     facts = [
         f"encoder: {encoder['depth']} blocks of width {width}, {encoder['heads']} heads of "
         f"{HEAD_WIDTH}; frames of {size} x {size}",
-        f"predictor: {acting['depth']} blocks, {heads} heads ({said}), {window} states",
+        f"predictor: {acting['depth']} blocks, {acting['heads']} heads ({said}), "
+        f"{acting['window']} states",
         f"actions: {skipped} steps of {actions // skipped} (as published), as they were normalised",
     ]
     left = {
@@ -139,6 +123,39 @@ def describe(
     return WeightConversion(
         "LeWorldModel", description, list(rules(description, stem)), left, facts
     )
+
+
+def _shape(tensors: Mapping[str, Tensor], path: Path, key: str, axes: int) -> tuple[int, ...]:
+    """The shape of a tensor.
+
+    Raises:
+        CheckpointError: it is not there, or has another number of axes.
+    """
+    found = tensors.get(key)
+    if found is None or found.ndim != axes:
+        raise CheckpointError(
+            f"{path}: is not of a LeWorldModel: {key} is missing or has no {axes} axes"
+        )
+    return tuple(found.shape)
+
+
+def _acting(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], state: int, path: Path
+) -> tuple[dict[str, Any], str]:
+    """The predictor that the weights show, and who says how many heads it has."""
+    shape, stem = partial(_shape, tensors, path), "predictor.transformer.layers"
+    _, window, _ = shape("predictor.pos_embedding", 3)
+    inner, _ = shape(f"{stem}.0.attn.to_qkv.weight", 2)
+    heads, said = _heads(config, inner // 3, path)
+    narrow, actions, _ = shape("action_encoder.patch_embed.weight", 3)
+    return {
+        "name": "LeWMPredictor", "state_dim": state, "action_dim": actions,
+        "depth": count(tensors, stem), "heads": heads, "head_width": inner // 3 // heads,
+        "window": window, "action_width": narrow,
+        "mlp_width": shape(f"{stem}.0.mlp.net.1.weight", 2)[0],
+        "action_hidden": shape("action_encoder.embed.0.weight", 2)[0],
+        "project_hidden": shape("pred_proj.net.0.weight", 2)[0],
+    }, said  # fmt: skip
 
 
 def _heads(config: Mapping[str, Any], inner: int, path: Path) -> tuple[int, str]:

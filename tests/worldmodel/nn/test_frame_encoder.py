@@ -298,6 +298,11 @@ def failures(
 
 
 @pytest.mark.slow
+def test_every_fifth_of_the_first_sixty_that_fit_takes_a_step():
+    assert failures(first_sixty()[::5]) == {}
+
+
+@pytest.mark.exhaustive
 def test_the_first_sixty_that_fit_take_a_step():
     names = first_sixty()
     assert len(names) == 60

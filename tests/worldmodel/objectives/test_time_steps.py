@@ -196,7 +196,7 @@ def test_numbers_that_are_only_seen_are_never_a_target():
     latents = {"extra": 0.0}
 
     class Head(nn.Module):  # the same head, its extra numbers moved in the hidden time steps
-        dim, per_token = 12, False
+        dim, per_token, still = 12, False, False
 
         def forward(self, tokens):
             out = learner_head(tokens).clone()

@@ -99,7 +99,7 @@ def test_proprioception_is_learned_beside_the_tokens(folder, encoder, tmp_path):
 
 
 def test_proprioception_needs_states_of_tokens_and_an_info(folder, encoder, tmp_path):
-    with pytest.raises(ConfigError, match="position goes into new states of tokens: say"):
+    with pytest.raises(ConfigError, match="does not take; it goes into new states of tokens"):
         learn(folder, tmp_path, 1, encoder=str(encoder), model=small(), proprioception="position")
     with pytest.raises(ConfigError, match="proprioception: .*position"):
         learn(folder, tmp_path, 1, encoder=str(encoder), model=tokens(), proprioception="positon")
