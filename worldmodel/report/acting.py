@@ -67,8 +67,9 @@ def _reached_by(run: RunRecord) -> str:
     }
     drawn = charts.line_chart(curves, charts.Frame(holds=(0.0, 1.0), x_label="steps"))
     return (
-        '<div class="card" style="max-width:480px;margin-top:1rem"><p class="soft">Share of goals reached within '
-        f"so many steps</p>{drawn}{charts.legend(colours)}</div>"
+        '<div class="card" style="max-width:480px;margin-top:1rem">'
+        '<p class="soft">Share of goals reached within so many steps</p>'
+        f"{drawn}{charts.legend(colours)}</div>"
     )
 
 
