@@ -216,6 +216,6 @@ def _require_told(
             continue
         raise EnvError(
             f"environment '{name_of(env)}' tells another '{name}' at its start than was recorded "
-            "of it: it does not repeat itself, or was made with other env_options; plan with "
-            "goal=env"
+            "of it: it does not repeat itself, or was made with other env_options or another view; "
+            "say those of the collection, or plan with goal=env"
         )

@@ -1,29 +1,26 @@
 """The verb `plan`: evaluate a planner with a model on held-out starts and goals."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import gymnasium
 
-from worldmodel.episodes.folder import Episodes, EpisodeWriter
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.episodes.folder import Episodes
+from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
 from worldmodel.runs.run import read_settings
-from worldmodel.storage.files import whole_file
 
 from .agent import AgentSettings, PlanningPolicy
 from .behaviours import NoOp, Random
-from .cloning import Cloned, CloningPolicy, clone
-from .collect import folder_info, say_left_out, to_episode
+from .cloning import Cloned, CloningPolicy
 from .costs.cost import Cost
 from .diagnosis import open_loop, ranks
+from .dynamics import ImageDynamics, told_proprioception
 from .environment import View, make_env
 from .episode_loop import EpisodeRecord, Policy
-from .episode_states import EpisodeStates, cached_states, encode_episodes
 from .evaluate import (
     Evaluation,
     compared,
@@ -35,8 +32,10 @@ from .evaluate import (
 )
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
+from .plan_results import say_what_is_missing, write_episodes, write_json, write_outcomes
 from .planner import Planner
 from .protocol import protocol
+from .recorded_states import RecordedStates
 from .success import AS_TOLD, Outcome, Success
 from .tasks import (
     FROM_EPISODES,
@@ -51,7 +50,6 @@ from .tasks import (
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-Part = TypeVar("Part")
 OF_BASELINES = ("success", "success_at_end", "success_held", "total_reward")
 
 
@@ -105,14 +103,15 @@ def plan(
         for goals of episodes, `cloning_success`, by what the data did on the way to such goals; and
         `random_p` and so on, see `compared`.
     """
-    size = load(model).size  # says first of all if there is no such model
+    loaded = load(model)  # says first of all if there is no such model
+    say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
     chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
     tasks = chosen.tasks
     if evaluation.max_steps is None and goal in FROM_EPISODES:
         evaluation = replace(evaluation, max_steps=2 * offset)
-    states = _States(run, model, recorded_in, evaluation.violation)
+    states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
     guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
     results: dict[str, float] = {}
@@ -123,20 +122,20 @@ def plan(
     baselines = _baselines(states, model, goal, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
-    make = partial(make_env, env, evaluation.env_options, view, size=size, steps=most)
+    make = partial(make_env, env, evaluation.env_options, view, size=loaded.size, steps=most)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
-    _write_json(run.folder / "protocol.json", facts)
+    write_json(run.folder / "protocol.json", facts)
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
     shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
-    _write_episodes(run.folder / "episodes", shown, make, env)
-    _write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
-    _say_what_is_missing(run, records, outcomes, evaluation.violation)
+    write_episodes(run.folder / "episodes", shown, make, env)
+    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
+    say_what_is_missing(run, records, outcomes, evaluation.violation)
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
@@ -162,12 +161,12 @@ def _beside(
         curves[name] = outcomes_of(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_p": p for p in compared(outcomes, curves[name])}
     reached = {name: reached_by(some, evaluation.budget) for name, some in curves.items()}
-    _write_json(run.folder / "reached_by.json", {k: v for k, v in reached.items() if v})
+    write_json(run.folder / "reached_by.json", {k: v for k, v in reached.items() if v})
     return results
 
 
 def _baselines(
-    states: "_States", model: str, goal: str, offset: int
+    states: RecordedStates, model: str, goal: str, offset: int
 ) -> dict[str, Callable[[], Policy]]:
     """What makes the policies that do not plan, by name."""
     made: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
@@ -177,7 +176,7 @@ def _baselines(
 
 
 def _diagnosis(
-    run: "Run", states: "_States", make: Callable[[], gymnasium.Env],
+    run: "Run", states: RecordedStates, make: Callable[[], gymnasium.Env],
     make_policy: Callable[[], PlanningPolicy], tasks: Sequence[Task], agent: AgentSettings,
 ) -> dict[str, float]:  # fmt: skip
     """Errors of predictions on held-out episodes, and how costs rank what comes."""
@@ -198,6 +197,16 @@ def trained_on(model: str) -> str | None:
     folder = next((f for f in folders if (f / "config.yaml").is_file()), None)
     found = None if folder is None else read_settings(folder).get("episodes")
     return found if isinstance(found, str) else None
+
+
+def say_what_is_untold(run: "Run", model: ImageDynamics, agent: AgentSettings) -> None:
+    """Say so where a model takes what a body knows of itself, and nobody tells it."""
+    missing = getattr(model, "state_dim", 0) - getattr(model, "image_dim", 0)
+    if missing > 0 and not (told_proprioception(model) or agent.proprioception):
+        run.say(
+            f"the model takes {missing} numbers of what a body knows of itself, and is told none: "
+            "zeros stand for them; agent.proprioception= names the info that tells them"
+        )
 
 
 def _known_success(success: Success, env: str, view: View | None, goal: str) -> Success:
@@ -238,56 +247,6 @@ def _tasks(
         )
     make = episode_tasks if goal == "episodes" else crossed_tasks
     return make(Episodes(recorded_in), success, offset=offset, episodes=episodes, seed=seed)
-
-
-class _States:
-    """The states of the recorded episodes, encoded when something first asks for them."""
-
-    def __init__(self, run: "Run", model: str, episodes_from: str | None, flag: str) -> None:
-        self._run, self._model, self._folder, self._flag = run, model, episodes_from, flag
-        self._encoded: EpisodeStates | None = None
-
-    def prepare(self, part: Part | Factory[Part]) -> Part | Factory[Part]:
-        """A cost or a guardrail that has learned from them, if it does."""
-        if isinstance(part, Factory) and part.needs_episodes:
-            return part.prepare(self._states(type(part).__name__), seed=self._run.seed)
-        return part
-
-    def cloned(self, offset: int) -> Cloned | None:
-        """What was done on the way to goals up to twice `offset` environment steps ahead.
-
-        None, and said so, where no episode has actions.
-        """
-        horizon = max(1, 2 * offset // load(self._model).action_block)
-        try:
-            return clone(self._states("cloning"), horizon=horizon, seed=self._run.seed)
-        except ConfigError as cause:
-            self._run.say(f"no baseline of cloning: {cause}")
-            return None
-
-    def held_out(self) -> EpisodeStates | None:
-        """Those of the held-out episodes with actions; None where there are none."""
-        if self._folder is None:
-            return None
-        episodes = Episodes(self._folder).held_out.labelled
-        if not len(episodes):
-            return None
-        return encode_episodes(load(self._model), episodes, flag=self._flag, whole=True)
-
-    def _states(self, needed_by: str) -> EpisodeStates:
-        if self._folder is None:
-            raise ConfigError(
-                f"{needed_by} is made from recorded episodes: name their folder with "
-                "episodes_from=, or use cost=goal guardrail=none"
-            )
-        if self._encoded is None:
-            episodes, loaded = Episodes(self._folder).training, load(self._model)
-            with self._run.progress(len(episodes), "encode the episodes") as bar:
-                self._encoded = cached_states(
-                    loaded, episodes, weights=_weights(self._model), flag=self._flag,
-                    on_episode=bar.advance,
-                )  # fmt: skip
-        return self._encoded
 
 
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:
@@ -334,66 +293,3 @@ def _run_tasks(
             told = told or outcome[0].once is not None
             bar.advance(1, **({"success": reached / len(records)} if told else {}))
     return records
-
-
-def _say_what_is_missing(
-    run: "Run", records: Sequence[EpisodeRecord], outcomes: Sequence[Outcome], violation: str
-) -> None:
-    """Name the infos that are not recorded, and what the episodes did not tell."""
-    said: set[str] = set()
-    for record in records:
-        say_left_out(run, record.left_out, said)
-    told = {
-        "success": [o.once is not None for o in outcomes],
-        violation: [r.ever(violation) is not None for r in records],
-    }
-    for name, episodes in told.items():
-        if not any(episodes):
-            run.say(f"no info '{name}' in any step, so no rate of it is reported")
-        elif not all(episodes):
-            run.say(
-                f"info '{name}' in {sum(episodes)} of {len(episodes)} episodes; the others "
-                "count as without"
-            )
-
-
-def _write_episodes(
-    folder: Path, records: Mapping[int, EpisodeRecord], make: Callable[[], gymnasium.Env], env: str
-) -> None:
-    if not records:
-        return
-    with make() as opened:
-        info = folder_info(opened, env, labelled=True)
-    with EpisodeWriter(folder, info) as writer:
-        for index, record in records.items():
-            writer.write(to_episode(record, info), index)
-
-
-def _write_outcomes(
-    path: Path, records: Sequence[EpisodeRecord], tasks: Sequence[Task],
-    outcomes: Sequence[Outcome], violation: str,
-) -> None:  # fmt: skip
-    """One line for each episode, for comparing two runs pair by pair; null is what was not told."""
-    lines = [
-        {
-            "seed": task.seed, "task": task.name, "success": outcome.once,
-            "success_at_end": outcome.at_end, "success_held": outcome.held, "first": outcome.first,
-            "violation": record.ever(violation), "steps": record.steps,
-        }
-        for record, task, outcome in zip(records, tasks, outcomes, strict=True)
-    ]  # fmt: skip
-    with whole_file(path) as temporary:
-        temporary.write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
-
-
-def _write_json(path: Path, value: object) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
-
-
-def _weights(model: str) -> Path:
-    folder = Path(model).parent if Path(model).is_file() else Path(model)
-    for path in (folder / "model.safetensors", folder / "model" / "model.safetensors"):
-        if path.is_file():
-            return path
-    raise CheckpointError(f"{folder}: holds no model.safetensors; name a model's or a run's folder")

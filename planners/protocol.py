@@ -32,7 +32,7 @@ def protocol(
     """
     asked = {
         "environment": f"{env} {dict(how.env_options or {}) or ''}".strip(),
-        "view": described(view),
+        "view": described(_chosen(view)),
         "tasks": f"{len(chosen)}: {chosen.words}; {chosen.solved} solved starts removed",
         "tasks_sha256": _digest([_facts(task) for task in chosen.tasks]),
         "success": success.words,
@@ -54,6 +54,12 @@ def described(part: Any) -> str:
     settings = getattr(part, "__dict__", {})
     told = (f"{k}={described(v)}" for k, v in settings.items() if not k.startswith("_"))
     return f"{type(part).__name__}({', '.join(told)})"
+
+
+def _chosen(view: Any) -> Any:
+    """The settings of a view that are not as they are by default: new ones change no older hash."""
+    names = getattr(view, "chosen", None)
+    return view if names is None else {name: getattr(view, name) for name in names}
 
 
 def _facts(task: Task) -> list[Any]:

@@ -71,6 +71,20 @@ def test_what_is_seen_differs(make, name):
         assert images[1].mean() < images[0].mean()
 
 
+def test_what_is_welded_to_what_moves_grows_with_it_and_the_ground_does_not(make):
+    plain, large = make(), make(factors={"size": 2.0})
+    sizes = []
+    for env in (plain, large):
+        env.reset(seed=0)
+        model = env.unwrapped.model
+        bodies = [model.body(model.geom_bodyid[i]).name for i in range(model.ngeom)]
+        sizes.append({name: model.geom_size[i].copy() for i, name in enumerate(bodies)})
+    before, after = sizes
+    for name in ("fingertip", "body0", "body1"):
+        assert np.allclose(after[name], 2 * before[name]), name
+    assert np.allclose(after["world"], before["world"])
+
+
 def test_an_option_fixes_a_factor_and_changes_no_other(make):
     env = make(factors=RANGES)
     _, drawn = env.reset(seed=7)

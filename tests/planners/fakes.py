@@ -10,10 +10,12 @@ from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Gu
 from worldmodel.planners.beam import BeamSearch
 from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
 from worldmodel.planners.categorical import CategoricalCEM
+from worldmodel.planners.collect import collect
 from worldmodel.planners.episode_loop import Policy
 from worldmodel.planners.icem import ICEM
 from worldmodel.planners.mppi import MPPI
 from worldmodel.planners.refined import Refined
+from worldmodel.runs.run import Run
 from worldmodel.types import Clip, History
 
 # Every planner stands here once, with settings that are enough for the oracles.
@@ -220,6 +222,14 @@ class Towards(Policy):
 
     def numbers(self):
         return {"seen": float(len(self.seen) - 1)}
+
+
+def collected(folder, behaviour):
+    """The folder of twelve episodes of a behaviour in `PointWorld`."""
+    run = Run.open(folder / "run", verb="collect", config={}, seed=0)
+    collect(run, env=POINT_WORLD, episodes=12, steps=24, behaviour=behaviour)
+    run.close()
+    return run.folder / "episodes"
 
 
 every_behaviour = pytest.mark.parametrize(

@@ -3,16 +3,14 @@
 import pytest
 import torch
 
-from tests.planners.fakes import POINT_WORLD, PointModel, PointWorld
+from tests.planners.fakes import PointModel, PointWorld, collected
 from worldmodel.episodes.folder import Episodes
 from worldmodel.planners import CEM, GoalImage
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.behaviours import Random
-from worldmodel.planners.collect import Recording, collect
 from worldmodel.planners.diagnosis import open_loop, ranks
 from worldmodel.planners.episode_states import encode_episodes
 from worldmodel.planners.tasks import held_out_tasks
-from worldmodel.runs.run import Run
 
 
 class Deaf(PointModel):
@@ -31,12 +29,8 @@ class Wrong(PointModel):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    run = Run.open(tmp_path_factory.mktemp("some") / "run", verb="collect", config={}, seed=0)
-    collect(
-        run, env=POINT_WORLD, episodes=12, steps=24, behaviour=Random(), recording=Recording()
-    )  # fmt: skip
-    run.close()
-    return encode_episodes(PointModel(), Episodes(run.folder / "episodes"), flag="hazard_contact")
+    folder = collected(tmp_path_factory.mktemp("some"), Random())
+    return encode_episodes(PointModel(), Episodes(folder), flag="hazard_contact")
 
 
 def found(model, recorded):

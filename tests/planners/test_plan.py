@@ -58,7 +58,8 @@ def model_folder(tmp_path, monkeypatch):
     folder = tmp_path / "trained"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "model.safetensors").write_bytes(b"weights")
-    monkeypatch.setattr("worldmodel.planners.plan_verb.load", lambda path: PointModel())
+    for module in ("plan_verb", "recorded_states"):
+        monkeypatch.setattr(f"worldmodel.planners.{module}.load", lambda path: PointModel())
     return folder
 
 

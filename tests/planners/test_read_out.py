@@ -3,25 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
-from tests.planners.fakes import POINT_WORLD, PointModel, draw
+from tests.planners.fakes import PointModel, collected, draw
 from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
+from worldmodel.planners.action_space import ActionSpace
 from worldmodel.planners.behaviours import Random
-from worldmodel.planners.collect import Recording, collect
+from worldmodel.planners.cloning import CloningPolicy, clone
 from worldmodel.planners.costs import GoalAlongLandmarks, ReadOutGoal
 from worldmodel.planners.episode_states import cached_states, encode_episodes
-from worldmodel.runs.run import Run
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    run = Run.open(tmp_path_factory.mktemp("some") / "run", verb="collect", config={}, seed=0)
-    collect(
-        run, env=POINT_WORLD, episodes=12, steps=24, behaviour=Random(), recording=Recording()
-    )  # fmt: skip
-    run.close()
-    return run.folder / "episodes"
+    return collected(tmp_path_factory.mktemp("some"), Random())
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +105,23 @@ def test_any_of_several_goals_will_do(recorded):
     places = torch.tensor([[0.5, 0.5], [-0.5, -0.5], [0.0, 0.0]])
     found = cost(torch.cat([places, places], dim=1)[:, None], torch.zeros(3, 1, 4)).tolist()
     assert max(found[:2]) < 0.01 < found[2]
+
+
+def test_the_baseline_of_cloning_acts_on_what_it_has_learned_from(folder):
+    recorded = encode_episodes(Told(), Episodes(folder), flag="hazard_contact")
+    learned = clone(recorded, horizon=4, seed=0)
+    seen = []
+
+    def watched(*inputs):
+        seen.append(inputs)
+        return learned(*inputs)
+
+    watched.horizon = learned.horizon
+    policy = CloningPolicy(Told(), watched, steps_to_go=8)
+    place = np.array([0.25, 0.5])
+    policy.reset(ActionSpace.of(Box(-1, 1, (2,))), {"goal_image": draw(-place)}, seed=0)
+    assert policy(draw(place), {"position": place}).shape == (2,)
+    before, now, goal, _ = seen[0]
+    assert before.shape == now.shape == goal.shape == (1, 4)
+    assert torch.allclose(now[0, :2], torch.tensor(place).float(), atol=0.01)
+    assert torch.allclose(goal[0, :2], -torch.tensor(place).float(), atol=0.01)

@@ -1,8 +1,11 @@
 """Starts and goals of an evaluation, and when a goal counts as reached."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.planners.fakes import POINT_WORLD, PointWorld, Towards, draw
@@ -12,7 +15,7 @@ from worldmodel.planners.behaviours import NoOp, SmoothRandom
 from worldmodel.planners.collect import Recording, collect
 from worldmodel.planners.episode_loop import run_episode
 from worldmodel.planners.success import Outcome, Success
-from worldmodel.planners.tasks import crossed_tasks, episode_tasks, image_tasks
+from worldmodel.planners.tasks import Moment, crossed_tasks, episode_tasks, image_tasks
 from worldmodel.runs.run import Run
 
 NEAR = Success(within={"position": 0.1})
@@ -215,3 +218,16 @@ def test_success_at_the_goals_of_episodes_of_a_moving_point(recorded):
     policy = Towards(np.clip(there / np.abs(there).max(), -1, 1))
     record = run_episode(Restoring(), policy, max_steps=20, **how)
     assert Outcome.of(record, NEAR, task.goal, budget=20).once
+
+
+def test_a_world_that_is_varied_otherwise_is_refused_at_the_start(recorded):
+    episode = recorded.held_out[0]
+    told = {**episode.info, "factor_mass": torch.full((len(episode),), 2.0)}
+    varied = replace(episode, info=told)
+    task = Moment(varied, 3).task(Moment(varied, 9), "offset", draws=1)
+    assert float(task.told["factor_mass"]) == 2.0
+    with pytest.raises(EnvError, match="tells another 'factor_mass' at its start .* another view"):
+        run_episode(
+            world_of(recorded), NoOp(), seed=task.seed, options=task.options, replay=task.replay,
+            told=task.told,
+        )  # fmt: skip

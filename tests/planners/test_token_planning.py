@@ -11,7 +11,9 @@ from worldmodel.interop.load import load
 from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.planners import CEM, Agent, GoalState, Gradient
 from worldmodel.planners.action_space import ActionSpace
-from worldmodel.planners.agent import PlanningPolicy
+from worldmodel.planners.agent import AgentSettings, PlanningPolicy
+from worldmodel.planners.plan_verb import say_what_is_untold
+from worldmodel.runs.run import Run
 
 
 @pytest.fixture
@@ -76,3 +78,15 @@ def test_an_info_can_be_named_for_a_model_that_names_none(published):
     policy.reset(ActionSpace.of(gymnasium.spaces.Box(-1, 1, (7,))), {}, seed=0)
     policy(image(0), {"pose": np.full(7, 0.25)})
     assert policy.agent.problem.history.states[-1, -7:].tolist() == [0.25] * 7
+
+
+def test_a_model_that_is_told_nothing_of_its_body_is_said_to_be(published, tmp_path, capsys):
+    run = Run.open(tmp_path / "run", verb="plan", config={}, seed=0)
+    say_what_is_untold(run, published, AgentSettings())
+    assert (
+        "takes 7 numbers of what a body knows of itself, and is told none"
+        in capsys.readouterr().err
+    )
+    say_what_is_untold(run, published, AgentSettings(proprioception="pose"))
+    run.close()
+    assert "numbers of what a body" not in capsys.readouterr().err

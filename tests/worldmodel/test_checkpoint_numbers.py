@@ -226,3 +226,16 @@ def test_every_class_that_a_description_may_name_is_tried():
     known = [Encoder.registry, *PARTS.values()]
     ours = {name for one in known for name, cls in one.items() if "worldmodel" in cls.__module__}
     assert {name for name in ours if not name.startswith("_")} <= named
+
+
+def test_a_predictor_of_frames_of_before_says_how_to_make_it_again(tmp_path):
+    torch.manual_seed(0)
+    folder = save(rebuild(MODELS["v-jepa 2.1, 2-ac"]), tmp_path)
+    file = folder / "model.json"
+    older = json.loads(file.read_text())
+    older["parts"]["frame_predictor"] = older["parts"].pop("action_predictor")
+    file.write_text(json.dumps(older))
+    with pytest.raises(
+        CheckpointError, match="make it again from the .pt file, with worldmodel ex"
+    ):
+        load(folder)

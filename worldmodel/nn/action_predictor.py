@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
-from worldmodel.nn.blocks import AdaLNBlock, arguments, check_heads
+from worldmodel.nn.blocks import (
+    AdaLNBlock,
+    action_embedding,
+    arguments,
+    check_heads,
+    zeroed,
+)
 from worldmodel.nn.heads import Head
 
 
@@ -86,14 +92,10 @@ class ActionTransformer(ActionPredictor):
         self.window, self.least = window, check_least(least, window)
         self.embed = nn.Linear(state_dim, width)
         self.positions = nn.Parameter(torch.randn(window, width) * 0.02)
-        self.embed_action = nn.Sequential(
-            nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
+        self.embed_action = action_embedding(action_dim, width)
         self.blocks = nn.ModuleList(AdaLNBlock(width, heads, width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, state_dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(width, state_dim))
 
     @classmethod
     def of(

@@ -101,6 +101,20 @@ class Attention(nn.Module):
         return self.out(rearrange(y, "b a n d -> b n (a d)"))
 
 
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """The layer with all its weights zero: what is added by it begins as nothing."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def action_embedding(action_dim: int, width: int) -> nn.Sequential:
+    """Action blocks -> conditions of `AdaLNBlock`."""
+    return nn.Sequential(
+        nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+    )
+
+
 def mlp(width: int, hidden: int) -> nn.Sequential:
     """Linear, GELU, Linear."""
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
@@ -155,9 +169,7 @@ class AdaLNBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
         self.attention = Attention(width, heads, head_width=head_width)
         self.mlp = mlp(width, 4 * width if mlp_width is None else mlp_width)
-        self.modulation = nn.Linear(condition_width, 6 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.modulation = zeroed(nn.Linear(condition_width, 6 * width))
 
     def forward(
         self, x: Tensor, condition: Tensor, rotation: Rotation | None = None,

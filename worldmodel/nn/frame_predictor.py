@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn import gripper
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
-from worldmodel.nn.blocks import Block, arguments, check_heads
+from worldmodel.nn.blocks import Block, arguments, check_heads, zeroed
 from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
@@ -73,12 +73,9 @@ class FrameActionPredictor(ActionPredictor):
         self.project = nn.Linear(width, token_width)
         self.move: nn.Linear | None = None
         if motion == "learned" and proprioception:
-            self.move = nn.Linear(proprioception + action_dim, proprioception)
-            nn.init.zeros_(self.move.weight)
-            nn.init.zeros_(self.move.bias)
+            self.move = zeroed(nn.Linear(proprioception + action_dim, proprioception))
         if change:
-            nn.init.zeros_(self.project.weight)
-            nn.init.zeros_(self.project.bias)
+            zeroed(self.project)
 
     @classmethod
     def of(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
-from worldmodel.nn.blocks import arguments
+from worldmodel.nn.blocks import arguments, zeroed
 from worldmodel.nn.heads import Head
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -58,8 +58,7 @@ class LeWMPredictor(ActionPredictor):
         self.norm = nn.LayerNorm(state_dim)
         last = nn.Linear(project_hidden, state_dim)
         if change:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            zeroed(last)
         self.project = nn.Sequential(
             nn.Linear(state_dim, project_hidden), NORMS[norm](project_hidden), nn.GELU(), last
         )
@@ -100,9 +99,7 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, mlp_width), nn.GELU(), nn.Linear(mlp_width, width)
         )
-        self.modulation = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.modulation = zeroed(nn.Linear(width, 6 * width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """X and condition: b t d."""

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
-from worldmodel.nn.blocks import AdaLNBlock, KeysValues, arguments, check_heads
+from worldmodel.nn.blocks import (
+    AdaLNBlock,
+    KeysValues,
+    action_embedding,
+    arguments,
+    check_heads,
+    zeroed,
+)
 from worldmodel.nn.heads import Head
 from worldmodel.nn.positions import Rotary3D, Rotation, rotation_of
 
@@ -50,17 +57,13 @@ class RolloutTransformer(ActionPredictor):
         self.window, self.least = window, check_least(least, window)
         self.embed = nn.Linear(state_dim, width)
         self.rotary = Rotary3D(head_width or width // heads)
-        self.embed_action = nn.Sequential(
-            nn.Linear(action_dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
+        self.embed_action = action_embedding(action_dim, width)
         self.blocks = nn.ModuleList(
             AdaLNBlock(width, heads, width, head_width=head_width, mlp_width=mlp_width)
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, state_dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(width, state_dim))
 
     @classmethod
     def of(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from worldmodel.errors import ShapeError
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
-from worldmodel.nn.blocks import arguments
+from worldmodel.nn.blocks import arguments, zeroed
 from worldmodel.nn.heads import Head
 
 
@@ -33,9 +33,8 @@ class StateMLP(ActionPredictor):
         for _ in range(depth):
             layers += [nn.Linear(inputs, width), nn.SiLU()]
             inputs = width
-        self.hidden, self.out = nn.Sequential(*layers), nn.Linear(inputs, state_dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.hidden = nn.Sequential(*layers)
+        self.out = zeroed(nn.Linear(inputs, state_dim))
 
     @classmethod
     def of(

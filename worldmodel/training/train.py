@@ -48,7 +48,7 @@ class Rollouts:
         distance: of predictions from states, `l1`, `l2`, `smooth_l1` or `cosine`.
         inverse_weight: of the error of the inverse model, see `ActionLearner`; 0 leaves it out.
         straight_weight: of one minus the cosine between a change of the state and the next, while
-            the encoder learns: paths that are straight are easier to plan along (Wang et al. 2026);
+            the encoder learns: paths that are straight are easier to plan along (arXiv:2603.12231);
             0 leaves it out.
         noise: standard deviation added to the states that predictions start from.
         centre: what is subtracted from states before the regulariser sees them, see

@@ -167,3 +167,33 @@ def test_a_transformer_that_unrolls_practises_what_it_will_do(folder, tmp_path):
         learn(folder, tmp_path, 1, model=model, rollouts=Rollouts(4))
     with pytest.raises(ConfigError, match="straight_weight compares two changes in a row"):
         Rollouts(2, straight_weight=1.0)
+
+
+def test_the_next_frames_are_those_of_the_states_with_what_a_body_knows(folder, encoder, tmp_path):
+    learned = learn(
+        folder, tmp_path, 3, model=tokens(still=True), encoder=str(encoder),
+        proprioception="position",
+    )  # fmt: skip
+    model, arrays = load(learned.folder), load_arrays(Episodes(folder))
+    clip, known = (
+        Clip.from_uint8(arrays.frames[None, :3]),
+        arrays.info["position"][None, :3].float(),
+    )
+    actions = arrays.actions[None, :3]
+    after = model.predict(model.states(clip, known), actions)[..., : model.image_dim]
+    frames = model.next_frames(clip, known, actions)
+    assert torch.allclose(after.flatten(), frames.flatten(), atol=1e-4)
+
+
+def test_the_pose_of_v_jepa_2_ac_can_be_told_by_an_info_in_its_own_units(folder, tmp_path):
+    torch.save(makers.checkpoint_ac(), tmp_path / "ac.pt")
+    hints = {"heads": makers.HEADS, "predictor_heads": makers.HEADS, "size": SIZE}
+    published, arrays = load(tmp_path / "ac.pt", **hints), load_arrays(Episodes(folder))
+    poses = {"pose": torch.rand(len(arrays.frames), 7)}
+    told = replace(arrays, info={**arrays.info, **poses})
+    model = begin(small(), told, pretrained=published, predictor="kept", proprioception="pose")
+    assert model.proprioception == "pose"
+    states = model.states(Clip.from_uint8(arrays.frames[None, :2]), poses["pose"][None, :2])
+    assert torch.equal(states[0, :, -7:], poses["pose"][:2])
+    with pytest.raises(ConfigError, match="position is 2 numbers, which this model does not take"):
+        begin(small(), arrays, pretrained=published, proprioception="position")

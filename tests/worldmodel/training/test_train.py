@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Generator
 
 from tests.worldmodel.datasets.layouts import lerobot_v3
-from tests.worldmodel.toys import small, small_model, write_dots
+from tests.worldmodel.toys import small, small_model, stirred, write_dots
 from worldmodel import checkpoint
 from worldmodel.episodes.folder import Episodes
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
@@ -324,3 +325,23 @@ def test_learning_from_third_party_episodes(open_run, tmp_path):
         learn(open_run("c"), tmp_path / "arm", 2, reading={"camera": "top", "size": 32})
     with pytest.raises(ConfigError, match="no camera 'side'"):
         learn(open_run("b"), tmp_path / "arm", 2, reading={"camera": "side"})
+
+
+def test_members_of_an_ensemble_learn_by_their_own_errors_alone(data):
+    def slopes(moved):
+        model = begin(replace(small(), action="Ensemble"), data.arrays, pretrained=None)
+        stirred(model.action_predictor, scale=0.05)
+        with torch.no_grad():
+            for weights in model.action_predictor.members[1].parameters():
+                weights.add_(moved)
+        learner = ActionLearner(
+            model, EpisodeDataset(data.arrays, least=2), regulariser=SIGReg(num_slices=16),
+            rollouts=Rollouts(5), batch=8, seed=0, frozen=True,
+        )  # fmt: skip
+        terms = learner.losses(0, Generator().manual_seed(0)).terms
+        first = list(model.action_predictor.members[0].parameters())
+        return [torch.autograd.grad(terms[name], first, retain_graph=True) for name in terms]
+
+    for before, after in zip(slopes(0.0), slopes(0.1), strict=True):
+        for one, other in zip(before, after, strict=True):
+            assert one.abs().sum() > 0 and torch.allclose(one, other, atol=1e-6)

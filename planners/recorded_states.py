@@ -1,0 +1,77 @@
+"""The states of recorded episodes, from which costs, guardrails and baselines learn."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from worldmodel.episodes.folder import Episodes
+from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.interop.load import load
+
+from .cloning import Cloned, clone
+from .costs.cost import Cost
+from .episode_states import EpisodeStates, cached_states, encode_episodes
+from .factory import Factory
+from .guardrails.guardrail import Guardrail
+
+if TYPE_CHECKING:
+    from worldmodel.runs.run import Run
+
+Part = TypeVar("Part", Cost, Guardrail)
+
+
+class RecordedStates:
+    """The states of the recorded episodes, encoded when something first asks for them."""
+
+    def __init__(self, run: "Run", model: str, episodes_from: str | None, flag: str) -> None:
+        self._run, self._model, self._folder, self._flag = run, model, episodes_from, flag
+        self._encoded: EpisodeStates | None = None
+
+    def prepare(self, part: Part | Factory[Part]) -> Part | Factory[Part]:
+        """A cost or a guardrail that has learned from them, if it does."""
+        if isinstance(part, Factory) and part.needs_episodes:
+            return part.prepare(self._states(type(part).__name__), seed=self._run.seed)
+        return part
+
+    def cloned(self, offset: int) -> Cloned | None:
+        """What was done on the way to goals up to twice `offset` environment steps ahead.
+
+        None, and said so, where no episode has actions.
+        """
+        horizon = max(1, 2 * offset // load(self._model).action_block)
+        try:
+            return clone(self._states("cloning"), horizon=horizon, seed=self._run.seed)
+        except ConfigError as cause:
+            self._run.say(f"no baseline of cloning: {cause}")
+            return None
+
+    def held_out(self) -> EpisodeStates | None:
+        """Those of the held-out episodes with actions; None where there are none."""
+        if self._folder is None:
+            return None
+        episodes = Episodes(self._folder).held_out.labelled
+        if not len(episodes):
+            return None
+        return encode_episodes(load(self._model), episodes, flag=self._flag, whole=True)
+
+    def _states(self, needed_by: str) -> EpisodeStates:
+        if self._folder is None:
+            raise ConfigError(
+                f"{needed_by} is made from recorded episodes: name their folder with "
+                "episodes_from=, or use cost=goal guardrail=none"
+            )
+        if self._encoded is None:
+            episodes, loaded = Episodes(self._folder).training, load(self._model)
+            with self._run.progress(len(episodes), "encode the episodes") as bar:
+                self._encoded = cached_states(
+                    loaded, episodes, weights=_weights(self._model), flag=self._flag,
+                    on_episode=bar.advance,
+                )  # fmt: skip
+        return self._encoded
+
+
+def _weights(model: str) -> Path:
+    folder = Path(model).parent if Path(model).is_file() else Path(model)
+    for path in (folder / "model.safetensors", folder / "model" / "model.safetensors"):
+        if path.is_file():
+            return path
+    raise CheckpointError(f"{folder}: holds no model.safetensors; name a model's or a run's folder")
