@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import worldmodel.configs
 from worldmodel.cli.compose import settle
@@ -34,13 +36,19 @@ def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())
 def test_every_choice_composes_and_is_taken(verb: str, group: str, option: str) -> None:
-    settings = settle(verb, words(verb, group, option), checked=False)
-    check(named(settings))
+    settings = named(settle(verb, words(verb, group, option), checked=False))
+    if (group, option) == ("behaviour", "policy"):
+        settings["behaviour"]["path"] = NAMED
+    check(settings)
 
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())
-def test_every_choice_builds(verb: str, group: str, option: str) -> None:
+def test_every_choice_builds(verb: str, group: str, option: str, tmp_path: Path) -> None:
     settings = named(settle(verb, words(verb, group, option), checked=False))
+    if (group, option) == ("behaviour", "policy"):
+        policy = tmp_path / "policy.safetensors"
+        save_file({"0.weight": torch.ones(1, 1), "0.bias": torch.ones(1)}, policy)
+        settings["behaviour"]["path"] = str(policy)
     for key, value in settings.items():
         if key != "_target_":
             build(key, value)

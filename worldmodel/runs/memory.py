@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -77,11 +78,11 @@ def _statm(pid: int) -> tuple[int, int] | None:
 
 def _descendants(pid: int) -> list[int]:
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(word) for word in task.read_text().split()]
-        except OSError:  # the thread ended while we looked
-            continue
-        for child in children:
-            found += [child, *_descendants(child)]
+    # A process or a thread may end while we look; what is gone holds nothing.
+    with suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):
+                children = Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+                for child in map(int, children):
+                    found += [child, *_descendants(child)]
     return found
