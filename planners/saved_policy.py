@@ -1,9 +1,9 @@
 """Behaviour from a file: a policy that was learned elsewhere and looks at numbers, not at images.
 
 Two kinds of files are read, and nothing in them is executed: policies that Stable-Baselines3 saved
-(`model.save("policy.zip")`, with `MlpPolicy`; of PPO, A2C, SAC, TD3, DDPG and DQN), and safetensors with
-the layers of a plain network: `0.weight` (out in), `0.bias` (out), `1.weight`, ... and in the header
-`activation` (tanh, relu, ...) and, where the last layer has one too, `output` = tanh.
+(`model.save("policy.zip")`, with `MlpPolicy`; of PPO, A2C, SAC, TD3, DDPG and DQN), and safetensors
+with the layers of a plain network: `0.weight` (out in), `0.bias` (out), `1.weight`, ... and in the
+header `activation` (tanh, relu, ...) and, where the last layer has one too, `output` = tanh.
 """
 
 import json
@@ -75,8 +75,8 @@ class SavedPolicy(Policy):
     Args:
         path: `.zip` of Stable-Baselines3 or `.safetensors`, as above. Statistics that
             `VecNormalize` kept are in a file of their own, and not read.
-        info: The name of the info that it looks at; flattened, it has as many numbers as the network's
-            first layer.
+        info: The name of the info that it looks at; flattened, it has as many numbers as the first
+            layer takes.
         noise: Standard deviation of normal noise on each action, in half-widths of the space.
         random_share: Share of the steps whose action is drawn at random instead, in [0, 1].
 
