@@ -32,6 +32,7 @@ from .evaluate import (
 )
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
+from .pairs import manifest_of, manifest_tasks, read_manifest
 from .plan_results import say_what_is_missing, write_episodes, write_json, write_outcomes
 from .planner import Planner
 from .protocol import protocol
@@ -50,6 +51,7 @@ from .tasks import (
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
+PAIRS = ".json"  # how a file of starts and goals ends
 OF_BASELINES = ("success", "success_at_end", "success_held", "total_reward")
 
 
@@ -82,8 +84,8 @@ def plan(
             `landmarks`, the distance along paths that recorded episodes took.
         goal: Where starts and goals come from: `env` (its reset tells the goal as the info
             `goal_image`), `episodes` (from a step of a held-out episode to what it showed later),
-            `crossed` (to what another episode showed, as far away), or an image file or a folder
-            of images.
+            `crossed` (to what another episode showed, as far away), the pairs of a file (that
+            an earlier plan wrote, or CLEAR-LeWM), or an image file or a folder of images.
         offset: How many steps later, with `episodes` and `crossed`.
         success: When a goal counts as reached. Without settings: as the environment says; with
             goals of episodes, by distances that are known of some worlds.
@@ -109,7 +111,11 @@ def plan(
     success = _known_success(success, env, view, goal)
     chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
     tasks = chosen.tasks
-    if evaluation.max_steps is None and goal in FROM_EPISODES:
+    if goal.endswith(PAIRS):
+        asked = read_manifest(Path(goal))
+        offset = asked.offset or offset
+        evaluation = replace(evaluation, max_steps=evaluation.max_steps or asked.budget)
+    if evaluation.max_steps is None and is_recorded(goal):
         evaluation = replace(evaluation, max_steps=2 * offset)
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
@@ -127,6 +133,11 @@ def plan(
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
     write_json(run.folder / "protocol.json", facts)
+    if recorded_in is not None and is_recorded(goal):
+        asked_for = manifest_of(
+            chosen, Episodes(recorded_in), facts, budget=evaluation.budget, seed=run.seed
+        )
+        write_json(run.folder / "pairs.json", asked_for)
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
@@ -170,7 +181,7 @@ def _baselines(
 ) -> dict[str, Callable[[], Policy]]:
     """What makes the policies that do not plan, by name."""
     made: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
-    if goal in FROM_EPISODES and (learned := states.cloned(offset)) is not None:
+    if is_recorded(goal) and (learned := states.cloned(offset)) is not None:
         made["cloning"] = partial(_make_cloning, model, learned, offset)
     return made
 
@@ -211,7 +222,7 @@ def say_what_is_untold(run: "Run", model: ImageDynamics, agent: AgentSettings) -
 
 def _known_success(success: Success, env: str, view: View | None, goal: str) -> Success:
     """What success is where nothing is said: for goals of episodes what is known of a world."""
-    if success.within and goal not in FROM_EPISODES:
+    if success.within and not is_recorded(goal):
         raise ConfigError(
             f"success.within compares with infos of the goal, which goal={goal} does not tell; say "
             "goal=episodes or crossed, or success.total_reward="
@@ -220,13 +231,18 @@ def _known_success(success: Success, env: str, view: View | None, goal: str) -> 
     if told or goal == "env" or view is None:
         return success
     within = view.within(env)
-    if not within and goal in FROM_EPISODES:
+    if not within and is_recorded(goal):
         raise ConfigError(
             f"goal={goal}: nothing is known of what reaching a goal means in {env}; say "
             "success.within={INFO: RADIUS} with an info of its episodes (worldmodel data inspect "
             "lists them), or success.total_reward="
         )
-    return Success(within) if goal in FROM_EPISODES else success
+    return Success(within) if is_recorded(goal) else success
+
+
+def is_recorded(goal: str) -> bool:
+    """True for goals that are steps of recorded episodes."""
+    return goal in FROM_EPISODES or goal.endswith(PAIRS)
 
 
 def _tasks(
@@ -236,7 +252,7 @@ def _tasks(
     if goal == "env":
         tasks = held_out_tasks(how.tasks, episodes=episodes, seed=seed)
         return Tasks(tasks, "the environment's own starts and goals, held-out seeds")
-    if goal not in FROM_EPISODES:
+    if not is_recorded(goal):
         return image_tasks(goal, how.tasks, episodes=episodes, seed=seed)
     if recorded_in is None:
         raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")
@@ -245,8 +261,11 @@ def _tasks(
             f"evaluation.tasks={list(how.tasks)} are of the environment, and goal={goal} takes "
             "starts and goals of episodes; leave one of them out"
         )
+    recorded = Episodes(recorded_in)
+    if goal.endswith(PAIRS):
+        return manifest_tasks(recorded, Path(goal), success, episodes=episodes, seed=seed)
     make = episode_tasks if goal == "episodes" else crossed_tasks
-    return make(Episodes(recorded_in), success, offset=offset, episodes=episodes, seed=seed)
+    return make(recorded, success, offset=offset, episodes=episodes, seed=seed)
 
 
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:

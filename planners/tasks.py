@@ -28,6 +28,16 @@ _TRIES = 200  # per task, before it is said that there are none
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Where in a folder of episodes a start and its goal are: numbers of episodes and of steps."""
+
+    episode: int
+    start: int
+    goal_episode: int
+    goal: int
+
+
+@dataclass(frozen=True)
 class Task:
     """One episode of an evaluation.
 
@@ -40,6 +50,7 @@ class Task:
         shown: What is seen at the start (h w 3); None where any will do.
         told: Infos that are told at the start.
         draws: Seed of the policy, which is none that a collection uses; that of the reset if None.
+        pair: Where start and goal were recorded; None where they were not.
     """
 
     seed: int
@@ -50,6 +61,7 @@ class Task:
     shown: np.ndarray | None = None
     told: Mapping[str, np.ndarray] = field(default_factory=dict)
     draws: int | None = None
+    pair: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +144,11 @@ def episode_tasks(
     found: list[Task] = []
     solved = 0
     for start in pool.draw(np.random.default_rng([seed, offset]), most=_TRIES * episodes):
-        goal = Moment(start.episode, start.step + offset)
+        goal = start.later(offset)
         if start.distance(success, goal) <= 1:
             solved += 1
             continue
-        found.append(start.task(goal, "offset", draws=_draws(seed, len(found))))
+        found.append(start.task(goal, "offset", draws=draws_of(seed, len(found))))
         if len(found) == episodes:
             break
     _require_found(found, recorded, f"{offset} steps")
@@ -167,16 +179,16 @@ def crossed_tasks(
     found: list[Task] = []
     solved = 0
     for start in pool.draw(random, most=_TRIES * episodes):
-        wanted = start.distance(success, Moment(start.episode, start.step + offset))
+        wanted = start.distance(success, start.later(offset))
         if wanted <= 1:
             solved += 1
             continue
-        others = [pool.anywhere(random, but=start.episode) for _ in range(_TRIES)]
+        others = [pool.anywhere(random, but=start.number) for _ in range(_TRIES)]
         apart = [start.distance(success, goal) for goal in others]
         nearest = int(np.argmin(np.abs(np.log(np.maximum(apart, 1e-9) / wanted))))
         if not 0.8 <= apart[nearest] / wanted <= 1.25 or apart[nearest] <= 1:
             continue
-        found.append(start.task(others[nearest], "crossed", draws=_draws(seed, len(found))))
+        found.append(start.task(others[nearest], "crossed", draws=draws_of(seed, len(found))))
         if len(found) == episodes:
             break
     _require_found(found, recorded, f"{offset} steps, in another episode")
@@ -190,6 +202,11 @@ class Moment:
 
     episode: Episode
     step: int
+    number: int  # of the episode, in its folder
+
+    def later(self, steps: int) -> "Moment":
+        """So many steps later."""
+        return Moment(self.episode, self.step + steps, self.number)
 
     def info(self, name: str) -> np.ndarray:
         """What was told of it."""
@@ -219,7 +236,7 @@ class Moment:
         about = self.episode.metadata
         options = json.loads(about.get("reset_options", "{}"))
         replay, told = None, {}
-        if _is_restored(self.episode):
+        if is_restored(self.episode):
             options["state"] = self.info("state").tolist()
             told["state"] = self.info("state")
             told |= {k: v for k, v in self.infos.items() if k.startswith("factor_")}
@@ -231,6 +248,7 @@ class Moment:
         return Task(
             int(about["seed"]), name, options, goal.infos | {"goal_image": image}, replay,
             self.episode.frames[self.step].numpy(), told, draws,
+            Pair(self.number, self.step, goal.number, goal.step),
         )  # fmt: skip
 
 
@@ -248,20 +266,22 @@ class _Pool:
                 f"{recorded.folder}: holds out no episodes from training; collect more than "
                 "1 / recording.held_out_share of them"
             )
-        kept = [e for e in held_out if len(e) > offset]
+        numbered = zip(held_out.numbers, held_out, strict=True)
+        kept = [(number, episode) for number, episode in numbered if len(episode) > offset]
         if not kept:
             raise ConfigError(
                 f"offset={offset}: the longest held-out episode of {recorded.folder} has "
                 f"{max(held_out.lengths) - 1} steps"
             )
-        for episode in kept:
-            _require_beginning(episode)
-        self.episodes, self._offset = kept, offset
+        for _, episode in kept:
+            require_beginning(episode)
+        self.numbers, self.episodes = (list(part) for part in zip(*kept, strict=True))
+        self._offset = offset
 
     @property
     def restored(self) -> bool:
         """True if starts are set in the simulator, not reached again by recorded actions."""
-        return all(_is_restored(e) for e in self.episodes)
+        return all(is_restored(e) for e in self.episodes)
 
     def draw(self, random: np.random.Generator, *, most: int) -> Iterator[Moment]:
         """Starts that have a goal ahead, each at most once, in random order."""
@@ -269,33 +289,35 @@ class _Pool:
         for place in random.permutation(ends[-1])[:most]:
             number = int(np.searchsorted(ends, place, side="right"))
             before = int(ends[number - 1]) if number else 0
-            yield Moment(self.episodes[number], int(place) - before)
+            yield Moment(self.episodes[number], int(place) - before, self.numbers[number])
 
-    def anywhere(self, random: np.random.Generator, *, but: Episode) -> Moment:
-        """Any step of any other episode."""
-        others = [e for e in self.episodes if e is not but]
-        episode = others[random.integers(len(others))]
-        return Moment(episode, int(random.integers(len(episode))))
+    def anywhere(self, random: np.random.Generator, *, but: int) -> Moment:
+        """Any step of any episode but the one with this number."""
+        others = [i for i, number in enumerate(self.numbers) if number != but]
+        chosen = others[random.integers(len(others))]
+        episode = self.episodes[chosen]
+        return Moment(episode, int(random.integers(len(episode))), self.numbers[chosen])
 
 
-def _require_beginning(episode: Episode) -> None:
+def require_beginning(episode: Episode) -> None:
+    """Refuse an episode that cannot be begun again from the middle."""
     if "seed" not in episode.metadata:
         raise EpisodeError(
             f"{episode.source}: does not say the seed of its reset; collect it again"
         )
-    if not _is_restored(episode) and episode.actions is None:
+    if not is_restored(episode) and episode.actions is None:
         raise EpisodeError(
             f"{episode.source}: has neither a state of the simulator that can be set nor actions, "
             "so it cannot be begun again from the middle; plan with goal=env"
         )
 
 
-def _is_restored(episode: Episode) -> bool:
+def is_restored(episode: Episode) -> bool:
     """True if a reset can begin from the infos `state` of an episode."""
     return "state" in episode.info and episode.metadata.get("restores") == "state"
 
 
-def _draws(seed: int, index: int) -> int:
+def draws_of(seed: int, index: int) -> int:
     """The seed of a policy's randomness in a task."""
     return FIRST_HELD_OUT_SEED + SEEDS_PER_RUN * seed + index
 

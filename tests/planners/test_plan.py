@@ -33,6 +33,7 @@ from worldmodel.planners.episode_states import cached_states, encode_episodes
 from worldmodel.planners.evaluate import Evaluation
 from worldmodel.planners.plan_verb import plan
 from worldmodel.planners.planner import Search
+from worldmodel.planners.success import Success
 from worldmodel.runs.run import Run
 
 
@@ -368,3 +369,28 @@ def test_a_diagnosis_stands_among_the_results(tmp_path, model_folder, episodes_f
     )  # fmt: skip
     assert results["diagnosis_rank_random"] > 0.9
     assert results["diagnosis_rank_best.n"] == 2
+
+
+def test_a_second_plan_is_asked_what_the_first_one_was(tmp_path, model_folder):
+    place = Run.open(tmp_path / "collect", verb="collect", config={}, seed=0)
+    collect(
+        place, env=POINT_WORLD, episodes=10, steps=40, behaviour=SmoothRandom((4.0, 12.0)),
+        recording=Recording(held_out_share=0.5),
+    )  # fmt: skip
+    place.close()
+    words = {
+        "tasks": [], "episodes": 3, "episodes_from": str(place.folder), "max_steps": None,
+        "success": Success(within={"position": 0.1}), "baselines": False,
+    }  # fmt: skip
+    first = run_plan(tmp_path, model_folder, goal="episodes", offset=10, **words)
+    asked = json.loads((tmp_path / "plan/protocol.json").read_text())
+    kept = (tmp_path / "plan/pairs.json").rename(tmp_path / "pairs.json")
+    second = run_plan(tmp_path, model_folder, goal=str(kept), **words)
+    again = json.loads((tmp_path / "plan/protocol.json").read_text())
+    assert again["tasks_sha256"] == asked["tasks_sha256"]
+    assert again["budget"] == asked["budget"] == "20 environment steps"
+    assert second["success"] == first["success"] and second["success.n"] == first["success.n"]
+    written = json.loads((tmp_path / "plan/pairs.json").read_text())
+    assert written["pairs"] == json.loads(kept.read_text())["pairs"]
+    with pytest.raises(ConfigError, match="no such file of pairs"):
+        run_plan(tmp_path, model_folder, goal="none.json", **words)

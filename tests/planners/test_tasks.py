@@ -224,7 +224,7 @@ def test_a_world_that_is_varied_otherwise_is_refused_at_the_start(recorded):
     episode = recorded.held_out[0]
     told = {**episode.info, "factor_mass": torch.full((len(episode),), 2.0)}
     varied = replace(episode, info=told)
-    task = Moment(varied, 3).task(Moment(varied, 9), "offset", draws=1)
+    task = Moment(varied, 3, 0).task(Moment(varied, 9, 0), "offset", draws=1)
     assert float(task.told["factor_mass"]) == 2.0
     with pytest.raises(EnvError, match="tells another 'factor_mass' at its start .* another view"):
         run_episode(

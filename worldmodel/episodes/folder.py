@@ -117,8 +117,12 @@ class Episodes(EpisodeStore):
 
     def _where(self, *, held_out: bool) -> "Episodes":
         apart = set(self.info.held_out)
-        numbers = [int(file.path.stem) for file in self._files]
-        return self.select([i for i, n in enumerate(numbers) if (n in apart) == held_out])
+        return self.select([i for i, n in enumerate(self.numbers) if (n in apart) == held_out])
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of each in the folder, which a selection keeps."""
+        return [int(file.path.stem) for file in self._files]
 
     @property
     def paths(self) -> list[Path]:
