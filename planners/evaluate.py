@@ -34,6 +34,7 @@ class Evaluation:
     violation: str = "hazard_contact"  # name of the info that is true where a frame violates
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
     diagnose: int = 0  # episodes whose first plan is looked into; see `diagnosis.py`
+    other_episodes: str | None = None  # of another behaviour; a diagnosis predicts those too
     keep: int = 6  # how many episodes are written with their frames, half of them failures if any
     workers: int = 2  # processes that evaluate at the same time
     patience: float = 3600.0  # most seconds of an episode in one of several processes

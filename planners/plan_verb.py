@@ -106,6 +106,8 @@ def plan(
         `random_p` and so on, see `compared`.
     """
     loaded = load(model)  # says first of all if there is no such model
+    if evaluation.other_episodes is not None and not evaluation.diagnose:
+        raise ConfigError("evaluation.other_episodes= is for a diagnosis; say evaluation.diagnose=")
     say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
@@ -152,7 +154,7 @@ def plan(
     )
     results["solved_starts"] = float(chosen.solved)
     if evaluation.diagnose:
-        results |= _diagnosis(run, states, make, make_policy, tasks[: evaluation.diagnose], agent)
+        results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
     return results | _beside(run, make, baselines, tasks, evaluation, success, outcomes)
 
 
@@ -188,15 +190,18 @@ def _baselines(
 
 def _diagnosis(
     run: "Run", states: RecordedStates, make: Callable[[], gymnasium.Env],
-    make_policy: Callable[[], PlanningPolicy], tasks: Sequence[Task], agent: AgentSettings,
+    make_policy: Callable[[], PlanningPolicy], tasks: Sequence[Task], evaluation: Evaluation,
+    agent: AgentSettings,
 ) -> dict[str, float]:  # fmt: skip
     """Errors of predictions on held-out episodes, and how costs rank what comes."""
-    policy, found = make_policy(), {}
+    policy, tasks = make_policy(), tasks[: evaluation.diagnose]
+    predict = partial(open_loop, policy.model, max_history=agent.max_history, seed=run.seed)
     recorded = states.held_out()
-    if recorded is not None:
-        found = open_loop(
-            policy.model, recorded, max_history=agent.max_history, seed=run.seed
-        )  # fmt: skip
+    found = {} if recorded is None else predict(recorded)
+    if evaluation.other_episodes is not None:
+        others = states.held_out(evaluation.other_episodes)
+        assert others is not None
+        found |= {f"other_{name}": value for name, value in predict(others).items()}
     with make() as env, run.progress(len(tasks), "diagnose") as bar:
         found |= ranks(env, policy.model, policy, tasks, seed=run.seed, on_task=bar.advance)
     return {f"diagnosis_{name}": value for name, value in found.items()}

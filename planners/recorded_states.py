@@ -44,11 +44,23 @@ class RecordedStates:
             self._run.say(f"no baseline of cloning: {cause}")
             return None
 
-    def held_out(self) -> EpisodeStates | None:
-        """Those of the held-out episodes with actions; None where there are none."""
-        if self._folder is None:
+    def held_out(self, other: str | None = None) -> EpisodeStates | None:
+        """Those of the held-out episodes with actions; None where there are none.
+
+        Args:
+            other: Another folder, of which the model has learned nothing: all of its episodes.
+
+        Raises:
+            ConfigError: no episode of the other folder has actions.
+        """
+        if other is not None:
+            episodes = Episodes(other).labelled
+            if not len(episodes):
+                raise ConfigError(f"evaluation.other_episodes={other}: no episode has actions")
+        elif self._folder is None:
             return None
-        episodes = Episodes(self._folder).held_out.labelled
+        else:
+            episodes = Episodes(self._folder).held_out.labelled
         if not len(episodes):
             return None
         return encode_episodes(load(self._model), episodes, flag=self._flag, whole=True)

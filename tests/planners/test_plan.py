@@ -369,6 +369,21 @@ def test_a_diagnosis_stands_among_the_results(tmp_path, model_folder, episodes_f
     )  # fmt: skip
     assert results["diagnosis_rank_random"] > 0.9
     assert results["diagnosis_rank_best.n"] == 2
+    assert not any("other" in name and "actions" not in name for name in results)
+
+
+def test_a_diagnosis_predicts_episodes_of_another_behaviour_too(
+    tmp_path, model_folder, episodes_folder
+):
+    results = run_plan(
+        tmp_path, model_folder, episodes=1, diagnose=1, baselines=False,
+        other_episodes=str(episodes_folder),
+    )  # fmt: skip
+    # The model is exact, whoever acted.
+    assert results["diagnosis_other_error_over_standing_still_16"] < 1e-3
+    assert results["diagnosis_other_error_with_other_actions_16"] > 100
+    with pytest.raises(ConfigError, match="other_episodes= is for a diagnosis"):
+        run_plan(tmp_path, model_folder, other_episodes=str(episodes_folder))
 
 
 def test_a_second_plan_is_asked_what_the_first_one_was(tmp_path, model_folder):
