@@ -91,7 +91,8 @@ WORLDS = {
     "cartpole": World(
         "CartPole-v1", ("episodes=1200", "steps=100", "behaviour=random"),
         train=(*FRAMES, "model.action_block=1", "optimisation.steps=3000"),
-        plan=("planner=categorical", "planner.horizon=12", "evaluation.max_steps=500"),
+        plan=("planner=categorical", "planner.horizon=12", "evaluation.max_steps=500",
+              "guardrail=keepout", "evaluation.violation=terminated"),
         goals={"upright": ("goal=IMAGES",)}, images=upright, reward=500.0,
         bars={"upright": 0.95},
     ),

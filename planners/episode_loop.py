@@ -23,6 +23,7 @@ from .infos import copy_info, stack_infos, truth
 # Images show the same view where few of 8 x 8 fields differ by more than this, of 255, in mean: a
 # mover that stands elsewhere changes one or two, another camera most of those with anything in it.
 FIELDS, SAME, FEW = 8, 12.0, 4
+ENDED = "terminated"  # name of the info that is true where the environment ended the episode
 SUCCESS = ("success", "is_success")  # either info says that the goal is reached
 
 
@@ -135,13 +136,15 @@ def run_episode(
         rewards.append(reward)
         infos.append(copy_info(info))
     recorded = stack_infos(infos)
+    # Where an episode ended is worth keeping away from; an info of this name says it otherwise.
+    ended = np.array([False] * len(actions) + [bool(terminated)])
     width = len(space.recorded_bounds[0])
     return EpisodeRecord(
         frames=np.stack(frames),
         actions=np.array(actions, np.float32).reshape(-1, width),
         rewards=np.array(rewards),
         terminated=terminated,
-        infos=recorded.arrays,
+        infos={ENDED: ended} | recorded.arrays,
         images=recorded.images | asked,
         seconds=np.array(seconds),
         seed=seed,

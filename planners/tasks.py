@@ -19,11 +19,13 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError, EpisodeError
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
+from .episode_loop import ENDED
 from .success import Success
 
 FROM_EPISODES = ("episodes", "crossed")
 GOALS = ("env", *FROM_EPISODES)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+OF_STEPS = ("reward", ENDED)  # infos of the step that led to a frame, which no reset tells
 _TRIES = 200  # per task, before it is said that there are none
 
 
@@ -243,7 +245,7 @@ class Moment:
         else:
             assert self.episode.actions is not None
             replay = self.episode.actions[: self.step].numpy()
-            told = {k: v for k, v in self.infos.items() if k != "reward"}
+            told = {k: v for k, v in self.infos.items() if k not in OF_STEPS}
         image = goal.episode.frames[goal.step].numpy()
         return Task(
             int(about["seed"]), name, options, goal.infos | {"goal_image": image}, replay,

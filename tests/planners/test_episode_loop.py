@@ -30,7 +30,7 @@ def test_record_is_aligned():
 
 def test_infos_have_an_entry_for_each_frame_and_images_one_for_the_episode():
     record = run_episode(PointWorld(), Towards([0, 0]), seed=0, max_steps=2)
-    assert set(record.infos) == {"position", "success", "hazard_contact"}
+    assert set(record.infos) == {"position", "success", "hazard_contact", "terminated"}
     assert set(record.images) == {"goal_image"}
     assert record.infos["success"].dtype == bool
     assert record.ever("hazard_contact") == record.infos["hazard_contact"].any()
@@ -146,3 +146,11 @@ def test_a_policy_is_told_the_goal_that_was_chosen():
     record = run_episode(PointWorld(), policy, seed=0, max_steps=1, goal={"goal_image": image})
     assert policy.info["goal_image"] is image and "position" in policy.info
     np.testing.assert_array_equal(record.images["goal_image"], image)
+
+
+def test_the_last_frame_of_an_episode_that_the_environment_ends_is_flagged():
+    ended = run_episode(PointWorld(), Random(), seed=0, max_steps=2000)
+    assert ended.terminated and ended.steps < 2000
+    assert ended.infos["terminated"].tolist() == [False] * ended.steps + [True]
+    cut = run_episode(PointWorld(), NoOp(), seed=0, max_steps=5)
+    assert cut.infos["terminated"].tolist() == [False] * 6
