@@ -191,9 +191,11 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
     words = compose.translate(verb, words, sweep=True)
     swept = compose.swept_keys(words)
     worst = 0
+    here, process = os.getcwd(), os.getpid()
 
     def job(config: "DictConfig") -> None:
         nonlocal worst
+        os.chdir(here)  # a cluster's processes begin elsewhere
         settled = compose.plain(config)
         settings.check_settings(settled)
         # A job's name tells what it does not share with the others.
@@ -202,7 +204,10 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
         suffix = compose.as_written("_".join(mine)).replace("/", "-").replace("+", "")
         settled["name"] += f"_{suffix}" if suffix else ""
         say(f"{verb} {suffix}")
-        worst = max(worst, _execute_and_show(verb, settled))
+        status = _execute_and_show(verb, settled)
+        worst = max(worst, status)
+        if status and os.getpid() != process:  # what another process counts is lost
+            raise WorldModelError(f"{verb} {suffix} found problems, see its report")
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed there
     quiet = ["hydra/hydra_logging=none", "hydra/job_logging=none"]
