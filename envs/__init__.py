@@ -9,8 +9,11 @@ from .pixel_world import PixelWorld
 from .view import View
 
 TWO_ROOM = "worldmodel/TwoRoom-v0"
+CUPS = "worldmodel/Cups-v0"
 
-__all__ = ["TWO_ROOM", "PixelWorld", "View"]
+__all__ = ["CUPS", "TWO_ROOM", "PixelWorld", "View"]
 
 if TWO_ROOM not in registry:
     register(TWO_ROOM, entry_point="worldmodel.envs.two_room:TwoRoom", max_episode_steps=200)
+if CUPS not in registry:
+    register(CUPS, entry_point="worldmodel.envs.cups:Cups", max_episode_steps=60)

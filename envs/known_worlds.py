@@ -19,6 +19,8 @@ class KnownWorld:
 KNOWN: Mapping[str, KnownWorld] = {
     # The radius of its goal, metres.
     "worldmodel/TwoRoom-v0": KnownWorld({"position": 0.12}),
+    # A quarter of the way from one cup to the next.
+    "worldmodel/Cups-v0": KnownWorld({"hand": 0.15}),
     # The arm reaches 0.21 m; from straight above.
     "Reacher-v5": KnownWorld(
         {"fingertip": 0.05},
