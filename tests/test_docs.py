@@ -28,7 +28,7 @@ from worldmodel.cli.app import _sort, _split
 from worldmodel.cli.compose import settle
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDES = [
     ROOT / "docs" / name
     for name in (
