@@ -218,6 +218,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", default=[*RECIPES])
     parser.add_argument("--seeds", type=int, nargs="*", default=[*REPORT])
     parser.add_argument("--sweep", action="store_true", help="try learning rates")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of one core, for a training")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
     words = parser.parse_args()
@@ -230,7 +231,7 @@ def main() -> None:
         if words.sweep:
             cases += [Case(world, recipe, seed, rate, SWEPT_STEPS, True) for rate in RATES]
         else:
-            steps = int(SECONDS / step_seconds(swept, recipe))
+            steps = int(words.seconds / step_seconds(swept, recipe))
             cases.append(Case(world, recipe, seed, chosen_rate(swept, recipe), steps))
     if not words.sweep:
         cases += [
@@ -247,7 +248,7 @@ def main() -> None:
         print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
               f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
-        write_table(records, words.seeds, swept)
+        write_table(records, words.seeds, swept, seconds=words.seconds)
 
 
 def step_seconds(swept: Sequence[Record], recipe: str) -> float:
@@ -278,17 +279,22 @@ def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
     return max(RATES, key=lambda rate: float(np.mean([found[world, rate] for world in SWEPT])))
 
 
-def write_table(records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record]) -> None:
-    """Write docs/results/recipes.json, and its overview."""
+def write_table(
+    records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record], *, seconds: int
+) -> None:
+    """Write docs/results/recipes.json, and its overview; of other times, `recipes-SECONDS`."""
     trained = list(dict.fromkeys(r["recipe"] for r in records if r["rate"] is not None))
     command = "python -m benchmarks.recipes"
     if sorted(trained) != sorted(RECIPES):
         command += f" --recipes {' '.join(trained)}"
+    name = "recipes"
+    if seconds != SECONDS:
+        name, command = f"{name}-{seconds}", f"{command} --seconds {seconds}"
     table = {
-        **origin("recipes", command),
+        **origin(name, command),
         "protocol": {
             "seeds": list(seeds), "development_seeds": list(DEVELOPMENT),
-            "cpu_seconds": SECONDS, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
+            "cpu_seconds": seconds, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
             "fit": FIT, "validation": VALIDATION, "test": TEST,
             "rates_tried": list(RATES), "swept_on": list(SWEPT),
             "swept_steps": sorted({r["steps"] for r in swept}),
@@ -298,13 +304,13 @@ def write_table(records: Sequence[Record], seeds: Sequence[int], swept: Sequence
         "rows": rows(records),
     }  # fmt: skip
     folder = Path(__file__).parents[1] / "docs/results"
-    results.write(table, folder / "recipes.json")
+    results.write(table, folder / f"{name}.json")
     columns = list(dict.fromkeys([*BASELINES, *(r["recipe"] for r in records)]))
     grid = Grid(
-        "recipes-overview", command, {"seeds": list(seeds)},
+        f"{name}-overview", command, {"seeds": list(seeds)},
         ["", *columns], overview(table["rows"], columns),
     )  # fmt: skip
-    results.write(grid.to_json(device="cpu"), folder / "recipes-overview.json")
+    results.write(grid.to_json(device="cpu"), folder / f"{name}-overview.json")
 
 
 if __name__ == "__main__":
