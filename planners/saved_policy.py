@@ -32,13 +32,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh, "relu": F.relu, "elu": F.elu, "gelu": F.gelu, "silu": F.silu,
     "leakyrelu": F.leaky_relu,
 }  # fmt: skip
-# Where Stable-Baselines3 keeps the layers that choose the action, what is between them where
-# nothing is said, and if the result is squashed into the bounds.
+# Where Stable-Baselines3 keeps the layers that choose the action: by how names of the first begin,
+# what is between them where nothing is said, and if the result is squashed into the bounds.
 _LAYOUTS = (
-    (r"(mlp_extractor\.policy_net\.\d+|action_net)", "tanh", False),
-    (r"(actor\.latent_pi\.\d+|actor\.mu)", "relu", True),
-    (r"actor\.mu\.\d+", "relu", True),
-    (r"q_net\.q_net\.\d+", "relu", False),
+    ("action_net", r"(mlp_extractor\.policy_net\.\d+|action_net)", "tanh", False),
+    ("actor.latent_pi.", r"(actor\.latent_pi\.\d+|actor\.mu(\.0)?)", "relu", True),
+    ("actor.mu.", r"actor\.mu\.\d+", "relu", True),
+    ("q_net.q_net.", r"q_net\.q_net\.\d+", "relu", False),
 )
 
 
@@ -89,7 +89,7 @@ class SavedPolicy(Policy):
         self, path: str | Path, info: str = "observation", noise: float = 0.0,
         random_share: float = 0.0,
     ) -> None:  # fmt: skip
-        if noise < 0 or not 0 <= random_share <= 1:
+        if not (0 <= noise < float("inf") and 0 <= random_share <= 1):
             raise ConfigError(
                 "a saved policy needs noise >= 0 and random_share in [0, 1], got "
                 f"{noise} and {random_share}"
@@ -139,7 +139,10 @@ class SavedPolicy(Policy):
                 f"{self._path}: looks at the info '{self._info}', the environment tells "
                 f"{', '.join(sorted(info)) or 'none'}; say behaviour.info="
             )
-        numbers = np.asarray(info[self._info], np.float32).ravel()
+        try:
+            numbers = np.asarray(info[self._info], np.float32).ravel()
+        except (TypeError, ValueError) as error:
+            raise EnvError(f"{self._path}: the info '{self._info}' is no numbers") from error
         if len(numbers) != self._network.inputs:
             raise EnvError(
                 f"{self._path}: looks at {self._network.inputs} numbers, "
@@ -152,10 +155,17 @@ def read_policy(path: Path) -> _Network:
     """The network of a policy file; see `SavedPolicy`."""
     if path.suffix == ".safetensors":
         tensors, header = read_tensors_and_header(path, remedy="save the policy again")
-        names = [f"{i}" for i in range(len(tensors) // 2)]
-        return _network(
-            tensors, names, header.get("activation", ""), header.get("output") == "tanh", path
-        )
+        count, output = len(tensors) // 2, header.get("output", "")
+        names = [str(number) for number in range(count)]
+        expected = {f"{name}.{kind}" for name in names for kind in ("weight", "bias")}
+        if not count or set(tensors) != expected:
+            raise CheckpointError(
+                f"{path}: has {', '.join(sorted(tensors)) or 'nothing'}; "
+                "layers are 0.weight, 0.bias, 1.weight, ..."
+            )
+        if output not in ("", "tanh"):
+            raise CheckpointError(f"{path}: output '{output}' in its header is no tanh")
+        return _network(tensors, names, header.get("activation", ""), output == "tanh", path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; check behaviour.path=")
     if not zipfile.is_zipfile(path):
@@ -166,20 +176,27 @@ def read_policy(path: Path) -> _Network:
 
 
 def _of_stable_baselines(path: Path) -> _Network:
-    with zipfile.ZipFile(path) as file, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         try:
-            told = json.loads(file.read("data"))
-            file.extract("policy.pth", folder)
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            with zipfile.ZipFile(path) as file:
+                told = json.loads(file.read("data"))
+                file.extract("policy.pth", folder)
+            kept = told.get("policy_kwargs") or {}
+            said = kept.get("activation_fn")
+        except (KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path}: is no policy that Stable-Baselines3 saved") from error
-        weights = read_torch(Path(folder, "policy.pth"), "policy", CheckpointError)
-        weights = {name: value.clone() for name, value in weights.items()}
-    for pattern, usual, squashed in _LAYOUTS:
+        try:
+            held = read_torch(Path(folder, "policy.pth"), "policy", CheckpointError)
+        except CheckpointError as error:
+            raise CheckpointError(str(error).replace(folder, str(path))) from error
+        if not isinstance(held, Mapping) or not all(map(torch.is_tensor, held.values())):
+            raise CheckpointError(f"{path}: its policy.pth holds no named tensors")
+        weights = {str(name): value.clone() for name, value in held.items()}
+    for begin, pattern, usual, squashed in _LAYOUTS:
         found = [re.fullmatch(rf"({pattern})\.weight", name) for name in weights]
         layers = [match[1] for match in found if match]
-        if layers:
-            kept = (told.get("policy_kwargs") or {}).get("activation_fn", usual)
-            activation = str(kept).rstrip("'>").rpartition(".")[2].lower()
+        if any(name.startswith(begin) for name in layers):
+            activation = str(said or usual).rstrip("'>").rpartition(".")[2].lower()
             return _network(weights, layers, activation, squashed, path)
     raise CheckpointError(
         f"{path}: has none of the layers of an MlpPolicy of PPO, A2C, SAC, TD3, DDPG or DQN, "
@@ -190,15 +207,26 @@ def _of_stable_baselines(path: Path) -> _Network:
 def _network(
     weights: Mapping[str, Tensor], names: list[str], activation: str, squashed: bool, path: Path
 ) -> _Network:
-    try:
-        layers = [(weights[f"{n}.weight"].float(), weights[f"{n}.bias"].float()) for n in names]
-    except KeyError as error:
-        raise CheckpointError(f"{path}: has no {error}; layers are 0.weight, 0.bias, ...") from None
+    """The layers of these names, one after the other.
+
+    Raises:
+        CheckpointError: they are no such layers.
+    """
+    layers = []
+    for name in names:
+        weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+        if bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
+            shape = None if bias is None else tuple(bias.shape)
+            raise CheckpointError(
+                f"{path}: layer {name} has a weight {tuple(weight.shape)} and a bias {shape}, "
+                "not (out in) and (out)"
+            )
+        layers.append((weight.float(), bias.float()))
     if activation not in ACTIVATIONS and len(layers) > 1:
         raise CheckpointError(
             f"{path}: activation '{activation}' is none of {', '.join(ACTIVATIONS)}"
         )
     widths = [weight.shape for weight, _ in layers]
-    if not layers or any(a[0] != b[1] for a, b in zip(widths, widths[1:], strict=False)):
+    if any(a[0] != b[1] for a, b in zip(widths, widths[1:], strict=False)):
         raise CheckpointError(f"{path}: its layers {[tuple(w) for w in widths]} do not follow")
     return _Network(layers, activation, squashed)

@@ -80,7 +80,7 @@ def test_the_table_is_of_the_cases_that_were_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "step_seconds", lambda swept, recipe: recipes.SECONDS / 10)
     monkeypatch.setattr(recipes, "BASELINES", ())
     tables = []
-    monkeypatch.setattr(recipes, "write_table", lambda records, *_: tables.append(records))
+    monkeypatch.setattr(recipes, "write_table", lambda records, *_, **__: tables.append(records))
     wanted = Case("digits", "vjepa2", 22, 1e-3, 10)
     for case, value in ((wanted, 0.5), (replace(wanted, rate=3e-3), 0.9)):
         line = {"case": case.key(), "world": "digits", "recipe": "vjepa2", "seed": 22,

@@ -75,9 +75,10 @@ def test_it_does_what_the_network_says_within_bounds(tmp_path):
         (("mlp_extractor.policy_net.0", "action_net"), nn.Tanh, False),
         (("actor.latent_pi.0", "actor.mu"), nn.ReLU, True),
         (("actor.mu.0", "actor.mu.2"), nn.ReLU, True),
+        (("actor.latent_pi.0", "actor.mu.0"), nn.ReLU, True),
         (("q_net.q_net.0", "q_net.q_net.2"), nn.ReLU, False),
     ],
-    ids=["ppo", "sac", "td3", "dqn"],
+    ids=["ppo", "sac", "td3", "sac with gSDE", "dqn"],
 )
 def test_policies_of_stable_baselines_act_as_there(tmp_path, names, activation, squashed):
     made = network(activation=activation)
@@ -127,7 +128,11 @@ def test_what_does_not_fit_is_one_line(tmp_path):
     endless = plain(tmp_path / "q.safetensors", network(), output="tanh")
     with pytest.raises(EnvError, match="between bounds"):
         draws(SavedPolicy(endless), 1, space=Box(-np.inf, np.inf, (2,), np.float32))
-    for words in ({"noise": -1.0}, {"random_share": 2.0}):
+    policy = SavedPolicy(path)
+    policy.reset(ActionSpace.of(TORQUE), {}, seed=0)
+    with pytest.raises(EnvError, match="the info 'observation' is no numbers"):
+        policy(None, {"observation": "text"})
+    for words in ({"noise": -1.0}, {"noise": float("nan")}, {"random_share": 2.0}):
         with pytest.raises(ConfigError, match="random_share in"):
             SavedPolicy(path, **words)
 
@@ -169,6 +174,41 @@ def test_nothing_in_an_archive_is_executed(tmp_path):
     with pytest.raises(CheckpointError, match="was not executed"):
         SavedPolicy(path)
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "header", "match"),
+    [
+        ({"2.weight": torch.ones(2, 2)}, {}, "has 0.bias, .*2.weight; layers are"),
+        ({"1.bias": torch.ones(1)}, {}, r"layer 1 has a weight \(2, 5\) and a bias \(1,\)"),
+        ({"0.weight": torch.ones(3)}, {}, r"layer 0 has a weight \(3,\)"),
+        ({}, {"output": "Tanh"}, "output 'Tanh' in its header is no tanh"),
+    ],
+    ids=["an extra layer", "a bias that would spread", "a vector", "another output"],
+)
+def test_a_network_that_is_not_plain_is_one_line(tmp_path, tensors, header, match):
+    path = tmp_path / "p.safetensors"
+    held = layers(network(), "0", "1") | tensors
+    save_file(held, path, {"activation": "tanh", **header})
+    with pytest.raises(CheckpointError, match=match):
+        SavedPolicy(path)
+
+
+@pytest.mark.parametrize("data", ["[]", "null", '{"policy_kwargs": [1]}', '{"policy_kwargs": "x"}'])
+def test_other_contents_of_an_archive_are_one_line(tmp_path, data):
+    path = tmp_path / "p.zip"
+    torch.save([torch.ones(1)], tmp_path / "list.pth")
+    for text, match in ((data, "that Stable-Baselines3 saved"), ("{}", "no named tensors")):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("data", text)
+            file.write(tmp_path / "list.pth", "policy.pth")
+        with pytest.raises(CheckpointError, match=match):
+            SavedPolicy(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("data", "{}")
+        file.writestr("policy.pth", b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=f"^{path}/policy.pth"):
+        SavedPolicy(path)
 
 
 @pytest.mark.slow
