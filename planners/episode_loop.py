@@ -18,12 +18,11 @@ from worldmodel.errors import EnvError
 
 from .action_space import ActionSpace
 from .environment import name_of, reset, restores_state, step
-from .infos import copy_info, stack_infos, truth
+from .infos import ENDED, copy_info, stack_infos, truth
 
 # Images show the same view where few of 8 x 8 fields differ by more than this, of 255, in mean: a
 # mover that stands elsewhere changes one or two, another camera most of those with anything in it.
 FIELDS, SAME, FEW = 8, 12.0, 4
-ENDED = "terminated"  # name of the info that is true where the environment ended the episode
 SUCCESS = ("success", "is_success")  # either info says that the goal is reached
 
 

@@ -20,6 +20,7 @@ from worldmodel.types import Clip
 
 from .dynamics import ImageDynamics, shown_in_images, told_proprioception
 from .image_states import fit_square
+from .infos import ENDED
 
 _INFO = "info."  # before the names of infos in a file of states
 
@@ -157,6 +158,10 @@ def _encode(
     values = episode.info[flag].double().unfold(0, span, block).flatten(1)
     told = ~values.isnan()
     flagged = (told & (values != 0)).any(dim=1)
+    if (
+        flag == ENDED
+    ):  # one frame, which may come in the middle of a block: the last state leads to it
+        flagged[-1] |= bool(episode.info[flag][-1])
     return _Encoded(states, flagged, told.all(dim=1), blocks, infos)
 
 

@@ -36,7 +36,7 @@ from .pairs import manifest_of, manifest_tasks, read_manifest
 from .plan_results import say_what_is_missing, write_episodes, write_json, write_outcomes
 from .planner import Planner
 from .protocol import protocol
-from .recorded_states import RecordedStates
+from .recorded_states import RecordedStates, labelled_for
 from .success import AS_TOLD, Outcome, Success
 from .tasks import (
     FROM_EPISODES,
@@ -106,17 +106,20 @@ def plan(
         `random_p` and so on, see `compared`.
     """
     loaded = load(model)  # says first of all if there is no such model
-    if evaluation.other_episodes is not None and not evaluation.diagnose:
-        raise ConfigError("evaluation.other_episodes= is for a diagnosis; say evaluation.diagnose=")
+    if evaluation.other_episodes is not None:
+        if not evaluation.diagnose:
+            raise ConfigError("evaluation.other_episodes= is for a diagnosis; say also diagnose=")
+        labelled_for(loaded, evaluation.other_episodes)
     say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
     chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
-    tasks = chosen.tasks
+    tasks, seed = chosen.tasks, run.seed
     if goal.endswith(PAIRS):
         asked = read_manifest(Path(goal))
-        offset = asked.offset or offset
-        evaluation = replace(evaluation, max_steps=evaluation.max_steps or asked.budget)
+        offset, seed = asked.offset or offset, run.seed if asked.seed is None else asked.seed
+        if evaluation.max_steps is None:
+            evaluation = replace(evaluation, max_steps=asked.budget)
     if evaluation.max_steps is None and is_recorded(goal):
         evaluation = replace(evaluation, max_steps=2 * offset)
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
@@ -137,8 +140,9 @@ def plan(
     write_json(run.folder / "protocol.json", facts)
     if recorded_in is not None and is_recorded(goal):
         asked_for = manifest_of(
-            chosen, Episodes(recorded_in), facts, budget=evaluation.budget, seed=run.seed
-        )
+            chosen, Episodes(recorded_in), facts, budget=evaluation.budget, offset=offset,
+            seed=seed,
+        )  # fmt: skip
         write_json(run.folder / "pairs.json", asked_for)
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     if len(tasks) < episodes:

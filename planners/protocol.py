@@ -34,11 +34,16 @@ def protocol(
         "environment": f"{env} {dict(how.env_options or {}) or ''}".strip(),
         "view": described(_chosen(view)),
         "tasks": f"{len(chosen)}: {chosen.words}; {chosen.solved} solved starts removed",
-        "tasks_sha256": _digest([_facts(task) for task in chosen.tasks]),
+        "tasks_sha256": tasks_digest(chosen.tasks),
         "success": success.words,
         "budget": f"{how.budget} environment steps",
     }
     return asked | {"hash": _digest(asked), **{name: described(part) for name, part in who.items()}}
+
+
+def tasks_digest(tasks: Sequence[Task]) -> str:
+    """A hash of starts and goals, of how they are begun, and of the policies' randomness."""
+    return _digest([_facts(task) for task in tasks])
 
 
 def described(part: Any) -> str:

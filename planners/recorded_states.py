@@ -9,6 +9,7 @@ from worldmodel.interop.load import load
 
 from .cloning import Cloned, clone
 from .costs.cost import Cost
+from .dynamics import ImageDynamics
 from .episode_states import EpisodeStates, cached_states, encode_episodes
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
@@ -54,9 +55,7 @@ class RecordedStates:
             ConfigError: no episode of the other folder has actions.
         """
         if other is not None:
-            episodes = Episodes(other).labelled
-            if not len(episodes):
-                raise ConfigError(f"evaluation.other_episodes={other}: no episode has actions")
+            episodes = labelled_for(load(self._model), other)
         elif self._folder is None:
             return None
         else:
@@ -87,3 +86,21 @@ def _weights(model: str) -> Path:
         if path.is_file():
             return path
     raise CheckpointError(f"{folder}: holds no model.safetensors; name a model's or a run's folder")
+
+
+def labelled_for(model: ImageDynamics, folder: str) -> Episodes:
+    """The episodes of a folder whose actions a model can be led by.
+
+    Raises:
+        ConfigError: none has actions, or they are of another width than those it has learned.
+    """
+    episodes = Episodes(folder).labelled
+    if not len(episodes):
+        raise ConfigError(f"evaluation.other_episodes={folder}: no episode has actions")
+    width = sum(episodes.info.action_choices) or len(episodes.info.action_low)
+    if width != model.action_dim:
+        raise ConfigError(
+            f"evaluation.other_episodes={folder}: actions are {width} numbers, the model has "
+            f"learned actions of {model.action_dim}"
+        )
+    return episodes

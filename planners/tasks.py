@@ -19,7 +19,7 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError, EpisodeError
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
-from .episode_loop import ENDED
+from .infos import ENDED
 from .success import Success
 
 FROM_EPISODES = ("episodes", "crossed")

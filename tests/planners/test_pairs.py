@@ -37,7 +37,7 @@ def facts(tasks):
 
 def written(tasks, recorded, folder, *, seed):
     path = folder / "pairs.json"
-    made = manifest_of(tasks, recorded, facts(tasks), budget=20, seed=seed)
+    made = manifest_of(tasks, recorded, facts(tasks), budget=20, offset=10, seed=seed)
     path.write_text(json.dumps(made))
     return path
 
@@ -49,9 +49,20 @@ def test_what_a_plan_was_asked_can_be_asked_again(recorded, tmp_path, make):
     again = manifest_tasks(recorded, path, NEAR, episodes=6, seed=3)
     assert facts(again)["tasks_sha256"] == facts(tasks)["tasks_sha256"]
     assert [t.pair for t in again.tasks] == [t.pair for t in tasks.tasks]
-    assert "pairs of pairs.json (starts set" in again.words
-    assert read_manifest(path).budget == 20
-    assert len(manifest_tasks(recorded, path, NEAR, episodes=4, seed=3)) == 4
+    assert facts(again) == facts(tasks)
+    assert (read_manifest(path).budget, read_manifest(path).offset) == (20, 10)
+    fewer = manifest_tasks(recorded, path, NEAR, episodes=4, seed=3)
+    assert len(fewer) == 4 and "pairs of pairs.json (starts set" in fewer.words
+
+
+def test_pairs_of_other_episodes_are_refused(recorded, tmp_path):
+    tasks = episode_tasks(recorded, NEAR, offset=10, episodes=3, seed=3)
+    path = written(tasks, recorded, tmp_path, seed=3)
+    told = json.loads(path.read_text())
+    told["pairs"][0]["start_step"] += 1
+    path.write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match="was written of other episodes than those of"):
+        manifest_tasks(recorded, path, NEAR, episodes=3, seed=3)
 
 
 def test_rows_count_all_frames_of_the_folder(recorded, tmp_path):
@@ -85,8 +96,9 @@ def test_manifests_of_others_are_read(recorded, tmp_path):
 
 
 def test_what_is_no_such_file_is_one_line(recorded, tmp_path):
+    path = tmp_path / "pairs.json"
+
     def refused(match, value):
-        path = tmp_path / "pairs.json"
         path.write_text(value if isinstance(value, str) else json.dumps(value))
         with pytest.raises(ConfigError, match=match):
             manifest_tasks(recorded, path, NEAR, episodes=5, seed=0)
@@ -100,3 +112,16 @@ def test_what_is_no_such_file_is_one_line(recorded, tmp_path):
     refused("has no episode 99", clear((99, 0, 5)))
     refused("names step 500 of episode 3, which has 41", clear((3, 0, 500)))
     refused("no pair whose start is away", clear((3, 4, 4)))
+    refused("has no pairs", clear())
+    refused("is no file of pairs .*-1 is no whole number from 0", clear((3, -1, 4)))
+    refused("is no file of pairs .*0.5 is no whole number", clear((3, 0.5, 4)))
+    refused("is no file of pairs .*True is no whole number", clear((True, 1, 4)))
+    refused("is no file of pairs .*inf", clear((3, 1, float("inf"))))
+    refused(
+        "is no file of pairs .*0 is no whole number from 1",
+        clear((3, 1, 9), protocol={"eval_budget": 0}),
+    )
+    refused("is no file of pairs", "[" * 100_000)
+    path.write_text(json.dumps(clear((0, 2, 27))))
+    with pytest.raises(ConfigError, match="episodes=0: an evaluation has at least one"):
+        manifest_tasks(recorded, path, NEAR, episodes=0, seed=0)

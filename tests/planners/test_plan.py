@@ -165,6 +165,19 @@ def test_episode_states_are_what_the_model_sees(episodes_folder):
     assert hazards[:, :2].norm(dim=1).max() < 0.25 + 0.15
 
 
+@pytest.mark.parametrize("length", [6, 7])
+def test_the_last_state_of_an_episode_that_ended_is_flagged_in_the_middle_of_a_block_too(
+    tmp_path, length
+):
+    """States of two frames, two apart: of seven frames, none shows the last."""
+    info = {"terminated": np.array([False] * (length - 1) + [True])}
+    frames, actions = np.zeros((length, 8, 8, 3), np.uint8), np.zeros((length - 1, 2), np.float32)
+    with EpisodeWriter(tmp_path, FolderInfo(POINT_WORLD, 10.0, (-1, -1), (1, 1))) as writer:
+        writer.write(Episode.from_numpy(frames, actions, fps=10.0, info=info))
+    recorded = encode_episodes(PointModel(), Episodes(tmp_path), flag="terminated")
+    assert recorded.flagged.tolist() == [False, False, True]
+
+
 def test_a_state_whose_flag_was_not_told_is_no_safe_example(tmp_path):
     nan = float("nan")
     flags = {"told": [0, 0, 0, 1, 0, 0.0], "gaps": [nan, 0, nan, 1, 0, 0.0], "none": None}
@@ -384,6 +397,12 @@ def test_a_diagnosis_predicts_episodes_of_another_behaviour_too(
     assert results["diagnosis_other_error_with_other_actions_16"] > 100
     with pytest.raises(ConfigError, match="other_episodes= is for a diagnosis"):
         run_plan(tmp_path, model_folder, other_episodes=str(episodes_folder))
+    with EpisodeWriter(tmp_path / "wide", FolderInfo("other", 10.0, (0,), (1,))) as writer:
+        frames = np.zeros((5, 8, 8, 3), np.uint8)
+        writer.write(Episode.from_numpy(frames, np.zeros((4, 1), np.float32), fps=10.0, info={}))
+    with pytest.raises(ConfigError, match="actions are 1 numbers, the model has learned .* of 2"):
+        run_plan(tmp_path, model_folder, diagnose=1, other_episodes=str(tmp_path / "wide"))
+    assert not (tmp_path / "plan/protocol.json").exists()  # it had not planned
 
 
 def test_a_second_plan_is_asked_what_the_first_one_was(tmp_path, model_folder):
@@ -402,7 +421,7 @@ def test_a_second_plan_is_asked_what_the_first_one_was(tmp_path, model_folder):
     kept = (tmp_path / "plan/pairs.json").rename(tmp_path / "pairs.json")
     second = run_plan(tmp_path, model_folder, goal=str(kept), **words)
     again = json.loads((tmp_path / "plan/protocol.json").read_text())
-    assert again["tasks_sha256"] == asked["tasks_sha256"]
+    assert again["hash"] == asked["hash"]
     assert again["budget"] == asked["budget"] == "20 environment steps"
     assert second["success"] == first["success"] and second["success.n"] == first["success.n"]
     written = json.loads((tmp_path / "plan/pairs.json").read_text())
