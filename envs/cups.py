@@ -13,6 +13,7 @@ Info = dict[str, Any]
 
 PLACES = (-0.6, 0.0, 0.6)  # of the cups, along x; the table reaches from -1 to 1
 REACH = 0.25  # from the hand to a cup's middle, so that lifting lifts it
+MOST_HAND = 0.95  # x of the hand, either way
 SPEED = 0.15  # of the hand at full action, each step
 SHOWN, LOWERING, SWAPPING = 3, 3, 6  # steps: the ball is seen, cups come down, two change places
 MOST_SWAPS = 3
@@ -29,7 +30,8 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
 
     The cups are up at first and the ball is seen, for three steps. They come down; then up to three
     times two neighbours change places, and the ball goes with its cup. Nothing in the image tells
-    where it is from then on. So a model that sees a moment alone is right in one of three.
+    where it is from then on, and the goal does not either: it is three images, of the ball below a
+    lifted cup at each place. So who sees the last moments alone is right in one of three.
 
     Observation: the cups from the front and the hand before them, `h w c` uint8.
     Action: how the hand moves along x, and if it lifts (above 0), each in [-1, 1].
@@ -37,7 +39,7 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
     episode, once all have come to rest; before that, lifting does nothing.
     Info: `hand` (x of the hand, `1`), `ball` (x of the ball), `cups` (x of the three), `resting`
     (cups may be lifted), `success` (the ball's cup is lifted), `state` (`4 + MOST_SWAPS`, float64,
-    from which a reset can begin); at reset also `goal_image`: the ball's cup lifted by the hand.
+    from which a reset can begin); at reset also `goal_image` (`3 h w c`): any of them is the goal.
 
     Reset options: `{"task": name}` with name one of
     "any" (the default): no swap to three; "still": none; "swapped": one to three;
@@ -86,12 +88,14 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
         self._time, self._lifted, self._ends = 0, -1, task != "explore"
         if state is not None:
             self._restore(state)
-        return self.render(), self._info() | {"goal_image": self._goal_image()}
+        return self.render(), self._info() | {"goal_image": self._goal_images()}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
         """Move the hand, lift, and let a step of time pass."""
         move, lift = np.clip(np.asarray(action, np.float64), -1, 1)
-        self._hand = float(np.clip(self._hand + SPEED * move, -0.95, 0.95))
+        if not np.isfinite(move + lift):
+            raise ValueError(f"an action is two finite numbers, got {action!r}")
+        self._hand = float(np.clip(self._hand + SPEED * move, -MOST_HAND, MOST_HAND))
         near = np.abs(self._cups() - self._hand)
         wanted = lift > 0 and near.min() <= REACH and self._resting
         self._lifted = int(near.argmin()) if wanted else -1
@@ -142,10 +146,12 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
         moving = 0 <= steps < SWAPPING * np.count_nonzero(self._swaps)
         return float(np.sin(np.pi * (steps % SWAPPING) / SWAPPING)) if moving else 0.0
 
-    def _goal_image(self) -> np.ndarray:
-        last = self._cups(SHOWN + LOWERING + SWAPPING * MOST_SWAPS)
-        lifted = np.arange(3) == self._ball
-        return _draw(last, np.zeros(3), lifted, self._ball, last[self._ball], self.size)
+    def _goal_images(self) -> np.ndarray:
+        cups = np.array(PLACES)
+        return np.stack([
+            _draw(cups, np.zeros(3), np.arange(3) == place, place, cups[place], self.size)
+            for place in range(3)
+        ])  # fmt: skip
 
     def _info(self) -> Info:
         cups = self._cups()
@@ -160,12 +166,24 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
         }
 
     def _restore(self, state: Any) -> None:
-        numbers = np.asarray(state, np.float64)
+        try:
+            numbers = np.asarray(state, np.float64)
+        except (TypeError, ValueError):
+            numbers = np.empty(0)
         if numbers.shape != (4 + MOST_SWAPS,) or not np.isfinite(numbers).all():
             raise TaskError(f"a state is {4 + MOST_SWAPS} finite numbers, got {state!r}")
-        time, hand, ball, lifted, *swaps = numbers
-        self._time, self._hand = int(time), float(hand)
-        self._ball, self._lifted = int(ball), int(lifted)
+        hand, (time, ball, lifted, *swaps) = numbers[1], np.delete(numbers, 1).astype(int)
+        places = [place for place in swaps if place]
+        if (
+            (np.delete(numbers, 1) % 1).any() or abs(hand) > MOST_HAND or time < 0
+            or ball not in range(3) or lifted not in range(-1, 3)
+            or swaps != places + [0] * (MOST_SWAPS - len(places)) or not {*places} <= {1, 2}
+        ):  # fmt: skip
+            raise TaskError(
+                "a state is the time, the hand, the ball's cup (0 to 2), the lifted cup (-1 to 2) "
+                f"and the swaps (1 or 2, then 0), got {state!r}"
+            )
+        self._time, self._hand, self._ball, self._lifted = time, float(hand), ball, lifted
         self._swaps = np.array(swaps, int)
 
 

@@ -94,7 +94,9 @@ def test_what_is_known_succeeds_and_guesses_succeed_in_one_of_three(env):
     assert rate(Random(), 60) == pytest.approx(1 / 3, abs=0.17)
 
 
-def test_the_goal_image_is_what_success_looks_like(env):
+def test_one_goal_image_is_what_success_looks_like_and_they_do_not_tell_which(env):
+    goals = [env.reset(seed=seed)[1]["goal_image"] for seed in range(5)]
+    assert goals[0].shape == (3, 64, 64, 3) and all(np.array_equal(goals[0], g) for g in goals)
     _, info = env.reset(seed=3, options={"task": "swapped"})
     goal, policy = info["goal_image"], Knowing()
     for _ in range(40):
@@ -105,7 +107,8 @@ def test_the_goal_image_is_what_success_looks_like(env):
         if ended:
             break
     assert info["success"] and reward == 1
-    assert np.abs(frame.astype(int) - goal).mean() < 0.5
+    place = int(np.argmin(np.abs(np.array(PLACES) - info["ball"][0])))
+    assert np.abs(frame.astype(int) - goal[place]).mean() < 0.5
 
 
 def test_lifting_does_nothing_before_they_rest_and_ends_nothing_where_one_explores(env):
@@ -133,7 +136,16 @@ def test_what_a_reset_does_not_take_is_one_line(env):
     for options in ({"task": "else"}, {"other": 1}):
         with pytest.raises(TaskError, match="options of a reset are task="):
             env.reset(options=options)
-    with pytest.raises(TaskError, match="a state is 7 finite numbers"):
-        env.reset(options={"state": [1, 2]})
+    for state in ([1, 2], "text", [0, 0, 0, -1, 0, 0, np.nan]):
+        with pytest.raises(TaskError, match="a state is 7 finite numbers"):
+            env.reset(options={"state": state})
+    good = [0, 0.5, 0, -1, 1, 2, 0]
+    env.reset(options={"state": good})
+    for place, wrong in ((0, -1), (0, 0.5), (1, 99), (2, 3), (3, 5), (4, -1), (4, 0), (5, 9)):
+        state = [*good[:place], wrong, *good[place + 1 :]]
+        with pytest.raises(TaskError, match="a state is the time, the hand"):
+            env.reset(options={"state": state})
+    with pytest.raises(ValueError, match="an action is two finite numbers"):
+        env.step(np.array([np.nan, 1]))
     with pytest.raises(ValueError, match="size must be at least 16"):
         gymnasium.make(CUPS, size=4)
