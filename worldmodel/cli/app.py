@@ -191,11 +191,17 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
     words = compose.translate(verb, words, sweep=True)
     swept = compose.swept_keys(words)
     worst = 0
-    here, process = os.getcwd(), os.getpid()
+    here, process = _working_folder(), os.getpid()
 
     def job(config: "DictConfig") -> None:
         nonlocal worst
-        os.chdir(here)  # a cluster's processes begin elsewhere
+        try:
+            os.chdir(here)  # a cluster's processes begin elsewhere
+        except OSError as error:
+            raise ConfigError(
+                f"{here}: the folder where the sweep was begun is not on {os.uname().nodename} "
+                f"({error.strerror}); share it between the machines"
+            ) from error
         settled = compose.plain(config)
         settings.check_settings(settled)
         # A job's name tells what it does not share with the others.
@@ -207,7 +213,7 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
         status = _execute_and_show(verb, settled)
         worst = max(worst, status)
         if status and os.getpid() != process:  # what another process counts is lost
-            raise WorldModelError(f"{verb} {suffix} found problems, see its report")
+            raise _ProblemsError(f"{verb} {suffix} found problems, see its report")
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come back here instead of being printed there
     quiet = ["hydra/hydra_logging=none", "hydra/job_logging=none"]
@@ -219,6 +225,22 @@ def _sweep(verb: str, words: Sequence[str]) -> int:
     )
     try:
         decorate(job)()
+    except _ProblemsError as error:
+        say(str(error))
+        return _FAILED
     finally:
         sys.argv = before
     return worst
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working folder is gone ({error.strerror}); go to another one"
+        ) from error
+
+
+class _ProblemsError(WorldModelError):
+    """A run of a sweep in another process found problems."""

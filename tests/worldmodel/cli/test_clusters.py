@@ -68,6 +68,27 @@ def test_jobs_of_submitit_write_what_one_process_does(tmp_path, alone):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param([], id="here"),
+        pytest.param(["hydra/launcher=submitit_local"], id="jobs", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_problems_that_runs_find_end_with_one_wherever_they_ran(tmp_path, launcher):
+    if launcher:
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="worldmodel[slurm]")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/broken.mp4").write_bytes(b"no video")
+    done = subprocess.run(
+        [sys.executable, "-m", "worldmodel", "data", "check", "path=videos", "seed=1,2",
+         "--multirun", *launcher], cwd=tmp_path, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.exhaustive
 def test_two_nodes_of_ray_write_what_one_process_does_though_a_worker_is_lost(
     tmp_path, alone, monkeypatch
