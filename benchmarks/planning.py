@@ -30,6 +30,7 @@ from worldmodel.runs.run import read_metrics
 
 SEEDS = (1, 2, 3)
 EPISODES = 50  # of each evaluation
+CROSSED_LESS = 0.05  # that crossed goals may be reached less often than those of one episode
 FLOORS = ("random", "noop", "cloning")
 FRAMES = ("recipe=frames", "batch=64")
 """States of single frames, three actions apart."""
@@ -167,9 +168,17 @@ def rows(
                 names = [f"{p}_{world.success}" for p in FLOORS]
                 floors = [pooled(runs, n) for n in names if all(n in run for run in runs)]
                 row |= {"floor": max(hits / n for hits, n in floors)} if floors else {}
-                row |= {"bar": world.bars[goal]} if goal in world.bars else {}
+                row |= bar(name, goal, written)
             written.append(row)
     return written
+
+
+def bar(name: str, goal: str, written: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """What is asked for; of crossed goals, as much as of those of one episode, but for 0.05."""
+    if goal in WORLDS[name].bars:
+        return {"bar": WORLDS[name].bars[goal]}
+    found = [row["value"] for row in written if row["key"] == f"{name}.offset25.success"]
+    return {"bar": round(found[0] - CROSSED_LESS, 4)} if goal == "crossed" and found else {}
 
 
 def pooled(runs: Sequence[Mapping[str, float]], key: str) -> tuple[int, int]:
@@ -200,11 +209,15 @@ def main() -> None:
     words = parser.parse_args()
     for name, seed in itertools.product(words.worlds, words.seeds):
         measure(name, seed, words.kept_in)
+    found = finished(words.kept_in)
     table = {
         **origin("planning", "python -m benchmarks.planning"),
-        "protocol": {"episodes": EPISODES, "success": "held for the last fifth of the budget"},
-        "rows": rows(finished(words.kept_in)),
-    }
+        "protocol": {
+            "seeds": sorted({seed for _, seed in found}), "episodes": EPISODES,
+            "success": "held for the last fifth of the budget",
+        },
+        "rows": rows(found),
+    }  # fmt: skip
     results.write(table, Path(__file__).parents[1] / "docs/results/planning.json")
 
 
