@@ -104,14 +104,14 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
         ended = self._ends and self._lifted >= 0
         return self.render(), float(success), ended, False, self._info()
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """The image (h w 3, uint8)."""
         return _draw(self._cups(), self._depths(), self._up(), self._ball, self._hand, self.size)
 
     @property
     def _resting(self) -> bool:
         """All cups are down and at their last places."""
-        return self._time >= SHOWN + LOWERING + SWAPPING * np.count_nonzero(self._swaps)
+        return bool(self._time >= SHOWN + LOWERING + SWAPPING * np.count_nonzero(self._swaps))
 
     def _up(self) -> np.ndarray:
         """How far each cup is up, from 0 to 1."""
@@ -160,7 +160,7 @@ class Cups(gymnasium.Env[np.ndarray, np.ndarray]):
             "hand": np.array([self._hand], np.float32),
             "ball": np.array([cups[self._ball]], np.float32),
             "cups": cups.astype(np.float32),
-            "resting": bool(self._resting),
+            "resting": self._resting,
             "success": self._lifted == self._ball,
             "state": np.array(state, np.float64),
         }

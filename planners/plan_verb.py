@@ -114,14 +114,8 @@ def plan(
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
     chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
-    tasks, seed = chosen.tasks, run.seed
-    if goal.endswith(PAIRS):
-        asked = read_manifest(Path(goal))
-        offset, seed = asked.offset or offset, run.seed if asked.seed is None else asked.seed
-        if evaluation.max_steps is None:
-            evaluation = replace(evaluation, max_steps=asked.budget)
-    if evaluation.max_steps is None and is_recorded(goal):
-        evaluation = replace(evaluation, max_steps=2 * offset)
+    tasks = chosen.tasks
+    evaluation, offset, seed = _as_asked(goal, evaluation, offset, run.seed)
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
     guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
@@ -137,14 +131,9 @@ def plan(
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
-    write_json(run.folder / "protocol.json", facts)
-    if recorded_in is not None and is_recorded(goal):
-        asked_for = manifest_of(
-            chosen, Episodes(recorded_in), facts, budget=evaluation.budget, offset=offset,
-            seed=seed,
-        )  # fmt: skip
-        write_json(run.folder / "pairs.json", asked_for)
-    run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
+    recorded = Episodes(recorded_in) if recorded_in and is_recorded(goal) else None
+    how = {"budget": evaluation.budget, "offset": offset, "seed": seed}
+    _tell_what_is_asked(run, facts, chosen, recorded, how)
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
@@ -160,6 +149,31 @@ def plan(
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
     return results | _beside(run, make, baselines, tasks, evaluation, success, outcomes)
+
+
+def _tell_what_is_asked(
+    run: "Run", facts: Mapping[str, str], chosen: Tasks, recorded: Episodes | None,
+    how: Mapping[str, int],
+) -> None:  # fmt: skip
+    """Say the protocol and write it; and the pairs, where starts and goals were recorded."""
+    run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
+    write_json(run.folder / "protocol.json", facts)
+    if recorded is not None:
+        write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
+
+
+def _as_asked(
+    goal: str, evaluation: Evaluation, offset: int, seed: int
+) -> tuple[Evaluation, int, int]:
+    """The budget, the offset and the seed of policies that a file of pairs says, if it is one."""
+    if goal.endswith(PAIRS):
+        asked = read_manifest(Path(goal))
+        offset, seed = asked.offset or offset, seed if asked.seed is None else asked.seed
+        if evaluation.max_steps is None:
+            evaluation = replace(evaluation, max_steps=asked.budget)
+    if evaluation.max_steps is None and is_recorded(goal):
+        evaluation = replace(evaluation, max_steps=2 * offset)
+    return evaluation, offset, seed
 
 
 def _beside(
