@@ -106,10 +106,7 @@ def plan(
         `random_p` and so on, see `compared`.
     """
     loaded = load(model)  # says first of all if there is no such model
-    if evaluation.other_episodes is not None:
-        if not evaluation.diagnose:
-            raise ConfigError("evaluation.other_episodes= is for a diagnosis; say also diagnose=")
-        labelled_for(loaded, evaluation.other_episodes)
+    _require_other_episodes(evaluation, loaded)
     say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
@@ -149,6 +146,15 @@ def plan(
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
     return results | _beside(run, make, baselines, tasks, evaluation, success, outcomes)
+
+
+def _require_other_episodes(evaluation: Evaluation, model: ImageDynamics) -> None:
+    """Refuse episodes that a diagnosis could not predict, before anything is planned."""
+    if evaluation.other_episodes is None:
+        return
+    if not evaluation.diagnose:
+        raise ConfigError("evaluation.other_episodes= is for a diagnosis; say evaluation.diagnose=")
+    labelled_for(model, evaluation.other_episodes)
 
 
 def _tell_what_is_asked(
