@@ -16,9 +16,9 @@ from worldmodel.report.run_folder import RunRecord
 _MOST = 6  # episodes of one run
 _FRAME_MS = 90
 _LEGEND = (
-    "Planned episodes as the agent saw them. Drawn over them are the goal (a green ring), the path "
-    "so far (a line), and a red border where a hazard was touched. The agent is given the goal as "
-    "an image and sees none of these marks."
+    "Planned episodes as the agent saw them. Drawn over them are the goal (a green ring or "
+    "outline), the path so far (a line), and a red border where a hazard was touched. The agent is "
+    "given the goal as an image and sees none of these marks."
 )
 
 
@@ -85,9 +85,9 @@ def clip_uri(episode: Episode, still: np.ndarray) -> str:
 
 
 def goal_image(episode: Episode) -> np.ndarray | None:
-    """The goal that the agent was given, if it is an image, or the first of several: h w c."""
+    """The goal that the agent was given, if it is one image: h w c."""
     image = episode.info.get("goal_image")
-    if image is None:
+    if image is None or (image.ndim == 4 and (image != image[0]).any()):
         return None
     return image.numpy() if image.ndim == 3 else image[0].numpy()
 

@@ -9,10 +9,11 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 GOAL, TRAIL, HALO, ALARM = (46, 178, 112), (30, 36, 48), (250, 250, 246), (222, 58, 46)
 _DIFFERS = 30  # grey levels, of the channel that differs most
+_COMPACT = 0.5  # of its circle that a thing fills at least, to be marked by a ring
 _LARGEST_SHARE = 0.15  # a goal that changes more of the image than this is not one thing in it
 
 
@@ -79,24 +80,46 @@ def episode_images(
         size: of the result, in pixels.
     """
     scale = size / frames.shape[1]
-    ring = None if goal is None else _ring(difference(goal, still), scale)
+    wanted = None if goal is None else difference(goal, still)
+    shape = _outline(wanted, size) if wanted is not None and not _is_compact(wanted) else None
+    ring = _ring(wanted, scale) if shape is None else None
     path: list[tuple[float, float]] = []
     images = []
     for frame, is_violated in zip(frames, violated, strict=True):
         image = Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC)
-        centre = _centre(difference(frame, still), scale)
+        seen = difference(frame, still)
+        # The middle of an arm goes a way that nothing in it goes.
+        centre = _centre(seen, scale) if seen is not None and _is_compact(seen) else None
         path += [centre] if centre else []
         draw = ImageDraw.Draw(image)
         if len(path) > 1:
             # Light around dark: visible on any background.
             draw.line(path, fill=HALO, width=size // 50, joint="curve")
             draw.line(path, fill=TRAIL, width=size // 110, joint="curve")
+        if shape is not None:
+            image.paste(GOAL, mask=shape)
         if ring is not None:
             draw.ellipse(ring, outline=GOAL, width=size // 64)
         if is_violated:
             draw.rectangle((0, 0, size - 1, size - 1), outline=ALARM, width=size // 40)
         images.append(image)
     return images
+
+
+def _is_compact(mask: np.ndarray) -> bool:
+    """True if what is marked fills much of the circle around it, as a disc or a block does."""
+    rows, columns = np.nonzero(mask)
+    apart = np.hypot(rows - rows.mean(), columns - columns.mean()).max() + 0.5
+    return bool(mask.sum() > _COMPACT * np.pi * apart**2)
+
+
+def _outline(mask: np.ndarray, size: int) -> Image.Image:
+    """The edge of what is marked, enlarged, as a mask of an image."""
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    large = np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC))
+    filled = Image.fromarray((large > 127).astype(np.uint8) * 255)
+    width = size // 64 * 2 + 1
+    return ImageChops.subtract(filled, filled.filter(ImageFilter.MinFilter(width)))
 
 
 def _ring(mask: np.ndarray | None, scale: float) -> tuple[float, float, float, float] | None:

@@ -93,6 +93,25 @@ def test_goal_and_violation_are_drawn_and_the_frames_are_not_touched() -> None:
     assert tuple(plain[64, 64]) == pytest.approx(AGENT, abs=12)
 
 
+def test_a_goal_that_is_no_disc_is_drawn_by_its_outline_and_leaves_no_trail() -> None:
+    still = np.full((64, 64, 3), 120, np.uint8)
+
+    def bar(row: int) -> np.ndarray:
+        image = still.copy()
+        image[row : row + 4, 8:56] = 10
+        return image
+
+    frames = np.stack([bar(10), bar(14), bar(18)])
+    images = episode_images(frames, still, goal=bar(44), violated=np.zeros(3, bool))
+    last = np.asarray(images[-1])
+    rows, columns = np.nonzero((last == (46, 178, 112)).all(axis=-1))
+    assert (rows.min(), rows.max()) == pytest.approx((44 * 4, 48 * 4 - 1), abs=2)
+    assert (columns.min(), columns.max()) == pytest.approx((8 * 4, 56 * 4 - 1), abs=2)
+    inside = last[44 * 4 + 7, 8 * 4 + 20 : 56 * 4 - 20]
+    assert not (inside == (46, 178, 112)).all(axis=-1).any()
+    assert not (last == (30, 36, 48)).all(axis=-1).any()  # no trail
+
+
 def test_a_strip_has_its_frames_in_order() -> None:
     frames = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (10, 200)])
     sheet = np.asarray(strip(frames, gap=2))
