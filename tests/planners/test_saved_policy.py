@@ -211,7 +211,7 @@ def test_other_contents_of_an_archive_are_one_line(tmp_path, data):
         SavedPolicy(path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # failed once within the whole suite, never alone: not understood yet
 def test_it_collects(tmp_path):
     path = plain(tmp_path / "p.safetensors", network(outputs=1))
     words = ["env=Pendulum-v1", "episodes=2", "steps=3", "behaviour=policy"]
