@@ -158,9 +158,8 @@ def _encode(
     values = episode.info[flag].double().unfold(0, span, block).flatten(1)
     told = ~values.isnan()
     flagged = (told & (values != 0)).any(dim=1)
-    if (
-        flag == ENDED
-    ):  # one frame, which may come in the middle of a block: the last state leads to it
+    # The end is one frame, maybe in the middle of a block: the last state leads to it.
+    if flag == ENDED:
         flagged[-1] |= bool(episode.info[flag][-1])
     return _Encoded(states, flagged, told.all(dim=1), blocks, infos)
 

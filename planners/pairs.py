@@ -108,8 +108,9 @@ def manifest_tasks(
     found: list[Task] = []
     solved = seen = 0
     restored = True
+    places = {number: place for place, number in enumerate(recorded.numbers)}
     for pair in asked.pairs:
-        start, goal = _moments(pair, recorded, path)
+        start, goal = _moments(pair, recorded, places, path)
         require_beginning(start.episode)
         if start.distance(success, goal) <= 1:
             solved += 1
@@ -134,9 +135,10 @@ def manifest_tasks(
     return Tasks(found, f"pairs of {path.name}{apart} (starts {how})", solved)
 
 
-def _moments(pair: Pair, recorded: Episodes, path: Path) -> tuple[Moment, Moment]:
-    """Start and goal of a pair."""
-    places = {number: place for place, number in enumerate(recorded.numbers)}
+def _moments(
+    pair: Pair, recorded: Episodes, places: Mapping[int, int], path: Path
+) -> tuple[Moment, Moment]:
+    """Start and goal of a pair; `places` are those of the episodes' numbers."""
     moments = []
     for number, step in ((pair.episode, pair.start), (pair.goal_episode, pair.goal)):
         if number not in places:

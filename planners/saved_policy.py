@@ -114,7 +114,8 @@ class SavedPolicy(Policy):
         if self._network.squashed and not np.isfinite([space.low, space.high]).all():
             raise EnvError(f"{self._path}: gives actions between bounds, {space.space} has none")
         self._space, self._draw = space, np.random.default_rng(seed)
-        self._random.reset(space, info, seed=seed)
+        # Of a seed of its own: from the same, what is drawn would tell that it is drawn.
+        self._random.reset(space, info, seed=int(self._draw.integers(2**31)))
 
     def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         """The action (a) for what the environment tells.

@@ -107,6 +107,18 @@ def test_of_choices_the_best_is_taken_and_some_at_random(tmp_path):
     assert np.mean(np.equal(taken, best)) == pytest.approx(0.5 + 0.5 / 4, abs=0.08)
 
 
+def test_random_actions_are_drawn_from_all_of_the_space_however_rare(tmp_path):
+    policy = SavedPolicy(plain(tmp_path / "p.safetensors", network()), random_share=0.1)
+    info, space = {"observation": np.asarray(NUMBERS)}, ActionSpace.of(TORQUE)
+    best, first = acts(SavedPolicy(tmp_path / "p.safetensors"), NUMBERS), []
+    for seed in range(2000):
+        policy.reset(space, {}, seed=seed)
+        action = policy(None, info)
+        first += [] if np.allclose(action, best) else [action]
+    assert len(first) == pytest.approx(200, abs=50)
+    assert np.mean(first, axis=0) == pytest.approx([1, 1], abs=0.3)
+
+
 def test_noise_is_as_wide_as_it_says(tmp_path):
     path = plain(tmp_path / "p.safetensors", network())
     space = ActionSpace.of(Box(-50.0, 50.0, (2,), np.float32))
