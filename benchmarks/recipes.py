@@ -52,6 +52,7 @@ RECIPES = ("tube_sigreg", "time_steps", "vjepa2", "videomae")
 BASELINES = ("untrained", "pixels")
 SIGNS = ("feature_std", "mean_cosine", "effective_rank")
 COSTS = ("cpu_seconds", "steps")
+RESULTS = Path(__file__).parents[1] / "docs/results"
 OVERRIDES = {"time_steps": ["recipe=none"]}  # of those that are no recipe's name
 
 
@@ -254,21 +255,26 @@ def main() -> None:
 def step_seconds(swept: Sequence[Record], recipe: str) -> float:
     """Processor seconds of a step of a recipe, as the sweep found them; the least of its runs.
 
+    Where the sweep has not been run here, what the table says of it.
+
     Raises:
-        ConfigError: the sweep has not been run for it.
+        ConfigError: the table says nothing of this recipe.
     """
     found = [r["cpu_seconds"] / r["steps"] for r in swept if r["recipe"] == recipe]
-    if not found:
-        raise ConfigError(f"how long a step of {recipe} takes is not known: run --sweep first")
-    return min(found)
+    return min(found) if found else _in_table("step_seconds", recipe)
 
 
 def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
     """The rate with the highest mean over worlds and their numbers, an R² below zero being zero.
 
+    Where the sweep has not been run here, the one that the table was made with.
+
     Raises:
-        ConfigError: not every rate was tried on every world of the sweep.
+        ConfigError: not every rate was tried on every world of the sweep, or the table says
+            nothing of this recipe.
     """
+    if not any(r["recipe"] == recipe for r in swept):
+        return _in_table("rates", recipe)
     found = {
         (r["world"], r["rate"]): float(np.mean([max(v, 0.0) for v in r["read"].values()]))
         for r in swept if r["recipe"] == recipe
@@ -277,6 +283,14 @@ def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
     if missing:
         raise ConfigError(f"the sweep of {recipe} lacks {missing}: run --sweep first")
     return max(RATES, key=lambda rate: float(np.mean([found[world, rate] for world in SWEPT])))
+
+
+def _in_table(what: str, recipe: str) -> float:
+    """What the sweep of the recorded table had found."""
+    protocol = json.loads((RESULTS / "recipes.json").read_text())["protocol"]
+    if recipe not in protocol[what]:
+        raise ConfigError(f"nothing is known of the {what} of {recipe}: run --sweep first")
+    return float(protocol[what][recipe])
 
 
 def write_table(
@@ -297,20 +311,19 @@ def write_table(
             "cpu_seconds": seconds, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
             "fit": FIT, "validation": VALIDATION, "test": TEST,
             "rates_tried": list(RATES), "swept_on": list(SWEPT),
-            "swept_steps": sorted({r["steps"] for r in swept}),
+            "swept_steps": sorted({r["steps"] for r in swept}) or [SWEPT_STEPS],
             "rates": {r: chosen_rate(swept, r) for r in trained},
             "step_seconds": {r: step_seconds(swept, r) for r in trained},
         },
         "rows": rows(records),
     }  # fmt: skip
-    folder = Path(__file__).parents[1] / "docs/results"
-    results.write(table, folder / f"{name}.json")
+    results.write(table, RESULTS / f"{name}.json")
     columns = list(dict.fromkeys([*BASELINES, *(r["recipe"] for r in records)]))
     grid = Grid(
         f"{name}-overview", command, {"seeds": list(seeds)},
         ["", *columns], overview(table["rows"], columns),
     )  # fmt: skip
-    results.write(grid.to_json(device="cpu"), folder / f"{name}-overview.json")
+    results.write(grid.to_json(device="cpu"), RESULTS / f"{name}-overview.json")
 
 
 if __name__ == "__main__":

@@ -60,8 +60,16 @@ def test_the_sweep_decides_rate_and_steps(monkeypatch):
         chosen_rate(found, "vjepa2")
     found.append(swept(3e-3, "y", 5.0, 0.4))
     assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.4
-    with pytest.raises(ConfigError, match="step of ijepa takes is not known"):
-        step_seconds(found, "ijepa")
+
+
+def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with():
+    protocol = json.loads((recipes.RESULTS / "recipes.json").read_text())["protocol"]
+    for recipe, rate in protocol["rates"].items():
+        assert chosen_rate([], recipe) == rate
+        assert step_seconds([], recipe) == protocol["step_seconds"][recipe]
+    for unknown in (chosen_rate, step_seconds):
+        with pytest.raises(ConfigError, match="of ijepa: run --sweep first"):
+            unknown([], "ijepa")
 
 
 def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():

@@ -90,14 +90,15 @@ def test_a_killed_run_goes_on_with_the_very_next_sample(tmp_path, make_video, ho
         subprocess.Popen(
             [sys.executable, str(script)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
             start_new_session=True,
             preexec_fn=hear_interrupts,
         ) as process,
         closing_group(process),
     ):
-        assert process.stdout is not None and process.stdout.readline() == b"here\n"
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == b"here\n", f"ended before: {process.wait(timeout=20)}"
         os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
         process.wait(timeout=20)
     assert not (tmp_path / "cut" / "metrics.json").exists()

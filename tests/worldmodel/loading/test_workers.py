@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, WorldModelError
+from worldmodel.loading import workers
 from worldmodel.loading.workers import WATCHDOG_EXIT, WorkerPool, spread
 
 
@@ -117,14 +118,13 @@ def test_what_a_process_did_that_was_told_to_end_is_done_by_another(tmp_path):
         assert Path(job.name).exists()
 
 
-def test_closing_ends_all_processes_at_once():
+def test_closing_ends_all_processes_at_once(monkeypatch):
+    monkeypatch.setattr(workers, "_GRACE", 3600.0)  # waiting for what hangs runs into the timeout
     pool = WorkerPool(work, workers=2, seconds=600.0)
     pids = {pool.submit(job).result() for job in jobs(*["pid"] * 20)}
     hanging = [pool.submit(job) for job in jobs("hang", "hang", "hang", "hang", "hang", "hang")]
     time.sleep(0.2)
-    begun = time.monotonic()
     pool.close()
-    assert time.monotonic() - begun < 2
     assert not any(alive(pid) for pid in pids)
     for future in hanging:
         with pytest.raises((CancelledError, VideoError)):
