@@ -10,7 +10,9 @@ fifth of the budget.
 """
 
 import argparse
+import hashlib
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,8 +106,27 @@ WORLDS = {
 }  # fmt: skip
 
 
+TABLE = Path(__file__).parents[1] / "docs/results/planning.json"
+
 Found = dict[str, dict[str, float]]
 """Results by goal."""
+
+
+def settings(name: str) -> str:
+    """A hash of what is asked of a world and how it is learned: everything but bars."""
+    world = WORLDS[name]
+    told = [
+        world.env,
+        *world.collect,
+        *world.train,
+        *world.view,
+        *world.plan,
+        world.success,
+        world.reward,
+        EPISODES,
+        sorted((goal, [*words]) for goal, words in world.goals.items()),
+    ]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
 def measure(name: str, seed: int, folder: Path) -> Found:
@@ -200,6 +221,31 @@ def finished(folder: Path) -> dict[tuple[str, int], Found]:
     return found
 
 
+def recorded(table: Mapping[str, Any]) -> dict[tuple[str, int], Found]:
+    """What a table says of worlds and seeds that were measured with the settings of today."""
+    return {
+        (run["world"], run["seed"]): run["results"]
+        for run in table.get("runs", ())
+        if run["world"] in WORLDS and run["settings"] == settings(run["world"])
+    }
+
+
+def records(found: Mapping[tuple[str, int], Found]) -> list[dict[str, Any]]:
+    """For the table: the numbers that its rows are made of, so that it can grow elsewhere."""
+    written = []
+    for (name, seed), goals in found.items():
+        measured = "total_reward" if WORLDS[name].reward else WORLDS[name].success
+        keys = [f"{policy}_{measured}" if policy else measured for policy in ("", *FLOORS)]
+        kept = {
+            goal: {k: v for k, v in run.items() if k.removesuffix(".n") in keys}
+            for goal, run in goals.items()
+        }
+        written.append({
+            "world": name, "seed": seed, "settings": settings(name), "results": kept,
+        })  # fmt: skip
+    return written
+
+
 def main() -> None:
     """Run what is missing and write the table of what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
@@ -207,9 +253,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
     parser.add_argument("--kept-in", type=Path, default=Path("runs/planning"))
     words = parser.parse_args()
+    known = recorded(json.loads(TABLE.read_text())) if TABLE.is_file() else {}
     for name, seed in itertools.product(words.worlds, words.seeds):
-        measure(name, seed, words.kept_in)
-    found = finished(words.kept_in)
+        if (name, seed) not in known:
+            measure(name, seed, words.kept_in)
+    both = known | finished(words.kept_in)
+    found = {case: both[case] for case in sorted(both, key=lambda c: ([*WORLDS].index(c[0]), c[1]))}
     table = {
         **origin("planning", "python -m benchmarks.planning"),
         "protocol": {
@@ -217,8 +266,9 @@ def main() -> None:
             "success": "held for the last fifth of the budget",
         },
         "rows": rows(found),
+        "runs": records(found),
     }  # fmt: skip
-    results.write(table, Path(__file__).parents[1] / "docs/results/planning.json")
+    results.write(table, TABLE)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import json
+
 import gymnasium
 import numpy as np
 import pytest
@@ -40,6 +42,15 @@ def test_rewards_are_shares_of_the_most_that_there_is():
     assert row["value"] == 0.9 and row["per_seed"] == [0.8, 1.0] and row["bar"] == 0.95
     assert row["low"] < 0.8 and row["n"] == 100
     assert table["cartpole.upright.random"]["value"] == 0.04
+
+
+def test_a_table_grows_elsewhere_by_what_it_says_of_the_same_settings(monkeypatch):
+    found = {("reacher", 1): {"offset25": results(0.9) | {"seconds": 3.0}, "crossed": results(0.5)}}
+    table = {"runs": json.loads(json.dumps(planning.records(found)))}
+    again = planning.recorded(table)
+    assert rows(again) == rows(found) and "seconds" not in again["reacher", 1]["offset25"]
+    monkeypatch.setattr(planning, "EPISODES", 51)
+    assert planning.recorded(table) == {} == planning.recorded({})
 
 
 def test_a_pole_upright_is_drawn_in_many_places(tmp_path):
