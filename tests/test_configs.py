@@ -1,5 +1,6 @@
 """Every configuration composes, is taken by what it names, and builds."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ FOLDER = Path(worldmodel.configs.__file__).parent
 NAMED = "somewhere"
 
 
-def options() -> list[tuple[str, str, str]]:
+@cache
+def options() -> tuple[tuple[str, str, str], ...]:
     """All choices of all verbs: verb, group, option."""
-    return [
+    return tuple(
         (verb, group, option)
         for verb in VERBS
         for group, found in choices(verb).items()
         for option in found
-    ]
+    )
 
 
 def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:

@@ -6,6 +6,7 @@ and torch, so that a wrong one is answered at once. `compose` then makes setting
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,13 @@ def _folder() -> Path:
 
 
 def _read(name: str) -> dict[str, Any]:
-    found = yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    return deepcopy(_parsed((_folder() / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+@cache
+def _parsed(text: str) -> dict[str, Any]:
+    # One command looks at most files many times, and a pure Python parser takes its time.
+    found = yaml.safe_load(text) or {}
     assert isinstance(found, dict)
     return found
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pytest
+import yaml
 
-from tests.test_configs import options, words
-from worldmodel.cli.compose import settle
+from tests.test_configs import FOLDER
 from worldmodel.cli.parsed_signatures import read
+from worldmodel.cli.settings import written
+from worldmodel.cli.signatures import fill_defaults
 from worldmodel.cli.verbs import VERBS
 from worldmodel.errors import ConfigError
 
@@ -101,10 +103,10 @@ def targets(settings: Any) -> Iterator[str]:
 
 
 def all_targets() -> list[str]:
-    """Everything that a configuration of ours names."""
-    chosen = [(verb, []) for verb in VERBS]
-    chosen += [(verb, words(verb, group, option)) for verb, group, option in options()]
-    return sorted({name for of in chosen for name in targets(settle(*of, checked=False))})
+    """Everything that a configuration of ours names, or a default in code that it fills in."""
+    settings = [yaml.safe_load(path.read_text()) or {} for path in FOLDER.rglob("*.yaml")]
+    settings += [fill_defaults(written(verb, {})) for verb in VERBS]
+    return sorted({name for some in settings for name in targets(some)})
 
 
 @pytest.mark.parametrize("target", all_targets())
