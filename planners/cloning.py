@@ -24,8 +24,7 @@ from .dynamics import ImageDynamics, shown_in_images
 from .episode_loop import Policy
 from .episode_states import EpisodeStates
 from .image_states import encode_images, fit_square
-
-STEPS, BATCH, WIDTH, RATE = 3000, 256, 256, 1e-3
+from .small_networks import BATCH, STEPS, descend, plain_network
 
 
 class Cloned(nn.Module):
@@ -37,25 +36,24 @@ class Cloned(nn.Module):
         state_dim: dimension of a state.
         block_dim: dimension of an action block.
         horizon: most blocks from a state to its goal.
+        seed: of the weights.
     """
 
     mean: Tensor  # a, of the action blocks that are cloned
     std: Tensor  # a
 
-    def __init__(self, state_dim: int, block_dim: int, *, horizon: int) -> None:
+    def __init__(self, state_dim: int, block_dim: int, *, horizon: int, seed: int = 0) -> None:
         super().__init__()
         self.horizon = horizon
-        self.net = nn.Sequential(
-            nn.Linear(3 * state_dim + 1, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(),
-            nn.Linear(WIDTH, block_dim),
-        )  # fmt: skip
+        self.net = plain_network(3 * state_dim + 1, block_dim, seed=seed)
         self.register_buffer("mean", torch.zeros(block_dim))
         self.register_buffer("std", torch.ones(block_dim))
 
     def forward(self, before: Tensor, now: Tensor, goals: Tensor, blocks_to_go: Tensor) -> Tensor:
         """Two states and goals (b d), and blocks to go (b) -> action blocks (b a)."""
         left = blocks_to_go[:, None].to(now) / self.horizon
-        return self.net(torch.cat([before, now, goals, left], dim=1)) * self.std + self.mean
+        block: Tensor = self.net(torch.cat([before, now, goals, left], dim=1))
+        return block * self.std + self.mean
 
 
 def clone(recorded: EpisodeStates, *, horizon: int, seed: int, steps: int = STEPS) -> Cloned:
@@ -78,24 +76,20 @@ def clone(recorded: EpisodeStates, *, horizon: int, seed: int, steps: int = STEP
     begun = places[done & (places < last)]
     if not len(begun) or not recorded.blocks.shape[1]:
         raise ConfigError("cloning needs episodes with actions; there are none")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        learned = Cloned(recorded.states.shape[1], recorded.blocks.shape[1], horizon=horizon)
+    learned = Cloned(recorded.states.shape[1], recorded.blocks.shape[1], horizon=horizon, seed=seed)
     std, mean = torch.std_mean(recorded.blocks[begun], dim=0)
     learned.mean.copy_(mean)
     learned.std.copy_(std.clamp_min(1e-6))
-    optimiser = torch.optim.Adam(learned.parameters(), lr=RATE)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
+
+    def loss(generator: torch.Generator) -> Tensor:
         at = begun[torch.randint(len(begun), (BATCH,), generator=generator)]
         most = (last[at] - at).clamp_max(horizon)
         ahead = 1 + (torch.rand(BATCH, generator=generator) * most).long().clamp_max(most - 1)
         before = torch.maximum(at - 1, first[at])  # an episode begins at rest
         found = learned(*(recorded.states[i] for i in (before, at, at + ahead)), ahead)
-        loss = ((found - recorded.blocks[at]) / learned.std).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        return ((found - recorded.blocks[at]) / learned.std).square().mean()
+
+    descend(learned.parameters(), loss, seed=seed, steps=steps)
     return learned.requires_grad_(False).eval()
 
 
