@@ -42,7 +42,7 @@ from worldmodel.training.pretrain import pretrain
 SEEDS = (22, 23, 24)
 TARGET, OTHERS = "digits", ("tworoom", "solids")
 VIDEOS, TEST = 2000, 600
-STEPS, TIMES_LONGER = 400, 10
+STEPS, TIMES_LONGER = 200, 10
 RECIPE = "tube_sigreg"
 BATCH = 48
 STARTS = ("untrained", "others", "own")

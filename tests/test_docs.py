@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from tests.worldmodel.toys import write_dots
 from worldmodel.cli import app
 from worldmodel.cli.app import _sort, _split
 from worldmodel.cli.compose import settle
+from worldmodel.planners import recorded_states
+from worldmodel.planners.cloning import clone
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -137,7 +140,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
-def test_the_commands_of_a_guide_run_one_after_the_other(page: Path, place: Path) -> None:
+def test_the_commands_of_a_guide_run_one_after_the_other(
+    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_states, "clone", partial(clone, steps=20))
     lines = [shlex.split(line)[1:] for line in commands(page) if line.startswith("worldmodel ")]
     assert len(lines) >= 3
     for words in lines:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import decoders, encode, loading, plan, render, sigreg, video
+from benchmarks import decoders, encode, loading, plan, render, sigreg, steps, video
 from benchmarks.__main__ import PARTS, main
 from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
@@ -108,6 +108,9 @@ def measure(tmp_path, monkeypatch):
     monkeypatch.setattr(sigreg, "SIZES", ((32, 16),))
     monkeypatch.setattr(sigreg, "SLICES", 64)
     monkeypatch.setattr(encode, "SHAPE", {"width": 24, "depth": 1, "heads": 2})
+    monkeypatch.setattr(encode, "HF_ROUNDS", 2)
+    monkeypatch.setattr(encode, "CLIPS", 1)
+    monkeypatch.setattr(steps, "PREDICTOR", {"width": 24, "depth": 1, "heads": 2})
     monkeypatch.setattr(plan, "CEM", lambda: CEM(horizon=2, candidates=8, iterations=2, elites=3))
     monkeypatch.setattr(video, "SIZES", (64,))
     monkeypatch.setattr(loading, "WORKERS", (0, 1))

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -9,6 +10,8 @@ from benchmarks import planning
 from benchmarks.planning import WORLDS, rows
 from worldmodel.cli.compose import settle
 from worldmodel.evaluation.statistics import wilson
+from worldmodel.planners import recorded_states
+from worldmodel.planners.cloning import clone
 
 
 def results(held, *, n=50, floor=0.1):
@@ -88,6 +91,7 @@ def test_the_settings_of_every_world_are_settings(name):
 @pytest.mark.slow
 def test_a_world_is_measured_from_collecting_to_planning(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "EPISODES", 2)
+    monkeypatch.setattr(recorded_states, "clone", partial(clone, steps=20))
     small = ("model.encoder.width=16", "model.action_width=16", "optimisation.steps=2", "batch=8")
     world = planning.World(
         WORLDS["reacher"].env,
