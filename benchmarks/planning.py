@@ -99,6 +99,18 @@ WORLDS = {
         goals={"upright": ("goal=IMAGES",)}, images=upright, reward=500.0,
         bars={"upright": 0.95},
     ),
+    "pusht": World(
+        "gym_pusht:gym_pusht/PushT-v0",
+        ("episodes=800", "steps=100",
+         "behaviour._target_=benchmarks.worlds.scripted.PushBlock"),
+        train=(*FRAMES, "optimisation.steps=6000"), bars={"offset25": 0.80},
+    ),
+    "cube": World(
+        "ogbench:cube-single-v0",
+        ("episodes=500", "steps=100",
+         "behaviour._target_=benchmarks.worlds.scripted.PickAndPlace"),
+        train=(*FRAMES, "optimisation.steps=6000"), bars={"offset25": 0.70},
+    ),
     "biased_point": World(
         "benchmarks.worlds.biased_point:benchmarks/BiasedPoint-v0", ("episodes=400",), train=(),
         plan=("success.within={position: 0.12}",), bars={"offset25": 0.95},
