@@ -94,13 +94,14 @@ class LearnedReward(Factory[Cost]):
         states, blocks, rewards = recorded.states[1:][usable], blocks[usable], told[usable, 0]
         numbers = recorded.numbers[1:][usable]
         left_out = numbers % LEFT_OUT == LEFT_OUT - 1
-        if not bool((rewards[~left_out].max() > rewards[~left_out].min()) if len(rewards) else 0):
+        learned_from = rewards[~left_out]
+        if not len(learned_from) or bool((learned_from == learned_from[0]).all()):
             raise ConfigError(
                 f"info {self.info} of LearnedReward is the same in all {len(rewards)} steps with "
                 "actions; collect with a behaviour that is rewarded sometimes"
             )
         prepared = copy(self)
-        fit = (states[~left_out], blocks[~left_out], rewards[~left_out])
+        fit = (states[~left_out], blocks[~left_out], learned_from)
         prepared._head = head = _learn(*fit, seed=seed, steps=self.steps)
         if bool(left_out.any()):
             found = head(states[left_out], blocks[left_out])[:, None]
