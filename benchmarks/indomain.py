@@ -26,9 +26,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from benchmarks.readouts import FRAMES, Clips
-from benchmarks.recipes import chosen_rate, interval
+from benchmarks.recipes import RESULTS, chosen_rate, interval, overview
 from benchmarks.records import Record, measure_all, read_records
-from benchmarks.table import origin
+from benchmarks.table import Grid, origin
 from benchmarks.worlds import WORLDS
 from benchmarks.worlds.videos import InMemory, Videos
 from worldmodel.cli.compose import settle
@@ -226,7 +226,12 @@ def main() -> None:
         },
         "rows": rows(records),
     }  # fmt: skip
-    results.write(table, Path(__file__).parents[1] / "docs/results/indomain.json")
+    results.write(table, RESULTS / "indomain.json")
+    grid = Grid(
+        "indomain-overview", table["command"], {"seeds": words.seeds},
+        ["", *STARTS], overview(table["rows"], STARTS),
+    )  # fmt: skip
+    results.write(grid.to_json(device="cpu"), RESULTS / "indomain-overview.json")
 
 
 if __name__ == "__main__":
