@@ -1,4 +1,4 @@
-"""The README does what it says: its Python runs as written (its commands: test_docs.py)."""
+"""The README does what it says (its commands: test_docs.py; its Python: test_story.py)."""
 
 import re
 from fractions import Fraction
@@ -16,17 +16,6 @@ def blocks(*languages: str) -> list[str]:
     """The fenced blocks of a language."""
     found = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     return [text for language, text in found if language in languages]
-
-
-@pytest.mark.slow
-def test_its_python_runs_as_written(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(smoke)
-    for name in re.findall(r"[\w/.-]+\.mp4", "".join(blocks("python"))):
-        write_video(smoke / name)
-    names: dict[str, object] = {}
-    assert blocks("python")
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), names)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#\s]+)", README))
