@@ -20,9 +20,9 @@ from worldmodel.planners.saved_policy import SavedPolicy
 TORQUE = Box(np.float32(-1), np.float32(3), (2,))
 
 
-def network(*, activation=nn.Tanh, outputs=2):
+def network(*, activation=nn.Tanh, inputs=3, outputs=2):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 5), activation(), nn.Linear(5, outputs))
+    return nn.Sequential(nn.Linear(inputs, 5), activation(), nn.Linear(5, outputs))
 
 
 def layers(made, *names):
@@ -223,12 +223,12 @@ def test_other_contents_of_an_archive_are_one_line(tmp_path, data):
         SavedPolicy(path)
 
 
-@pytest.mark.exhaustive  # failed once within the whole suite, never alone: not understood yet
 def test_it_collects(tmp_path):
-    path = plain(tmp_path / "p.safetensors", network(outputs=1))
-    words = ["env=Pendulum-v1", "episodes=2", "steps=3", "behaviour=policy"]
+    made = network(inputs=2, outputs=1)
+    path = plain(tmp_path / "p.safetensors", made)
+    words = ["env=MountainCarContinuous-v0", "episodes=2", "steps=3", "behaviour=policy"]
     run_verb("collect", [*words, f"behaviour.path={path}"], runs_dir=tmp_path, name="own")
     episode = Episodes(tmp_path / "collect/own/episodes")[0]
     seen = episode.info["observation"][:-1].float()
-    wanted = network(outputs=1)(seen).clamp(-2, 2)
+    wanted = made(seen).clamp(-1, 1)
     assert torch.allclose(episode.actions, wanted, atol=1e-5)
