@@ -9,6 +9,7 @@ verb's run is kept below `runs/ablation`. Success is held, as there.
 
 import argparse
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,19 @@ def measure(term: str, seed: int, place: Path) -> dict[str, float]:
 
 
 def rows(found: Mapping[tuple[str, int], Mapping[str, float]]) -> list[dict[str, Any]]:
-    """A row for each term and number; successes of all seeds counted together."""
+    """A row for each term and number; successes of all seeds counted together.
+
+    A number that has no value in some run, as a rank where a collapsed model tells no plans apart,
+    is no row.
+    """
     written: list[dict[str, Any]] = []
     for term in dict.fromkeys(term for term, _ in found):
         seeds = [seed for one, seed in found if one == term]
         runs = [found[term, seed] for seed in seeds]
         for name in MEASURED:
-            values = [run[name] for run in runs]
+            values = [run.get(name, math.nan) for run in runs]
+            if not all(map(math.isfinite, values)):
+                continue
             row: dict[str, Any] = {
                 "key": f"{WORLD}.{term}.{name}", "value": sum(values) / len(values),
                 "n": len(values), "seeds": seeds, "per_seed": values,

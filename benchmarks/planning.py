@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.recipes import interval
+from benchmarks.records import Record
 from benchmarks.table import origin
 from worldmodel.cli.runner import run_verb
 from worldmodel.envs import View
@@ -125,19 +126,16 @@ Found = dict[str, dict[str, float]]
 
 
 def settings(name: str) -> str:
-    """A hash of what is asked of a world and how it is learned: everything but bars."""
+    """A hash of what is asked of a world and how it is learned, as it stands here, without bars.
+
+    Defaults of the verbs are not in it: those of a release are in the commit that each run names.
+    """
     world = WORLDS[name]
     told = [
-        world.env,
-        *world.collect,
-        *world.train,
-        *world.view,
-        *world.plan,
-        world.success,
-        world.reward,
-        EPISODES,
+        world.env, [*world.collect], [*world.train], [*world.view], [*world.plan], world.success,
+        world.reward, world.images and world.images.__name__, EPISODES,
         sorted((goal, [*words]) for goal, words in world.goals.items()),
-    ]
+    ]  # fmt: skip
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
@@ -220,42 +218,32 @@ def pooled(runs: Sequence[Mapping[str, float]], key: str) -> tuple[int, int]:
     return sum(round(run[key] * n) for run, n in zip(runs, trials, strict=True)), sum(trials)
 
 
-def finished(folder: Path) -> dict[tuple[str, int], Found]:
-    """What is there of every world and seed, where all of its goals have been planned for."""
-    found: dict[tuple[str, int], Found] = {}
-    for name, world in WORLDS.items():
-        for place in sorted((folder / name).glob("*")):
-            plans = {goal: place / "plan" / goal / "metrics.json" for goal in world.goals}
-            if place.name.isdigit() and all(path.is_file() for path in plans.values()):
-                found[name, int(place.name)] = {
-                    goal: read_metrics(path.parent)["results"] for goal, path in plans.items()
-                }
-    return found
+def recorded(table: Mapping[str, Any]) -> tuple[list[Record], list[str]]:
+    """The runs of a table that were measured with the settings of today, and words on others."""
+    kept, said = [], []
+    for run in table.get("runs", ()):
+        now = settings(run["world"]) if run["world"] in WORLDS else "no world of today"
+        if run["settings"] == now:
+            kept.append(run)
+        else:
+            said.append(
+                f"{run['world']} seed {run['seed']} is left out: it was measured with settings "
+                f"{run['settings']}, now {now}"
+            )
+    return kept, said
 
 
-def recorded(table: Mapping[str, Any]) -> dict[tuple[str, int], Found]:
-    """What a table says of worlds and seeds that were measured with the settings of today."""
-    return {
-        (run["world"], run["seed"]): run["results"]
-        for run in table.get("runs", ())
-        if run["world"] in WORLDS and run["settings"] == settings(run["world"])
+def record(name: str, seed: int, goals: Found) -> Record:
+    """The numbers that the table's rows are made of, so that it can grow elsewhere."""
+    measured = "total_reward" if WORLDS[name].reward else WORLDS[name].success
+    keys = [f"{policy}_{measured}" if policy else measured for policy in ("", *FLOORS)]
+    kept = {
+        goal: {k: v for k, v in run.items() if k.removesuffix(".n") in keys}
+        for goal, run in goals.items()
     }
-
-
-def records(found: Mapping[tuple[str, int], Found]) -> list[dict[str, Any]]:
-    """For the table: the numbers that its rows are made of, so that it can grow elsewhere."""
-    written = []
-    for (name, seed), goals in found.items():
-        measured = "total_reward" if WORLDS[name].reward else WORLDS[name].success
-        keys = [f"{policy}_{measured}" if policy else measured for policy in ("", *FLOORS)]
-        kept = {
-            goal: {k: v for k, v in run.items() if k.removesuffix(".n") in keys}
-            for goal, run in goals.items()
-        }
-        written.append({
-            "world": name, "seed": seed, "settings": settings(name), "results": kept,
-        })  # fmt: skip
-    return written
+    made = origin("planning", "python -m benchmarks.planning")
+    where = {key: made[key] for key in ("version", "git_commit", "machine")}
+    return {"world": name, "seed": seed, "settings": settings(name), **where, "results": kept}
 
 
 def main() -> None:
@@ -265,12 +253,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
     parser.add_argument("--kept-in", type=Path, default=Path("runs/planning"))
     words = parser.parse_args()
-    known = recorded(json.loads(TABLE.read_text())) if TABLE.is_file() else {}
+    runs, said = recorded(json.loads(TABLE.read_text())) if TABLE.is_file() else ([], [])
+    for line in said:
+        print(line, flush=True)
+    known = {(run["world"], run["seed"]) for run in runs}
     for name, seed in itertools.product(words.worlds, words.seeds):
         if (name, seed) not in known:
-            measure(name, seed, words.kept_in)
-    both = known | finished(words.kept_in)
-    found = {case: both[case] for case in sorted(both, key=lambda c: ([*WORLDS].index(c[0]), c[1]))}
+            runs.append(record(name, seed, measure(name, seed, words.kept_in)))
+            write(runs)  # after each: it has taken half an hour
+    write(runs)
+
+
+def write(runs: Sequence[Record]) -> None:
+    """Write the table of these runs, in the order of worlds and seeds."""
+    runs = sorted(runs, key=lambda run: ([*WORLDS].index(run["world"]), run["seed"]))
+    found = {(run["world"], run["seed"]): run["results"] for run in runs}
     table = {
         **origin("planning", "python -m benchmarks.planning"),
         "protocol": {
@@ -278,7 +275,7 @@ def main() -> None:
             "success": "held for the last fifth of the budget",
         },
         "rows": rows(found),
-        "runs": records(found),
+        "runs": runs,
     }  # fmt: skip
     results.write(table, TABLE)
 

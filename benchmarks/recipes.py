@@ -249,7 +249,7 @@ def main() -> None:
         print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
               f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
-        write_table(records, words.seeds, swept, seconds=words.seconds)
+        write_table(records, words.seeds, swept, seconds=words.seconds, worlds=words.worlds)
 
 
 def step_seconds(swept: Sequence[Record], recipe: str) -> float:
@@ -287,20 +287,38 @@ def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
 
 def _in_table(what: str, recipe: str) -> float:
     """What the sweep of the recorded table had found."""
-    protocol = json.loads((RESULTS / "recipes.json").read_text())["protocol"]
-    if recipe not in protocol[what]:
+    found = _recorded().get(what, {})
+    if recipe not in found:
         raise ConfigError(f"nothing is known of the {what} of {recipe}: run --sweep first")
-    return float(protocol[what][recipe])
+    return float(found[recipe])
+
+
+def _recorded() -> dict[str, Any]:
+    """The protocol of the recorded table; empty where there is none."""
+    path = RESULTS / "recipes.json"
+    protocol: dict[str, Any] = json.loads(path.read_text())["protocol"] if path.is_file() else {}
+    return protocol
 
 
 def write_table(
-    records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record], *, seconds: int
-) -> None:
+    records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record], *, seconds: int,
+    worlds: Sequence[str],
+) -> None:  # fmt: skip
     """Write docs/results/recipes.json, and its overview; of other times, `recipes-SECONDS`."""
     trained = list(dict.fromkeys(r["recipe"] for r in records if r["rate"] is not None))
     command = "python -m benchmarks.recipes"
     if sorted(trained) != sorted(RECIPES):
         command += f" --recipes {' '.join(trained)}"
+    if sorted(worlds) != sorted(WORLDS):
+        command += f" --worlds {' '.join(worlds)}"
+    if list(seeds) != list(REPORT):
+        command += f" --seeds {' '.join(map(str, seeds))}"
+    # What is known of recipes that were not asked for this time is kept.
+    before, here = _recorded(), {"rates_tried": list(RATES), "swept_on": list(SWEPT)}
+    here |= {"swept_steps": sorted({r["steps"] for r in swept})}
+    sweep = here if swept else {key: before[key] for key in here}
+    rates = {r: chosen_rate(swept, r) for r in trained}
+    step_times = {r: step_seconds(swept, r) for r in trained}
     name = "recipes"
     if seconds != SECONDS:
         name, command = f"{name}-{seconds}", f"{command} --seconds {seconds}"
@@ -310,10 +328,8 @@ def write_table(
             "seeds": list(seeds), "development_seeds": list(DEVELOPMENT),
             "cpu_seconds": seconds, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
             "fit": FIT, "validation": VALIDATION, "test": TEST,
-            "rates_tried": list(RATES), "swept_on": list(SWEPT),
-            "swept_steps": sorted({r["steps"] for r in swept}) or [SWEPT_STEPS],
-            "rates": {r: chosen_rate(swept, r) for r in trained},
-            "step_seconds": {r: step_seconds(swept, r) for r in trained},
+            **sweep, "rates": before.get("rates", {}) | rates,
+            "step_seconds": before.get("step_seconds", {}) | step_times,
         },
         "rows": rows(records),
     }  # fmt: skip

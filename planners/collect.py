@@ -19,6 +19,7 @@ from worldmodel.loading.workers import spread
 from .action_space import ActionSpace
 from .environment import View, make_env
 from .episode_loop import EpisodeRecord, Policy, run_episode
+from .infos import REWARD
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -183,7 +184,7 @@ def to_episode(record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True
         record.frames,
         record.actions if labelled else None,
         fps=info.fps,
-        info={"reward": _from_first_step(record.rewards)} | record.infos | record.images,
+        info={REWARD: _from_first_step(record.rewards)} | record.infos | record.images,
         metadata=metadata,
     )
 

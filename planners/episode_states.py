@@ -20,7 +20,7 @@ from worldmodel.types import Clip
 
 from .dynamics import ImageDynamics, shown_in_images, told_proprioception
 from .image_states import fit_square
-from .infos import ENDED
+from .infos import ENDED, REWARD
 
 _INFO = "info."  # before the names of infos in a file of states
 
@@ -152,6 +152,8 @@ def _encode(
         for name, values in episode.info.items()
         if not name.endswith("_image")
     }
+    if REWARD in infos:
+        infos[REWARD] = _rewards(episode.info[REWARD], len(states), span, block)
     if flag not in episode.info:
         nothing = torch.zeros(len(states), dtype=torch.bool)
         return _Encoded(states, nothing, nothing.clone(), blocks, infos)
@@ -162,6 +164,16 @@ def _encode(
     if flag == ENDED:
         flagged[-1] |= bool(episode.info[flag][-1])
     return _Encoded(states, flagged, told.all(dim=1), blocks, infos)
+
+
+def _rewards(given: Tensor, count: int, span: int, size: int) -> Tensor:
+    """What was given during the block that led to each of `count` states (n 1); NaN at the first.
+
+    Of a block that the episode's end cuts off there is no state, and nothing is told.
+    """
+    of_steps = given.float().reshape(len(given))[span:]  # one for each step after the first state
+    sums = of_steps[: (count - 1) * size].reshape(count - 1, size).sum(dim=1)
+    return torch.cat([sums.new_full((1,), torch.nan), sums])[:, None]
 
 
 def _blocks(episode: Episode, count: int, span: int, size: int, choices: Choices) -> Tensor | None:
@@ -193,7 +205,7 @@ def cached_states(
     """
     key = hashlib.sha256(weights.read_bytes())
     key.update((episodes.folder / "episodes.json").read_bytes())
-    key.update(f"{episodes.folder.resolve()} {len(episodes)} {flag}".encode())
+    key.update(f"{episodes.folder.resolve()} {len(episodes)} {flag} blocks' rewards".encode())
     owner = weights.parent.parent if weights.parent.name == "model" else weights.parent
     path = owner / "cache" / f"episodes-{key.hexdigest()[:16]}.safetensors"
     try:

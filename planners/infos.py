@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+REWARD = "reward"  # name of the info that tells what the step to a frame was rewarded with
 ENDED = "terminated"  # name of the info that is true where the environment ended the episode
 MAX_EXACT = 2**53  # whole numbers from here on are not exact in float64
 

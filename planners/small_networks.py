@@ -5,7 +5,21 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Generator, Tensor, nn
 
+from worldmodel.errors import ConfigError
+
 STEPS, BATCH, WIDTH, RATE = 3000, 256, 256, 1e-3
+LEFT_OUT = 10
+
+
+def every_tenth(numbers: Tensor) -> Tensor:
+    """True for rows of every tenth episode (numbers n), by which what was learned is judged."""
+    return numbers % LEFT_OUT == LEFT_OUT - 1
+
+
+def require_steps(steps: int) -> None:
+    """Refuse to follow a network that has learned nothing."""
+    if steps < 1:
+        raise ConfigError(f"steps={steps}: a network learns for at least one step")
 
 
 def plain_network(inputs: int, outputs: int, *, seed: int) -> nn.Sequential:

@@ -19,13 +19,13 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError, EpisodeError
 
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
-from .infos import ENDED
+from .infos import ENDED, REWARD
 from .success import Success
 
 FROM_EPISODES = ("episodes", "crossed")
 GOALS = ("env", *FROM_EPISODES)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-OF_STEPS = ("reward", ENDED)  # infos of the step that led to a frame, which no reset tells
+OF_STEPS = (REWARD, ENDED)  # infos of the step that led to a frame, which no reset tells
 _TRIES = 200  # per task, before it is said that there are none
 
 

@@ -12,15 +12,21 @@ from worldmodel.evaluation.readout import scored
 
 from ..episode_states import EpisodeStates
 from ..factory import Factory
-from ..small_networks import BATCH, STEPS, Standardise, descend, plain_network
+from ..small_networks import (
+    BATCH,
+    STEPS,
+    Standardise,
+    descend,
+    every_tenth,
+    plain_network,
+    require_steps,
+)
 from .cost import Cost
 from .goal_state import require_weights
 
-LEFT_OUT = 10  # every tenth episode, by which what was learned is judged
-
 
 class RewardHead(nn.Module):
-    """The reward of a step from the state that it led to and the action block that was taken.
+    """The reward of an action block from the block and the state that it led to.
 
     Args:
         states: Of the data, n d.
@@ -64,8 +70,12 @@ class LearnedReward(Factory[Cost]):
     It needs no goal: what is worth something is what the environment rewarded. Where that happens
     far beyond the end of a plan, nothing here says so.
 
+    Rewards are those of all steps of an action block. What an episode's end cuts off of a block is
+    not learned from.
+
     Args:
-        info: The name of what is made large, `reward` unless an info of one's own.
+        info: The name of what is made large, `reward` unless an info of one's own, which counts as
+            it is told at the last step of a block.
         weight: Of this cost among others.
         steps: Of learning.
     """
@@ -74,45 +84,58 @@ class LearnedReward(Factory[Cost]):
 
     def __init__(self, info: str = "reward", *, weight: float = 1.0, steps: int = STEPS) -> None:
         require_weights(weight)
+        require_steps(steps)
         self.info, self.weight, self.steps = info, weight, steps
         self._head: RewardHead | None = None
-        self._r2 = float("nan")
+        self._found: dict[str, float] = {}
 
     def prepare(self, recorded: EpisodeStates, *, seed: int) -> "LearnedReward":
         """Learn from all episodes but every tenth, and hold it against those.
 
         Raises:
-            ConfigError: the episodes tell no such reward with their actions, or it never changes.
+            ConfigError: no episode with actions tells the info, it is more than one number, or it
+                never changes.
         """
         if self.info not in recorded.infos:
             raise ConfigError(f"info of LearnedReward: {nearest(self.info, recorded.infos)}")
         begun = recorded.numbers[1:] == recorded.numbers[:-1]  # a state and the one before it
         told, blocks = recorded.infos[self.info][1:], recorded.blocks[:-1]
         if told.shape[1] != 1:
-            raise ConfigError(f"info {self.info} of LearnedReward is {told.shape[1]} numbers")
-        usable = begun & told[:, 0].isfinite() & blocks.isfinite().all(dim=1)
+            raise ConfigError(
+                f"info {self.info} of LearnedReward is {told.shape[1]} numbers; a reward is one"
+            )
+        acted = begun & blocks.isfinite().all(dim=1)
+        usable = acted & told[:, 0].isfinite()
+        if not bool(usable.any()) or not blocks.shape[1]:
+            raise ConfigError(
+                f"LearnedReward learns from episodes with actions that tell {self.info}; there "
+                "are none"
+            )
         states, blocks, rewards = recorded.states[1:][usable], blocks[usable], told[usable, 0]
         numbers = recorded.numbers[1:][usable]
-        left_out = numbers % LEFT_OUT == LEFT_OUT - 1
+        left_out = every_tenth(numbers)
         learned_from = rewards[~left_out]
-        if not len(learned_from) or bool((learned_from == learned_from[0]).all()):
+        if bool((learned_from == learned_from[0]).all()):
             raise ConfigError(
-                f"info {self.info} of LearnedReward is the same in all {len(rewards)} steps with "
-                "actions; collect with a behaviour that is rewarded sometimes"
+                f"info {self.info} of LearnedReward is {learned_from[0]:g} in all "
+                f"{len(learned_from)} action blocks that it would learn from; collect with a "
+                "behaviour that is rewarded sometimes"
             )
         prepared = copy(self)
         fit = (states[~left_out], blocks[~left_out], learned_from)
         prepared._head = head = _learn(*fit, seed=seed, steps=self.steps)
-        if bool(left_out.any()):
+        prepared._found = {}
+        if bool(left_out.any()) and rewards[left_out].std(correction=0) > 0:
             found = head(states[left_out], blocks[left_out])[:, None]
             given = head.rewards(rewards[left_out, None])
             groups = numbers[left_out].numpy()
-            prepared._r2 = scored(found.detach().numpy(), given.numpy(), groups).r2
+            r2 = scored(found.detach().numpy(), given.numpy(), groups).r2
+            prepared._found = {f"expected_{self.info}_r2": r2}
         return prepared
 
     def report(self) -> dict[str, float]:
-        """How well it is expected in episodes that were left out (R²)."""
-        return {f"expected_{self.info}_r2": self._r2}
+        """How well it is expected in episodes that were left out (R²), if there are any."""
+        return self._found
 
     def for_episode(self, info: Mapping[str, Any]) -> Cost:
         """The same in every episode."""

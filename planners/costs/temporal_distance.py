@@ -12,7 +12,15 @@ from worldmodel.errors import ConfigError
 
 from ..episode_states import EpisodeStates
 from ..factory import Factory
-from ..small_networks import BATCH, STEPS, Standardise, descend, plain_network
+from ..small_networks import (
+    BATCH,
+    STEPS,
+    Standardise,
+    descend,
+    every_tenth,
+    plain_network,
+    require_steps,
+)
 from .cost import Cost
 from .from_image import FromImage, goal_image
 from .goal_state import over_steps, require_weights
@@ -20,7 +28,6 @@ from .goal_state import over_steps, require_weights
 DIM = 32
 STIFF = 100.0  # how much a step resists being longer than 1, against being far from all others
 FARTHEST = 100.0  # steps; beyond, nothing is pushed farther
-LEFT_OUT = 10  # every tenth episode, by which what was learned is judged
 
 
 class StepsApart(nn.Module):
@@ -94,6 +101,7 @@ class GoalInSteps(Factory[Cost]):
         steps: int = STEPS,
     ) -> None:  # fmt: skip
         require_weights(weight, running, terminal)
+        require_steps(steps)
         self._weights = {"weight": weight, "running": running, "terminal": terminal}
         self.steps = steps
         self._apart: StepsApart | None = None
@@ -107,7 +115,7 @@ class GoalInSteps(Factory[Cost]):
         """
         numbers = recorded.numbers
         first = (numbers[1:] == numbers[:-1]).nonzero().flatten()  # states that another one follows
-        left_out = numbers[first] % LEFT_OUT == LEFT_OUT - 1
+        left_out = every_tenth(numbers[first])
         begun = first[~left_out]
         if not len(begun) or bool((recorded.states[begun] == recorded.states[begun + 1]).all()):
             raise ConfigError("a temporal distance is learned from episodes in which states change")
@@ -152,9 +160,11 @@ def _judged(apart: StepsApart, recorded: EpisodeStates, begun: Tensor) -> dict[s
     states = recorded.states
     ends = recorded.lengths.cumsum(0)
     first = (ends - recorded.lengths)[recorded.numbers[begun]]
-    told = apart.between(states[first], states[begun])
-    rank = spearmanr(told.numpy(), (begun - first).numpy()).statistic
     step = apart.between(states[begun], states[begun + 1]).mean()
+    told, passed = apart.between(states[first], states[begun]), begun - first
+    if told.std(correction=0) == 0 or passed.float().std(correction=0) == 0:
+        return {"temporal_step": float(step)}
+    rank = spearmanr(told.numpy(), passed.numpy()).statistic
     return {"temporal_step": float(step), "temporal_rank": float(rank)}
 
 

@@ -23,6 +23,13 @@ def test_rows_count_successes_of_all_seeds_and_average_the_rest():
     assert rank["value"] == pytest.approx(0.7) and rank["n"] == 2 and "low" not in rank
 
 
+def test_numbers_that_a_collapsed_model_has_not_are_no_rows():
+    broken = results(0.0, float("nan"))
+    del broken["diagnosis_error_over_standing_still_15"]
+    keys = {row["key"] for row in ablation.rows({("no_regulariser", 1): broken})}
+    assert keys == {"reacher_hidden.no_regulariser.success_held"}
+
+
 @pytest.mark.parametrize("term", ablation.TERMS)
 def test_every_term_is_a_setting_that_changes_something(term):
     world = WORLDS[ablation.WORLD]

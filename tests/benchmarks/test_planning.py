@@ -1,4 +1,5 @@
 import json
+import sys
 from functools import partial
 
 import gymnasium
@@ -47,13 +48,35 @@ def test_rewards_are_shares_of_the_most_that_there_is():
     assert table["cartpole.upright.random"]["value"] == 0.04
 
 
-def test_a_table_grows_elsewhere_by_what_it_says_of_the_same_settings(monkeypatch):
-    found = {("reacher", 1): {"offset25": results(0.9) | {"seconds": 3.0}, "crossed": results(0.5)}}
-    table = {"runs": json.loads(json.dumps(planning.records(found)))}
-    again = planning.recorded(table)
-    assert rows(again) == rows(found) and "seconds" not in again["reacher", 1]["offset25"]
+def test_a_table_grows_where_its_runs_are_not(tmp_path, monkeypatch, capsys):
+    """What it says is not measured again, whatever lies in the folder; what is new is added."""
+    asked = []
+
+    def measure(name, seed, folder):
+        asked.append((name, seed))
+        return {"offset25": results(0.8) | {"seconds": 3.0}, "crossed": results(0.5)}
+
+    monkeypatch.setattr(planning, "measure", measure)
+    monkeypatch.setattr(planning, "TABLE", tmp_path / "planning.json")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["planning", *words, "--kept-in", str(tmp_path)])
+        planning.main()
+        return json.loads((tmp_path / "planning.json").read_text())
+
+    first = run("--worlds", "umaze", "--seeds", "2")
+    (tmp_path / "umaze/2/plan/offset25").mkdir(parents=True)
+    both = run("--worlds", "reacher", "umaze", "--seeds", "1", "2")
+    assert asked == [("umaze", 2), ("reacher", 1), ("reacher", 2), ("umaze", 1)]
+    assert [(r["world"], r["seed"]) for r in both["runs"]] == [
+        ("reacher", 1), ("reacher", 2), ("umaze", 1), ("umaze", 2)
+    ]  # fmt: skip
+    assert both["runs"][3] == first["runs"][0] and "git_commit" in first["runs"][0]
+    assert "seconds" not in first["runs"][0]["results"]["offset25"]
     monkeypatch.setattr(planning, "EPISODES", 51)
-    assert planning.recorded(table) == {} == planning.recorded({})
+    assert not capsys.readouterr().out
+    assert [r["world"] for r in run("--worlds", "reacher", "--seeds", "1")["runs"]] == ["reacher"]
+    assert "umaze seed 2 is left out: it was measured with settings" in capsys.readouterr().out
 
 
 def test_a_pole_upright_is_drawn_in_many_places(tmp_path):
@@ -101,8 +124,6 @@ def test_a_world_is_measured_from_collecting_to_planning(tmp_path, monkeypatch):
               "planner.iterations=1", "evaluation.workers=1"),
     )  # fmt: skip
     monkeypatch.setitem(WORLDS, "reacher", world)
-    planning.measure("reacher", 1, tmp_path)
-    found = planning.finished(tmp_path)
-    assert set(found) == {("reacher", 1)}
-    keys = {row["key"] for row in rows(found)}
+    found = planning.measure("reacher", 1, tmp_path)
+    keys = {row["key"] for row in rows({("reacher", 1): found})}
     assert {"reacher.offset25.success", "reacher.crossed.cloning"} <= keys

@@ -62,14 +62,26 @@ def test_the_sweep_decides_rate_and_steps(monkeypatch):
     assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.4
 
 
-def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with():
-    protocol = json.loads((recipes.RESULTS / "recipes.json").read_text())["protocol"]
-    for recipe, rate in protocol["rates"].items():
-        assert chosen_rate([], recipe) == rate
+def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with(tmp_path, monkeypatch):
+    """And goes on to say it of all recipes when one of them is measured again."""
+    table = json.loads((recipes.RESULTS / "recipes.json").read_text())
+    protocol = table["protocol"]
+    assert {"tube_sigreg", "vjepa2"} <= set(protocol["rates"])
+    (tmp_path / "recipes.json").write_text(json.dumps(table))
+    monkeypatch.setattr(recipes, "RESULTS", tmp_path)
+    for recipe in ("tube_sigreg", "vjepa2"):
+        assert chosen_rate([], recipe) == protocol["rates"][recipe]
         assert step_seconds([], recipe) == protocol["step_seconds"][recipe]
     for unknown in (chosen_rate, step_seconds):
         with pytest.raises(ConfigError, match="of ijepa: run --sweep first"):
             unknown([], "ijepa")
+    one = [{"world": "digits", "recipe": "vjepa2", "seed": 22, "rate": 3e-4,
+            "read": {"position_r2": 0.5}}]  # fmt: skip
+    recipes.write_table(one, [22], [], seconds=recipes.SECONDS, worlds=["digits"])
+    again = json.loads((tmp_path / "recipes.json").read_text())
+    for key in ("rates", "step_seconds", "swept_steps", "swept_on", "rates_tried"):
+        assert again["protocol"][key] == protocol[key]
+    assert again["command"].endswith("--recipes vjepa2 --worlds digits --seeds 22")
 
 
 def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():

@@ -5,10 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.planners.fakes import PointModel, draw
+from tests.planners.fakes import PointModel, PointWorld, draw
+from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
+from worldmodel.planners.behaviours import Random
+from worldmodel.planners.collect import folder_info, to_episode
 from worldmodel.planners.costs import GoalInSteps, LearnedReward
-from worldmodel.planners.episode_states import EpisodeStates
+from worldmodel.planners.episode_loop import run_episode
+from worldmodel.planners.episode_states import EpisodeStates, encode_episodes
 
 LENGTH, EPISODES, ALONG = 24, 80, 30
 
@@ -120,16 +124,62 @@ def test_another_info_may_be_what_is_made_large():
     assert set(made.report()) == {"expected_worth_r2"}
 
 
+def test_rewards_of_all_steps_of_a_block_count(tmp_path):
+    """A model of action blocks of two sees a reward that is given in the middle of one."""
+
+    class InTheMiddle(PointWorld):
+        steps = 0
+
+        def reset(self, **words):
+            self.steps = 0
+            return super().reset(**words)
+
+        def step(self, action):
+            observation, _, ended, late, info = super().step(action)
+            self.steps += 1
+            return observation, float(self.steps % 2) * self.steps, ended, late, info
+
+    model, env = PointModel(), InTheMiddle()
+    record = run_episode(env, Random(), seed=0, options=None, max_steps=10)
+    info = folder_info(env, "x", labelled=True)
+    with EpisodeWriter(tmp_path, info) as writer:
+        writer.write(to_episode(record, info))
+    found = encode_episodes(model, Episodes(tmp_path), flag="hazard_contact").infos["reward"]
+    rewards = torch.from_numpy(record.rewards).float()
+    span, block = model.state_frames, model.action_block
+    assert block == 2 and found.shape[1] == 1 and found[0].isnan()
+    for number, told in enumerate(found[1:, 0].tolist()):
+        first = span - 1 + number * block
+        assert told == rewards[first : first + block].sum() > 0
+
+
+def test_what_was_left_out_is_judged_only_where_it_can_be():
+    data = rewarded()
+    few = recorded(list(data.states[: 3 * LENGTH].split(LENGTH)), data.blocks[: 3 * LENGTH],
+                   reward=data.infos["reward"][: 3 * LENGTH])  # fmt: skip
+    assert LearnedReward(steps=2).prepare(few, seed=0).report() == {}
+    assert GoalInSteps(steps=2).prepare(few, seed=0).report() == {}
+    pairs = recorded(list(data.states.split(2)), data.blocks, reward=data.infos["reward"])
+    assert set(GoalInSteps(steps=2).prepare(pairs, seed=0).report()) == {"temporal_step"}
+
+
 def test_rewards_that_tell_nothing_are_refused():
     data = rewarded()
     with pytest.raises(ConfigError, match="info of LearnedReward: .*reward"):
         LearnedReward("rewards").prepare(data, seed=0)
     nothing = recorded(list(data.states.split(LENGTH)), data.blocks,
                        reward=torch.zeros(len(data.states), 1))  # fmt: skip
-    with pytest.raises(ConfigError, match="the same in all 1840 steps"):
+    with pytest.raises(ConfigError, match="is 0 in all 1656 action blocks that it would learn"):
         LearnedReward().prepare(nothing, seed=0)
     videos = recorded(list(data.states.split(LENGTH)), reward=data.infos["reward"])
-    with pytest.raises(ConfigError, match="the same in all 0 steps"):
+    with pytest.raises(ConfigError, match="episodes with actions that tell reward; there are none"):
         LearnedReward().prepare(videos, seed=0)
+    with pytest.raises(ConfigError, match="is 3 numbers; a reward is one"):
+        LearnedReward("three").prepare(
+            recorded(data.sequences, data.blocks, three=data.states), seed=0
+        )
+    for make in (LearnedReward, GoalInSteps):
+        with pytest.raises(ConfigError, match="steps=0: a network learns for at least one"):
+            make(steps=0)
     with pytest.raises(ConfigError, match=r"call prepare\(\) first"):
         LearnedReward().for_episode({})
