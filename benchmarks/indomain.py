@@ -216,8 +216,11 @@ def main() -> None:
         records.append(record)
         read = ", ".join(f"{k} {v:.3f}" for k, v in record["read"].items())
         print(f"{record['start']} seed {record['seed']}: {read}", flush=True)
+    command = "python -m benchmarks.indomain"
+    if words.seeds != [*SEEDS]:
+        command += f" --seeds {' '.join(map(str, words.seeds))}"
     table = {
-        **origin("indomain", "python -m benchmarks.indomain"),
+        **origin("indomain", command),
         "protocol": {
             "seeds": words.seeds, "target": TARGET, "others": list(OTHERS), "videos": VIDEOS,
             "steps": STEPS, "times_longer_on_others": TIMES_LONGER, "rate": rate, "batch": BATCH,
@@ -228,7 +231,7 @@ def main() -> None:
     }  # fmt: skip
     results.write(table, RESULTS / "indomain.json")
     grid = Grid(
-        "indomain-overview", table["command"], {"seeds": words.seeds},
+        "indomain-overview", command, {"seeds": words.seeds},
         ["", *STARTS], overview(table["rows"], STARTS),
     )  # fmt: skip
     results.write(grid.to_json(device="cpu"), RESULTS / "indomain-overview.json")
