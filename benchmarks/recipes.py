@@ -16,7 +16,7 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,9 @@ BATCH = 48
 VIDEOS, FIT, VALIDATION, TEST = 1500, 1500, 300, 600
 RATES = (3e-4, 1e-3, 3e-3)  # tried in the sweep
 SWEPT = ("tworoom", "digits")  # the worlds on which the rates are chosen
+MATCHED = ("cpu_seconds", "batch", "frames", "videos", "fit", "validation", "test")
+"""What has to be the same of all rows of a table."""
+
 RECIPES = ("tube_sigreg", "time_steps", "vjepa2", "videomae")
 BASELINES = ("untrained", "pixels")
 SIGNS = ("feature_std", "mean_cosine", "effective_rank")
@@ -249,7 +252,7 @@ def main() -> None:
         print(f"{record['world']} {record['recipe']} {record['rate']} seed {record['seed']}: "
               f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
-        write_table(records, words.seeds, swept, seconds=words.seconds, worlds=words.worlds)
+        write_table(records, swept, seconds=words.seconds)
 
 
 def step_seconds(swept: Sequence[Record], recipe: str) -> float:
@@ -300,46 +303,83 @@ def _recorded() -> dict[str, Any]:
     return protocol
 
 
-def write_table(
-    records: Sequence[Record], seeds: Sequence[int], swept: Sequence[Record], *, seconds: int,
-    worlds: Sequence[str],
-) -> None:  # fmt: skip
-    """Write docs/results/recipes.json, and its overview; of other times, `recipes-SECONDS`."""
-    trained = list(dict.fromkeys(r["recipe"] for r in records if r["rate"] is not None))
-    command = "python -m benchmarks.recipes"
-    if sorted(trained) != sorted(RECIPES):
-        command += f" --recipes {' '.join(trained)}"
-    if sorted(worlds) != sorted(WORLDS):
-        command += f" --worlds {' '.join(worlds)}"
-    if list(seeds) != list(REPORT):
-        command += f" --seeds {' '.join(map(str, seeds))}"
-    # What is known of recipes that were not asked for this time is kept.
-    before, here = _recorded(), {"rates_tried": list(RATES), "swept_on": list(SWEPT)}
-    here |= {"swept_steps": sorted({r["steps"] for r in swept})}
-    sweep = here if swept else {key: before[key] for key in here}
-    rates = {r: chosen_rate(swept, r) for r in trained}
-    step_times = {r: step_seconds(swept, r) for r in trained}
-    name = "recipes"
-    if seconds != SECONDS:
-        name, command = f"{name}-{seconds}", f"{command} --seconds {seconds}"
-    table = {
-        **origin(name, command),
-        "protocol": {
-            "seeds": list(seeds), "development_seeds": list(DEVELOPMENT),
-            "cpu_seconds": seconds, "batch": BATCH, "frames": FRAMES, "videos": VIDEOS,
-            "fit": FIT, "validation": VALIDATION, "test": TEST,
-            **sweep, "rates": before.get("rates", {}) | rates,
-            "step_seconds": before.get("step_seconds", {}) | step_times,
-        },
-        "rows": rows(records),
+def kept_rows(
+    before: Mapping[str, Any], protocol: Mapping[str, Any], measured: Collection[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """The rows of a recorded table that say what was not measured this time.
+
+    Its records may be on no machine any more.
+
+    Args:
+        before: The recorded table; empty if there is none.
+        protocol: Of what is measured now.
+        measured: World and recipe of each new row.
+
+    Raises:
+        ConfigError: the table was measured otherwise, so that rows of both cannot stand together.
+    """
+    if not before:
+        return []
+    differs = [k for k in MATCHED if before["protocol"][k] != protocol[k]]
+    if differs:
+        raise ConfigError(
+            f"{before['name']}.json was measured with another {', '.join(differs)}; move it away"
+        )
+    return [row for row in before["rows"] if tuple(row["key"].split(".")[:2]) not in measured]
+
+
+def write_table(records: Sequence[Record], swept: Sequence[Record], *, seconds: int) -> None:
+    """Write docs/results/recipes.json, and its overview; of other times, `recipes-SECONDS`.
+
+    What the table says of other worlds and recipes stays.
+    """
+    name = "recipes" if seconds == SECONDS else f"recipes-{seconds}"
+    sweep = _recorded() if not swept else {
+        "rates_tried": list(RATES), "swept_on": list(SWEPT),
+        "swept_steps": sorted({r["steps"] for r in swept}),
     }  # fmt: skip
-    results.write(table, RESULTS / f"{name}.json")
-    columns = list(dict.fromkeys([*BASELINES, *(r["recipe"] for r in records)]))
+    protocol: dict[str, Any] = {
+        "development_seeds": list(DEVELOPMENT), "cpu_seconds": seconds, "batch": BATCH,
+        "frames": FRAMES, "videos": VIDEOS, "fit": FIT, "validation": VALIDATION, "test": TEST,
+        **{key: sweep[key] for key in ("rates_tried", "swept_on", "swept_steps")},
+    }  # fmt: skip
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    measured = {(r["world"], r["recipe"]) for r in records}
+    written = [*kept_rows(before, protocol, measured), *rows(records)]
+    written.sort(key=lambda row: [*WORLDS].index(row["key"].split(".")[0]))
+    known = [*BASELINES, *RECIPES]
+    columns = sorted({row["key"].split(".")[1] for row in written}, key=known.index)
+    trained = [recipe for recipe in columns if recipe not in BASELINES]
+    protocol |= {
+        "seeds": sorted({seed for row in written for seed in row["seeds"]}),
+        "rates": _recorded().get("rates", {}) | {r: chosen_rate(swept, r) for r in trained},
+        "step_seconds": _recorded().get("step_seconds", {})
+        | {r: step_seconds(swept, r) for r in trained},
+    }
+    command = _command(written, trained, protocol["seeds"], seconds=seconds)
+    table = {**origin(name, command), "protocol": protocol, "rows": written}
+    results.write(table, path)
     grid = Grid(
-        f"{name}-overview", command, {"seeds": list(seeds)},
-        ["", *columns], overview(table["rows"], columns),
+        f"{name}-overview", command, {"seeds": protocol["seeds"]},
+        ["", *columns], overview(written, columns),
     )  # fmt: skip
     results.write(grid.to_json(device="cpu"), RESULTS / f"{name}-overview.json")
+
+
+def _command(
+    written: Sequence[Mapping[str, Any]], trained: Sequence[str], seeds: Sequence[int], *,
+    seconds: int,
+) -> str:  # fmt: skip
+    """What measures these rows from nothing."""
+    worlds = list(dict.fromkeys(row["key"].split(".")[0] for row in written))
+    words = {"--recipes": (trained, RECIPES), "--worlds": (worlds, WORLDS),
+             "--seeds": (seeds, REPORT), "--seconds": ([seconds], [SECONDS])}  # fmt: skip
+    return " ".join([
+        "python -m benchmarks.recipes",
+        *(f"{word} {' '.join(map(str, given))}" for word, (given, default) in words.items()
+          if list(given) != list(default)),
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -77,11 +77,22 @@ def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with(tmp_path, m
             unknown([], "ijepa")
     one = [{"world": "digits", "recipe": "vjepa2", "seed": 22, "rate": 3e-4,
             "read": {"position_r2": 0.5}}]  # fmt: skip
-    recipes.write_table(one, [22], [], seconds=recipes.SECONDS, worlds=["digits"])
+    recipes.write_table(one, [], seconds=recipes.SECONDS)
     again = json.loads((tmp_path / "recipes.json").read_text())
     for key in ("rates", "step_seconds", "swept_steps", "swept_on", "rates_tried"):
         assert again["protocol"][key] == protocol[key]
-    assert again["command"].endswith("--recipes vjepa2 --worlds digits --seeds 22")
+
+    def others(rows):
+        return sorted((r for r in rows if not r["key"].startswith("digits.vjepa2.")),
+                      key=lambda row: row["key"])  # fmt: skip
+
+    assert others(again["rows"]) == others(table["rows"]) and len(others(again["rows"])) > 100
+    values = {row["key"]: row["value"] for row in again["rows"]}
+    assert values["digits.vjepa2.position_r2"] == 0.5
+    assert again["command"] == table["command"] and "digits.vjepa2.effective_rank" not in values
+    monkeypatch.setattr(recipes, "BATCH", 7)
+    with pytest.raises(ConfigError, match="was measured with another batch; move it away"):
+        recipes.write_table(one, [], seconds=recipes.SECONDS)
 
 
 def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():
