@@ -149,8 +149,15 @@ def measure(case: Case, kept_in: Path) -> Record:
     }  # fmt: skip
 
 
-def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row for each number of each recipe and world: the mean over the seeds."""
+def rows(
+    records: Sequence[Record], before: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """A row for each number of each recipe and world: the mean over the seeds.
+
+    Args:
+        records: What was measured.
+        before: Rows of a recorded table, for floors that were not measured again.
+    """
     written = []
     for world, recipe in dict.fromkeys((r["world"], r["recipe"]) for r in records):
         chosen = [r for r in records if (r["world"], r["recipe"]) == (world, recipe)]
@@ -161,18 +168,21 @@ def rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         for key, values in numbers.items():
             written.append({
                 "key": f"{world}.{recipe}.{key}", "value": float(np.mean(values)), "n": len(values),
-                **interval(values), **floor(records, world, key),
+                **interval(values), **floor(records, before, world, key),
                 "seeds": [r["seed"] for r in chosen], "per_seed": values,
             })  # fmt: skip
     return written
 
 
-def floor(records: Sequence[Record], world: str, key: str) -> dict[str, float]:
+def floor(
+    records: Sequence[Record], before: Sequence[Mapping[str, Any]], world: str, key: str
+) -> dict[str, float]:
     """The mean of the same number for the untrained encoder; nothing where it has none."""
     found = [
         r["read"][key] for r in records
         if (r["world"], r["recipe"]) == (world, "untrained") and key in r["read"]
     ]  # fmt: skip
+    found += [row["value"] for row in before if row["key"] == f"{world}.untrained.{key}"]
     return {"floor": float(np.mean(found))} if found else {}
 
 
@@ -241,6 +251,7 @@ def main() -> None:
         cases += [
             Case(world, name, seed)
             for seed, world, name in itertools.product(seeds, words.worlds, BASELINES)
+            if not in_table(world, name, seeds, words.seconds)
         ]
     wanted = {case.key(): case for case in cases}
     records = [record for record in read_records(file) if record["case"] in wanted]
@@ -296,10 +307,29 @@ def _in_table(what: str, recipe: str) -> float:
     return float(found[recipe])
 
 
+def in_table(world: str, baseline: str, seeds: Sequence[int], seconds: int) -> bool:
+    """Whether the recorded table has what a baseline, which learns nothing, is at these seeds."""
+    found = [
+        row for row in _table(seconds).get("rows", ())
+        if row["key"].split(".")[:2] == [world, baseline]
+    ]  # fmt: skip
+    return bool(found) and all(row["seeds"] == [*seeds] for row in found)
+
+
+def _table(seconds: int) -> dict[str, Any]:
+    """The recorded table; empty where there is none."""
+    path = RESULTS / f"{_name(seconds)}.json"
+    table: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return table
+
+
+def _name(seconds: int) -> str:
+    return "recipes" if seconds == SECONDS else f"recipes-{seconds}"
+
+
 def _recorded() -> dict[str, Any]:
     """The protocol of the recorded table; empty where there is none."""
-    path = RESULTS / "recipes.json"
-    protocol: dict[str, Any] = json.loads(path.read_text())["protocol"] if path.is_file() else {}
+    protocol: dict[str, Any] = _table(SECONDS).get("protocol", {})
     return protocol
 
 
@@ -333,7 +363,7 @@ def write_table(records: Sequence[Record], swept: Sequence[Record], *, seconds: 
 
     What the table says of other worlds and recipes stays.
     """
-    name = "recipes" if seconds == SECONDS else f"recipes-{seconds}"
+    name, before = _name(seconds), _table(seconds)
     sweep = _recorded() if not swept else {
         "rates_tried": list(RATES), "swept_on": list(SWEPT),
         "swept_steps": sorted({r["steps"] for r in swept}),
@@ -343,10 +373,9 @@ def write_table(records: Sequence[Record], swept: Sequence[Record], *, seconds: 
         "frames": FRAMES, "videos": VIDEOS, "fit": FIT, "validation": VALIDATION, "test": TEST,
         **{key: sweep[key] for key in ("rates_tried", "swept_on", "swept_steps")},
     }  # fmt: skip
-    path = RESULTS / f"{name}.json"
-    before = json.loads(path.read_text()) if path.is_file() else {}
     measured = {(r["world"], r["recipe"]) for r in records}
-    written = [*kept_rows(before, protocol, measured), *rows(records)]
+    kept = kept_rows(before, protocol, measured)
+    written = [*kept, *rows(records, kept)]
     written.sort(key=lambda row: [*WORLDS].index(row["key"].split(".")[0]))
     known = [*BASELINES, *RECIPES]
     columns = sorted({row["key"].split(".")[1] for row in written}, key=known.index)
@@ -359,7 +388,7 @@ def write_table(records: Sequence[Record], swept: Sequence[Record], *, seconds: 
     }
     command = _command(written, trained, protocol["seeds"], seconds=seconds)
     table = {**origin(name, command), "protocol": protocol, "rows": written}
-    results.write(table, path)
+    results.write(table, RESULTS / f"{name}.json")
     grid = Grid(
         f"{name}-overview", command, {"seeds": protocol["seeds"]},
         ["", *columns], overview(written, columns),

@@ -89,10 +89,20 @@ def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with(tmp_path, m
     assert others(again["rows"]) == others(table["rows"]) and len(others(again["rows"])) > 100
     values = {row["key"]: row["value"] for row in again["rows"]}
     assert values["digits.vjepa2.position_r2"] == 0.5
+    floors = {row["key"]: row.get("floor") for row in again["rows"]}
+    assert floors["digits.vjepa2.position_r2"] == values["digits.untrained.position_r2"]
     assert again["command"] == table["command"] and "digits.vjepa2.effective_rank" not in values
     monkeypatch.setattr(recipes, "BATCH", 7)
     with pytest.raises(ConfigError, match="was measured with another batch; move it away"):
         recipes.write_table(one, [], seconds=recipes.SECONDS)
+
+
+def test_a_baseline_that_the_table_has_is_not_measured_again():
+    seconds, seeds = recipes.SECONDS, recipes.REPORT
+    assert recipes.in_table("digits", "pixels", seeds, seconds)
+    for asked in (("digits", "pixels", (22,), seconds), ("digits", "raw", seeds, seconds),
+                  ("sea", "pixels", seeds, seconds), ("digits", "pixels", seeds, 1)):  # fmt: skip
+        assert not recipes.in_table(*asked)
 
 
 def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():
