@@ -2,11 +2,13 @@
 
 python -m benchmarks.recipes                  run what is missing, write the table
 python -m benchmarks.recipes --sweep          try learning rates, on seeds of development
+python -m benchmarks.recipes --pace --recipes time_steps   of a recipe that joins the table later
 python -m benchmarks.recipes --worlds digits --recipes tube_sigreg vjepa2 --seeds 22
 
 The recipes are those of `worldmodel pretrain recipe=...`, with the batch and the length of the
 clips made equal, the rate that did best in the sweep, and as many steps as fit into the time that a
-step took there. Beside them stand the same encoder untrained, and the pixels. Every run's numbers
+step took there. Processor seconds are of the machine as it was: a recipe that joins the table on another
+day is timed in turn with one that stands in it. Beside them stand the same encoder untrained, and the pixels. Every run's numbers
 are kept, so that this can be interrupted.
 """
 
@@ -35,6 +37,7 @@ from benchmarks.worlds.videos import InMemory
 from worldmodel.cli.compose import settle
 from worldmodel.cli.runner import build
 from worldmodel.errors import ConfigError
+from worldmodel.model import WorldModel
 from worldmodel.nn.encoder import Encoder
 from worldmodel.report import results
 from worldmodel.runs.run import Run
@@ -126,17 +129,7 @@ def measure(case: Case, kept_in: Path) -> Record:
     if case.recipe == "pixels":
         encode = pixels
     elif case.rate is not None:
-        with tempfile.TemporaryDirectory() as temporary:
-            run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=case.seed)
-            found = pretrain(
-                run, data=InMemory(seen, chosen["data"]["clips_per_video"]), model=model,
-                objective=build("objective", chosen["objective"]),
-                optimisation=replace(
-                    build("optimisation", chosen["optimisation"]), save_seconds=1e9
-                ),
-                num_frames=FRAMES, batch=BATCH,
-            )  # fmt: skip
-            run.close()
+        found = train(chosen, model, seen, case.seed)
         encode = of_encoder(model.encoder.eval())
     seconds = time.process_time() - begun
     parts = [Clips.of(seen[:FIT], 0), Clips.of(validation, 1), Clips.of(unseen, 2)]
@@ -147,6 +140,47 @@ def measure(case: Case, kept_in: Path) -> Record:
         "read": read_out(world, encode, parts, seed=case.seed),
         **{name: found[name] for name in signs if name in found},
     }  # fmt: skip
+
+
+def train(
+    chosen: Mapping[str, Any], model: WorldModel, seen: Sequence[Any], seed: int
+) -> dict[str, float]:
+    """Pretrain as `settings` say, in a folder that is thrown away."""
+    with tempfile.TemporaryDirectory() as temporary:
+        run = Run.open(Path(temporary) / "run", verb="pretrain", config={}, seed=seed)
+        found = pretrain(
+            run, data=InMemory(seen, chosen["data"]["clips_per_video"]), model=model,
+            objective=build("objective", chosen["objective"]),
+            optimisation=replace(build("optimisation", chosen["optimisation"]), save_seconds=1e9),
+            num_frames=FRAMES, batch=BATCH,
+        )  # fmt: skip
+        run.close()
+    return found
+
+
+def pace(recipe: str, kept_in: Path, *, steps: int = 20, repeats: int = 5) -> float:
+    """Processor seconds of a step, as they would have been where the recorded table was made.
+
+    It is timed in turn with the recipe that the table names first, whose time there is known; the
+    median of so many ratios.
+    """
+    torch.set_num_threads(1)
+    reference, known = next(iter(_recorded()["step_seconds"].items()))
+    world = WORLDS[SWEPT[0]]
+    seen = world.videos(VIDEOS, DEVELOPMENT[0], part="train", kept_in=kept_in)
+
+    def seconds(name: str, count: int) -> float:
+        chosen = settings(world, Case(SWEPT[0], name, DEVELOPMENT[0], RATES[0], count))
+        model = build("model", chosen["model"])
+        begun = time.process_time()
+        train(chosen, model, seen, DEVELOPMENT[0])
+        return time.process_time() - begun
+
+    ratios = []
+    for _ in range(repeats):
+        taken = [seconds(name, 1 + steps) - seconds(name, 1) for name in (recipe, reference)]
+        ratios.append(taken[0] / taken[1])
+    return float(known * np.median(ratios))
 
 
 def rows(
@@ -232,13 +266,20 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", default=[*RECIPES])
     parser.add_argument("--seeds", type=int, nargs="*", default=[*REPORT])
     parser.add_argument("--sweep", action="store_true", help="try learning rates")
+    parser.add_argument("--pace", action="store_true", help="time a step beside the table's")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of one core, for a training")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
     words = parser.parse_args()
     words.worlds = words.worlds or [*(SWEPT if words.sweep else WORLDS)]
     words.kept_in.mkdir(parents=True, exist_ok=True)
-    swept = read_records(words.kept_in / "sweep.jsonl")
+    if words.pace:
+        for recipe in words.recipes:
+            note_pace(words.kept_in, recipe, pace(recipe, words.kept_in))
+        return
+    swept = [
+        with_pace(r, words.kept_in) for r in read_records(words.kept_in / "sweep.jsonl")
+    ]
     file = words.kept_in / ("sweep.jsonl" if words.sweep else "records.jsonl")
     cases, seeds = [], DEVELOPMENT if words.sweep else words.seeds
     for seed, world, recipe in itertools.product(seeds, words.worlds, words.recipes):
@@ -264,6 +305,23 @@ def main() -> None:
               f"{read}", flush=True)  # fmt: skip
     if not words.sweep:
         write_table(records, swept, seconds=words.seconds)
+
+
+def note_pace(kept_in: Path, recipe: str, seconds: float) -> None:
+    """Keep what `pace` found, beside the records."""
+    path = kept_in / "pace.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | {recipe: seconds}))
+    print(f"{recipe}: {seconds:.4f} s a step", flush=True)
+
+
+def with_pace(record: Record, kept_in: Path) -> Record:
+    """A record of the sweep, its seconds those of `pace` where its recipe was timed so."""
+    path = kept_in / "pace.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    if record["recipe"] not in known:
+        return record
+    return {**record, "cpu_seconds": known[record["recipe"]] * record["steps"]}
 
 
 def step_seconds(swept: Sequence[Record], recipe: str) -> float:

@@ -1,6 +1,7 @@
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +61,30 @@ def test_the_sweep_decides_rate_and_steps(monkeypatch):
         chosen_rate(found, "vjepa2")
     found.append(swept(3e-3, "y", 5.0, 0.4))
     assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.4
+
+
+def test_a_recipe_that_joins_later_is_timed_beside_one_of_the_table(tmp_path, monkeypatch):
+    """Everything takes three times as long today; the ratio is what counts."""
+    known = json.loads((recipes.RESULTS / "recipes.json").read_text())["protocol"]["step_seconds"]
+    now = [0.0]
+
+    def train(chosen, *_):
+        steps = chosen["optimisation"]["steps"]
+        masked = chosen["objective"]["_target_"].endswith("MaskedTokens")
+        now[0] += 7.0 + steps * (known["tube_sigreg"] if masked else 0.5) * 3
+
+    world = SimpleNamespace(size=64, patch=16, videos=lambda *_, **__: [])
+    monkeypatch.setattr(recipes, "WORLDS", dict.fromkeys(recipes.SWEPT, world))
+    monkeypatch.setattr(recipes, "train", train)
+    monkeypatch.setattr(recipes, "build", lambda *_: None)
+    monkeypatch.setattr(recipes.time, "process_time", lambda: now[0])
+    found = recipes.pace("time_steps", tmp_path, steps=4, repeats=3)
+    assert found == pytest.approx(0.5)
+    recipes.note_pace(tmp_path, "time_steps", found)
+    line = {"recipe": "time_steps", "steps": 10, "cpu_seconds": 15.0}
+    assert step_seconds([recipes.with_pace(line, tmp_path)], "time_steps") == pytest.approx(0.5)
+    other = line | {"recipe": "ijepa"}
+    assert recipes.with_pace(other, tmp_path) == other
 
 
 def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with(tmp_path, monkeypatch):
