@@ -232,28 +232,7 @@ class WorldModel(nn.Module):
         """
         predictor: ActionPredictor = by or self._part("action_predictor")
         states, past = self._from_rest(states, past)
-        if isinstance(predictor, RolloutTransformer):
-            return self._remembering(predictor, states, past, actions)
-        path, done = list(states.unbind(1)), list(past.unbind(1))
-        for action in actions.unbind(1):
-            done.append(action)
-            seen = path[-self.action_window :]
-            blocks = self.normalise(torch.stack(done[-len(seen) :], dim=1))
-            path.append(predictor(torch.stack(seen, dim=1), blocks)[:, -1])
-        return torch.stack(path[states.shape[1] :], dim=1)
-
-    def _remembering(
-        self, predictor: RolloutTransformer, states: Tensor, past: Tensor, actions: Tensor
-    ) -> Tensor:
-        """As `imagine`, but one history (1 s d) may lead to all; each state is looked at once."""
-        memory = predictor.memory()
-        if states.shape[1] > 1:
-            predictor(states[:, :-1], self.normalise(past), memory)
-        path, state = [], states[:, -1:].expand(len(actions), -1, -1)
-        for action in self.normalise(actions).unbind(1):
-            state = predictor(state, action[:, None], memory)
-            path.append(state)
-        return torch.cat(path, dim=1)
+        return predictor.unroll(states, self.normalise(past), self.normalise(actions))
 
     def _from_rest(self, states: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """A history that is long enough for the predictor: before it began, its world stood."""

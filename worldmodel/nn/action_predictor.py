@@ -56,6 +56,22 @@ class ActionPredictor(nn.Module, ABC):
         Predictions of all but the last may be missing: b 1 d.
         """
 
+    def unroll(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
+
+        Each state that is predicted is looked at in its turn.
+
+        Returns:
+            b t d.
+        """
+        path, done = list(states.unbind(1)), list(past.unbind(1))
+        for action in actions.unbind(1):
+            done.append(action)
+            seen = path[-self.window :]
+            led = torch.stack(done[-len(seen) :], dim=1)
+            path.append(self(torch.stack(seen, dim=1), led)[:, -1])
+        return torch.stack(path[states.shape[1] :], dim=1)
+
     @property
     def alone(self) -> Sequence["ActionPredictor"]:
         """Its members, each by itself; of most predictors it is the only one."""
@@ -112,6 +128,26 @@ class ActionTransformer(ActionPredictor):
         for block in self.blocks:
             x = block(x, condition)
         return states + self.out(self.norm(x))
+
+    def unroll(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """As any predictor does, with less work: b t d.
+
+        What an action makes of the norms is computed once, and not in each window that it is in;
+        so is each state's embedding. The last block computes the present alone.
+        """
+        condition = self.embed_action(torch.cat([past, actions], dim=1))
+        blocks = [block for block in self.blocks if isinstance(block, AdaLNBlock)]
+        modulations = [block.modulation(condition) for block in blocks]
+        embedded, state, found = list(self.embed(states).split(1, dim=1)), states[:, -1:], []
+        for end in range(states.shape[1], states.shape[1] + actions.shape[1]):
+            first = max(0, end - self.window)
+            x = torch.cat(embedded[first:], dim=1) + self.positions[first - end :]
+            for number, (block, modulation) in enumerate(zip(blocks, modulations, strict=True), 1):
+                x = block.modulated(x, modulation[:, first:end], last=number == len(blocks))
+            state = state + self.out(self.norm(x[:, -1:]))
+            found.append(state)
+            embedded.append(self.embed(state))
+        return torch.cat(found, dim=1)
 
 
 ActionPredictor.registry["ActionPredictor"] = ActionTransformer  # its name in older models

@@ -100,6 +100,17 @@ class Attention(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, is_causal=causal)
         return self.out(rearrange(y, "b a n d -> b n (a d)"))
 
+    def of_last(self, x: Tensor) -> Tensor:
+        """For the last of the tokens (b n d) alone, which looks at all of them: b 1 d."""
+        inner = self.out.in_features
+        (query, both), (query_bias, bias) = (
+            part.split([inner, 2 * inner]) for part in (self.qkv.weight, self.qkv.bias)
+        )
+        q = rearrange(F.linear(x[:, -1:], query, query_bias), "b n (a d) -> b a n d", a=self.heads)
+        k, v = rearrange(F.linear(x, both, bias), "b n (s a d) -> s b a n d", s=2, a=self.heads)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.out(rearrange(y, "b a n d -> b n (a d)"))
+
 
 def zeroed(layer: nn.Linear) -> nn.Linear:
     """The layer with all its weights zero: what is added by it begins as nothing."""
@@ -180,8 +191,26 @@ class AdaLNBlock(nn.Module):
         Causal where neither `sees` nor a memory of earlier time steps says otherwise; after those
         comes one.
         """
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, dim=-1)
-        causal = sees is None and (memory is None or not memory.seen)
-        seen = self.attention(self.norm1(x) * (1 + scale1) + shift1, rotation, causal, sees, memory)
+        return self.modulated(x, self.modulation(condition), rotation, sees, memory)
+
+    def modulated(
+        self, x: Tensor, modulation: Tensor, rotation: Rotation | None = None,
+        sees: Tensor | None = None, memory: KeysValues | None = None, *, last: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """As `forward`, with what `modulation` makes of the conditions: b t 6d.
+
+        Args:
+            last: only the last token of x is asked for: b 1 d.
+        """
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
+        y = self.norm1(x) * (1 + scale1) + shift1
+        if last:
+            seen = self.attention.of_last(y)
+            x, gate1, shift2, scale2, gate2 = (
+                each[:, -1:] for each in (x, gate1, shift2, scale2, gate2)
+            )
+        else:
+            causal = sees is None and (memory is None or not memory.seen)
+            seen = self.attention(y, rotation, causal, sees, memory)
         x = x + gate1 * seen
         return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)

@@ -86,6 +86,19 @@ class RolloutTransformer(ActionPredictor):
             actions: b t a.
             memory: of the states before these, one for each block, which is added to.
         """
+        return self._following(states, self._modulations(actions), memory)
+
+    def _modulations(self, actions: Tensor) -> list[Tensor]:
+        """What actions (b t a) make of the norms of each block: b t 6d each."""
+        condition = self.embed_action(actions)
+        return [block.modulation(condition) for block in self._blocks()]
+
+    def _blocks(self) -> list[AdaLNBlock]:
+        return [block for block in self.blocks if isinstance(block, AdaLNBlock)]
+
+    def _following(
+        self, states: Tensor, modulations: Sequence[Tensor], memory: Sequence[KeysValues] | None
+    ) -> Tensor:
         t, before = states.shape[1], memory[0].seen if memory else 0
         rotation = self._rotation(before, t, states.device)
         sees = None
@@ -93,11 +106,23 @@ class RolloutTransformer(ActionPredictor):
             ago = torch.arange(t, device=states.device)
             ago = ago[:, None] - ago
             sees = (ago >= 0) & (ago < self.window)
-        x, condition = self.embed(states), self.embed_action(actions)
+        x = self.embed(states)
         memories: Sequence[KeysValues | None] = memory or [None] * len(self.blocks)
-        for block, kept in zip(self.blocks, memories, strict=True):
-            x = block(x, condition, rotation, sees, kept)
+        for block, modulation, kept in zip(self._blocks(), modulations, memories, strict=True):
+            x = block.modulated(x, modulation, rotation, sees, kept)
         return states + self.out(self.norm(x))
+
+    def unroll(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """Each state is looked at once; one history (1 s d) may lead to all: b t d."""
+        memory = self.memory()
+        if states.shape[1] > 1:
+            self(states[:, :-1], past, memory)
+        path, state = [], states[:, -1:].expand(len(actions), -1, -1)
+        modulations = self._modulations(actions)
+        for t in range(actions.shape[1]):
+            state = self._following(state, [each[:, t : t + 1] for each in modulations], memory)
+            path.append(state)
+        return torch.cat(path, dim=1)
 
     def _rotation(self, before: int, count: int, device: torch.device) -> Rotation:
         """Of so many time steps after others; tables are kept, so their lengths are few."""

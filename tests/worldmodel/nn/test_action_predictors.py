@@ -93,3 +93,26 @@ def test_its_description_makes_it_again(kind):
 def test_a_window_of_no_states_is_refused(kind):
     with pytest.raises(ConfigError, match="window=0"):
         kind.of(head(kind), 4, width=32, depth=2, window=0, least=1)
+
+
+@pytest.mark.parametrize("seen", [1, 2, 3, 5])
+@pytest.mark.parametrize("window", [1, 2, 3])
+@every_kind
+def test_a_rollout_is_one_prediction_after_the_other(kind, window, seen):
+    """To the last gradient, however much of it a predictor computes only once."""
+    predictor = stirred(made(kind, window))
+    if predictor.unrolls or seen < predictor.least:
+        pytest.skip("looks further back than its window, or begins later")
+    states, past = states_of(kind, 2, seen), normal(2, seen - 1, 4, seed=1)
+    actions = normal(2, 4, 4, seed=2).requires_grad_()
+    path, done = list(states.unbind(1)), list(past.unbind(1))
+    for action in actions.unbind(1):
+        done.append(action)
+        window = min(len(path), predictor.window)
+        given = (torch.stack(each[-window:], dim=1) for each in (path, done))
+        path.append(predictor(*given)[:, -1])
+    anew, found = torch.stack(path[seen:], dim=1), predictor.unroll(states, past, actions)
+    assert torch.allclose(found, anew, atol=1e-4, rtol=1e-4)
+    assert (anew[:, -1] - states[:, -1]).abs().max() > 0.1
+    slopes = [torch.autograd.grad(x.square().sum(), actions)[0] for x in (found, anew)]
+    assert torch.allclose(*slopes, atol=1e-2, rtol=1e-3)
