@@ -7,9 +7,9 @@ python -m benchmarks.recipes --worlds digits --recipes tube_sigreg vjepa2 --seed
 
 The recipes are those of `worldmodel pretrain recipe=...`, with the batch and the length of the
 clips made equal, the rate that did best in the sweep, and as many steps as fit into the time that a
-step took there. Processor seconds are of the machine as it was: a recipe that joins the table on another
-day is timed in turn with one that stands in it. Beside them stand the same encoder untrained, and the pixels. Every run's numbers
-are kept, so that this can be interrupted.
+step took there. Processor seconds are of the machine as it was: a recipe that joins the table on
+another day is timed in turn with one that stands in it. Beside them stand the same encoder
+untrained, and the pixels. Every run's numbers are kept, so that this can be interrupted.
 """
 
 import argparse
@@ -277,9 +277,7 @@ def main() -> None:
         for recipe in words.recipes:
             note_pace(words.kept_in, recipe, pace(recipe, words.kept_in))
         return
-    swept = [
-        with_pace(r, words.kept_in) for r in read_records(words.kept_in / "sweep.jsonl")
-    ]
+    swept = [with_pace(r, words.kept_in) for r in read_records(words.kept_in / "sweep.jsonl")]
     file = words.kept_in / ("sweep.jsonl" if words.sweep else "records.jsonl")
     cases, seeds = [], DEVELOPMENT if words.sweep else words.seeds
     for seed, world, recipe in itertools.product(seeds, words.worlds, words.recipes):

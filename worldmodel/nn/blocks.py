@@ -197,10 +197,9 @@ class AdaLNBlock(nn.Module):
         self, x: Tensor, modulation: Tensor, rotation: Rotation | None = None,
         sees: Tensor | None = None, memory: KeysValues | None = None, *, last: bool = False,
     ) -> Tensor:  # fmt: skip
-        """As `forward`, with what `modulation` makes of the conditions: b t 6d.
+        """As `forward`, with what `self.modulation` makes of the conditions: b t 6d.
 
-        Args:
-            last: only the last token of x is asked for: b 1 d.
+        `last`: only the last token of x is asked for, which looks at all of them: b 1 d.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         y = self.norm1(x) * (1 + scale1) + shift1
