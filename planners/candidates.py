@@ -89,6 +89,11 @@ def score(problem: Problem, actions: Tensor) -> Candidates:
             f"rollout must return k t d for actions {tuple(actions.shape)}, "
             f"got {tuple(states.shape)}"
         )
+    return weigh(problem, actions, states)
+
+
+def weigh(problem: Problem, actions: Tensor, states: Tensor) -> Candidates:
+    """Add up what `actions` (k t a) and the states that follow (k t d) cost, and take margins."""
     k, t = states.shape[:2]
     costs = {name: cost(states, actions) for name, cost in _named(problem.costs).items()}
     total = states.new_zeros(k)

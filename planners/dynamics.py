@@ -1,6 +1,6 @@
 """What planners and agents ask of a model; `worldmodel.WorldModel` has all of it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -12,6 +12,18 @@ class Dynamics(Protocol):
 
     def rollout(self, history: History, actions: Tensor) -> Tensor:
         """States (k t d) after each of the action blocks (k t a); differentiable in them."""
+        ...
+
+
+@runtime_checkable
+class BranchingDynamics(Dynamics, Protocol):
+    """Also goes on from many histories at once, as planners over virtual states ask."""
+
+    def imagine(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
+
+        Differentiable in all of them; b t d.
+        """
         ...
 
 

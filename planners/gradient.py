@@ -5,11 +5,10 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
-from .candidates import Candidates, project
+from .candidates import project
+from .descent import Adam, Steepest, slopes
 from .planner import Plan, Planner, Search, first_guess, noise
 from .problem import Problem
-
-BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
 class Gradient(Planner):
@@ -81,47 +80,14 @@ class Gradient(Planner):
         return search.finish()
 
     def _descend(self, search: Search, actions: Tensor) -> None:
-        mean, square = torch.zeros_like(actions), torch.zeros_like(actions)
+        adam, steepest = Adam(actions.detach()), Steepest(actions.detach())
         scale = search.problem.units.scale
-        steepest = actions.new_zeros(2, len(actions))  # slope of cost and of violation met so far
-        for step in range(1, self.iterations + 1):
+        for _ in range(self.iterations):
             scored = search.score(actions)
-            slope = _slope(scored, actions)
+            slope = slopes(scored, [actions])
             if slope is None:  # nothing depends on the actions: nothing to follow
                 return
             with torch.no_grad():
-                kind = (~scored.safe).long()
-                candidates = torch.arange(len(actions), device=actions.device)
-                gradient = scale * slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-                met = torch.maximum(steepest[kind, candidates], gradient.flatten(1).norm(dim=1))
-                steepest[kind, candidates] = met
-                gradient = gradient / met.clamp_min(1e-30)[:, None, None]
-                change = _adam(gradient, mean, square, step=step)
-                actions.copy_(
-                    project(search.problem, actions - self.learning_rate * scale * change)
-                )
-
-
-def _adam(gradient: Tensor, mean: Tensor, square: Tensor, *, step: int) -> Tensor:
-    """The direction of Adam's `step`-th step; updates its two moments in place.
-
-    Not torch.optim: making an optimiser imports torch's compiler, which takes seconds in every
-    worker and crashes the process where a software OpenGL driver has brought its own LLVM.
-    """
-    mean.lerp_(gradient, 1 - BETAS[0])
-    square.lerp_(gradient.square(), 1 - BETAS[1])
-    unbiased = mean / (1 - BETAS[0] ** step)
-    return unbiased / ((square / (1 - BETAS[1] ** step)).sqrt() + EPSILON)
-
-
-def _slope(scored: Candidates, actions: Tensor) -> Tensor | None:
-    """Of the cost of safe candidates, and of the violations of the others: k t a.
-
-    Summed over candidates, each one's gradient is its own.
-    """
-    followed = scored.safe & scored.cost.isfinite()
-    loss = scored.cost[followed].sum()
-    for margin in scored.margins.values():
-        violation = (-margin).clamp_min(0).sum(dim=1)
-        loss = loss + violation[~scored.safe].nan_to_num().sum()
-    return torch.autograd.grad(loss, actions)[0] if loss.requires_grad else None
+                (gradient,) = steepest.measured([scale * slope[0]], scored.safe)
+                change = self.learning_rate * scale * adam.direction(gradient)
+                actions.copy_(project(search.problem, actions - change))

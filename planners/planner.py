@@ -102,9 +102,13 @@ class Search:
 
     def look(self, actions: Tensor) -> Candidates:
         """Project and score beginnings of plans (k t a), none of which is an answer."""
-        self._steps += actions.shape[0] * actions.shape[1]
-        self._looks += 1
+        self.count(actions.shape[0] * actions.shape[1])
         return score(self.problem, project(self.problem, actions))
+
+    def count(self, steps: int) -> None:
+        """Note that the model was asked for so many steps in another way, in one call."""
+        self._steps += steps
+        self._looks += 1
 
     def finish(self, shown: Candidates | None = None) -> Plan:
         """The best candidate of all iterations as a plan, with the last or the `shown` ones."""

@@ -11,6 +11,7 @@ from worldmodel.planners.beam import BeamSearch
 from worldmodel.planners.behaviours import NoOp, Random, SmoothRandom
 from worldmodel.planners.categorical import CategoricalCEM
 from worldmodel.planners.collect import collect
+from worldmodel.planners.collocation import Collocation
 from worldmodel.planners.episode_loop import Policy
 from worldmodel.planners.icem import ICEM
 from worldmodel.planners.mppi import MPPI
@@ -29,6 +30,7 @@ PLANNERS = {
     ),
     "cem": lambda horizon: CEM(horizon, candidates=384, iterations=30, elites=40),
     "gradient": lambda horizon: Gradient(horizon, starts=8, iterations=150, learning_rate=0.05),
+    "collocation": lambda horizon: Collocation(horizon, starts=4, rounds=8, iterations=20),
 }
 
 # Those that choose among alternatives.
@@ -44,11 +46,14 @@ class Linear:
 
     def __init__(self, a, b):
         self.a, self.b = a, b
-        self.rolled = []  # the k of each rollout
+        self.rolled = []  # the steps of each rollout
 
     def rollout(self, history: History, actions):
-        self.rolled.append(len(actions))
-        state = history.states[-1].expand(len(actions), -1)
+        return self.imagine(history.states[-1:].expand(len(actions), 1, -1), None, actions)
+
+    def imagine(self, states, past, actions):
+        self.rolled.append(len(actions) * actions.shape[1])
+        state = states[:, -1]
         states = []
         for t in range(actions.shape[1]):
             state = state @ self.a.T + actions[:, t] @ self.b.T

@@ -13,7 +13,7 @@ from tests.planners.fakes import (
     point,
     run,
 )
-from worldmodel.errors import ShapeError
+from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.planners import (
     ActionBounds,
     ActionEffort,
@@ -23,6 +23,9 @@ from worldmodel.planners import (
     Problem,
 )
 from worldmodel.planners.action_units import ActionUnits
+from worldmodel.planners.collocation import Collocation, one_step
+from worldmodel.planners.planner import Search
+from worldmodel.types import History
 
 every_planner = pytest.mark.parametrize("make", PLANNERS.values(), ids=PLANNERS)
 
@@ -84,7 +87,7 @@ def test_best_never_gets_worse_and_calls_are_counted(make):
     assert list(plan.trace) == sorted(plan.trace, reverse=True)
     assert plan.trace[-1] == pytest.approx(plan.cost)
     assert plan.model_calls == len(model.rolled)
-    assert plan.model_steps == 4 * sum(model.rolled)
+    assert plan.model_steps == sum(model.rolled)
     assert plan.seconds > 0
 
 
@@ -133,7 +136,10 @@ class Counted:
             self.action_mean, self.action_std = self.centre, torch.tensor(data)
 
     def rollout(self, history, actions):
-        return history.states[-1] + ((actions - self.centre) / self.half).cumsum(dim=1)
+        return self.imagine(history.states[-1:].expand(len(actions), 1, -1), None, actions)
+
+    def imagine(self, states, past, actions):
+        return states[:, -1:] + ((actions - self.centre) / self.half).cumsum(dim=1)
 
 
 UNITS = {
@@ -283,3 +289,53 @@ def test_costs_of_a_wrong_shape_are_named(make):
 
     with pytest.raises(ShapeError, match="cost 'Scalar' must return k"):
         run(make(3), point(), at(0.0, 0.0), costs=[Scalar()])
+
+
+# Virtual states
+
+
+class Windowed:
+    """z' = z + a + (z - what came before it) / 2: it looks at two states."""
+
+    action_window = 2
+
+    def rollout(self, history, actions):
+        k = len(actions)
+        states = history.states[-2:].expand(k, -1, -1)
+        return self.imagine(states, history.actions[-1:].expand(k, -1, -1), actions)
+
+    def imagine(self, states, past, actions):
+        assert states.shape[1] <= self.action_window
+        path = list(states.unbind(1))
+        for action in actions.unbind(1):
+            speed = path[-1] - path[-2] if len(path) > 1 else 0
+            path.append(path[-1] + action + 0.5 * speed)
+        return torch.stack(path[states.shape[1] :], dim=1)
+
+
+@pytest.mark.parametrize("seen", [1, 2, 4])
+def test_predictions_of_one_step_from_a_rollout_s_states_are_the_rollout(seen):
+    model, generator = Windowed(), torch.Generator().manual_seed(0)
+    states, past = torch.randn(2, seen, 2, generator=generator)
+    history = History(states, past[1:])
+    problem = Problem(model, history, costs=[ActionEffort()])
+    actions = torch.randn(3, 5, 2, generator=generator)
+    rolled = model.rollout(history, actions)
+    assert torch.allclose(one_step(problem, rolled, actions, Search(problem)), rolled)
+    # Each is of the states before it, and of no other.
+    moved = rolled.clone()
+    moved[1, 2] += 1
+    changed = (one_step(problem, moved, actions, Search(problem)) - rolled).abs().amax(-1) > 1e-6
+    assert changed.nonzero().tolist() == [[1, 3], [1, 4]]
+
+
+def test_collocation_says_what_it_cannot_do():
+    class Rolls:
+        def rollout(self, history, actions):
+            return actions.cumsum(1)
+
+    with pytest.raises(ConfigError, match="asks a model for `imagine`, which Rolls does not have"):
+        run(Collocation(3), Rolls(), at(0.0, 0.0), costs=[ActionEffort()])
+    for wrong in ({"starts": 1}, {"rounds": 0}, {"tightness": 0.0}):
+        with pytest.raises(ConfigError, match="Collocation needs"):
+            Collocation(3, **wrong)
