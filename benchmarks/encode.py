@@ -6,6 +6,7 @@ import torch
 from torch import Generator
 
 from benchmarks.measure import peak_tensor_bytes, time_alternately
+from benchmarks.peers import installed
 from benchmarks.pretrain import SETTINGS
 from benchmarks.steps import Setting
 from benchmarks.table import Row, Table
@@ -55,7 +56,10 @@ def bench(*, repeats: int = ROUNDS, device: str = "cpu") -> Table:
 
 
 def _beside_transformers(name: str, setting: Setting, *, repeats: int, device: str) -> list[Row]:
-    """Our encoder beside that of the package transformers."""
+    """Our encoder beside that of the package transformers; unmeasured where that is missing."""
+    if not installed("transformers"):
+        why = "transformers is not installed: pip install 'worldmodel[peers]'"
+        return [Row.unmeasured(f"{name}.hf_speed", why)]
     from transformers import VJEPA2Config, VJEPA2Model
 
     ours = VideoViT(

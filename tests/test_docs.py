@@ -27,6 +27,7 @@ from tests.worldmodel.toys import write_dots
 from worldmodel.cli import app
 from worldmodel.cli.app import _sort, _split
 from worldmodel.cli.compose import settle
+from worldmodel.cli.settings import choices
 from worldmodel.planners import recorded_states
 from worldmodel.planners.cloning import clone
 
@@ -219,3 +220,9 @@ def test_pages_that_are_opened_from_the_disk_can_be_searched(site: Path, tmp_pat
     ]  # fmt: skip
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     assert re.search(r"[1-9]\d* matching documents", done.stdout)
+
+
+def test_every_recipe_of_pretraining_stands_in_its_guide():
+    page = (ROOT / "docs/pretraining.md").read_text()
+    named = set(re.findall(r"worldmodel pretrain recipe=(\w+)", page))
+    assert named == {*choices("pretrain")["recipe"]} - {"none"}

@@ -238,7 +238,8 @@ class MaskMixture:
         """
         for kind, weight in zip(self.kinds, self.weights, strict=True):
             for seed in range(8 if weight else 0):
-                self.tokens(kind, 32, grid, Generator().manual_seed(seed))
+                for drawn in (self.tokens, self.apart):  # either is how an objective learns
+                    drawn(kind, 32, grid, Generator().manual_seed(seed))
 
     def draw(self, generator: Generator) -> TokenMasks | TimeMasks:
         """The kind of mask of this step."""

@@ -153,6 +153,16 @@ class Views(Objective):
         """The latent of each clip as a whole, neither cropped nor thinned: b t c h w -> 1 1 b d."""
         return self._projected(self.encoder(frames).mean(1), clips=len(frames))[:, None]
 
+    def energies(self, frames: Tensor, seen: int) -> Tensor:
+        """How far the latent of the first `seen` time steps is from that of the others: b.
+
+        A joint embedding without a predictor: both are views of one clip, whole in space.
+        """
+        first = seen * self.encoder.tubelet_frames
+        parts = (self.latents(part)[0, 0] for part in (frames[:, :first], frames[:, first:]))
+        beginning, end = parts
+        return (beginning - end).square().mean(-1)
+
     def world_model(self, size: int) -> WorldModel:
         """The encoder alone; the projector is not kept, as in LeJEPA."""
         return WorldModel(self.encoder, size=size)

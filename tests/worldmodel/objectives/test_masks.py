@@ -154,6 +154,8 @@ def test_a_sample_with_nothing_left_is_refused(counts, word):
     [
         (Tubes(1, 0.95, aspect=(1, 1)), (2, 4, 4), "leaves a sample with nothing to predict"),
         (RandomTokens(0.9), (1, 2, 2), "leaves a sample with nothing to see"),
+        # A context of one token, which the block may cover.
+        (Blocks(1, context=(0.02, 0.02)), (1, 4, 4), "leaves a sample with nothing to see"),
         (RandomTokens(0.01), (2, 4, 4), "leaves a sample with nothing to predict"),
         (AllButOne(), (1, 4, 4), "hides nothing of a single time step: take longer clips"),
         (Future(2), (2, 4, 4), "leaves nothing to see in 2 time steps: hide fewer steps"),
