@@ -29,12 +29,18 @@ from worldmodel.envs import View
 from worldmodel.evaluation.statistics import wilson
 from worldmodel.planners.environment import make_env
 from worldmodel.report import results
-from worldmodel.runs.run import read_metrics
+from worldmodel.runs.run import read_log, read_metrics
 
 SEEDS = (1, 2, 3)
 EPISODES = 50  # of each evaluation
 CROSSED_LESS = 0.05  # that crossed goals may be reached less often than those of one episode
 FLOORS = ("random", "noop", "cloning")
+ALSO = (
+    "success", "success_at_end", "steps_to_success", "seconds_per_decision", "model_calls",
+    "solved_starts", "already_solved", "train_minutes",
+)  # fmt: skip
+"""What is kept of the planner's numbers beside that of the table."""
+
 FRAMES = ("recipe=frames", "batch=64")
 """States of single frames, three actions apart."""
 GOALS = {
@@ -162,7 +168,8 @@ def measure(name: str, seed: int, folder: Path) -> Found:
             "plan", goal, *about[:-1], f"model={place / 'train/model'}", *words, *world.plan,
             f"episodes={EPISODES}",
         )  # fmt: skip
-        found[goal] = read_metrics(place / "plan" / goal)["results"]
+        minutes = read_log(place / "train/model")[-1]["elapsed"] / 60
+        found[goal] = read_metrics(place / "plan" / goal)["results"] | {"train_minutes": minutes}
     return found
 
 
@@ -237,6 +244,7 @@ def record(name: str, seed: int, goals: Found) -> Record:
     """The numbers that the table's rows are made of, so that it can grow elsewhere."""
     measured = "total_reward" if WORLDS[name].reward else WORLDS[name].success
     keys = [f"{policy}_{measured}" if policy else measured for policy in ("", *FLOORS)]
+    keys += [*ALSO, *(f"{policy}_p" for policy in FLOORS)]
     kept = {
         goal: {k: v for k, v in run.items() if k.removesuffix(".n") in keys}
         for goal, run in goals.items()

@@ -1,5 +1,6 @@
 """Run a policy on held-out episodes, and sum up how it did."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ def evaluate(
     tasks: Sequence[Task],
     how: Evaluation,
     success: Success = AS_TOLD,
+    done: Sequence[EpisodeRecord] = (),
 ) -> Iterator[EpisodeRecord]:
     """Run one episode for each task; records come one by one, in the order of the tasks.
 
@@ -64,11 +66,15 @@ def evaluate(
         how: Budget, workers, and how many episodes keep their frames: so many that failed and so
             many others, the first ones.
         success: When a goal counts as reached.
+        done: The records of the first tasks, which come first and are not run again.
     """
     work = partial(_open_evaluation, make, make_policy, how)
     left = {True: how.keep, False: how.keep}  # by whether it failed
-    records = spread(work, tasks, workers=how.workers, seconds=how.patience)
-    for record, task in zip(records, tasks, strict=True):
+    numbers = range(len(done), len(tasks))
+    records = spread(
+        work, tasks[len(done) :], workers=how.workers, numbers=numbers, seconds=how.patience
+    )
+    for record, task in zip(itertools.chain(done, records), tasks, strict=True):
         failed = Outcome.of(record, success, task.goal, budget=how.budget).once is False
         left[failed] -= 1
         yield record if left[failed] >= 0 else record.without_frames()

@@ -32,6 +32,7 @@ from .evaluate import (
 )
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
+from .kept_records import KeptRecords, evaluation_of
 from .pairs import manifest_of, manifest_tasks, read_manifest
 from .plan_results import say_what_is_missing, write_episodes, write_json, write_outcomes
 from .planner import Planner
@@ -133,7 +134,8 @@ def plan(
     _tell_what_is_asked(run, facts, chosen, recorded, how)
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
-    records = _run_tasks(run, make, make_policy, tasks, evaluation, success, "plan")
+    kept = KeptRecords(run.folder / "evaluated", evaluation_of(facts, loaded))
+    records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
     shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
     write_episodes(run.folder / "episodes", shown, make, env)
@@ -142,10 +144,13 @@ def plan(
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
-    results["solved_starts"] = float(chosen.solved)
+    if chosen.solved is not None:
+        results["solved_starts"] = float(chosen.solved)
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
-    return results | _beside(run, make, baselines, tasks, evaluation, success, outcomes)
+    results |= _beside(run, make, baselines, tasks, evaluation, success, outcomes, kept)
+    kept.delete()
+    return results
 
 
 def _require_other_episodes(evaluation: Evaluation, model: ImageDynamics) -> None:
@@ -185,6 +190,7 @@ def _as_asked(
 def _beside(
     run: "Run", make: Callable[[], gymnasium.Env], baselines: Mapping[str, Callable[[], Policy]],
     tasks: Sequence[Task], evaluation: Evaluation, success: Success, outcomes: Sequence[Outcome],
+    kept: KeptRecords,
 ) -> dict[str, float]:  # fmt: skip
     """Results of the baselines on the same tasks, and how likely each difference is by chance."""
     results: dict[str, float] = {}
@@ -192,7 +198,7 @@ def _beside(
     # Without planning, an episode takes less time than a worker takes to start.
     how = replace(evaluation, keep=0, workers=1)
     for name, policy in baselines.items():
-        done = _run_tasks(run, make, policy, tasks, how, success, f"plan: {name} baseline")
+        done = _run_tasks(run, make, policy, tasks, how, success, kept, name)
         found = summarise(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
         curves[name] = outcomes_of(done, tasks, success=success, budget=evaluation.budget)
@@ -326,13 +332,20 @@ def _run_tasks(
     tasks: Sequence[Task],
     how: Evaluation,
     success: Success,
-    description: str,
+    kept: KeptRecords,
+    name: str,
 ) -> list[EpisodeRecord]:
-    """The records of all tasks, while a progress bar shows the success so far."""
+    """The records of all tasks, while a progress bar shows the success so far.
+
+    Each is kept as soon as it is there; those that an earlier attempt kept are not run again.
+    """
+    done = kept.read(name, tasks)
     records: list[EpisodeRecord] = []
     reached, told = 0, False
-    with run.progress(len(tasks), description) as bar:
-        for record in evaluate(make, make_policy, tasks, how, success):
+    with run.progress(len(tasks), "plan" if name == "planner" else f"plan: {name}") as bar:
+        for record in evaluate(make, make_policy, tasks, how, success, done):
+            if len(records) >= len(done):
+                kept.write(name, len(records), record)
             records.append(record)
             outcome = outcomes_of(
                 [record], [tasks[len(records) - 1]], success=success, budget=how.budget

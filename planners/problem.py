@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 
+from worldmodel.errors import ConfigError
 from worldmodel.types import History
 
 from .action_units import ActionUnits
@@ -41,12 +42,22 @@ class Problem:
         """What every planner searches in: of the bounds of actions, or of the model's data.
 
         A model may tell `action_mean` and `action_std` of an action block, as `WorldModel` does.
+
+        Raises:
+            ConfigError: no action lies within all bounds.
         """
         block = self.history.states.new_empty(self.action_dim)
         low, high = block.fill_(-torch.inf), block.neg()
         for guardrail in self.guardrails:
             if bounds := guardrail.action_bounds(block):
                 low, high = torch.maximum(low, bounds[0]), torch.minimum(high, bounds[1])
+        if apart := (low > high).nonzero().flatten().tolist():
+            least, most = (bound[apart[0]].item() for bound in (low, high))
+            raise ConfigError(
+                f"no action keeps all bounds: number {apart[0]} of an action block may not be "
+                f"below {least:g} nor above {most:g}; guardrails exclude each other, or what the "
+                "environment accepts"
+            )
         mean, std = (getattr(self.model, f"action_{name}", None) for name in ("mean", "std"))
         if mean is None or std is None or mean.shape != block.shape:
             return ActionUnits.of(low, high)

@@ -33,12 +33,18 @@ def protocol(
     asked = {
         "environment": f"{env} {dict(how.env_options or {}) or ''}".strip(),
         "view": described(_chosen(view)),
-        "tasks": f"{len(chosen)}: {chosen.words}; {chosen.solved} solved starts removed",
+        "tasks": f"{len(chosen)}: {chosen.words}; {_solved(chosen)}",
         "tasks_sha256": tasks_digest(chosen.tasks),
         "success": success.words,
         "budget": f"{how.budget} environment steps",
     }
     return asked | {"hash": _digest(asked), **{name: described(part) for name, part in who.items()}}
+
+
+def _solved(chosen: Tasks) -> str:
+    if chosen.solved is None:  # an environment tells of it only when an episode has begun
+        return "starts that are solved already are in it, and counted"
+    return f"{chosen.solved} solved starts removed"
 
 
 def tasks_digest(tasks: Sequence[Task]) -> str:

@@ -72,7 +72,7 @@ class Tasks:
 
     tasks: Sequence[Task]
     words: str  # for the protocol
-    solved: int = 0  # starts that were left out because they were at the goal already
+    solved: int | None = None  # starts left out, being at the goal already; None: all are in it
 
     def __len__(self) -> int:
         return len(self.tasks)

@@ -29,11 +29,14 @@ from worldmodel.planners import (
 from worldmodel.planners.agent import AgentSettings
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import Recording, collect
+from worldmodel.planners.episode_loop import EpisodeRecord, run_episode
 from worldmodel.planners.episode_states import cached_states, encode_episodes
 from worldmodel.planners.evaluate import Evaluation
+from worldmodel.planners.kept_records import KeptRecords, evaluation_of
 from worldmodel.planners.plan_verb import plan
 from worldmodel.planners.planner import Search
 from worldmodel.planners.success import Success
+from worldmodel.planners.tasks import Task
 from worldmodel.runs.run import Run
 
 
@@ -428,3 +431,93 @@ def test_a_second_plan_is_asked_what_the_first_one_was(tmp_path, model_folder):
     assert written["pairs"] == json.loads(kept.read_text())["pairs"]
     with pytest.raises(ConfigError, match="no such file of pairs"):
         run_plan(tmp_path, model_folder, goal="none.json", **words)
+
+
+# An evaluation that ends early
+
+
+def again(tmp_path, model, **settings):
+    """As `run_plan`, but a run that was interrupted goes on."""
+    run = Run.open(tmp_path / "plan", verb="plan", config={}, seed=0)
+    evaluation = {name: settings.pop(name) for name in EVALUATION & settings.keys()}
+    asked = {"env": POINT_WORLD, "model": str(model), "cost": GoalImage(), "episodes": 6,
+             "planner": CEM(5, candidates=64, elites=8, iterations=3)} | settings  # fmt: skip
+    evaluation = {"tasks": ["any", "hazard"], "max_steps": 40, "workers": 1, "keep": 2} | evaluation
+    try:
+        return plan(run, evaluation=Evaluation(**evaluation), agent=AgentSettings(), **asked)
+    finally:
+        run.close()
+
+
+def without_seconds(results):
+    return {k: v for k, v in results.items() if "seconds" not in k}
+
+
+@pytest.mark.parametrize("lost", [3, 6, 9])
+def test_episodes_that_were_evaluated_stay(tmp_path, model_folder, monkeypatch, lost):
+    """Of the planner (6) and of baselines (6 each): what was done before an error is not redone."""
+    whole = run_plan(tmp_path / "whole", model_folder)
+    begun = []
+
+    def fails_once(*given, **settings):
+        begun.append(settings["seed"])
+        if len(begun) == lost + 1:
+            raise EnvError("the simulator died")
+        return run_episode(*given, **settings)
+
+    monkeypatch.setattr("worldmodel.planners.evaluate.run_episode", fails_once)
+    with pytest.raises(EnvError, match="the simulator died"):
+        again(tmp_path, model_folder)
+    assert len([*(tmp_path / "plan/evaluated").rglob("*.npz")]) == lost
+    found = again(tmp_path, model_folder)
+    assert len(begun) == 18 + 1
+    assert without_seconds(found) == without_seconds(whole)
+    assert not (tmp_path / "plan/evaluated").exists()
+    places = (tmp_path / "plan", tmp_path / "whole/plan")
+    ways = [json.loads((place / "reached_by.json").read_text()) for place in places]
+    assert ways[0] == ways[1]
+    outcomes = [json.loads((place / "outcomes.json").read_text()) for place in places]
+    assert [*map(without_seconds, outcomes[0])] == [*map(without_seconds, outcomes[1])]
+    kept, others = (Episodes(place / "episodes") for place in places)
+    assert len(kept) == len(others) == 2
+    for a, b in zip(kept, others, strict=True):
+        assert torch.equal(a.frames, b.frames) and torch.equal(a.actions, b.actions)
+
+
+def test_what_was_evaluated_of_something_else_is_not_taken(tmp_path, model_folder, monkeypatch):
+    begun = []
+
+    def fails_third(*given, **settings):
+        begun.append(settings["seed"])
+        if len(begun) == 3:
+            raise EnvError("the simulator died")
+        return run_episode(*given, **settings)
+
+    monkeypatch.setattr("worldmodel.planners.evaluate.run_episode", fails_third)
+    with pytest.raises(EnvError, match="the simulator died"):
+        again(tmp_path, model_folder, baselines=False)
+    again(tmp_path, model_folder, baselines=False, max_steps=39)
+    assert len(begun) == 3 + 6
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    task = Task(5, "any", {"task": "any"})
+    record = EpisodeRecord(
+        np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), np.ones((1, 2), np.float32),
+        np.array([0.5]), True, {"a/b": np.array([np.nan, 1.0]), "": np.array([True, False])},
+        {"goal_image": np.zeros((2, 2, 3), np.uint8)}, np.array([0.1]), 5, {"task": "any"}, True,
+        {"words": "text"}, {"decisions": 2.0},
+    )  # fmt: skip
+    kept = KeptRecords(tmp_path / "kept", "one")
+    kept.write("planner", 0, record)
+    (found,) = KeptRecords(tmp_path / "kept", "one").read("planner", [task, task])
+    for name, value in vars(record).items():
+        np.testing.assert_equal(getattr(found, name), value)
+    assert found.infos[""].dtype == bool and found.frames.dtype == np.uint8
+    assert KeptRecords(tmp_path / "kept", "another").read("planner", [task]) == []
+    model = torch.nn.Linear(2, 1).to(torch.bfloat16)
+    before = evaluation_of({"a": "b"}, model)
+    assert before == evaluation_of({"a": "b"}, model) != evaluation_of({"a": "c"}, model)
+    with torch.no_grad():
+        model.bias += 1
+    assert evaluation_of({"a": "b"}, model) != before

@@ -185,6 +185,14 @@ def test_units_of_every_kind_of_bounds():
     assert data.scale.tolist() == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.0]
 
 
+@every_planner
+def test_bounds_that_no_action_keeps_are_refused(make):
+    bounds = [ActionBounds([-1.0, -1.0], [1.0, 1.0]), ActionBounds([-2.0, 2.0], [0.0, 3.0])]
+    words = "number 1 of an action block may not be below 2 nor above 1; guardrails exclude"
+    with pytest.raises(ConfigError, match=words):
+        run(make(3), point(), at(0.0, 0.0), costs=[ActionEffort()], guardrails=bounds)
+
+
 # Guardrails
 
 

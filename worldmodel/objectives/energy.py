@@ -5,8 +5,8 @@ energy-based if it tells how well two things fit. Every objective here that pred
 distance that it was trained to make small: of the prediction, made of x alone, to what y turns out
 to be. For `time_steps`, `next_tokens` and `masked_tokens` that is between latents, for
 `masked_pixels` between pixels, and for `contrastive` one minus the cosine that its softmax takes.
-`views` predicts nothing, and draws what is of one clip together: there it is the distance of the two
-parts' latents.
+`views` predicts nothing, and draws what is of one clip together: there it is the distance of the
+two parts' latents.
 The scale is each objective's own: energies of one model are comparable, those of two are not.
 """
 

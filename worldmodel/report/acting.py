@@ -15,10 +15,11 @@ from worldmodel.report.run_folder import RunRecord
 
 _MOST = 6  # episodes of one run
 _FRAME_MS = 90
+_HAZARD = "hazard_contact"  # flags a violation, where a run was told nothing else
 _LEGEND = (
     "Planned episodes as the agent saw them. Drawn over them are the goal (a green ring or "
-    "outline), the path so far (a line), and a red border where a hazard was touched. The agent is "
-    "given the goal as an image and sees none of these marks."
+    "outline), the path so far (a line), and a red border where a violation was flagged. The "
+    "agent is given the goal as an image and sees none of these marks."
 )
 
 
@@ -42,13 +43,14 @@ def _run(run: RunRecord) -> str:
     told = run.folder / "outcomes.json"
     outcomes: list[dict[str, Any]] = json.loads(told.read_text()) if told.is_file() else []
     still = background([episode.frames.numpy() for episode in episodes])
-    clips = []
+    clips, violation = [], _violation(run)
     for path, episode in zip(kept.paths, episodes, strict=False):
         index = int(path.stem)  # of the task
         outcome = outcomes[index] if index < len(outcomes) else {}
+        caption = _caption(episode, outcome, violation)
         clips.append(f'<figure class="card"><img alt="a planned episode" '
-                     f'src="{clip_uri(episode, still)}">'
-                     f"<figcaption>{_caption(episode, outcome)}</figcaption></figure>")  # fmt: skip
+                     f'src="{clip_uri(episode, still, violation)}">'
+                     f"<figcaption>{caption}</figcaption></figure>")  # fmt: skip
     title = f'<h3 style="margin-top:1.4rem">{escape(run.name)}{_summary(run)}</h3>'
     return f'{title}<div class="clips">{"".join(clips)}</div>{_reached_by(run)}'
 
@@ -73,13 +75,13 @@ def _reached_by(run: RunRecord) -> str:
     )
 
 
-def clip_uri(episode: Episode, still: np.ndarray) -> str:
+def clip_uri(episode: Episode, still: np.ndarray, violation: str) -> str:
     """The looping clip of an episode before the background `still`."""
     images = episode_images(
         episode.frames.numpy(),
         still,
         goal=goal_image(episode),
-        violated=_flag(episode, "hazard_contact"),
+        violated=_flag(episode, violation),
     )
     return looping_uri(images, frame_ms=_FRAME_MS)
 
@@ -105,7 +107,13 @@ def reached(episode: Episode) -> bool | None:
     return any(bool(_flag(episode, name).any()) for name in told) if told else None
 
 
-def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
+def _violation(run: RunRecord) -> str:
+    """The info that flags a violation, as the run was told."""
+    told = run.settings.get("evaluation") or {}
+    return str(told.get("violation", _HAZARD))
+
+
+def _caption(episode: Episode, outcome: dict[str, Any], violation: str) -> str:
     words = [str(outcome["task"]).replace("_", " ")] if "task" in outcome else []
     steps = f"{len(episode) - 1} steps"
     words.append(
@@ -115,9 +123,10 @@ def _caption(episode: Episode, outcome: dict[str, Any]) -> str:
             False: f'<span class="missed">not reached in {steps}</span>',
         }[outcome["success"] if "success" in outcome else reached(episode)]
     )
-    touched = int(_flag(episode, "hazard_contact").sum())
+    touched = int(_flag(episode, violation).sum())
     if touched:
-        words.append(f'<span class="missed">hazard for {touched}</span>')
+        name = "hazard" if violation == _HAZARD else escape(violation)
+        words.append(f'<span class="missed">{name} for {touched}</span>')
     return " · ".join(words)
 
 
@@ -127,5 +136,7 @@ def _summary(run: RunRecord) -> str:
         return ""
     words = f": {results['success']:.0%} of {results.get('success.n', 0):.0f} goals reached"
     if "violation_rate" in results:
-        words += f", hazard touched in {results['violation_rate']:.0%}"
+        violation = _violation(run)
+        name = "hazard touched" if violation == _HAZARD else escape(violation)
+        words += f", {name} in {results['violation_rate']:.0%}"
     return f'<span class="soft" style="font-weight:400">{words}</span>'

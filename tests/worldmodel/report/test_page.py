@@ -127,6 +127,21 @@ def test_a_planning_run_that_was_told_of_no_hazard_and_no_success_claims_neither
     assert ">2 steps<" in page and "not reached" not in page
 
 
+def test_a_violation_is_what_the_run_was_told_it_is(tmp_path: Path) -> None:
+    config = {"evaluation": {"violation": "fallen"}}
+    run = Run.open(tmp_path / "r", verb="plan", config=config, seed=0)
+    info = FolderInfo("SomeWorld-v0", 10.0, (-1.0,), (1.0,))
+    frames = np.stack([draw(x, 0.0) for x in (-0.5, 0.0, 0.5)])
+    flags = {"fallen": np.array([False, True, True]), "hazard_contact": np.ones(3, bool)}
+    with EpisodeWriter(run.folder / "episodes", info) as writer:
+        fallen = Episode.from_numpy(frames, np.zeros((2, 1), np.float32), fps=10, info=flags)
+        writer.write(fallen, 0)
+    rate = {"violation_rate": 1.0, "violation_rate.n": 1}
+    run.finish({"success": 0.0, "success.n": 1} | rate)
+    page = build(run.folder).read_text()
+    assert "fallen for 2" in page and "fallen in 100%" in page and "hazard for" not in page
+
+
 def test_a_planning_run_by_itself_knows_its_thresholds(tmp_path: Path) -> None:
     run = Run.open(tmp_path / "r", verb="plan", config={}, seed=0)
     run.finish({"success": 0.5, "random_success": 0.125})
