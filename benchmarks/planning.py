@@ -34,7 +34,7 @@ from worldmodel.runs.run import read_log, read_metrics
 SEEDS = (1, 2, 3)
 EPISODES = 50  # of each evaluation
 CROSSED_LESS = 0.05  # that crossed goals may be reached less often than those of one episode
-FLOORS = ("random", "noop", "cloning")
+FLOORS = ("random", "noop", "cloning", "inverse")
 ALSO = (
     "success", "success_at_end", "steps_to_success", "seconds_per_decision", "model_calls",
     "solved_starts", "already_solved", "train_minutes",

@@ -103,8 +103,9 @@ def plan(
 
     Returns:
         What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
-        for goals of episodes, `cloning_success`, by what the data did on the way to such goals; and
-        `random_p` and so on, see `compared`.
+        for goals of episodes, `cloning_success`, by what the data did on the way to such goals, and
+        `inverse_success`, by what it did from one state to the next; and `random_p` and so on, see
+        `compared`.
     """
     loaded = load(model)  # says first of all if there is no such model
     _require_other_episodes(evaluation, loaded)
@@ -213,8 +214,8 @@ def _baselines(
 ) -> dict[str, Callable[[], Policy]]:
     """What makes the policies that do not plan, by name."""
     made: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
-    if is_recorded(goal) and (learned := states.cloned(offset)) is not None:
-        made["cloning"] = partial(_make_cloning, model, learned, offset)
+    for name, learned in states.cloned(offset).items() if is_recorded(goal) else ():
+        made[name] = partial(_make_cloning, model, learned, offset)
     return made
 
 

@@ -33,17 +33,21 @@ class RecordedStates:
             return part.prepare(self._states(type(part).__name__), seed=self._run.seed)
         return part
 
-    def cloned(self, offset: int) -> Cloned | None:
-        """What was done on the way to goals up to twice `offset` environment steps ahead.
+    def cloned(self, offset: int) -> dict[str, Cloned]:
+        """Baselines that learn what was done, by name; none, and said so, without actions.
 
-        None, and said so, where no episode has actions.
+        `cloning`: on the way to goals up to twice `offset` environment steps ahead. `inverse`:
+        between one state and the next, an inverse dynamics that takes each goal for the next state.
         """
-        horizon = max(1, 2 * offset // load(self._model).action_block)
+        farthest = max(1, 2 * offset // load(self._model).action_block)
         try:
-            return clone(self._states("cloning"), horizon=horizon, seed=self._run.seed)
+            return {
+                name: clone(self._states(name), horizon=horizon, seed=self._run.seed)
+                for name, horizon in (("cloning", farthest), ("inverse", 1))
+            }
         except ConfigError as cause:
-            self._run.say(f"no baseline of cloning: {cause}")
-            return None
+            self._run.say(f"no baseline that learns what was done: {cause}")
+            return {}
 
     def held_out(self, other: str | None = None) -> EpisodeStates | None:
         """Those of the held-out episodes with actions; None where there are none.

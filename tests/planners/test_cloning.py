@@ -74,3 +74,15 @@ def test_without_actions_there_is_nothing_to_clone(recorded):
     )  # fmt: skip
     with pytest.raises(ConfigError, match="needs episodes with actions"):
         clone(nothing, horizon=5, seed=0, steps=1)
+
+
+def test_one_block_ahead_it_is_an_inverse_dynamics(recorded):
+    """It says what was done between two neighbours, whatever else it is asked for."""
+    learned = clone(recorded, horizon=1, seed=0, steps=600)
+    places = torch.arange(1, 19)
+    before, now, after = (recorded.states[places + shift] for shift in (-1, 0, 1))
+    with torch.no_grad():
+        found = learned(before, now, after, torch.ones(len(places)))
+    done = recorded.blocks[places]
+    assert ((found - done).square().mean() / done.var()) < 0.3
+    assert learned.horizon == 1  # so that a policy asks for one block to go at every step
