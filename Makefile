@@ -12,7 +12,7 @@ SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # nothing is downloaded before `system` has looked
-.PHONY: help python system ffmpeg install quickstart test check coverage lint types bench docs clean
+.PHONY: help python system ffmpeg worlds install quickstart test check coverage lint types bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,7 +23,7 @@ quickstart: system $(READY) ## the whole story in minutes; ends by naming the re
 test: system $(READY) ## the test suite, on all cores
 	$(BIN)/python -m pytest $(CORES) $(ARGS)
 
-check: system ffmpeg lint types ## what has to be green: style, types, documents, tests
+check: system ffmpeg worlds lint types ## what has to be green: style, types, documents, tests
 	$(BIN)/python docs/results/render.py --check
 	$(SITE) -d build/site
 	$(BIN)/python -m pytest $(CORES) $(ARGS)
@@ -61,6 +61,9 @@ system: python
 
 ffmpeg: python # its tests are skipped without
 	@$(PYTHON) system.py --optional ffmpeg
+
+worlds: $(READY) # of other people; their tests are skipped without
+	$(BIN)/python -m pip install -q -e '.[worlds]'
 
 $(READY): pyproject.toml | python
 	@$(PYTHON) system.py venv

@@ -37,8 +37,9 @@ KNOWN: Mapping[str, KnownWorld] = {
     "gym_pusht/PushT-v0": KnownWorld({"block_position": 20.0, "block_direction": 0.347}),
     # OGBench's own radii, metres.
     "cube-single-v0": KnownWorld({"privileged/block_0_pos": 0.04}),
-    "pointmaze-medium-v0": KnownWorld({"xy": 1.0}),
-    "antmaze-medium-v0": KnownWorld({"xy": 1.0}),
+    # Their info `xy` is not told at a reset.
+    "pointmaze-medium-v0": KnownWorld({"observation": 1.0}),
+    "antmaze-medium-v0": KnownWorld({"torso": 1.0}, bodies=("torso",)),
     "PointMaze_UMaze-v3": KnownWorld({"achieved_goal": 0.45}),
     "PointMaze_Medium-v3": KnownWorld({"achieved_goal": 0.45}),
 }
