@@ -138,10 +138,7 @@ def plan(
     kept = KeptRecords(run.folder / "evaluated", evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
-    shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
-    write_episodes(run.folder / "episodes", shown, make, env)
-    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
-    say_what_is_missing(run, records, outcomes, evaluation.violation)
+    _write(run, records, tasks, outcomes, evaluation, partial(write_episodes, make=make, env=env))
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
@@ -172,6 +169,16 @@ def _tell_what_is_asked(
     write_json(run.folder / "protocol.json", facts)
     if recorded is not None:
         write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
+
+
+def _write(
+    run: "Run", records: Sequence[EpisodeRecord], tasks: Sequence[Task],
+    outcomes: Sequence[Outcome], how: Evaluation, write: Callable[..., None],
+) -> None:  # fmt: skip
+    """Write the episodes that are shown and every outcome, and say what nothing told of."""
+    write(run.folder / "episodes", {i: records[i] for i in to_show(outcomes, how.keep)})
+    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, how.violation)
+    say_what_is_missing(run, records, outcomes, how.violation)
 
 
 def _as_asked(
