@@ -30,7 +30,7 @@ PLANNERS = {
     ),
     "cem": lambda horizon: CEM(horizon, candidates=384, iterations=30, elites=40),
     "gradient": lambda horizon: Gradient(horizon, starts=8, iterations=150, learning_rate=0.05),
-    "collocation": lambda horizon: Collocation(horizon, rounds=8, iterations=20),
+    "collocation": lambda horizon: Collocation(horizon, rounds=12, iterations=15),
 }
 
 # Those that choose among alternatives.
