@@ -73,14 +73,15 @@ class KeptRecords:
 def _read(path: Path, task: Task) -> EpisodeRecord:
     with np.load(path, allow_pickle=False) as file:
         about: dict[str, Any] = json.loads(str(file["about"]))
-        groups = {
-            group: {name: file[f"{group}{i}"] for i, name in enumerate(about[group])}
+        infos, images = (
+            {name: file[f"{group}{i}"] for i, name in enumerate(about[group])}
             for group in ("infos", "images")
-        }
+        )
+        fields: dict[str, Any] = {name: file[name] for name in ARRAYS}
+        fields |= {name: about[name] for name in WORDS}
         return EpisodeRecord(
-            **{name: file[name] for name in ARRAYS}, **{name: about[name] for name in WORDS},
-            **groups, seed=task.seed, options=dict(task.options),
-        )  # fmt: skip
+            **fields, infos=infos, images=images, seed=task.seed, options=dict(task.options)
+        )
 
 
 def evaluation_of(facts: Mapping[str, str], model: Any) -> str:
