@@ -112,6 +112,7 @@ def measure(tmp_path, monkeypatch):
     monkeypatch.setattr(encode, "CLIPS", 1)
     monkeypatch.setattr(steps, "PREDICTOR", {"width": 24, "depth": 1, "heads": 2})
     monkeypatch.setattr(plan, "CEM", lambda: CEM(horizon=2, candidates=8, iterations=2, elites=3))
+    monkeypatch.setattr(plan, "installed", lambda package: False)  # others are measured by hand
     monkeypatch.setattr(video, "SIZES", (64,))
     monkeypatch.setattr(loading, "WORKERS", (0, 1))
     monkeypatch.setattr(loading, "SIDE", 32)
