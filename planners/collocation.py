@@ -6,9 +6,9 @@ from torch import Tensor
 from worldmodel.errors import ConfigError
 
 from .candidates import project, weigh
-from .descent import Adam, Steepest, slopes
+from .descent import Adam, Steepest, require_slopes, slopes, starts
 from .dynamics import BranchingDynamics
-from .planner import Plan, Planner, Search, first_guess, noise
+from .planner import Plan, Planner, Search
 from .problem import Problem
 
 
@@ -66,26 +66,22 @@ class Collocation(Planner):
             ConfigError: actions are choices, which have no slope, or the model cannot go on from
                 many histories at once.
         """
-        if problem.choices:
-            raise ConfigError(
-                "Collocation follows slopes, and choices among alternatives have none; take "
-                "planner=categorical, beam or cem"
-            )
+        require_slopes("Collocation", problem)
         if not isinstance(problem.model, BranchingDynamics):
             raise ConfigError(
                 f"Collocation asks a model for `imagine`, which {type(problem.model).__name__} "
                 "does not have; take planner=gradient"
             )
         search = Search(problem)
-        first = first_guess(problem, warm_start, horizon=self.horizon)
-        spread = noise((self.starts - 2, *first.shape), generator, first.device)
-        spread = self.init_std * problem.units.scale * spread
-        starts = torch.cat([first[None], torch.zeros_like(first)[None], first + spread])
+        begun = starts(
+            problem, warm_start, generator, horizon=self.horizon, number=self.starts,
+            init_std=self.init_std,
+        )  # fmt: skip
         with torch.no_grad():
-            begun = search.score(starts)
+            scored = search.score(begun)
         with torch.enable_grad():
-            actions = begun.actions.detach().clone().requires_grad_()
-            self._descend(search, actions, begun.states.detach().clone().requires_grad_())
+            actions = scored.actions.detach().clone().requires_grad_()
+            self._descend(search, actions, scored.states.detach().clone().requires_grad_())
         return search.finish()
 
     def _descend(self, search: Search, actions: Tensor, states: Tensor) -> None:
@@ -100,7 +96,10 @@ class Collocation(Planner):
                 slope = slopes(weighed, [states, actions])
                 missed = (one_step(problem, states, actions, search) - states) / unit
                 tie = multipliers * missed + self.tightness / 2 * missed.square()
-                tied = torch.autograd.grad(tie.sum(), [states, actions])
+                tied = [
+                    part.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+                    for part in torch.autograd.grad(tie.sum(), [states, actions])
+                ]
                 with torch.no_grad():
                     slope = slope or [torch.zeros_like(x) for x in (states, actions)]
                     slope = [unit * slope[0], scale * slope[1]]

@@ -5,9 +5,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from worldmodel.errors import ConfigError
+
 from .candidates import Candidates
+from .planner import first_guess, noise
+from .problem import Problem
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+
+def require_slopes(planner: str, problem: Problem) -> None:
+    """Refuse a problem whose actions are choices, which have no slope.
+
+    Raises:
+        ConfigError: naming the planner and those that choose.
+    """
+    if problem.choices:
+        raise ConfigError(
+            f"{planner} follows slopes, and choices among alternatives have none; take "
+            "planner=categorical, beam or cem"
+        )
+
+
+def starts(
+    problem: Problem, warm_start: Tensor | None, generator: torch.Generator, *, horizon: int,
+    number: int, init_std: float,
+) -> Tensor:  # fmt: skip
+    """The warm start, doing nothing, and random actions around the first: k t a."""
+    first = first_guess(problem, warm_start, horizon=horizon)
+    spread = noise((number - 2, *first.shape), generator, first.device)
+    spread = init_std * problem.units.scale * spread
+    return torch.cat([first[None], torch.zeros_like(first)[None], first + spread])
 
 
 def slopes(scored: Candidates, of: Sequence[Tensor]) -> Sequence[Tensor] | None:

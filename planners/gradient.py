@@ -6,8 +6,8 @@ from torch import Tensor
 from worldmodel.errors import ConfigError
 
 from .candidates import project
-from .descent import Adam, Steepest, slopes
-from .planner import Plan, Planner, Search, first_guess, noise
+from .descent import Adam, Steepest, require_slopes, slopes, starts
+from .planner import Plan, Planner, Search
 from .problem import Problem
 
 
@@ -62,18 +62,14 @@ class Gradient(Planner):
         Raises:
             ConfigError: actions are choices, which have no slope.
         """
-        if problem.choices:
-            raise ConfigError(
-                "Gradient follows slopes, and choices among alternatives have none; take "
-                "planner=categorical, beam or cem"
-            )
+        require_slopes("Gradient", problem)
         search = Search(problem)
-        first = first_guess(problem, warm_start, horizon=self.horizon)
-        spread = noise((self.starts - 2, *first.shape), generator, first.device)
-        spread = self.init_std * problem.units.scale * spread
-        starts = torch.cat([first[None], torch.zeros_like(first)[None], first + spread])
+        begun = starts(
+            problem, warm_start, generator, horizon=self.horizon, number=self.starts,
+            init_std=self.init_std,
+        )  # fmt: skip
         with torch.enable_grad():
-            actions = project(problem, starts).detach().requires_grad_()
+            actions = project(problem, begun).detach().requires_grad_()
             self._descend(search, actions)
         with torch.no_grad():
             search.score(actions.detach())

@@ -27,13 +27,17 @@ class KeptRecords:
         folder: Where they are, a folder for each policy. What is there of another evaluation is
             deleted.
         of: What they are records of: the protocol, who acts, and the model's weights.
+
+    Attributes:
+        deleted: how many there were of another evaluation.
     """
 
     def __init__(self, folder: Path, of: str) -> None:
-        self.folder = folder
+        self.folder, self.deleted = folder, 0
         told = folder / OF
         if told.is_file() and told.read_text() == of:
             return
+        self.deleted = len([*folder.rglob("*.npz")])
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         with whole_file(told) as unfinished:

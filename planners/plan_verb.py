@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
@@ -118,10 +118,7 @@ def plan(
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
     guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
-    results: dict[str, float] = {}
-    for part in (*costs, *guardrails):
-        if isinstance(part, Factory):
-            results |= part.report()
+    results = _learned(costs, guardrails)
     make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
     baselines = _baselines(states, model, goal, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
@@ -135,10 +132,13 @@ def plan(
     _tell_what_is_asked(run, facts, chosen, recorded, how)
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
-    kept = KeptRecords(run.folder / "evaluated", evaluation_of(facts, loaded))
+    kept = _kept(run, evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
-    _write(run, records, tasks, outcomes, evaluation, partial(write_episodes, make=make, env=env))
+    shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
+    write_episodes(run.folder / "episodes", shown, make, env)
+    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
+    say_what_is_missing(run, records, outcomes, evaluation.violation)
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
@@ -171,14 +171,21 @@ def _tell_what_is_asked(
         write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
 
 
-def _write(
-    run: "Run", records: Sequence[EpisodeRecord], tasks: Sequence[Task],
-    outcomes: Sequence[Outcome], how: Evaluation, write: Callable[..., None],
-) -> None:  # fmt: skip
-    """Write the episodes that are shown and every outcome, and say what nothing told of."""
-    write(run.folder / "episodes", {i: records[i] for i in to_show(outcomes, how.keep)})
-    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, how.violation)
-    say_what_is_missing(run, records, outcomes, how.violation)
+def _learned(*parts: Sequence[Any]) -> dict[str, float]:
+    """What costs and guardrails report of what they learned from episodes."""
+    made = [part for several in parts for part in several if isinstance(part, Factory)]
+    return {name: value for part in made for name, value in part.report().items()}
+
+
+def _kept(run: "Run", of: str) -> KeptRecords:
+    """Records of an earlier attempt at this evaluation; those of another are not taken."""
+    kept = KeptRecords(run.folder / "evaluated", of)
+    if kept.deleted:
+        run.say(
+            f"{kept.deleted} episodes of an earlier attempt are evaluated again: the model's "
+            "weights, or what is asked, were others then"
+        )
+    return kept
 
 
 def _as_asked(

@@ -232,7 +232,7 @@ class WorldModel(nn.Module):
         """
         predictor: ActionPredictor = by or self._part("action_predictor")
         states, past = self._from_rest(states, past)
-        return predictor.unroll(states, self.normalise(past), self.normalise(actions))
+        return predictor.rollout(states, self.normalise(past), self.normalise(actions))
 
     def _from_rest(self, states: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """A history that is long enough for the predictor: before it began, its world stood."""

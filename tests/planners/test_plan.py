@@ -484,7 +484,9 @@ def test_episodes_that_were_evaluated_stay(tmp_path, model_folder, monkeypatch, 
         assert torch.equal(a.frames, b.frames) and torch.equal(a.actions, b.actions)
 
 
-def test_what_was_evaluated_of_something_else_is_not_taken(tmp_path, model_folder, monkeypatch):
+def test_what_was_evaluated_of_something_else_is_not_taken(
+    tmp_path, model_folder, monkeypatch, capsys
+):
     begun = []
 
     def fails_third(*given, **settings):
@@ -498,6 +500,7 @@ def test_what_was_evaluated_of_something_else_is_not_taken(tmp_path, model_folde
         again(tmp_path, model_folder, baselines=False)
     again(tmp_path, model_folder, baselines=False, max_steps=39)
     assert len(begun) == 3 + 6
+    assert "2 episodes of an earlier attempt are evaluated again" in capsys.readouterr().err
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):

@@ -56,7 +56,7 @@ class ActionPredictor(nn.Module, ABC):
         Predictions of all but the last may be missing: b 1 d.
         """
 
-    def unroll(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+    def rollout(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
 
         Each state that is predicted is looked at in its turn.
@@ -129,7 +129,7 @@ class ActionTransformer(ActionPredictor):
             x = block(x, condition)
         return states + self.out(self.norm(x))
 
-    def unroll(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+    def rollout(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         """As any predictor does, with less work: b t d.
 
         What an action makes of the norms is computed once, and not in each window that it is in;

@@ -112,7 +112,7 @@ class RolloutTransformer(ActionPredictor):
             x = block.modulated(x, modulation, rotation, sees, kept)
         return states + self.out(self.norm(x))
 
-    def unroll(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+    def rollout(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
         """Each state is looked at once; one history (1 s d) may lead to all: b t d."""
         memory = self.memory()
         if states.shape[1] > 1:

@@ -111,7 +111,7 @@ def test_a_rollout_is_one_prediction_after_the_other(kind, window, seen):
         window = min(len(path), predictor.window)
         given = (torch.stack(each[-window:], dim=1) for each in (path, done))
         path.append(predictor(*given)[:, -1])
-    anew, found = torch.stack(path[seen:], dim=1), predictor.unroll(states, past, actions)
+    anew, found = torch.stack(path[seen:], dim=1), predictor.rollout(states, past, actions)
     assert torch.allclose(found, anew, atol=1e-4, rtol=1e-4)
     assert (anew[:, -1] - states[:, -1]).abs().max() > 0.1
     slopes = [torch.autograd.grad(x.square().sum(), actions)[0] for x in (found, anew)]
