@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from benchmarks.readouts import FRAMES, Clips
-from benchmarks.recipes import RESULTS, chosen_rate, interval, overview
+from benchmarks.recipe_rows import interval, overview
+from benchmarks.recipes import RESULTS, chosen_rate
 from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import Grid, origin
 from benchmarks.worlds import WORLDS

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.recipes import interval
+from benchmarks.recipe_rows import interval
 from benchmarks.records import Record
 from benchmarks.table import origin
 from worldmodel.cli.runner import run_verb

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import recipes
-from benchmarks.recipes import Case, chosen_rate, interval, overview, rows, step_seconds
+from benchmarks.recipe_rows import interval, overview, rows
+from benchmarks.recipes import Case, chosen_rate, step_seconds
 from worldmodel.errors import ConfigError
 
 
