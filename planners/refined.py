@@ -5,6 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from worldmodel.errors import ConfigError
+
 from .planner import Plan, Planner
 from .problem import Problem
 
@@ -15,9 +17,18 @@ class Refined(Planner):
     Args:
         first: Searches widely.
         second: Begins with the first one's plan; of the same horizon.
+
+    Raises:
+        ConfigError: the horizons differ.
     """
 
     def __init__(self, first: Planner, second: Planner) -> None:
+        horizons = [getattr(planner, "horizon", None) for planner in (first, second)]
+        if None not in horizons and horizons[0] != horizons[1]:
+            raise ConfigError(
+                "Refined hands the first planner's plan to the second, so both are of one horizon; "
+                f"got first.horizon={horizons[0]} and second.horizon={horizons[1]}"
+            )
         self.first, self.second = first, second
 
     def plan(

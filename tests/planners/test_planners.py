@@ -17,16 +17,19 @@ from tests.planners.fakes import (
 )
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.planners import (
+    CEM,
     ActionBounds,
     ActionEffort,
     Cost,
     GoalState,
+    Gradient,
     Guardrail,
     Problem,
 )
 from worldmodel.planners.action_units import ActionUnits
 from worldmodel.planners.collocation import Collocation, one_step
 from worldmodel.planners.planner import Search
+from worldmodel.planners.refined import Refined
 from worldmodel.types import History
 
 every_planner = pytest.mark.parametrize("make", PLANNERS.values(), ids=PLANNERS)
@@ -384,3 +387,8 @@ def test_the_way_round_an_obstacle_is_nearly_the_shortest(name):
     plan = run(PLANNERS[name](8), point(), at(*start), costs=costs, guardrails=guardrails)
     assert plan.safe
     assert best * 0.999 <= plan.cost <= (1.8 if name == "collocation" else 1.33) * best
+
+
+def test_planners_of_two_horizons_are_not_one_after_the_other():
+    with pytest.raises(ConfigError, match="got first.horizon=3 and second.horizon=4"):
+        Refined(CEM(3), Gradient(4))
