@@ -78,8 +78,8 @@ class Case:
         return ".".join(map(str, words))
 
 
-def settings(world: World, case: Case) -> dict[str, Any]:
-    """What `worldmodel pretrain` would be told."""
+def settings(world: World, case: Case, more: Sequence[str] = ()) -> dict[str, Any]:
+    """What `worldmodel pretrain` would be told, and `more` of it."""
     name = case.recipe if case.rate is not None else "tube_sigreg"
     words = [
         *OVERRIDES.get(name, [f"recipe={name}"]), "transforms=plain", "data.path=.",
@@ -88,7 +88,7 @@ def settings(world: World, case: Case) -> dict[str, Any]:
     ]  # fmt: skip
     if case.rate is not None:
         words += [f"optimisation.steps={case.steps}", f"optimisation.learning_rate={case.rate}"]
-    return settle("pretrain", words)
+    return settle("pretrain", [*words, *more])
 
 
 def pixels(frames: Tensor) -> Tensor:
