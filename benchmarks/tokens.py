@@ -21,7 +21,17 @@ from torch import Tensor, nn
 
 from benchmarks.readouts import FRAMES, Clips, read_out
 from benchmarks.recipes import (
-    BATCH, DEVELOPMENT, FIT, RESULTS, TEST, VALIDATION, VIDEOS, Case, of_encoder, settings, train,
+    BATCH,
+    DEVELOPMENT,
+    FIT,
+    RESULTS,
+    TEST,
+    VALIDATION,
+    VIDEOS,
+    Case,
+    of_encoder,
+    settings,
+    train,
 )  # fmt: skip
 from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import Grid
