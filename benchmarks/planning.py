@@ -147,30 +147,51 @@ def settings(name: str) -> str:
 
 def measure(name: str, seed: int, folder: Path) -> Found:
     """The results of one world and seed, by goal; runs that are there are not done again."""
-    world, place = WORLDS[name], folder / name / str(seed)
-    about = (f"env={world.env}", *world.view, f"seed={seed}")
-    found: Found = {}
-
-    def run(verb: str, called: str, *words: str) -> None:
-        run_verb(verb, [*words, f"seed={seed}"], runs_dir=place, name=called)
-
-    run("collect", "episodes", *about[:-1], *world.collect, "recording.workers=2")
-    run("train", "model", f"episodes={place / 'collect/episodes'}", *world.train)
+    world = WORLDS[name]
+    learn(name, seed, folder)
     images = folder / name / "goals"
     if world.images is not None and not images.is_dir():
         unfinished = images.with_name("goals.unfinished")
         unfinished.mkdir(parents=True, exist_ok=True)
         world.images(unfinished)
         unfinished.rename(images)
+    found: Found = {}
     for goal, words in world.goals.items():
         words = [word.replace("IMAGES", str(images)) for word in words]
-        run(
-            "plan", goal, *about[:-1], f"model={place / 'train/model'}", *words, *world.plan,
-            f"episodes={EPISODES}",
-        )  # fmt: skip
-        minutes = read_log(place / "train/model")[-1]["elapsed"] / 60
-        found[goal] = read_metrics(place / "plan" / goal)["results"] | {"train_minutes": minutes}
+        found[goal] = planned(name, seed, folder, goal, words)
     return found
+
+
+def learn(name: str, seed: int, folder: Path) -> None:
+    """Collect episodes of a world and train its model, unless that has been done."""
+    world, place = WORLDS[name], folder / name / str(seed)
+    about = (f"env={world.env}", *world.view)
+    _run("collect", "episodes", place, seed, *about, *world.collect, "recording.workers=2")
+    _run("train", "model", place, seed, f"episodes={place / 'collect/episodes'}", *world.train)
+
+
+def planned(
+    name: str, seed: int, folder: Path, goal: str, words: Sequence[str]
+) -> dict[str, float]:
+    """What a plan with the model of `learn` came to, with the minutes that the model took.
+
+    Args:
+        name, seed, folder: See `learn`.
+        goal: The name of the plan's run.
+        words: That say which goals.
+    """
+    world, place = WORLDS[name], folder / name / str(seed)
+    model = place / "train/model"
+    _run(
+        "plan", goal, place, seed, f"env={world.env}", *world.view, f"model={model}", *words,
+        *world.plan, f"episodes={EPISODES}",
+    )  # fmt: skip
+    minutes = read_log(model)[-1]["elapsed"] / 60
+    return read_metrics(place / "plan" / goal)["results"] | {"train_minutes": minutes}
+
+
+def _run(verb: str, called: str, place: Path, seed: int, *words: str) -> None:
+    run_verb(verb, [*words, f"seed={seed}"], runs_dir=place, name=called)
 
 
 def rows(
