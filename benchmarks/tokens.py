@@ -48,6 +48,7 @@ from worldmodel.report import results
 RECIPE, RATE, STEPS = "tube_sigreg", 3e-3, 300
 SEEN_IN = ("tworoom_own_ground", "digits")
 CLIPS_PER_VIDEO = 4  # `data.clips_per_video`
+HALF = "{_target_: worldmodel.objectives.masks.RandomTokens, share: 0.5}"
 
 Change = Callable[[MaskedTokens], None]
 
@@ -148,7 +149,6 @@ LINES: dict[str, Line] = {
     "linear": Line("projector: one matrix", change=linear_projector),
     "without_norms": Line("projector: without batch normalisation", change=without_norms),
     "depth_4": Line("predictor: four blocks", ("objective.predictor_depth=4",)),
-    "depth_1": Line("predictor: one block", ("objective.predictor_depth=1",)),
     "pooled": Line("SIGReg: one sample of all positions", change=regularised(OfAll)),
     "mean_and_residue": Line(
         "SIGReg: of the clip's mean and of what moves, half each", ("objective.centre=none",),
@@ -158,7 +158,10 @@ LINES: dict[str, Line] = {
         "SIGReg: of differences in time", ("objective.centre=none",),
         regularised(partial(OfParts, parts=differences)),
     ),
-    "latent_32": Line("latents: 32 wide", ("model.latent_width=32",)),
+    "half": Line(
+        "masks: half of the tokens", ("masks=random", f"objective.masks.kinds=[{HALF}]")
+    ),
+    "clip": Line("targets: know the whole clip", ("objective.target_context=clip",)),
     "visible": Line("loss on visible tokens too, .5", ("objective.visible_weight=0.5",)),
 }  # fmt: skip
 
