@@ -12,6 +12,7 @@ from scipy.linalg import eigh
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, ShapeError
@@ -23,6 +24,21 @@ UNREACHABLE = 2.0
 
 
 @dataclass(frozen=True)
+class Paths:
+    """The shortest paths along a graph of `n` landmarks that lead to one state."""
+
+    lengths: Tensor  # n: in steps; infinite where no path leads there
+    following: Tensor  # n, int64: the next landmark; -1 where none is left, or no path leads there
+
+    def after(self, landmark: int) -> list[int]:
+        """The landmarks that a path passes after this one, in order."""
+        passed, following = [], self.following.tolist()
+        while (landmark := following[landmark]) >= 0:
+            passed.append(landmark)
+        return passed
+
+
+@dataclass(frozen=True)
 class Landmarks:
     """A graph over `n` landmarks in a space where distances count typical steps."""
 
@@ -30,6 +46,7 @@ class Landmarks:
     points: Tensor  # n m: the landmarks
     edges: Tensor  # 2 e, int64: pairs of landmarks between which the data moved
     lengths: Tensor  # e, > 0: in steps
+    states: Tensor  # n d: of each landmark, the recorded state that lies nearest
 
     @staticmethod
     def from_states(
@@ -63,11 +80,13 @@ class Landmarks:
         centres = kmeans.cluster_centers_
         edges = _edges(np.split(kmeans.labels_, ends), len(centres), min_transitions)
         lengths = np.linalg.norm(centres[edges[0]] - centres[edges[1]], axis=1)
+        recorded = states[pairwise_distances_argmin(centres, points)]
         return Landmarks(
             torch.from_numpy(metric).float(),
             torch.from_numpy(centres).float(),
             torch.from_numpy(edges),
             torch.from_numpy(lengths).float().clamp_min(1e-3),
+            torch.from_numpy(recorded).float(),
         )
 
     def __len__(self) -> int:
@@ -80,21 +99,37 @@ class Landmarks:
     def path_lengths(self, state: Tensor, *, nearest: int = 3) -> Tensor:
         """Steps (n) along the graph from each landmark to `state` (d).
 
-        The state is joined to its nearest landmarks. A landmark without a path to it counts as
-        twice as far as the farthest one that has a path.
+        A landmark without a path to it counts as twice as far as the farthest one that has a path;
+        for the rest see `paths_to`.
         """
+        lengths = self.paths_to(state, nearest=nearest).lengths
+        reachable = lengths.isfinite()
+        return torch.where(reachable, lengths, UNREACHABLE * lengths[reachable].max())
+
+    def paths_to(self, state: Tensor, *, nearest: int = 3) -> Paths:
+        """The shortest paths along the graph to `state` (d), which is joined to its nearest."""
         if state.shape != self.metric.shape[:1]:
             raise ShapeError(f"a state must be d = {len(self.metric)}, got {tuple(state.shape)}")
-        goal = self.embed(state.detach().cpu().float())
-        joined, index = torch.linalg.vector_norm(self.points - goal, dim=1).topk(
-            min(nearest, len(self)), largest=False
+        joined, index = self.nearest(state, nearest)
+        lengths, before = dijkstra(
+            self._graph(), directed=False, indices=index.numpy(), return_predecessors=True
+        )  # both nearest n; before it on the way from there is after it on the way there
+        lengths = lengths + joined.numpy()[:, None]
+        through = lengths.argmin(axis=0)[None]
+        length, following = (np.take_along_axis(x, through, axis=0)[0] for x in (lengths, before))
+        return Paths(
+            torch.from_numpy(length).float(), torch.from_numpy(following).long().clamp_min(-1)
         )
-        paths = dijkstra(self._graph(), directed=False, indices=index.numpy())  # nearest n
-        lengths = (paths + joined.numpy()[:, None]).min(axis=0)
-        reachable = np.isfinite(lengths)
-        return torch.from_numpy(
-            np.where(reachable, lengths, UNREACHABLE * lengths[reachable].max())
-        ).float()
+
+    def nearest(self, state: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """How far the nearest landmarks are from `state` (d), and which they are: both `number`."""
+        point = self.embed(state.detach().cpu().float())
+        far = torch.linalg.vector_norm(self.points - point, dim=1)
+        return far.topk(min(number, len(self)), largest=False)
+
+    def report(self) -> dict[str, float]:
+        """How many there are, and the share that hang together, as results."""
+        return {"landmarks": float(len(self)), "landmarks_joined": self.largest_part}
 
     @property
     def largest_part(self) -> float:

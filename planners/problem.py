@@ -22,8 +22,12 @@ class Problem:
     model: Dynamics  # predicts states; planning does not change it
     history: History
     _: KW_ONLY
-    costs: Sequence[Cost]  # bound to the model; summed
+    costs: Sequence[Cost]  # bound to the model, and told where plans begin; summed
     guardrails: Sequence[Guardrail] = ()  # bound to the model; enforced
+
+    def __post_init__(self) -> None:
+        costs = [cost.after(self.history) for cost in self.costs]
+        object.__setattr__(self, "costs", costs)
 
     @property
     def action_dim(self) -> int:

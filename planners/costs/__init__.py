@@ -7,6 +7,7 @@ from .goal_state import GoalImage, GoalState
 from .landmark_distance import GoalAlongLandmarks, LandmarkDistance
 from .learned_reward import ExpectedReward, LearnedReward
 from .read_out import ReadOut, ReadOutGoal
+from .subgoals import GoalBySubgoals, Subgoals
 from .temporal_distance import GoalInSteps, TemporalDistance
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Disagreement",
     "ExpectedReward",
     "GoalAlongLandmarks",
+    "GoalBySubgoals",
     "GoalImage",
     "GoalInSteps",
     "GoalState",
@@ -22,5 +24,6 @@ __all__ = [
     "LearnedReward",
     "ReadOut",
     "ReadOutGoal",
+    "Subgoals",
     "TemporalDistance",
 ]

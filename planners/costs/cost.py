@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from worldmodel.types import History
+
 from ..dynamics import ImageDynamics
 
 
@@ -15,6 +17,13 @@ class Cost(ABC):
 
     def bind(self, model: ImageDynamics) -> "Cost":
         """This cost for the states of `model`; a cost that was given an image encodes it here."""
+        return self
+
+    def after(self, history: History) -> "Cost":
+        """This cost for the plans of one decision, which begin after `history`.
+
+        `Problem` asks for it once at each decision. Most costs are the same in all.
+        """
         return self
 
     @abstractmethod

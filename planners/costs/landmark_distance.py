@@ -124,17 +124,18 @@ class GoalAlongLandmarks(Factory[Cost]):
 
     def report(self) -> dict[str, float]:
         """How many landmarks there are, and the share that hang together."""
-        landmarks = self._prepared()
-        return {"landmarks": float(len(landmarks)), "landmarks_joined": landmarks.largest_part}
+        return require_landmarks(self.landmarks).report()
 
     def for_episode(self, info: Mapping[str, Any]) -> Cost:
         """The steps to the state that `info["goal_image"]` shows."""
-        landmarks = self._prepared()
+        landmarks = require_landmarks(self.landmarks)
         return FromImage(
             goal_image(info), lambda state: LandmarkDistance(landmarks, state, **self._weights)
         )
 
-    def _prepared(self) -> Landmarks:
-        if self.landmarks is None:
-            raise ConfigError("landmarks are made from recorded episodes: call prepare() first")
-        return self.landmarks
+
+def require_landmarks(landmarks: Landmarks | None) -> Landmarks:
+    """The landmarks that a factory has made; refused before it was prepared."""
+    if landmarks is None:
+        raise ConfigError("landmarks are made from recorded episodes: call prepare() first")
+    return landmarks

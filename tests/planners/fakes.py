@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from torch import Tensor
 
 from worldmodel.planners import CEM, ActionEffort, Cost, GoalState, Gradient, Guardrail, Problem
 from worldmodel.planners.beam import BeamSearch
@@ -13,6 +14,7 @@ from worldmodel.planners.categorical import CategoricalCEM
 from worldmodel.planners.collect import collect
 from worldmodel.planners.collocation import Collocation
 from worldmodel.planners.episode_loop import Policy
+from worldmodel.planners.episode_states import EpisodeStates
 from worldmodel.planners.icem import ICEM
 from worldmodel.planners.mppi import MPPI
 from worldmodel.planners.refined import Refined
@@ -59,6 +61,24 @@ class Linear:
             state = state @ self.a.T + actions[:, t] @ self.b.T
             states.append(state)
         return torch.stack(states, dim=1)
+
+
+class Maze:
+    """Each choice is a step: stay, right, up, left, down; a wall with one gap cannot be crossed."""
+
+    steps = torch.tensor([[0.0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]])
+
+    def rollout(self, history, actions):
+        assert set(actions.unique().tolist()) <= {0.0, 1.0}
+        assert (actions.unflatten(-1, (-1, 5)).sum(-1) == 1).all()
+        place, places = history.states[-1].expand(len(actions), -1), []
+        for block in actions.unbind(1):
+            for step in block.split(5, dim=-1):
+                there = place + step @ self.steps
+                blocked = (there[:, 0] == 1) & (there[:, 1] != 2)
+                place = torch.where(blocked[:, None], place, there)
+            places.append(place)
+        return torch.stack(places, dim=1)
 
 
 def point(d=2):
@@ -227,6 +247,16 @@ class Towards(Policy):
 
     def numbers(self):
         return {"seen": float(len(self.seen) - 1)}
+
+
+def recorded(sequences: list[Tensor], blocks: Tensor | None = None, **infos: Tensor):
+    """Episodes of these states (t d)."""
+    states = torch.cat(sequences)
+    nothing = torch.zeros(len(states), dtype=torch.bool)
+    return EpisodeStates(
+        states, torch.tensor([len(s) for s in sequences]), nothing, nothing,
+        torch.full((len(states), 2), torch.nan) if blocks is None else blocks, infos,
+    )  # fmt: skip
 
 
 def collected(folder, behaviour):

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests.planners.fakes import Linear, at, linear_quadratic, run
+from tests.planners.fakes import Disc, Linear, Tempting, at, linear_quadratic, point, run
 from worldmodel.errors import ConfigError
-from worldmodel.planners import CEM, GoalState, Gradient
+from worldmodel.planners import CEM, ActionBounds, GoalState, Gradient
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,25 @@ def test_gradient_starts_do_not_influence_each_other():
         run(Gradient(4, starts=s, iterations=7), model, history, costs=costs) for s in (2, 30)
     )
     torch.testing.assert_close(few.candidates.actions[:2], many.candidates.actions[:2])
+
+
+@pytest.mark.parametrize("start", [(-0.55, 0.1), (0.3, 0.75)])
+@pytest.mark.parametrize("seed", range(12))
+def test_beside_a_guardrail_gradient_pursues_a_huge_reward_up_to_the_edge(seed, start):
+    """Were violation and cost weighed against each other, it would stand still."""
+    disc = Disc([0.0, 0.0], 0.5)
+    settings = {
+        "costs": [Tempting(disc, 1e6), GoalState(torch.zeros(2), weight=1e6)],
+        "guardrails": [ActionBounds(-0.3, 0.3), disc],
+    }
+    places = [torch.tensor(start)]
+    for _ in range(3):
+        plan = run(Gradient(4), point(), at(*places[-1].tolist()), seed=seed, **settings)
+        assert plan.safe
+        places.append(places[-1] + plan.actions[0])
+    before, *margins = disc.margin(torch.stack(places)[None], None)[0].tolist()
+    assert min(margins) >= 0
+    assert margins[0] < before / 2  # the first step already leads there
 
 
 def test_gradient_leaves_the_model_without_gradients():

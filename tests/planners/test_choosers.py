@@ -5,6 +5,7 @@ import torch
 
 from tests.planners.fakes import (
     CHOOSERS,
+    Maze,
     at,
     point,
     run,
@@ -18,24 +19,6 @@ from worldmodel.planners import (
 from worldmodel.planners.beam import BeamSearch
 from worldmodel.planners.guardrails import Choices
 from worldmodel.types import History
-
-
-class Maze:
-    """Each choice is a step: stay, right, up, left, down; a wall with one gap cannot be crossed."""
-
-    steps = torch.tensor([[0.0, 0], [1, 0], [0, 1], [-1, 0], [0, -1]])
-
-    def rollout(self, history, actions):
-        assert set(actions.unique().tolist()) <= {0.0, 1.0}
-        assert (actions.unflatten(-1, (-1, 5)).sum(-1) == 1).all()
-        place, places = history.states[-1].expand(len(actions), -1), []
-        for block in actions.unbind(1):
-            for step in block.split(5, dim=-1):
-                there = place + step @ self.steps
-                blocked = (there[:, 0] == 1) & (there[:, 1] != 2)
-                place = torch.where(blocked[:, None], place, there)
-            places.append(place)
-        return torch.stack(places, dim=1)
 
 
 class Walked(Cost):

@@ -5,26 +5,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.planners.fakes import PointModel, PointWorld, draw
+from tests.planners.fakes import PointModel, PointWorld, draw, recorded
 from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
 from worldmodel.planners.behaviours import Random
 from worldmodel.planners.collect import folder_info, to_episode
 from worldmodel.planners.costs import GoalInSteps, LearnedReward
 from worldmodel.planners.episode_loop import run_episode
-from worldmodel.planners.episode_states import EpisodeStates, encode_episodes
+from worldmodel.planners.episode_states import encode_episodes
 
 LENGTH, EPISODES, ALONG = 24, 80, 30
-
-
-def recorded(sequences: list[Tensor], blocks: Tensor | None = None, **infos: Tensor):
-    """Episodes of these states (t d)."""
-    states = torch.cat(sequences)
-    nothing = torch.zeros(len(states), dtype=torch.bool)
-    return EpisodeStates(
-        states, torch.tensor([len(s) for s in sequences]), nothing, nothing,
-        torch.full((len(states), 2), torch.nan) if blocks is None else blocks, infos,
-    )  # fmt: skip
 
 
 # Steps to a goal

@@ -29,6 +29,7 @@ from worldmodel.planners import (
 from worldmodel.planners.agent import AgentSettings
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import Recording, collect
+from worldmodel.planners.costs import GoalBySubgoals
 from worldmodel.planners.episode_loop import EpisodeRecord, run_episode
 from worldmodel.planners.episode_states import cached_states, encode_episodes
 from worldmodel.planners.evaluate import Evaluation
@@ -123,9 +124,10 @@ def test_how_soon_goals_are_reached_is_written_beside_the_baselines(tmp_path, mo
     assert shares["planner"] == sorted(shares["planner"])
 
 
-def test_landmarks_from_episodes(tmp_path, model_folder, episodes_folder):
+@pytest.mark.parametrize("make", [GoalAlongLandmarks, GoalBySubgoals])
+def test_landmarks_from_episodes(tmp_path, model_folder, episodes_folder, make):
     settings = {
-        "cost": GoalAlongLandmarks(num_landmarks=60),
+        "cost": make(num_landmarks=60),
         "episodes_from": str(episodes_folder.parent),
     }
     results = run_plan(tmp_path, model_folder, baselines=False, **settings)
@@ -241,7 +243,7 @@ def test_a_goal_comes_as_an_image():
         GoalImage().for_episode({"position": np.zeros(2)})
 
 
-@pytest.mark.parametrize("factory", [GoalAlongLandmarks(), KeepOutFlagged()])
+@pytest.mark.parametrize("factory", [GoalAlongLandmarks(), GoalBySubgoals(), KeepOutFlagged()])
 def test_what_learns_from_episodes_is_prepared_first(factory):
     with pytest.raises(ConfigError, match="recorded episodes"):
         factory.for_episode({"goal_image": draw((0, 0))})
