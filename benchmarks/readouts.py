@@ -19,13 +19,17 @@ from worldmodel.evaluation.statistics import auroc
 from worldmodel.nn.positions import sincos
 
 FRAMES = 8  # of a clip
-PROBES: dict[str, Probe] = {
-    "linear": LinearProbe(penalties=(1.0, 10.0, 100.0)),
-    # V-JEPA's, without blocks of its own: with them it would learn what the encoder did not.
-    "attentive": AttentiveProbe(
-        depth=0, heads=4, learning_rates=(3e-3, 1e-3), weight_decays=(0.05,), epochs=10
-    ),
-}
+
+
+def probes(*, epochs: int = 10) -> dict[str, Probe]:
+    """Linear, and V-JEPA's attentive pooler without blocks: they would learn what was not."""
+    return {
+        "linear": LinearProbe(penalties=(1.0, 10.0, 100.0)),
+        "attentive": AttentiveProbe(
+            depth=0, heads=4, learning_rates=(3e-3, 1e-3), weight_decays=(0.05,), epochs=epochs
+        ),
+    }
+
 
 Encode = Callable[[Tensor], Tensor]
 """Clips b t c h w in [0, 1] -> tokens b t n d."""
@@ -70,7 +74,7 @@ def tokens_of(encode: Encode, clips: Clips) -> Tensor:
 
 
 def read_out(
-    world: World, encode: Encode, parts: Sequence[Clips], *, seed: int
+    world: World, encode: Encode, parts: Sequence[Clips], *, seed: int, epochs: int = 10
 ) -> dict[str, float]:
     """The accuracy of each class and the R² of each number, on the last of three parts.
 
@@ -93,7 +97,7 @@ def read_out(
     for name in world.classes:
         known = [torch.from_numpy(part.labels[name]) for part in parts]
         task = Task(tuple(map(str, range(int(known[0].max()) + 1))), seed=seed)
-        for kind, probe in PROBES.items():
+        for kind, probe in probes(epochs=epochs).items():
             labelled = []
             for of, labels in zip(tokens, known, strict=True):
                 flat = rearrange(of, "b t n d -> b (t n) d")
