@@ -265,14 +265,14 @@ class _Pool:
         held_out = recorded.held_out
         if not len(held_out):
             raise ConfigError(
-                f"{recorded.folder}: holds out no episodes from training; collect more than "
+                f"{recorded.name}: holds out no episodes from training; collect more than "
                 "1 / recording.held_out_share of them"
             )
         numbered = zip(held_out.numbers, held_out, strict=True)
         kept = [(number, episode) for number, episode in numbered if len(episode) > offset]
         if not kept:
             raise ConfigError(
-                f"offset={offset}: the longest held-out episode of {recorded.folder} has "
+                f"offset={offset}: the longest held-out episode of {recorded.name} has "
                 f"{max(held_out.lengths) - 1} steps"
             )
         for _, episode in kept:
@@ -327,7 +327,7 @@ def draws_of(seed: int, index: int) -> int:
 def _require_found(found: Sequence[Task], recorded: Episodes, what: str) -> None:
     if not found:
         raise ConfigError(
-            f"{recorded.folder}: no held-out start is away from its goal ({what}); say a larger "
+            f"{recorded.name}: no held-out start is away from its goal ({what}); say a larger "
             "offset, or a smaller radius of success"
         )
 
