@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import numpy as np
 
-from worldmodel.episodes.episode import Episode, FolderInfo, write_episode
+from worldmodel.episodes.episode import Episode, FolderInfo, open_episode, write_episode
 from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.errors import ConfigError
 from worldmodel.loading.workers import spread
@@ -20,9 +20,12 @@ from .action_space import ActionSpace
 from .environment import View, make_env
 from .episode_loop import EpisodeRecord, Policy, run_episode
 from .infos import REWARD
+from .ways import Way
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
+
+CUT = "cut_before"  # what an episode says of itself that ends before a way that is left out
 
 # Seeds of resets: collections use those below, evaluations those from here on, so that no model is
 # judged on an episode that it could have seen.
@@ -61,6 +64,7 @@ def collect(
     steps: int,
     behaviour: Policy,
     view: View | None = None,
+    without: Way | None = None,
     recording: Recording = Recording(),
 ) -> dict[str, float]:
     """Write `episodes` episodes of `behaviour` to the folder `episodes` of the run.
@@ -77,10 +81,13 @@ def collect(
         steps: Environment steps of each, unless the environment ends it before.
         behaviour: Chooses the actions.
         view: Makes images of an environment that observes something else, and draws.
+        without: A way that no episode shows: each ends before the frame to which it has led, and
+            one that does not last a step is not written.
         recording: Which episodes keep their actions, and how they are run.
 
     Returns:
-        Counts of episodes, frames and labelled frames.
+        Counts of episodes, frames and labelled frames; with `without`, of the episodes that end
+        before it (`cut_episodes`) and of those that are not written (`empty_episodes`).
     """
     if steps < 1:
         raise ConfigError(f"steps={steps}: an episode has at least one step")
@@ -101,7 +108,10 @@ def collect(
         done = writer.done
         left = [job for job in jobs if job.index not in done]
         progress.update(len(jobs) - len(left))
-        work = partial(_open_collector, make, behaviour, steps, recording, info, folder)
+        how = partial(
+            run_episode, policy=behaviour, options=recording.reset_options, max_steps=steps
+        )
+        work = partial(_open_collector, make, how, without, info, folder)
         numbers = [job.index for job in left]
         said: set[str] = set()
         left_out: Mapping[str, str]
@@ -110,14 +120,30 @@ def collect(
         ):
             say_left_out(run, left_out, said)
             progress.advance(1)
+    if without is not None and not writer.done:
+        raise ConfigError(f"without={without.words}: every episode begins with it; say another")
     written = Episodes(folder)
     labelled = written.labelled
-    return {
+    results = {
         "episodes": float(len(written)),
         "frames": float(sum(written.lengths)),
         "labelled_episodes": float(len(labelled)),
         "labelled_frames": float(sum(labelled.lengths)),
     }
+    return results if without is None else results | _cut(run, written, without, len(jobs))
+
+
+def _cut(run: "Run", written: Episodes, without: Way, asked: int) -> dict[str, float]:
+    """How many episodes end before what they are without, and how many are not there at all."""
+    cut = 0
+    for path in written.paths:
+        with open_episode(path) as file:
+            cut += CUT in (file.metadata() or {})
+    run.say(
+        f"without a {without.words}: {cut} of {len(written)} episodes end before it, and "
+        f"{asked - len(written)} more would not have lasted a step and are not written"
+    )
+    return {"cut_episodes": float(cut), "empty_episodes": float(asked - len(written))}
 
 
 def plan_jobs(
@@ -171,9 +197,12 @@ def folder_info(env: gymnasium.Env, env_id: str, *, labelled: bool) -> FolderInf
     return FolderInfo(env_id, fps, low, high, action_choices=space.choices)
 
 
-def to_episode(record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True) -> Episode:
-    """A record in the form that is written to disk."""
-    metadata = {"env": info.env_id, "seed": str(record.seed)}
+def to_episode(
+    record: EpisodeRecord, info: FolderInfo, *, labelled: bool = True,
+    about: Mapping[str, str] | None = None,
+) -> Episode:  # fmt: skip
+    """A record in the form that is written to disk; `about` is what else it says of itself."""
+    metadata = {"env": info.env_id, "seed": str(record.seed), **(about or {})}
     if record.restores:
         metadata["restores"] = "state"
     if record.options:
@@ -197,23 +226,22 @@ def _from_first_step(rewards: np.ndarray) -> np.ndarray:
 @contextmanager
 def _open_collector(
     make: Callable[[], gymnasium.Env],
-    behaviour: Policy,
-    steps: int,
-    recording: Recording,
+    record_one: Callable[..., EpisodeRecord],
+    without: Way | None,
     info: FolderInfo,
     folder: Path,
 ) -> Iterator[Callable[[_Job], dict[str, str]]]:
     with make() as opened:
 
         def collect_one(job: _Job) -> dict[str, str]:
-            record = run_episode(
-                opened,
-                behaviour,
-                seed=job.seed,
-                options=recording.reset_options,
-                max_steps=steps,
-            )
-            episode = to_episode(record, info, labelled=job.labelled)
+            record, about = record_one(opened, seed=job.seed), {}
+            if without is not None:
+                kept = without.frames_before(record.infos)
+                if kept < 2:
+                    return record.left_out
+                if kept <= record.steps:
+                    record, about = record.first(kept), {CUT: without.words}
+            episode = to_episode(record, info, labelled=job.labelled, about=about)
             write_episode(episode, folder / f"{job.index:06d}.safetensors")
             return record.left_out
 

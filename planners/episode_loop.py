@@ -74,6 +74,15 @@ class EpisodeRecord:
         told = [value for value in found if value is not None]
         return any(told) if told else None
 
+    def first(self, frames: int) -> "EpisodeRecord":
+        """Its first frames, at least one, as if its time had been up then."""
+        return replace(
+            self, frames=self.frames[:frames], actions=self.actions[: frames - 1],
+            rewards=self.rewards[: frames - 1], seconds=self.seconds[: frames - 1],
+            infos={name: values[:frames] for name, values in self.infos.items()},
+            terminated=self.terminated and frames > self.steps,
+        )  # fmt: skip
+
     def without_frames(self) -> "EpisodeRecord":
         """The record without its frames and images."""
         return replace(self, frames=self.frames[:0], images={})

@@ -204,8 +204,10 @@ def cached_states(
         on_episode: Called after each that is encoded.
     """
     key = hashlib.sha256(weights.read_bytes())
-    key.update((episodes.folder / "episodes.json").read_bytes())
-    key.update(f"{episodes.folder.resolve()} {len(episodes)} {flag} blocks' rewards".encode())
+    for folder in episodes.folders:
+        key.update((folder / "episodes.json").read_bytes())
+    where = " ".join(str(folder.resolve()) for folder in episodes.folders)
+    key.update(f"{where} {len(episodes)} {flag} blocks' rewards".encode())
     owner = weights.parent.parent if weights.parent.name == "model" else weights.parent
     path = owner / "cache" / f"episodes-{key.hexdigest()[:16]}.safetensors"
     try:

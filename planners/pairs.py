@@ -126,7 +126,7 @@ def manifest_tasks(
     if asked.digest is not None and len(found) == len(asked.pairs):
         if tasks_digest(found) != asked.digest:
             raise ConfigError(
-                f"goal={path}: was written of other episodes than those of {recorded.folder}; "
+                f"goal={path}: was written of other episodes than those of {recorded.name}; "
                 "name theirs with episodes_from="
             )
         return Tasks(found, asked.words or "", asked.solved)
@@ -142,7 +142,7 @@ def _moments(
     moments = []
     for number, step in ((pair.episode, pair.start), (pair.goal_episode, pair.goal)):
         if number not in places:
-            raise ConfigError(f"goal={path}: {recorded.folder} has no episode {number}")
+            raise ConfigError(f"goal={path}: {recorded.name} has no episode {number}")
         episode = recorded.read(places[number])
         if step >= len(episode):
             raise ConfigError(
@@ -188,7 +188,8 @@ def manifest_of(
         },
         "seed": seed, "policy_seed": seed, "split": "heldout" if apart else "all",
         "dataset": {
-            "name": recorded.folder.name, "episode_column": "number",
+            "name": " ".join(folder.name for folder in recorded.folders),
+            "episode_column": "number",
             "fingerprint": {"kind": _KIND, "value": tasks_digest(tasks.tasks)},
         },
         "statistics": {

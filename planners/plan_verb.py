@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.joined import Folders, read_episodes
 from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
 from worldmodel.runs.run import read_settings
@@ -48,6 +49,7 @@ from .tasks import (
     held_out_tasks,
     image_tasks,
 )
+from .ways import Way
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
@@ -68,7 +70,9 @@ def plan(
     success: Success = AS_TOLD,
     guardrail: Guardrail | Factory[Guardrail] | None = None,
     episodes: int = 100,
-    episodes_from: str | None = None,
+    episodes_from: str | Sequence[str] | None = None,
+    goals_from: str | Sequence[str] | None = None,
+    pairs: Way | None = None,
     view: View | None = None,
     evaluation: Evaluation,
     agent: AgentSettings,
@@ -93,9 +97,12 @@ def plan(
         guardrail: What a plan must not cross, besides the bounds of actions: `none`, or `keepout`,
             learned from the frames of recorded episodes that are flagged as violations.
         episodes: How many.
-        episodes_from: Folder of recorded episodes, or of the run that collected them, for
-            `landmarks`, `keepout`, and goals of episodes; those that the model was trained on if
-            None.
+        episodes_from: Folder of recorded episodes, or of the run that collected them, or several,
+            for `landmarks`, `keepout`, cloning, and goals of episodes; those that the model was
+            trained on if None.
+        goals_from: Folder of the episodes that starts and goals are taken from, where these are
+            others, such as those of a behaviour that went where the data never did.
+        pairs: A way that has to lead from each start to its goal, with `episodes` and `crossed`.
         view: Makes images of an environment that observes something else, and draws.
         evaluation: How the episodes are run and what is kept of them.
         agent: How often it plans, and further costs and guardrails, such as
@@ -112,7 +119,8 @@ def plan(
     say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
-    chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
+    recorded = _recorded(goal, goals_from, recorded_in)
+    chosen = _tasks(goal, evaluation, success, recorded, pairs, offset, episodes, run.seed)
     tasks = chosen.tasks
     evaluation, offset, seed = _as_asked(goal, evaluation, offset, run.seed)
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
@@ -127,11 +135,8 @@ def plan(
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
-    recorded = Episodes(recorded_in) if recorded_in and is_recorded(goal) else None
     how = {"budget": evaluation.budget, "offset": offset, "seed": seed}
-    _tell_what_is_asked(run, facts, chosen, recorded, how)
-    if len(tasks) < episodes:
-        run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
+    _tell_what_is_asked(run, facts, chosen, recorded, how, asked=episodes)
     kept = _kept(run, evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
@@ -162,13 +167,15 @@ def _require_other_episodes(evaluation: Evaluation, model: ImageDynamics) -> Non
 
 def _tell_what_is_asked(
     run: "Run", facts: Mapping[str, str], chosen: Tasks, recorded: Episodes | None,
-    how: Mapping[str, int],
+    how: Mapping[str, int], *, asked: int,
 ) -> None:  # fmt: skip
     """Say the protocol and write it; and the pairs, where starts and goals were recorded."""
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     write_json(run.folder / "protocol.json", facts)
     if recorded is not None:
         write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
+    if len(chosen) < asked:
+        run.say(f"there are only {len(chosen)} such tasks, not the {asked} that were asked for")
 
 
 def _learned(*parts: Sequence[Any]) -> dict[str, float]:
@@ -252,12 +259,12 @@ def _diagnosis(
     return {f"diagnosis_{name}": value for name, value in found.items()}
 
 
-def trained_on(model: str) -> str | None:
-    """The folder of episodes that a model was trained on, if its run says so."""
+def trained_on(model: str) -> str | list[str] | None:
+    """The folder of episodes that a model was trained on, or several, if its run says so."""
     folders = (Path(model), *Path(model).parents[:2])  # of the run, of its model, of its file
     folder = next((f for f in folders if (f / "config.yaml").is_file()), None)
     found = None if folder is None else read_settings(folder).get("episodes")
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str | list) else None
 
 
 def say_what_is_untold(run: "Run", model: ImageDynamics, agent: AgentSettings) -> None:
@@ -295,27 +302,45 @@ def is_recorded(goal: str) -> bool:
     return goal in FROM_EPISODES or goal.endswith(PAIRS)
 
 
+def _recorded(goal: str, goals: Folders | None, others: Folders | None) -> Episodes | None:
+    """The episodes that starts and goals are steps of; None for goals of another kind."""
+    if goals is not None and not is_recorded(goal):
+        raise ConfigError(
+            f"goals_from={goals} holds steps of episodes, which goal={goal} does not take: say "
+            "goal=episodes or crossed, or leave it out"
+        )
+    if not is_recorded(goal):
+        return None
+    if goals is not None:
+        return read_episodes(goals, "goals_from")
+    if others is None:
+        raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")
+    return read_episodes(others, "episodes_from")
+
+
 def _tasks(
-    goal: str, how: Evaluation, success: Success, recorded_in: str | None, offset: int,
-    episodes: int, seed: int,
+    goal: str, how: Evaluation, success: Success, recorded: Episodes | None, way: Way | None,
+    offset: int, episodes: int, seed: int,
 ) -> Tasks:  # fmt: skip
+    if way is not None and goal not in FROM_EPISODES:
+        raise ConfigError(
+            f"pairs= chooses among goals that are steps of episodes, not among those of "
+            f"goal={goal}: say goal=episodes or crossed"
+        )
     if goal == "env":
         tasks = held_out_tasks(how.tasks, episodes=episodes, seed=seed)
         return Tasks(tasks, "the environment's own starts and goals, held-out seeds")
-    if not is_recorded(goal):
+    if recorded is None:
         return image_tasks(goal, how.tasks, episodes=episodes, seed=seed)
-    if recorded_in is None:
-        raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")
     if how.tasks:
         raise ConfigError(
             f"evaluation.tasks={list(how.tasks)} are of the environment, and goal={goal} takes "
             "starts and goals of episodes; leave one of them out"
         )
-    recorded = Episodes(recorded_in)
     if goal.endswith(PAIRS):
         return manifest_tasks(recorded, Path(goal), success, episodes=episodes, seed=seed)
     make = episode_tasks if goal == "episodes" else crossed_tasks
-    return make(recorded, success, offset=offset, episodes=episodes, seed=seed)
+    return make(recorded, success, offset=offset, episodes=episodes, seed=seed, way=way)
 
 
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:

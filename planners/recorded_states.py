@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.joined import Folders, read_episodes
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.interop.load import load
 
@@ -23,8 +24,9 @@ Part = TypeVar("Part", Cost, Guardrail)
 class RecordedStates:
     """The states of the recorded episodes, encoded when something first asks for them."""
 
-    def __init__(self, run: "Run", model: str, episodes_from: str | None, flag: str) -> None:
-        self._run, self._model, self._folder, self._flag = run, model, episodes_from, flag
+    def __init__(self, run: "Run", model: str, episodes_from: Folders | None, flag: str) -> None:
+        self._run, self._model, self._flag = run, model, flag
+        self._folders = episodes_from
         self._encoded: EpisodeStates | None = None
 
     def prepare(self, part: Part | Factory[Part]) -> Part | Factory[Part]:
@@ -60,22 +62,23 @@ class RecordedStates:
         """
         if other is not None:
             episodes = labelled_for(load(self._model), other)
-        elif self._folder is None:
+        elif self._folders is None:
             return None
         else:
-            episodes = Episodes(self._folder).held_out.labelled
+            episodes = read_episodes(self._folders, "episodes_from").held_out.labelled
         if not len(episodes):
             return None
         return encode_episodes(load(self._model), episodes, flag=self._flag, whole=True)
 
     def _states(self, needed_by: str) -> EpisodeStates:
-        if self._folder is None:
+        if self._folders is None:
             raise ConfigError(
                 f"{needed_by} is made from recorded episodes: name their folder with "
                 "episodes_from=, or use cost=goal guardrail=none"
             )
         if self._encoded is None:
-            episodes, loaded = Episodes(self._folder).training, load(self._model)
+            episodes = read_episodes(self._folders, "episodes_from").training
+            loaded = load(self._model)
             with self._run.progress(len(episodes), "encode the episodes") as bar:
                 self._encoded = cached_states(
                     loaded, episodes, weights=_weights(self._model), flag=self._flag,

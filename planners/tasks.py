@@ -21,6 +21,7 @@ from worldmodel.errors import ConfigError, EpisodeError
 from .collect import FIRST_HELD_OUT_SEED, SEEDS_PER_RUN
 from .infos import ENDED, REWARD
 from .success import Success
+from .ways import Way
 
 FROM_EPISODES = ("episodes", "crossed")
 GOALS = ("env", *FROM_EPISODES)
@@ -132,11 +133,13 @@ def image_tasks(path: str, names: Sequence[str], *, episodes: int, seed: int) ->
 
 
 def episode_tasks(
-    recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int
-) -> Tasks:
+    recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int,
+    way: Way | None = None,
+) -> Tasks:  # fmt: skip
     """From a step of a held-out episode to what it showed `offset` steps later.
 
-    Starts that are already at their goal are left out and counted.
+    Starts that are already at their goal are left out and counted; so are, uncounted, those from
+    which no such `way` leads to it.
 
     Raises:
         ConfigError: the episodes are too short, or hold no such tasks.
@@ -147,24 +150,27 @@ def episode_tasks(
     solved = 0
     for start in pool.draw(np.random.default_rng([seed, offset]), most=_TRIES * episodes):
         goal = start.later(offset)
+        if way is not None and not start.leads(way, goal):
+            continue
         if start.distance(success, goal) <= 1:
             solved += 1
             continue
         found.append(start.task(goal, "offset", draws=draws_of(seed, len(found))))
         if len(found) == episodes:
             break
-    _require_found(found, recorded, f"{offset} steps")
+    _require_found(found, recorded, f"{offset} steps", way)
     words = f"what the same episode showed {offset} steps later"
-    return Tasks(found, _words(pool, words), solved)
+    return Tasks(found, _words(pool, words, way), solved)
 
 
 def crossed_tasks(
-    recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int
-) -> Tasks:
+    recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int,
+    way: Way | None = None,
+) -> Tasks:  # fmt: skip
     """From one held-out episode to another, a pair that no behaviour in the data ever joined.
 
     Each pair is as far apart, in radii of `success`, as a pair of one episode `offset` steps apart
-    is: so the two differ in what joined them alone.
+    is: so the two differ in what joined them alone. With a `way`, only pairs that it joins.
 
     Raises:
         ConfigError: success is not a distance, or there are too few episodes.
@@ -186,6 +192,8 @@ def crossed_tasks(
             solved += 1
             continue
         others = [pool.anywhere(random, but=start.number) for _ in range(_TRIES)]
+        if way is not None and not (others := [o for o in others if start.leads(way, o)]):
+            continue
         apart = [start.distance(success, goal) for goal in others]
         nearest = int(np.argmin(np.abs(np.log(np.maximum(apart, 1e-9) / wanted))))
         if not 0.8 <= apart[nearest] / wanted <= 1.25 or apart[nearest] <= 1:
@@ -193,9 +201,9 @@ def crossed_tasks(
         found.append(start.task(others[nearest], "crossed", draws=draws_of(seed, len(found))))
         if len(found) == episodes:
             break
-    _require_found(found, recorded, f"{offset} steps, in another episode")
+    _require_found(found, recorded, f"{offset} steps, in another episode", way)
     words = f"what another one showed, as far away as {offset} steps of one are"
-    return Tasks(found, _words(pool, words), solved)
+    return Tasks(found, _words(pool, words, way), solved)
 
 
 @dataclass(frozen=True)
@@ -233,6 +241,11 @@ class Moment:
             )
         return float(success.ratio(here, goal.infos)[0])
 
+    def leads(self, way: Way, goal: "Moment") -> bool:
+        """True if such a way leads from here to the goal."""
+        here = {name: value[None] for name, value in self.infos.items()}
+        return bool(way.leads(here, goal.infos)[0])
+
     def task(self, goal: "Moment", name: str, *, draws: int) -> Task:
         """To begin here and to go there."""
         about = self.episode.metadata
@@ -265,14 +278,14 @@ class _Pool:
         held_out = recorded.held_out
         if not len(held_out):
             raise ConfigError(
-                f"{recorded.folder}: holds out no episodes from training; collect more than "
+                f"{recorded.name}: holds out no episodes from training; collect more than "
                 "1 / recording.held_out_share of them"
             )
         numbered = zip(held_out.numbers, held_out, strict=True)
         kept = [(number, episode) for number, episode in numbered if len(episode) > offset]
         if not kept:
             raise ConfigError(
-                f"offset={offset}: the longest held-out episode of {recorded.folder} has "
+                f"offset={offset}: the longest held-out episode of {recorded.name} has "
                 f"{max(held_out.lengths) - 1} steps"
             )
         for _, episode in kept:
@@ -324,14 +337,20 @@ def draws_of(seed: int, index: int) -> int:
     return FIRST_HELD_OUT_SEED + SEEDS_PER_RUN * seed + index
 
 
-def _require_found(found: Sequence[Task], recorded: Episodes, what: str) -> None:
+def _require_found(found: Sequence[Task], recorded: Episodes, what: str, way: Way | None) -> None:
+    if not found and way is not None:
+        raise ConfigError(
+            f"{recorded.name}: no held-out start is away from its goal ({what}) by a {way.words}; "
+            "say another offset, or goals_from= a folder whose episodes show it"
+        )
     if not found:
         raise ConfigError(
-            f"{recorded.folder}: no held-out start is away from its goal ({what}); say a larger "
+            f"{recorded.name}: no held-out start is away from its goal ({what}); say a larger "
             "offset, or a smaller radius of success"
         )
 
 
-def _words(pool: _Pool, goals: str) -> str:
+def _words(pool: _Pool, goals: str, way: Way | None) -> str:
     how = "set in the simulator" if pool.restored else "reached again by the recorded actions"
-    return f"from steps of held-out episodes ({how}) to {goals}"
+    by = "" if way is None else f", by a {way.words}"
+    return f"from steps of held-out episodes ({how}) to {goals}{by}"

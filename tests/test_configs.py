@@ -14,10 +14,20 @@ from worldmodel.cli.runner import build
 from worldmodel.cli.settings import choices, file_of, places
 from worldmodel.cli.signatures import check, parameters
 from worldmodel.cli.verbs import VERBS
+from worldmodel.storage.plain_types import alternatives
 
 FOLDER = Path(worldmodel.configs.__file__).parent
 # What only a user can say, in one word that fits everywhere.
 NAMED = "somewhere"
+# What a choice cannot do without, and only a user can say.
+NEEDED: dict[str, dict[str, Any]] = {
+    "behaviour/policy": {"path": NAMED},
+    **{f"{group}/passage": {"end": {"place": [[0, 1]]}} for group in ("without", "pairs")},
+    **{
+        f"{group}/around": {"mover": "hand", "thing": "cup", "within": 1, "still": {"cup": 1}}
+        for group in ("without", "pairs")
+    },
+}
 
 
 @cache
@@ -39,14 +49,16 @@ def test_every_verb_has_a_configuration_and_a_line_of_help() -> None:
 @pytest.mark.parametrize(("verb", "group", "option"), options())
 def test_every_choice_composes_and_is_taken(verb: str, group: str, option: str) -> None:
     settings = named(settle(verb, words(verb, group, option), checked=False))
-    if (group, option) == ("behaviour", "policy"):
-        settings["behaviour"]["path"] = NAMED
+    if needed := NEEDED.get(f"{group}/{option}"):
+        settings[group].update(needed)
     check(settings)
 
 
 @pytest.mark.parametrize(("verb", "group", "option"), options())
 def test_every_choice_builds(verb: str, group: str, option: str, tmp_path: Path) -> None:
     settings = named(settle(verb, words(verb, group, option), checked=False))
+    if needed := NEEDED.get(f"{group}/{option}"):
+        settings[group].update(needed)
     if (group, option) == ("behaviour", "policy"):
         policy = tmp_path / "policy.safetensors"
         save_file({"0.weight": torch.ones(1, 1), "0.bias": torch.ones(1)}, policy)
@@ -84,6 +96,12 @@ def named(settings: dict[str, Any]) -> dict[str, Any]:
     needed = {
         key
         for key, value in settings.items()
-        if value is None and key in accepted and accepted[key].annotation is str
+        if value is None and key in accepted and _takes_text(accepted[key].annotation)
     }
     return settings | dict.fromkeys(needed, NAMED)
+
+
+def _takes_text(annotation: Any) -> bool:
+    """True of an argument that has to be said, and that a text fits."""
+    kinds = alternatives(annotation) or ()
+    return str in kinds and type(None) not in kinds

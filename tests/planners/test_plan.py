@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from worldmodel import report
 from worldmodel.cli.runner import run_verb
 from worldmodel.episodes.episode import FolderInfo
 from worldmodel.episodes.folder import Episode, Episodes, EpisodeWriter
+from worldmodel.episodes.joined import read_episodes
 from worldmodel.errors import CheckpointError, ConfigError, EnvError
 from worldmodel.planners import (
     CEM,
@@ -34,10 +36,11 @@ from worldmodel.planners.episode_loop import EpisodeRecord, run_episode
 from worldmodel.planners.episode_states import cached_states, encode_episodes
 from worldmodel.planners.evaluate import Evaluation
 from worldmodel.planners.kept_records import KeptRecords, evaluation_of
-from worldmodel.planners.plan_verb import plan
+from worldmodel.planners.plan_verb import plan, trained_on
 from worldmodel.planners.planner import Search
 from worldmodel.planners.success import Success
 from worldmodel.planners.tasks import Task
+from worldmodel.planners.ways import Passage
 from worldmodel.runs.run import Run
 
 
@@ -408,6 +411,63 @@ def test_a_diagnosis_predicts_episodes_of_another_behaviour_too(
     with pytest.raises(ConfigError, match="actions are 1 numbers, the model has learned .* of 2"):
         run_plan(tmp_path, model_folder, diagnose=1, other_episodes=str(tmp_path / "wide"))
     assert not (tmp_path / "plan/protocol.json").exists()  # it had not planned
+
+
+def test_goals_come_from_other_episodes_than_what_is_learned_from(
+    tmp_path, model_folder, episodes_folder
+):
+    place = Run.open(tmp_path / "collect", verb="collect", config={}, seed=1)
+    collect(
+        place, env=POINT_WORLD, episodes=10, steps=40, behaviour=SmoothRandom((4.0, 12.0)),
+        recording=Recording(held_out_share=0.9),
+    )  # fmt: skip
+    place.close()
+    way = Passage({"position": [[0.1, None]]}, {"position": [[None, -0.1]]})
+    words = {
+        "tasks": [], "episodes": 3, "offset": 20, "goal": "episodes", "pairs": way,
+        "success": Success(within={"position": 0.1}), "baselines": False, "max_steps": None,
+        "cost": GoalImage(), "episodes_from": str(episodes_folder),
+    }  # fmt: skip
+    results = run_plan(tmp_path, model_folder, goals_from=str(place.folder), **words)
+    assert results["success.n"] == 3
+    asked = json.loads((tmp_path / "plan/protocol.json").read_text())
+    assert "by a passage from position in 0.1.. to position in ..-0.1" in asked["tasks"]
+    pairs = json.loads((tmp_path / "plan/pairs.json").read_text())
+    assert pairs["dataset"]["name"] == "episodes" and pairs["split"] == "heldout"
+    # The folder that is learned from holds out none.
+    with pytest.raises(ConfigError, match="holds out no episodes"):
+        run_plan(tmp_path, model_folder, **words)
+    with pytest.raises(ConfigError, match="pairs= chooses among goals that are steps of episodes"):
+        run_plan(tmp_path, model_folder, pairs=way)
+    with pytest.raises(ConfigError, match="goals_from=x holds steps .* goal=env does not take"):
+        run_plan(tmp_path, model_folder, goals_from="x")
+
+
+def test_states_of_two_folders_are_those_of_one_after_the_other(
+    tmp_path, model_folder, episodes_folder
+):
+    place = Run.open(tmp_path / "collect", verb="collect", config={}, seed=1)
+    collect(place, env=POINT_WORLD, episodes=4, steps=9, behaviour=SmoothRandom())
+    place.close()
+    weights = model_folder / "model/model.safetensors"
+    keep = partial(cached_states, PointModel(), weights=weights, flag="hazard_contact")
+    where = [str(episodes_folder), str(place.folder)]
+    both = keep(read_episodes(where).training)
+    one, other = (keep(Episodes(folder).training) for folder in where)
+    for name in ("states", "lengths", "flagged", "blocks"):
+        expected = torch.cat([getattr(one, name), getattr(other, name)])
+        torch.testing.assert_close(getattr(both, name), expected, rtol=0, atol=0, equal_nan=True)
+    again = keep(read_episodes(where).training)
+    assert torch.equal(again.states, both.states)
+    assert len(list((tmp_path / "trained/cache").iterdir())) == 3
+
+
+def test_the_folders_that_a_model_was_trained_on_are_found(tmp_path):
+    (tmp_path / "model").mkdir()
+    assert trained_on(str(tmp_path / "model")) is None
+    for found in ("a", ["a", "b"], None):
+        (tmp_path / "config.yaml").write_text(json.dumps({"verb": "train", "episodes": found}))
+        assert trained_on(str(tmp_path / "model")) == trained_on(str(tmp_path)) == found
 
 
 def test_a_second_plan_is_asked_what_the_first_one_was(tmp_path, model_folder):

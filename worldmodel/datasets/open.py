@@ -9,6 +9,8 @@ from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.datasets.format import Format, formats, make_format, recognise
 from worldmodel.datasets.unread import refuse_unread
 from worldmodel.datasets.video_folder import Folder
+from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.joined import Folders, join, listed, named
 from worldmodel.episodes.store import EpisodeStore
 from worldmodel.errors import ConfigError, EpisodeError, VideoError, nearest
 from worldmodel.video.decoding import Decoding
@@ -30,7 +32,7 @@ def open_catalogue(path: str | Path, *, format: str = "auto", **options: Any) ->
 
 
 def open_episodes(
-    path: str | Path,
+    path: Folders,
     *,
     format: str = "auto",
     fit: int | None = None,
@@ -40,16 +42,34 @@ def open_episodes(
     """The episodes in a folder or file, in any format that holds actions: see docs/data.md.
 
     Args:
-        path: The folder or file.
+        path: The folder or file; or several folders of ours, which are read as one.
         format: Its layout; `auto` looks.
         fit: Side of square frames, where the format can make them so; ours stay as they are.
         video: How video files are decoded, and what is refused.
         options: Of the format: `camera`, `action`, `size`, `fps` where it has them.
 
     Raises:
-        EpisodeError: there is nothing there, or it is not what its format asks for.
-        ConfigError: no such format or option, or one without actions.
+        EpisodeError: there is nothing there, it is not what its format asks for, or several
+            folders do not go together.
+        ConfigError: no such format or option, one without actions, or several that are not ours.
     """
+    several = listed(path)
+    stores = [_open(one, format=format, fit=fit, video=video, **options) for one in several]
+    if len(stores) == 1:
+        return stores[0]
+    ours = [store for store in stores if isinstance(store, Episodes)]
+    kinds = zip(several, stores, strict=True)
+    if others := [where for where, store in kinds if not isinstance(store, Episodes)]:
+        raise ConfigError(
+            f"{named(path)}: several folders are read as one where they are ours, and {others[0]} "
+            "is in another format: worldmodel data convert to=episodes writes it as ours"
+        )
+    return join(ours)
+
+
+def _open(
+    path: str | Path, *, format: str, fit: int | None, video: Decoding | None, **options: Any
+) -> EpisodeStore:
     if "://" not in os.fspath(path) and not os.path.lexists(path):
         raise EpisodeError(f"{path}: no such folder of episodes; check the path or collect")
     found = find_format(path, format=format, **options)

@@ -87,23 +87,33 @@ class Episodes(EpisodeStore):
     def __init__(self, folder: Path | str) -> None:
         folder = Path(folder)
         is_run = not (folder / "episodes.json").is_file() and (folder / "episodes").is_dir()
-        self.folder = folder / "episodes" if is_run else folder
-        self.info = read_folder_info(self.folder)
-        self._files = [_EpisodeFile.read(path) for path in _episode_files(self.folder)]
+        folder = folder / "episodes" if is_run else folder
+        self.folders: tuple[Path, ...] = (folder,)
+        self.info = read_folder_info(folder)
+        self.files = [EpisodeFile.read(path) for path in _episode_files(folder)]
+
+    @staticmethod
+    def of(folders: Sequence[Path], info: FolderInfo, files: Sequence["EpisodeFile"]) -> "Episodes":
+        """Some episodes of one folder or of several; nothing is read."""
+        view = object.__new__(Episodes)
+        view.folders, view.info, view.files = tuple(folders), info, list(files)
+        return view
+
+    @property
+    def name(self) -> str:
+        """Where they are, for messages."""
+        return ", ".join(map(str, self.folders))
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def read(self, index: int) -> Episode:
         """Episode number `index`, from 0."""
-        return read_episode(self._files[index].path)
+        return read_episode(self.files[index].path)
 
     def select(self, indices: Sequence[int]) -> "Episodes":
         """The episodes with these numbers."""
-        view = object.__new__(Episodes)
-        view.folder, view.info = self.folder, self.info
-        view._files = [self._files[index] for index in indices]
-        return view
+        return Episodes.of(self.folders, self.info, [self.files[index] for index in indices])
 
     @property
     def training(self) -> "Episodes":
@@ -122,36 +132,47 @@ class Episodes(EpisodeStore):
     @property
     def numbers(self) -> list[int]:
         """The number of each in the folder, which a selection keeps."""
-        return [int(file.path.stem) for file in self._files]
+        return [file.number for file in self.files]
 
     @property
     def paths(self) -> list[Path]:
         """The files, in order."""
-        return [file.path for file in self._files]
+        return [file.path for file in self.files]
 
     @property
     def lengths(self) -> list[int]:
         """Number of frames of each, from the headers alone."""
-        return [file.num_frames for file in self._files]
+        return [file.num_frames for file in self.files]
 
     @property
     def has_actions(self) -> list[bool]:
         """True for each that has actions, from the headers alone."""
-        return [file.has_actions for file in self._files]
+        return [file.has_actions for file in self.files]
 
 
 @dataclass(frozen=True)
-class _EpisodeFile:
+class EpisodeFile:
+    """What the header of an episode's file tells."""
+
     path: Path
+    number: int  # among the episodes that it belongs to
     num_frames: int
+    size: tuple[int, int]  # h w, pixels
     has_actions: bool
 
     @staticmethod
-    def read(path: Path) -> "_EpisodeFile":
+    def read(path: Path) -> "EpisodeFile":
+        """The header of a file.
+
+        Raises:
+            EpisodeError: it holds no frames.
+        """
         with open_episode(path) as file:
             names = file.keys()
             require("frames" in names, f"{path}: has no frames; {REMEDY}")
-            return _EpisodeFile(path, file.get_slice("frames").get_shape()[0], "actions" in names)
+            shape = file.get_slice("frames").get_shape()
+        require(len(shape) == 4, f"{path}: frames are t h w c, got shape {shape}; {REMEDY}")
+        return EpisodeFile(path, int(path.stem), shape[0], (shape[1], shape[2]), "actions" in names)
 
 
 def _episode_files(folder: Path) -> list[Path]:

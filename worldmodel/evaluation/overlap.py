@@ -72,7 +72,9 @@ def training_sets(settings: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
     data = data if isinstance(data, Mapping) else {}
     named = [data, *(part for part in data.get("sources") or () if isinstance(part, Mapping))]
     if settings.get("verb") == "train":
-        named.append({"path": settings.get("episodes"), "reading": settings.get("reading")})
+        learned = settings.get("episodes")
+        several = learned if isinstance(learned, list) else [learned]
+        named += [{"path": path, "reading": settings.get("reading")} for path in several]
     for part in named:
         if isinstance(part.get("path"), str):
             options = dict(part.get("reading") or {})

@@ -4,7 +4,7 @@ The encoder comes from `pretrain`, frozen or tuned, or starts from scratch for c
 is the head's latent of one time step; `worldmodel.objectives` is how it learns from video.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from worldmodel import checkpoint
 from worldmodel.architecture import Architecture, check_frames
 from worldmodel.datasets import open_episodes
+from worldmodel.episodes.joined import Folders, named
 from worldmodel.episodes.windows import EpisodeArrays, EpisodeDataset, Segments, load_arrays
 from worldmodel.errors import ConfigError, nearest
 from worldmodel.interop.load import load
@@ -259,16 +260,18 @@ def _time_steps(model: WorldModel, data: EpisodeDataset) -> Iterator[Tensor]:
 
 
 def train(
-    run: "Run", *, episodes: str, regulariser: Regulariser, optimisation: Optimisation,
-    rollouts: Rollouts, encoder: str | None = None, model: Architecture | None = None,
-    tune: Tune | None = None, predictor: Begin = "new", proprioception: str | None = None,
-    labelled: int | None = None, batch: int = 64, reading: Mapping[str, Any] | None = None,
+    run: "Run", *, episodes: str | Sequence[str], regulariser: Regulariser,
+    optimisation: Optimisation, rollouts: Rollouts, encoder: str | None = None,
+    model: Architecture | None = None, tune: Tune | None = None, predictor: Begin = "new",
+    proprioception: str | None = None, labelled: int | None = None, batch: int = 64,
+    reading: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Learn what actions do; leaves the complete model in `run.model_folder`.
 
     Args:
         run: where log, checkpoints and model go; its seed decides the batches.
-        episodes: ours, LeRobot's or HDF5; those with actions are used.
+        episodes: ours, LeRobot's or HDF5; those with actions are used. Several folders of ours are
+            used as one.
         regulariser: of the states, while the encoder learns.
         optimisation: how the loss is descended.
         rollouts: how predicting under actions is practised.
@@ -299,18 +302,19 @@ def train(
         raise ConfigError(
             f"batch={batch} does not divide into rollouts.per_episode={rollouts.per_episode}"
         )
+    source = named(episodes)
     arrays = _labelled_arrays(episodes, {"fit": base.size} | dict(reading or {}), labelled)
     # A new head is made for the frames that there are, as long as they are square.
     square = arrays.frames.shape[-2] == arrays.frames.shape[-1]
     any_size = pretrained is not None and not has_head and square
-    check_frames(arrays.frames, episodes, base.encoder, size=base.size, any_size=any_size)
+    check_frames(arrays.frames, source, base.encoder, size=base.size, any_size=any_size)
     if proprioception is not None and proprioception not in arrays.info:
         raise ConfigError(f"proprioception: {nearest(proprioception, arrays.info)}")
     learned = begin(
         architecture, arrays, pretrained=pretrained, predictor=predictor,
         proprioception=proprioception,
     ).to(run.device)  # fmt: skip
-    _check_begun(learned, arrays, rollouts, encoder=encoder, episodes=episodes)
+    _check_begun(learned, arrays, rollouts, encoder=encoder, episodes=source)
     data = EpisodeDataset(
         arrays, tubelet_frames=learned.state_frames, action_block=learned.action_block,
         least=learned.action_least,
@@ -362,12 +366,14 @@ def _check_begun(
 
 
 def _labelled_arrays(
-    episodes: str, reading: Mapping[str, Any], labelled: int | None
+    episodes: Folders, reading: Mapping[str, Any], labelled: int | None
 ) -> EpisodeArrays:
     """The episodes with actions that are trained on, the first `labelled` of them."""
     known = open_episodes(episodes, **reading).training.labelled
     if not len(known):
-        raise ConfigError(f"{episodes}: no episode has actions; collect with labelled_fraction > 0")
+        raise ConfigError(
+            f"{named(episodes)}: no episode has actions; collect with labelled_fraction > 0"
+        )
     if labelled is not None and not 1 <= labelled <= len(known):
         raise ConfigError(f"labelled must lie between 1 and {len(known)}, got {labelled}")
     return load_arrays(known[:labelled])

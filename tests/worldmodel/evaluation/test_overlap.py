@@ -53,5 +53,7 @@ def test_every_set_of_a_mixture_and_of_the_runs_before_is_looked_at(videos, tmp_
         ("x", {"format": "auto"}), (str(videos), {"format": "auto"}),
         ("y", {"format": "auto", "camera": "top"}),
     ]  # fmt: skip
+    several = {"verb": "train", "episodes": ["y", "z"], "reading": None}
+    assert [path for path, _ in training_sets(several)] == ["y", "z"]
     probed = {"verb": "probe", "data": {"path": "labelled"}, "model": str(first)}
     assert [path for path, _ in training_sets(probed)] == ["x", str(videos)]

@@ -9,7 +9,7 @@ from torch import Generator
 from tests.worldmodel.datasets.layouts import lerobot_v3
 from tests.worldmodel.toys import small, small_model, stirred, write_dots
 from worldmodel import checkpoint
-from worldmodel.episodes.folder import Episodes
+from worldmodel.episodes.folder import Episodes, EpisodeWriter
 from worldmodel.episodes.windows import EpisodeDataset, load_arrays
 from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
@@ -270,6 +270,32 @@ def test_segments_of_one_time_step_are_refused(open_run, folders):
         ConfigError, match="length=1: an action leads from one time step to the next"
     ):
         learn(open_run(), folders[0], 2, length=1)
+
+
+def test_two_folders_are_learned_from_as_one_is(open_run, tmp_path):
+    whole = write_dots(tmp_path / "whole", episodes=12, seed=0)
+    parts = []
+    for name, kept in (("a", slice(0, 7)), ("b", slice(7, 12))):
+        with EpisodeWriter(tmp_path / name, Episodes(whole).info) as writer:
+            for episode in Episodes(whole)[kept]:
+                writer.write(episode)
+        parts.append(str(tmp_path / name))
+    learned = []
+    for name, folders in (("one", str(whole)), ("two", parts)):
+        torch.manual_seed(0)
+        results = train(
+            open_run(name), episodes=folders, regulariser=SIGReg(num_slices=64), model=small(),
+            optimisation=settings(3), rollouts=Rollouts(3), batch=8,
+        )  # fmt: skip
+        assert results["episodes"] == 12
+        learned.append(load(tmp_path / name).state_dict())
+    assert all(torch.equal(value, learned[1][name]) for name, value in learned[0].items())
+    mute = [write_dots(tmp_path / name, episodes=2, labelled=0) for name in ("c", "d")]
+    with pytest.raises(ConfigError, match="/c, .*/d: no episode has actions"):
+        train(
+            open_run("none"), episodes=[*map(str, mute)], regulariser=SIGReg(), model=small(),
+            optimisation=settings(3), rollouts=Rollouts(3),
+        )  # fmt: skip
 
 
 def test_only_so_many_labelled_episodes_are_used(open_run, folders):
