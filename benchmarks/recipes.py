@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.readouts import FRAMES, Clips, Encode, read_out
@@ -121,21 +122,38 @@ def measure(case: Case, kept_in: Path) -> Record:
     torch.manual_seed(case.seed)
     chosen = settings(world, case)
     model = build("model", chosen["model"])
-    encode, found, begun = of_encoder(model.encoder.eval()), {}, time.process_time()
-    if case.recipe == "pixels":
-        encode = pixels
-    elif case.rate is not None:
-        found = train(chosen, model, seen, case.seed)
-        encode = of_encoder(model.encoder.eval())
-    seconds = time.process_time() - begun
+    found: dict[str, float] = {}
+    if case.rate is not None:
+        found = learned(kept_in / "encoders" / case.key(), chosen, model, seen, case.seed)
+    encode = pixels if case.recipe == "pixels" else of_encoder(model.encoder.eval())
     parts = [Clips.of(seen[:FIT], 0), Clips.of(validation, 1), Clips.of(unseen, 2)]
     signs = (*SIGNS, "collapsed", "static_shortcut")
     return {
         "case": case.key(), "world": case.world, "recipe": case.recipe, "seed": case.seed,
-        "rate": case.rate, "steps": case.steps, "cpu_seconds": seconds,
+        "rate": case.rate, "steps": case.steps, "cpu_seconds": found.get("cpu_seconds", 0.0),
         "read": read_out(world, encode, parts, seed=case.seed),
         **{name: found[name] for name in signs if name in found},
     }  # fmt: skip
+
+
+def learned(
+    place: Path, chosen: Mapping[str, Any], model: WorldModel, seen: Sequence[Any], seed: int
+) -> dict[str, float]:
+    """What `train` found, and how long it took; an encoder that was kept is not trained again.
+
+    So that what was learned can be read out once more in another way.
+    """
+    weights, numbers = (Path(f"{place}{ending}") for ending in (".safetensors", ".json"))
+    if numbers.is_file():
+        model.encoder.load_state_dict(load_file(weights))
+        known: dict[str, float] = json.loads(numbers.read_text())
+        return known
+    begun = time.process_time()
+    found = train(chosen, model, seen, seed) | {"cpu_seconds": time.process_time() - begun}
+    place.parent.mkdir(exist_ok=True)
+    save_file(model.encoder.state_dict(), weights)
+    numbers.write_text(json.dumps(found))
+    return found
 
 
 def train(

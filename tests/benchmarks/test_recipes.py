@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from benchmarks import recipes
 from benchmarks.recipe_rows import interval, overview, rows
@@ -62,6 +63,20 @@ def test_the_sweep_decides_rate_and_steps(monkeypatch):
         chosen_rate(found, "vjepa2")
     found.append(swept(3e-3, "y", 5.0, 0.4))
     assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.4
+
+
+def test_an_encoder_that_was_kept_is_not_trained_again(tmp_path, monkeypatch):
+    def train(chosen, model, *_):
+        torch.nn.init.constant_(model.encoder.weight, chosen["value"])
+        return {"feature_std": 0.5}
+
+    monkeypatch.setattr(recipes, "train", train)
+    found = []
+    for key, value in (("x.1", 1.0), ("x.2", 2.0), ("x.1", 3.0)):
+        model = SimpleNamespace(encoder=torch.nn.Linear(2, 2))
+        numbers = recipes.learned(tmp_path / "kept" / key, {"value": value}, model, [], 0)
+        found.append((model.encoder.weight.mean().item(), numbers["feature_std"]))
+    assert found == [(1.0, 0.5), (2.0, 0.5), (1.0, 0.5)]
 
 
 def test_a_recipe_that_joins_later_is_timed_beside_one_of_the_table(tmp_path, monkeypatch):
