@@ -149,8 +149,8 @@ class FrameActionPredictor(ActionPredictor):
         rolled = []
         for first in range(0, max(1, len(actions)), together):
             group = slice(first, first + together)
-            begun = (x if len(x) == 1 else x[group] for x in (states, past))
-            rolled.append(self._rolled(*begun, actions[group]))
+            seen, led = (x if len(x) == 1 else x[group] for x in (states, past))
+            rolled.append(self._rolled(seen, led, actions[group]))
         return torch.cat(rolled)
 
     def _rolled(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
@@ -228,7 +228,8 @@ class FrameActionPredictor(ActionPredictor):
         before = memory[0].seen // (h * w + more) if memory else 0
         rotation = self._rotation(grid, before, more, x.device)
         sees = self._sees(grid, before, more, x.device)
-        for block, kept in zip(self.blocks, memory or [None] * len(self.blocks), strict=True):
+        memories: Sequence[KeysValues | None] = memory or [None] * len(self.blocks)
+        for block, kept in zip(self.blocks, memories, strict=True):
             x = block(x, rotation, sees, kept)
         after = rearrange(x, "b (t n) d -> b t n d", t=t)[:, :, more:]
         return self.project(self.norm(rearrange(after, "b t n d -> b (t n) d")))
