@@ -3,24 +3,27 @@
 The other side is `stable-worldmodel` (`pip install 'worldmodel[peers]'`): its CEM with its LeWM
 module, with the same width, depth, heads, network, window, samples, iterations and horizon, in turn
 with ours. Both begin from states that are encoded; neither projects its predictions any further.
+
+What a decision of ours is made of, from a frame on, stands beside: see `plan_parts`.
 """
 
 import contextlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Generator
 
+from benchmarks import plan_parts
 from benchmarks.measure import time_alternately
 from benchmarks.peers import installed
 from benchmarks.table import Row, Table
 from worldmodel.architecture import Architecture
 from worldmodel.model import WorldModel
-from worldmodel.nn.conv_encoder import ConvEncoder
-from worldmodel.nn.heads import StateHead
+from worldmodel.nn.class_token_vit import ClassTokenViT
+from worldmodel.nn.heads import ClassTokenHead, StateHead
 from worldmodel.nn.rollout_transformer import RolloutTransformer
 from worldmodel.planners import CEM, GoalState, Problem
 from worldmodel.types import Clip, History
@@ -45,12 +48,20 @@ class Setting:
     horizon: int
     block: int = 10  # dimension of an action block
     window: int = 3
+    # Of our encoder, which the other side is not compared in: as LeWM's.
+    size: int = 224
+    patch: int = 14
+    encoder_depth: int = 12
+    encoder_heads: int = 3
 
 
 SETTINGS = {
     "lewm": Setting(192, 6, 16, 64, 2048, samples=300, iterations=10, elites=30, horizon=5),
-    "small": Setting(128, 2, 4, 32, 512, samples=256, iterations=5, elites=25, horizon=6, block=4),
-}
+    "small": Setting(
+        128, 2, 4, 32, 512, samples=256, iterations=5, elites=25, horizon=6, block=4, size=64,
+        patch=8, encoder_depth=4, encoder_heads=4,
+    ),
+}  # fmt: skip
 BARS = {"lewm": 2.4, "small": 1.8}
 
 
@@ -68,10 +79,11 @@ def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
         with torch.no_grad():
             model.states(clip)
 
+    problem = Problem(model, history, costs=[GoalState(state + 1)])
+
     def decide() -> None:
         generator = Generator(device).manual_seed(0)
-        problem = Problem(model, history, costs=[GoalState(state + 1)])
-        plans.append(planner.plan(problem, generator=generator))
+        plans.append(planner.plan(replace(problem), generator=generator))
 
     times = time_alternately({"see": see, "plan": decide}, repeats=repeats, device=device)
     rows = [
@@ -79,13 +91,17 @@ def bench(*, repeats: int = 25, device: str = "cpu") -> Table:
         Row.median("plan.seconds", times["plan"]),
         Row.exact("plan.model_calls", plans[-1].model_calls),
         Row.median("plan.steps_per_second", [plans[-1].model_steps / s for s in times["plan"]]),
+        *plan_parts.rows("plan", planner, problem, see, repeats=repeats, device=device),
     ]
     for name, setting in SETTINGS.items():
-        rows += beside_peer(name, setting, repeats=max(3, repeats // 5), device=device)
+        fewer = max(3, repeats // 5)
+        rows += beside_peer(name, setting, repeats=fewer, device=device)
+        rows += parts_of_ours(name, setting, repeats=fewer, device=device)
     protocol = {
         "planner": {"name": type(planner).__name__, **_numbers(planner)},
         "model": {"state_dim": model.state_dim, **_numbers(Architecture()), "trained": False},
-        "measured": "one decision; steps are action blocks imagined, summed over candidates",
+        "measured": "one decision; steps are action blocks imagined, summed over candidates; "
+        "encode_ms, rollout_ms, cost_ms and update_ms are its parts, from a frame on",
         "beside": {name: vars(setting) for name, setting in SETTINGS.items()},
     }
     return Table("speed-plan", "python -m benchmarks plan", protocol, rows)
@@ -109,27 +125,47 @@ def beside_peer(name: str, setting: Setting, *, repeats: int, device: str) -> li
 
 def ours(setting: Setting, device: str) -> Callable[[], object]:
     """A decision from one state, by CEM."""
+    planner, problem = asked(setting, device)
+    # A new problem each time, as an agent makes: what it has found out is not known before.
+    return lambda: planner.plan(replace(problem), generator=Generator(device).manual_seed(0))
+
+
+def parts_of_ours(name: str, setting: Setting, *, repeats: int, device: str) -> list[Row]:
+    """The parts of our decision, from a frame on."""
+    planner, problem = asked(setting, device)
+    clip = Clip.from_images(torch.zeros(1, 3, setting.size, setting.size), 1).to(device)
+    model = problem.model
+    assert isinstance(model, WorldModel)
+
+    def see() -> None:
+        with torch.no_grad():
+            model.states(clip)
+
+    return plan_parts.rows(name, planner, problem, see, repeats=repeats, device=device)
+
+
+def asked(setting: Setting, device: str) -> tuple[CEM, Problem]:
+    """Our planner, and what it is asked: to go on from a state that is encoded."""
     acting = RolloutTransformer(
         setting.width, setting.block, width=setting.width, depth=setting.depth, heads=setting.heads,
         window=setting.window, head_width=setting.head_width, mlp_width=setting.mlp_width,
     )  # fmt: skip
-    head = StateHead(16, 8, dim=setting.width, extra=0)
+    encoder = ClassTokenViT(
+        setting.width, setting.encoder_depth, heads=setting.encoder_heads, patch=setting.patch,
+        size=setting.size,
+    )  # fmt: skip
+    head = ClassTokenHead(setting.width, dim=setting.width)
     model = WorldModel(
-        ConvEncoder(8, 2), size=16, head=head, action_predictor=acting, action_dim=setting.block,
+        encoder, size=setting.size, head=head, action_predictor=acting, action_dim=setting.block,
         action_block=1,
     ).to(device).eval()  # fmt: skip
     planner = CEM(
-        setting.horizon, iterations=setting.iterations, candidates=setting.samples,
+        horizon=setting.horizon, iterations=setting.iterations, candidates=setting.samples,
         elites=setting.elites,
     )  # fmt: skip
     state = torch.zeros(setting.width, device=device)
     history = History(state[None], torch.zeros(0, setting.block, device=device))
-
-    def decide() -> object:
-        problem = Problem(model, history, costs=[GoalState(state + 1, running=0)])
-        return planner.plan(problem, generator=Generator(device).manual_seed(0))
-
-    return decide
+    return planner, Problem(model, history, costs=[GoalState(state + 1, running=0)])
 
 
 def theirs(setting: Setting, device: str) -> Callable[[], object]:

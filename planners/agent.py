@@ -139,7 +139,7 @@ class Agent:
         )
         self.plans += 1
         self._ahead.extend(self.plan.actions[: self._replan_every])
-        self._warm_start = self.plan.warm_start(done=len(self._ahead))
+        self._warm_start = self.plan.handed_on(done=len(self._ahead))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError
 
 from .categorical import require_choices
-from .planner import Plan, Planner, Search
+from .planner import Plan, Planner, Search, beginnings
 from .problem import Problem
 
 MOST_BLOCKS = 4096  # alternatives of a block that are tried one by one
@@ -63,7 +63,8 @@ class BeamSearch(Planner):
             tried = torch.cat([begun, blocks.repeat(len(beams), 1)[:, None]], dim=1)
             if step == self.horizon:
                 if warm_start is not None:
-                    tried = torch.cat([tried, warm_start[None].to(device)])
+                    begun = beginnings(problem, warm_start, horizon=self.horizon)
+                    tried = torch.cat([tried, begun])
                 search.score(tried)
                 break
             scored = search.look(tried)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
-from .planner import Plan, Planner, Search, check_sampling
+from .planner import Plan, Planner, Search, beginnings, check_sampling
 from .problem import Problem
 
 
@@ -70,7 +70,7 @@ class CategoricalCEM(Planner):
         shares = [torch.full((self.horizon, n), 1 / n, device=device) for n in counts]
         known = torch.zeros(0, self.horizon, problem.action_dim, device=device)
         if warm_start is not None:
-            known = warm_start[None, : self.horizon].to(device)
+            known = beginnings(problem, warm_start, horizon=self.horizon)
         for _ in range(self.iterations):
             drawn = self._draw(shares, generator).to(device)
             scored = search.score(torch.cat([known, drawn]))

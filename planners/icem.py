@@ -5,7 +5,7 @@ from torch import Tensor
 
 from worldmodel.errors import ConfigError
 
-from .planner import Plan, Planner, Search, check_sampling, first_guess, noise
+from .planner import Plan, Planner, Search, beginnings, check_sampling, noise
 from .problem import Problem
 
 
@@ -14,7 +14,9 @@ class ICEM(Planner):
 
     Noise is coloured: its power falls with the frequency along the plan, so that candidates go far
     and jitter too. A share of the elites is scored again among the candidates of the next
-    iteration, and each iteration samples fewer. What is added is as in `CEM`.
+    iteration, and each iteration samples fewer. The same share of the last iteration is handed on
+    to the next decision (`Plan.handed_on`), without the blocks that were done and with as many at
+    the end, which are drawn as the first candidates are. What is added is as in `CEM`.
 
     Args:
         horizon: Action blocks of a plan.
@@ -25,7 +27,8 @@ class ICEM(Planner):
             action space.
         momentum: Share of the old mean and spread that is kept, in [0, 1).
         colour: Power of the noise is `frequency ** -colour`: 0 is white, 2 is a random walk.
-        kept: Share of the elites that are kept, in [0, 1].
+        kept: Share of the elites that are kept, to the next iteration and to the next decision, in
+            [0, 1].
         shrink: Each iteration samples so many times fewer, at least twice the elites.
     """
 
@@ -65,9 +68,9 @@ class ICEM(Planner):
     ) -> Plan:
         """The best plan found; see `Planner.plan`."""
         search = Search(problem)
-        mean = first_guess(problem, warm_start, horizon=self.horizon)
+        mean, *handed_on = beginnings(problem, warm_start, horizon=self.horizon)
         std = (self.init_std * problem.units.scale).expand_as(mean)
-        known = torch.stack([mean, torch.zeros_like(mean)])
+        known = torch.stack([mean, torch.zeros_like(mean), *handed_on])
         for iteration in range(self.iterations):
             fewer = round(self.candidates / self.shrink**iteration)
             count = min(self.candidates, max(2 * self.elites, fewer))
@@ -79,7 +82,17 @@ class ICEM(Planner):
             kept = elites[: round(self.kept * self.elites)]
             known = torch.cat([mean[None], search.best.actions, kept])
         search.score(mean[None])
-        return search.finish(shown=scored)
+        return search.finish(shown=scored, elites=self._gone_on(kept, problem, generator))
+
+    def _gone_on(
+        self, elites: Tensor, problem: Problem, generator: torch.Generator
+    ) -> Tensor | None:
+        """Elites (n t a) with blocks after them, drawn as the first candidates are: n (t + t) a."""
+        if not len(elites):
+            return None
+        shape, units = (len(elites), self.horizon, problem.action_dim), problem.units
+        drawn = coloured(shape, self.colour, generator, elites.device)
+        return torch.cat([elites, units.centre + self.init_std * units.scale * drawn], dim=1)
 
 
 def coloured(

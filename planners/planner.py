@@ -33,6 +33,9 @@ class Plan:
     model_steps: int  # blocks rolled out, summed over candidates
     seconds: float  # wall clock
     units: ActionUnits  # that it was searched in
+    # n (t + t) a: the elites that the planner hands on to its next decision, the best first, with
+    # blocks after their ends. None of most planners.
+    elites: Tensor | None = None
 
     def better_than(self, other: "Plan") -> bool:
         """True if it is safer or, where both are safe, costs less."""
@@ -52,6 +55,16 @@ class Plan:
         """
         return torch.cat([self.actions[done:], self.units.centre.expand_as(self.actions[:done])])
 
+    def handed_on(self, done: int = 1) -> Tensor:
+        """What the next plan begins with: `warm_start` (t a), and the elites behind it (n t a).
+
+        Of a planner that keeps no elites it is the warm start alone, t a.
+        """
+        first = self.warm_start(done)
+        if self.elites is None:
+            return first
+        return torch.cat([first[None], self.elites[:, done : done + len(first)]])
+
 
 class Planner(ABC):
     """Finds actions whose predicted states cost little and keep every guardrail."""
@@ -69,7 +82,8 @@ class Planner(ABC):
         Args:
             problem: What to plan.
             generator: All the randomness; the same state of it gives the same plan.
-            warm_start: Actions (t a) to begin with, such as `Plan.warm_start` of the last plan.
+            warm_start: Actions (t a) to begin with, such as `Plan.warm_start` of the last plan; or
+                several (n t a), such as `Plan.handed_on`, the first of which is the guess.
         """
 
 
@@ -110,8 +124,11 @@ class Search:
         self._steps += steps
         self._looks += 1
 
-    def finish(self, shown: Candidates | None = None) -> Plan:
-        """The best candidate of all iterations as a plan, with the last or the `shown` ones."""
+    def finish(self, shown: Candidates | None = None, *, elites: Tensor | None = None) -> Plan:
+        """The best candidate of all iterations as a plan, with the last or the `shown` ones.
+
+        `elites`: see `Plan`.
+        """
         best, last = self.best, shown or self._last
         assert last is not None
         return Plan(
@@ -126,6 +143,7 @@ class Search:
             model_steps=self._steps,
             seconds=time.perf_counter() - self._start,
             units=self.problem.units,
+            elites=elites,
         )
 
 
@@ -150,12 +168,24 @@ def first_guess(problem: Problem, warm_start: Tensor | None, *, horizon: int) ->
     Raises:
         ShapeError: the warm start is of another planner or another model.
     """
+    return beginnings(problem, warm_start, horizon=horizon)[0]
+
+
+def beginnings(problem: Problem, warm_start: Tensor | None, *, horizon: int) -> Tensor:
+    """All actions (n t a) that a search may begin with, the first guess first.
+
+    Raises:
+        ShapeError: the warm start is of another planner or another model.
+    """
     shape, device = (horizon, problem.action_dim), problem.history.states.device
     if warm_start is None:
-        return problem.units.centre.expand(shape).clone()
-    if warm_start.shape != shape:
-        raise ShapeError(f"warm_start must be t a = {shape}, got {tuple(warm_start.shape)}")
-    return warm_start.to(device)
+        return problem.units.centre.expand(1, *shape).clone()
+    several = warm_start[None] if warm_start.ndim == 2 else warm_start
+    if several.ndim != 3 or not len(several) or several.shape[1:] != shape:
+        raise ShapeError(
+            f"warm_start must be t a = {shape}, or several of them, got {tuple(warm_start.shape)}"
+        )
+    return several.to(device)
 
 
 def noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

@@ -48,4 +48,5 @@ class Refined(Planner):
             model_calls=found.model_calls + refined.model_calls,
             model_steps=found.model_steps + refined.model_steps,
             seconds=found.seconds + refined.seconds,
+            elites=found.elites,  # the first one begins the next decision
         )

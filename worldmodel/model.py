@@ -22,7 +22,6 @@ from worldmodel.nn.frame_predictor import FrameActionPredictor
 from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.nn.heads import Head, state_frames, time_step_latents
 from worldmodel.nn.predictor import Prediction, Predictor
-from worldmodel.nn.rollout_transformer import RolloutTransformer
 from worldmodel.nn.token_predictor import Context, TokenPredictor
 from worldmodel.types import Clip, History, Latents, Mask
 
@@ -209,7 +208,7 @@ class WorldModel(nn.Module):
         """
         states = history.states[-self.action_window :]
         past = history.actions[len(history.actions) - (len(states) - 1) :]
-        if isinstance(self.action_predictor, RolloutTransformer):  # one history serves all
+        if self._part("action_predictor").one_history:
             return self.imagine(states[None], past[None], actions)
         k = len(actions)
         return self.imagine(
@@ -222,7 +221,7 @@ class WorldModel(nn.Module):
         """Continue each of `states` (b s d), led to by `past` (b s-1 a), by `actions` (b t a).
 
         Args:
-            states: b s d.
+            states: b s d; 1 s d leads to all where the predictor takes `one_history`.
             past: b s-1 a.
             actions: b t a.
             by: a member of an ensemble; all of them together if None.

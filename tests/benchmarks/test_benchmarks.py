@@ -2,13 +2,14 @@ import importlib
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import benchmarks
-from benchmarks import decoders, encode, loading, plan, render, sigreg, steps, video
+from benchmarks import decoders, encode, loading, plan, plan_parts, render, sigreg, steps, video
 from benchmarks.__main__ import PARTS, main
 from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
@@ -96,6 +97,12 @@ def test_the_form_that_sigreg_is_compared_with_computes_the_same():
     torch.testing.assert_close(slow, sigreg.sigreg(z, step=3, num_slices=128), rtol=1e-5, atol=0)
 
 
+TINY = plan.Setting(
+    24, 1, 2, 12, 24, samples=8, iterations=2, elites=3, horizon=2, block=2, size=16, patch=8,
+    encoder_depth=1, encoder_heads=2,
+)  # fmt: skip
+
+
 @pytest.fixture
 def measure(tmp_path, monkeypatch):
     """Runs a part as the command line does, at small sizes; returns its table's rows by key."""
@@ -111,7 +118,9 @@ def measure(tmp_path, monkeypatch):
     monkeypatch.setattr(encode, "HF_ROUNDS", 2)
     monkeypatch.setattr(encode, "CLIPS", 1)
     monkeypatch.setattr(steps, "PREDICTOR", {"width": 24, "depth": 1, "heads": 2})
-    monkeypatch.setattr(plan, "CEM", lambda: CEM(horizon=2, candidates=8, iterations=2, elites=3))
+    quick = partial(CEM, horizon=2, candidates=8, iterations=2, elites=3)
+    monkeypatch.setattr(plan, "CEM", quick)
+    monkeypatch.setattr(plan, "SETTINGS", {"tiny": TINY})
     monkeypatch.setattr(plan, "installed", lambda package: False)  # others are measured by hand
     monkeypatch.setattr(video, "SIZES", (64,))
     monkeypatch.setattr(loading, "WORKERS", (0, 1))
@@ -245,6 +254,56 @@ def test_decoders_are_compared_with_the_truth(measure, videos, capsys):
         assert all(row[i] == "ok" or row[i].startswith("refused: ") for i in here)
     text = capsys.readouterr().out
     assert text.count("\n| ") == len(grid["rows"]) and "benchmarks decoders" in text
+
+
+def test_each_size_of_a_decision_is_measured_in_its_parts(measure):
+    keys = [row["key"] for row in measure("plan", "--repeats", "2")["rows"]]
+    parts = ("encode_ms", "rollout_ms", "cost_ms", "update_ms")
+    assert keys[:4] == [
+        "plan.see_ms", "plan.seconds", "plan.model_calls", "plan.steps_per_second"
+    ]  # fmt: skip
+    assert keys[4:] == [f"{size}.{part}" for size in ("plan", "tiny") for part in parts]
+
+
+class Watch:
+    """A clock that stands still but for what is told to take time."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def takes(self, seconds, function):
+        def slower(*given, **named):
+            self.now += seconds
+            return function(*given, **named)
+
+        return slower
+
+
+def test_the_parts_of_a_decision_are_what_model_costs_and_planner_take(monkeypatch):
+    watch = Watch()
+    monkeypatch.setattr(plan_parts, "time", watch)
+    planner, problem = plan.asked(TINY, "cpu")
+    monkeypatch.setattr(problem.model, "rollout", watch.takes(2.0, problem.model.rollout))
+    monkeypatch.setattr(planner, "plan", watch.takes(0.25, planner.plan))
+    costs = [watch.takes(0.5, cost) for cost in (*problem.costs, *problem.costs)]
+    encode = watch.takes(8.0, lambda: None)
+    problem = replace(problem, costs=costs)
+    found = plan_parts.decision(planner, problem, encode, device="cpu")
+    # Two iterations, and the final mean.
+    assert found == {"encode": 8.0, "rollout": 3 * 2.0, "cost": 3 * 2 * 0.5, "update": 0.25}
+    row = plan_parts.rows("x", planner, problem, encode, repeats=3, device="cpu")[1]
+    assert (row.key, row.value, row.n) == ("x.rollout_ms", 6000.0, 3)
+
+
+def test_a_decision_in_parts_is_the_decision():
+    planner, problem = plan.asked(TINY, "cpu")
+    made = []
+    planner.plan = lambda *given, plan=planner.plan, **named: made.append(plan(*given, **named))
+    plan_parts.decision(planner, problem, lambda: None, device="cpu")
+    planner.plan(problem, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(made[0].actions, made[1].actions) and made[0].cost == made[1].cost
 
 
 def test_the_decision_that_stands_beside_a_peer_is_one_of_the_setting_s_size():

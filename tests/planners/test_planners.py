@@ -108,6 +108,14 @@ def test_warm_start_is_the_rest_of_the_plan_and_is_tried(make):
 
 
 @every_planner
+def test_of_several_warm_starts_the_first_is_the_guess(make):
+    model, history, costs, best, cost = linear_quadratic()
+    several = torch.stack([best, torch.ones(4, 2), -torch.ones(4, 2)])
+    started = run(make(4), model, history, costs=costs, warm_start=several)
+    assert started.trace[0] == pytest.approx(cost, rel=1e-4)
+
+
+@every_planner
 def test_third_party_warm_start_is_refused(make):
     with pytest.raises(ShapeError, match="warm_start must be t a"):
         run(make(4), point(), at(0.0, 0.0), costs=[ActionEffort()], warm_start=torch.zeros(3, 2))

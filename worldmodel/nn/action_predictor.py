@@ -27,6 +27,7 @@ class ActionPredictor(nn.Module, ABC):
         least: states that it is given at least: before those that there are, the world was at rest.
         unrolls: it takes any number of states, each of which looks at those before it, and through
             its blocks further back than its window.
+        one_history: its rollouts take a history (1 s d) once for all sequences of actions.
     """
 
     registry: ClassVar[dict[str, type["ActionPredictor"]]] = {}
@@ -34,6 +35,7 @@ class ActionPredictor(nn.Module, ABC):
     window: int
     least: int
     unrolls: bool = False
+    one_history: bool = False
 
     def __init_subclass__(cls) -> None:
         ActionPredictor.registry[cls.__name__] = cls

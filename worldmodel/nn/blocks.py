@@ -40,13 +40,14 @@ class KeysValues:
     What was remembered of one sequence serves any number of ways in which it goes on.
 
     Args:
-        most: tokens that are kept.
+        most: tokens that are kept; all if None.
 
     Attributes:
+        most: as given; with 0 from now on, what is kept is looked at once more and let go.
         seen: tokens so far, kept or not.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self.most, self.seen = most, 0
         self._kept: tuple[Tensor, Tensor] | None = None
 
@@ -58,8 +59,9 @@ class KeysValues:
             keys, values = (
                 torch.cat(pair, dim=2) for pair in zip(before, (keys, values), strict=True)
             )
-        first = max(0, keys.shape[2] - self.most)
-        self._kept = keys[:, :, first:], values[:, :, first:]
+        first = 0 if self.most is None else max(0, keys.shape[2] - self.most)
+        # None in place of an empty part of them, which would hold the memory of all.
+        self._kept = (keys[:, :, first:], values[:, :, first:]) if self.most != 0 else None
         return keys, values
 
 
@@ -89,8 +91,9 @@ class Attention(nn.Module):
             x: b n d.
             rotation: of the positions; see `rotate`.
             causal: a token sees itself and those before it.
-            sees: n n, bool: the token of a row sees that of a column; each sees all if None.
-            memory: of the tokens before these, which all of these see; these are added to it.
+            sees: n m, bool: the token of a row sees that of a column, those of the memory first;
+                each sees all if None.
+            memory: of the tokens before these; these are added to it.
         """
         q, k, v = rearrange(self.qkv(x), "b n (s a d) -> s b a n d", s=3, a=self.heads)
         if rotation is not None:
@@ -150,10 +153,11 @@ class Block(nn.Module):
         self.mlp = mlp(width, 4 * width if mlp_width is None else mlp_width)
 
     def forward(
-        self, x: Tensor, rotation: Rotation | None = None, sees: Tensor | None = None
-    ) -> Tensor:
-        """x: b n d; rotation and sees: as `Attention` takes them."""
-        x = x + self.attention(self.norm1(x), rotation, sees=sees)
+        self, x: Tensor, rotation: Rotation | None = None, sees: Tensor | None = None,
+        memory: KeysValues | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x: b n d; the others: as `Attention` takes them."""
+        x = x + self.attention(self.norm1(x), rotation, sees=sees, memory=memory)
         return x + self.mlp(self.norm2(x))
 
 

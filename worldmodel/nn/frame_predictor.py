@@ -1,5 +1,6 @@
 """All tokens of the next frame from frames, actions and proprioception: V-JEPA 2-AC's predictor."""
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import Literal
 
@@ -11,13 +12,14 @@ from torch import Tensor, nn
 from worldmodel.errors import ConfigError, ShapeError
 from worldmodel.nn import gripper
 from worldmodel.nn.action_predictor import ActionPredictor, check_least
-from worldmodel.nn.blocks import Block, arguments, check_heads, zeroed
+from worldmodel.nn.blocks import Block, KeysValues, arguments, check_heads, zeroed
 from worldmodel.nn.frame_tokens import FrameTokens
 from worldmodel.nn.heads import Head
 from worldmodel.nn.patches import Grid
 from worldmodel.nn.positions import Rotary3D, Rotation, rotation_of
 
 HEADS = 4  # of a new one
+KEPT_BYTES = 2**31  # of keys and values, at most, of the candidates that are rolled out together
 
 
 class FrameActionPredictor(ActionPredictor):
@@ -44,6 +46,8 @@ class FrameActionPredictor(ActionPredictor):
         change: the output is a change of the present tokens, so that an untrained one says that
             nothing changes; the published model predicts the tokens themselves.
     """
+
+    one_history = True
 
     def __init__(
         self, token_width: int, action_dim: int = 7, proprioception: int = 7, *, width: int = 1024,
@@ -104,8 +108,15 @@ class FrameActionPredictor(ActionPredictor):
         other.load_state_dict(kept)
         return other
 
-    def forward(self, states: Tensor, actions: Tensor) -> Tensor:
+    def forward(
+        self, states: Tensor, actions: Tensor, memory: Sequence[KeysValues] | None = None
+    ) -> Tensor:
         """For each of at most `window` states (b t d) and its action (b t a), the next: b t d.
+
+        Args:
+            states: b t d.
+            actions: b t a.
+            memory: of the states before these, one for each block, which is added to.
 
         Raises:
             ShapeError: a state is not a square grid of tokens with what a body knows of itself.
@@ -119,12 +130,54 @@ class FrameActionPredictor(ActionPredictor):
                 f"{self.token_width}, and {self.proprioception} for a body"
             )
         now = rearrange(tokens, "b t (n d) -> b (t n) d", d=self.token_width)
-        later = self.next_tokens(now, known, actions, (states.shape[1], side, side))
+        later = self.next_tokens(now, known, actions, (states.shape[1], side, side), memory)
         if self.change:
             later = now + later
         later = F.layer_norm(later, later.shape[-1:])
         later = rearrange(later, "b (t n) d -> b t (n d)", t=states.shape[1])
         return torch.cat([later, self._moved(known, actions)], dim=-1)
+
+    def rollout(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """As any predictor does, with less work; one history (1 s d) may lead to all: b t d.
+
+        Many candidates are rolled out some at a time: see `KEPT_BYTES`.
+        """
+        frames = min(self.window, states.shape[1] + actions.shape[1] - 1)
+        width, tokens = self.embed.out_features, states.shape[-1] // self.token_width + 2
+        numbers = 2 * len(self.blocks) * frames * tokens * width
+        together = max(1, KEPT_BYTES // max(1, numbers * states.element_size()))
+        rolled = []
+        for first in range(0, max(1, len(actions)), together):
+            group = slice(first, first + together)
+            seen, led = (x if len(x) == 1 else x[group] for x in (states, past))
+            rolled.append(self._rolled(seen, led, actions[group]))
+        return torch.cat(rolled)
+
+    def _rolled(self, states: Tensor, past: Tensor, actions: Tensor) -> Tensor:
+        """Keys and values are kept while the window grows, and of a history's states in any window.
+
+        Where a state falls out of the window, the others have seen it and stand elsewhere from now
+        on, so that nothing of them can be kept.
+        """
+        b, s, end = len(actions), states.shape[1], states.shape[1] + actions.shape[1]
+        path, done = [*states.unbind(1)], [*past.unbind(1), *actions.unbind(1)]
+        memory: list[KeysValues] = []
+        for now in range(s, end):
+            first, new = max(0, now - self.window), now - 1
+            if first or not memory:
+                memory = [KeysValues() for _ in self.blocks]
+                new = max(first, s - 1)
+                if first < new:  # the same for all, as far as the history is
+                    self(states[:, first:new], past[:, first:new], memory)
+            if now >= self.window or now == end - 1:  # nothing comes that could look at it again
+                for kept in memory:
+                    kept.most = 0
+            seen, led = (
+                torch.stack([step.expand(b, -1) for step in each[new:now]], dim=1)
+                for each in (path, done)
+            )
+            path.append(self(seen, led, memory)[:, -1])
+        return torch.stack(path[s:], dim=1)
 
     def _moved(self, known: Tensor, actions: Tensor) -> Tensor:
         if self.motion == "gripper":
@@ -133,7 +186,10 @@ class FrameActionPredictor(ActionPredictor):
             return known
         return known + self.move(torch.cat([known, actions], dim=-1))
 
-    def next_tokens(self, frames: Tensor, known: Tensor, actions: Tensor, grid: Grid) -> Tensor:
+    def next_tokens(
+        self, frames: Tensor, known: Tensor, actions: Tensor, grid: Grid,
+        memory: Sequence[KeysValues] | None = None,
+    ) -> Tensor:  # fmt: skip
         """The tokens of the frame after each of `frames`, or the change to them.
 
         Args:
@@ -141,6 +197,7 @@ class FrameActionPredictor(ActionPredictor):
             known: b t s, proprioception at each frame.
             actions: b t a, the action that is taken at each frame.
             grid: t h w, of `frames`.
+            memory: of the frames before these, one for each block, which is added to.
 
         Returns:
             b (t h w) d: at each frame the one after it.
@@ -168,22 +225,31 @@ class FrameActionPredictor(ActionPredictor):
         patches = rearrange(self.embed(frames), "b (t n) d -> b t n d", t=t)
         x = torch.cat([torch.stack(conditions, dim=2), patches], dim=2)
         x = rearrange(x, "b t n d -> b (t n) d")
-        rotation, sees = self._rotation(grid, more, x.device), self._sees(grid, more, x.device)
-        for block in self.blocks:
-            x = block(x, rotation, sees)
+        before = memory[0].seen // (h * w + more) if memory else 0
+        rotation = self._rotation(grid, before, more, x.device)
+        sees = self._sees(grid, before, more, x.device)
+        memories: Sequence[KeysValues | None] = memory or [None] * len(self.blocks)
+        for block, kept in zip(self.blocks, memories, strict=True):
+            x = block(x, rotation, sees, kept)
         after = rearrange(x, "b (t n) d -> b t n d", t=t)[:, :, more:]
         return self.project(self.norm(rearrange(after, "b t n d -> b (t n) d")))
 
-    def _rotation(self, grid: Grid, more: int, device: torch.device) -> Rotation:
-        """The rotation of all tokens, with `more` before the patches of each frame."""
-        patches = rearrange(self.rotary.table(grid, device), "(t n) d -> t n d", t=grid[0])
+    def _rotation(self, grid: Grid, before: int, more: int, device: torch.device) -> Rotation:
+        """Of all tokens of frames after so many others, with `more` before each one's patches."""
+        t, h, w = before + grid[0], *grid[1:]
+        patches = rearrange(self.rotary.table((t, h, w), device), "(t n) d -> t n d", t=t)
         # Height and width zero: only time turns them.
-        times = self.rotary.table((grid[0], 1, 1), device)
-        table = torch.cat([repeat(times, "t d -> t m d", m=more), patches], dim=1)
+        times = self.rotary.table((t, 1, 1), device)
+        table = torch.cat([repeat(times, "t d -> t m d", m=more), patches], dim=1)[before:]
         return rotation_of(rearrange(table, "t n d -> 1 1 (t n) d"), self.rotary.rope)
 
-    def _sees(self, grid: Grid, more: int, device: torch.device) -> Tensor:
-        """Mask of attention, n n: the token of a row sees that of a column."""
+    def _sees(self, grid: Grid, before: int, more: int, device: torch.device) -> Tensor | None:
+        """Mask of attention, n m: the token of a row sees that of a column, of an earlier frame.
+
+        None of a single frame, which sees itself and all before it.
+        """
         t, h, w = grid
-        frame = repeat(torch.arange(t, device=device), "t -> (t n)", n=h * w + more)
-        return frame[:, None] >= frame[None, :]
+        if t == 1:
+            return None
+        frame = repeat(torch.arange(before + t, device=device), "t -> (t n)", n=h * w + more)
+        return frame[before * (h * w + more) :, None] >= frame[None, :]

@@ -39,7 +39,7 @@ class RolloutTransformer(ActionPredictor):
         mlp_width: of the hidden layer of a block's network; four times `width` if None.
     """
 
-    unrolls = True
+    unrolls = one_history = True
 
     def __init__(
         self, state_dim: int, action_dim: int, *, width: int = 128, depth: int = 3, heads: int = 4,
