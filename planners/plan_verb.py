@@ -28,13 +28,13 @@ from .evaluate import (
     outcomes_of,
     reached_by,
     summarise,
-    to_show,
 )
 from .factory import Factory
+from .fresh_starts import tasks_of_episodes
 from .guardrails.guardrail import Guardrail
 from .kept_records import KeptRecords, evaluation_of
 from .pairs import manifest_of, manifest_tasks, read_manifest
-from .plan_results import say_what_is_missing, write_episodes, write_json, write_outcomes
+from .plan_results import write_json, write_what_came
 from .planner import Planner
 from .protocol import protocol
 from .recorded_states import RecordedStates, labelled_for
@@ -43,8 +43,6 @@ from .tasks import (
     FROM_EPISODES,
     Task,
     Tasks,
-    crossed_tasks,
-    episode_tasks,
     held_out_tasks,
     image_tasks,
 )
@@ -104,7 +102,7 @@ def plan(
     Returns:
         What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
         for goals of episodes, `cloning_success`, by what the data did on the way to such goals, and
-        `inverse_success`, by what it did from one state to the next; and `random_p` and so on, see
+        `inverse_success`, by what it did from one state to the next; `random_p` and so on, see
         `compared`.
     """
     loaded = load(model)  # says first of all if there is no such model
@@ -112,33 +110,31 @@ def plan(
     say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
     success = _known_success(success, env, view, goal)
-    chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed)
+    make = partial(make_env, env, evaluation.env_options, view, size=loaded.size)
+    chosen = _tasks(goal, evaluation, success, recorded_in, offset, episodes, run.seed, make)
     tasks = chosen.tasks
+    _require_what_can_be(evaluation, chosen, planner, make, env)
     evaluation, offset, seed = _as_asked(goal, evaluation, offset, run.seed)
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
     guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
     results = _learned(costs, guardrails)
     make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
-    baselines = _baselines(states, model, goal, offset) if evaluation.baselines else {}
+    others = _baselines(states, model, goal, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
-    make = partial(make_env, env, evaluation.env_options, view, size=loaded.size, steps=most)
+    make = partial(make, steps=most)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
-    recorded = Episodes(recorded_in) if recorded_in and is_recorded(goal) else None
     how = {"budget": evaluation.budget, "offset": offset, "seed": seed}
-    _tell_what_is_asked(run, facts, chosen, recorded, how)
+    _tell_what_is_asked(run, facts, chosen, recorded_in if is_recorded(goal) else None, how)
     if len(tasks) < episodes:
         run.say(f"there are only {len(tasks)} such tasks, not the {episodes} that were asked for")
     kept = _kept(run, evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
-    shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
-    write_episodes(run.folder / "episodes", shown, make, env)
-    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
-    say_what_is_missing(run, records, outcomes, evaluation.violation)
+    write_what_came(run, env, make, tasks, records, outcomes, evaluation)
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
@@ -146,7 +142,7 @@ def plan(
         results["solved_starts"] = float(chosen.solved)
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
-    results |= _beside(run, make, baselines, tasks, evaluation, success, outcomes, kept)
+    results |= _beside(run, make, others, tasks, evaluation, success, outcomes, kept)
     kept.delete()
     return results
 
@@ -160,15 +156,34 @@ def _require_other_episodes(evaluation: Evaluation, model: ImageDynamics) -> Non
     labelled_for(model, evaluation.other_episodes)
 
 
+def _require_what_can_be(
+    evaluation: Evaluation, chosen: Tasks, planner: Planner, make: Callable[[], gymnasium.Env],
+    env: str,
+) -> None:  # fmt: skip
+    """Refuse a ceiling or a diagnosis that this world cannot have, before anything is planned.
+
+    Raises:
+        ConfigError: plans cannot be tried out in it, or not from the same start.
+    """
+    if evaluation.diagnose and chosen.anew:
+        raise ConfigError(
+            f"evaluation.diagnose= carries out many plans from one start, and {chosen.why} in "
+            f"{env}; leave it out"
+        )
+
+
 def _tell_what_is_asked(
-    run: "Run", facts: Mapping[str, str], chosen: Tasks, recorded: Episodes | None,
+    run: "Run", facts: Mapping[str, str], chosen: Tasks, recorded_in: str | None,
     how: Mapping[str, int],
 ) -> None:  # fmt: skip
     """Say the protocol and write it; and the pairs, where starts and goals were recorded."""
+    if chosen.why is not None:
+        run.say(f"episodes begin at resets, not at recorded steps: {chosen.why}")
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     write_json(run.folder / "protocol.json", facts)
-    if recorded is not None:
-        write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
+    if recorded_in is not None and not chosen.anew:
+        pairs = manifest_of(chosen, Episodes(recorded_in), facts, **how)
+        write_json(run.folder / "pairs.json", pairs)
 
 
 def _learned(*parts: Sequence[Any]) -> dict[str, float]:
@@ -203,16 +218,16 @@ def _as_asked(
 
 
 def _beside(
-    run: "Run", make: Callable[[], gymnasium.Env], baselines: Mapping[str, Callable[[], Policy]],
+    run: "Run", make: Callable[[], gymnasium.Env], others: Mapping[str, Callable[[], Policy]],
     tasks: Sequence[Task], evaluation: Evaluation, success: Success, outcomes: Sequence[Outcome],
     kept: KeptRecords,
 ) -> dict[str, float]:  # fmt: skip
-    """Results of the baselines on the same tasks, and how likely each difference is by chance."""
+    """Results of others on the same tasks, and how likely each difference is by chance."""
     results: dict[str, float] = {}
     curves = {"planner": outcomes}
-    # Without planning, an episode takes less time than a worker takes to start.
-    how = replace(evaluation, keep=0, workers=1)
-    for name, policy in baselines.items():
+    for name, policy in others.items():
+        # Without planning, an episode takes less time than a worker takes to start.
+        how = replace(evaluation, keep=0, workers=1)
         done = _run_tasks(run, make, policy, tasks, how, success, kept, name)
         found = summarise(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
@@ -297,7 +312,7 @@ def is_recorded(goal: str) -> bool:
 
 def _tasks(
     goal: str, how: Evaluation, success: Success, recorded_in: str | None, offset: int,
-    episodes: int, seed: int,
+    episodes: int, seed: int, make: Callable[..., gymnasium.Env],
 ) -> Tasks:  # fmt: skip
     if goal == "env":
         tasks = held_out_tasks(how.tasks, episodes=episodes, seed=seed)
@@ -314,8 +329,10 @@ def _tasks(
     recorded = Episodes(recorded_in)
     if goal.endswith(PAIRS):
         return manifest_tasks(recorded, Path(goal), success, episodes=episodes, seed=seed)
-    make = episode_tasks if goal == "episodes" else crossed_tasks
-    return make(recorded, success, offset=offset, episodes=episodes, seed=seed)
+    return tasks_of_episodes(
+        recorded, success, lambda steps: make(steps=steps), crossed=goal == "crossed",
+        offset=offset, episodes=episodes, seed=seed,
+    )  # fmt: skip
 
 
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:
