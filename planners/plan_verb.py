@@ -15,6 +15,7 @@ from worldmodel.runs.run import read_settings
 
 from .agent import AgentSettings, PlanningPolicy
 from .behaviours import NoOp, Random
+from .ceiling import CEILING, CeilingPolicy, Simulator, require_ceiling
 from .cloning import Cloned, CloningPolicy
 from .costs.cost import Cost
 from .diagnosis import open_loop, ranks
@@ -103,7 +104,8 @@ def plan(
         What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
         for goals of episodes, `cloning_success`, by what the data did on the way to such goals, and
         `inverse_success`, by what it did from one state to the next; `random_p` and so on, see
-        `compared`.
+        `compared`. With evaluation.ceiling=true also `ceiling_success` and so on: no baseline, but
+        what the same planner does where the simulator predicts in place of the model.
     """
     loaded = load(model)  # says first of all if there is no such model
     _require_other_episodes(evaluation, loaded)
@@ -124,6 +126,8 @@ def plan(
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
     make = partial(make, steps=most)
+    if evaluation.ceiling:
+        others[CEILING] = partial(_make_ceiling, make_policy, make, agent.proprioception)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
@@ -165,6 +169,8 @@ def _require_what_can_be(
     Raises:
         ConfigError: plans cannot be tried out in it, or not from the same start.
     """
+    if evaluation.ceiling:
+        require_ceiling(make, planner, chosen.tasks[0])
     if evaluation.diagnose and chosen.anew:
         raise ConfigError(
             f"evaluation.diagnose= carries out many plans from one start, and {chosen.why} in "
@@ -227,7 +233,7 @@ def _beside(
     curves = {"planner": outcomes}
     for name, policy in others.items():
         # Without planning, an episode takes less time than a worker takes to start.
-        how = replace(evaluation, keep=0, workers=1)
+        how = replace(evaluation, keep=0, workers=evaluation.workers if name == CEILING else 1)
         done = _run_tasks(run, make, policy, tasks, how, success, kept, name)
         found = summarise(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
@@ -337,6 +343,16 @@ def _tasks(
 
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:
     return CloningPolicy(load(model), learned, steps_to_go=offset)
+
+
+def _make_ceiling(
+    make_policy: Callable[[], PlanningPolicy], make: Callable[[], gymnasium.Env], told: str | None
+) -> Policy:
+    """The same policy, but planning in the simulator."""
+    policy = make_policy()
+    told = told_proprioception(policy.model) or told
+    simulator = Simulator(policy.model, make(), told=told)
+    return CeilingPolicy(policy.predicting_by(simulator), simulator)
 
 
 def _make_policy(
