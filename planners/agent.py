@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from worldmodel.types import Clip, History
 
 from .action_space import ActionSpace
 from .costs.cost import Cost
-from .dynamics import ImageDynamics, told_proprioception
+from .dynamics import Dynamics, ImageDynamics, told_proprioception
 from .episode_loop import Policy
 from .factory import Factory, made_for
 from .guardrails.guardrail import Guardrail
@@ -35,6 +36,7 @@ class Agent:
         replan_every: Action blocks that are carried out before the next plan.
         max_history: Most states of the history that the model predicts from.
         seed: Decides all the randomness of the agent.
+        predicts: Predicts states in place of the model, which then only encodes; see `ceiling.py`.
 
     Attributes:
         plan: The latest plan; None before the first.
@@ -52,6 +54,7 @@ class Agent:
         replan_every: int = 1,
         max_history: int = 3,
         seed: int = 0,
+        predicts: Dynamics | None = None,
     ) -> None:
         if min(replan_every, max_history) < 1:
             raise ConfigError(
@@ -63,6 +66,7 @@ class Agent:
         if any(isinstance(part, Factory) for part in (*costs, *guardrails)):
             raise ConfigError("an agent takes what a Factory makes: call its for_episode(info)")
         self._model, self._planner = model, planner
+        self._predicts: Dynamics = model if predicts is None else predicts
         self._costs = [cost.bind(model) for cost in costs]
         self._guardrails = [guardrail.bind(model) for guardrail in guardrails]
         self._replan_every, self._max_history = replan_every, max_history
@@ -132,7 +136,10 @@ class Agent:
         done = list(self._blocks)[len(self._blocks) + 1 - len(states) :]
         actions = torch.stack(done) if done else states.new_zeros(0, block)
         self.problem = Problem(
-            self._model, History(states, actions), costs=self._costs, guardrails=self._guardrails
+            self._predicts,
+            History(states, actions),
+            costs=self._costs,
+            guardrails=self._guardrails,
         )
         self.plan = self._planner.plan(
             self.problem, generator=self._generator, warm_start=self._warm_start
@@ -184,11 +191,18 @@ class PlanningPolicy(Policy):
         max_history: int = 3,
         proprioception: str | None = None,
     ) -> None:
+        self._predicts: Dynamics | None = None
         self._told = told_proprioception(model) or proprioception
         self.model, self._planner, self._costs = model, planner, costs
         # Bound once for all episodes: fitting a guardrail to images takes a while.
         self._guardrails = [g if isinstance(g, Factory) else g.bind(model) for g in guardrails]
         self._replan_every, self._max_history = replan_every, max_history
+
+    def predicting_by(self, dynamics: Dynamics) -> "PlanningPolicy":
+        """The same policy, but that `dynamics` predict in place of the model, which encodes."""
+        other = copy(self)
+        other._predicts = dynamics
+        return other
 
     def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
         """Begin an episode: its own costs, its own randomness.
@@ -213,6 +227,7 @@ class PlanningPolicy(Policy):
             replan_every=self._replan_every,
             max_history=self._max_history,
             seed=seed,
+            predicts=self._predicts,
         )
         self._numbers = dict.fromkeys(("decisions", "seconds", "model_calls", "unsafe"), 0.0)
 

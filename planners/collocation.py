@@ -53,6 +53,11 @@ class Collocation(Planner):
         self.iterations, self.learning_rate = iterations, learning_rate
         self.init_std, self.tightness = init_std, tightness
 
+    @property
+    def follows_slopes(self) -> bool:
+        """It does."""
+        return True
+
     def plan(
         self,
         problem: Problem,

@@ -1,7 +1,6 @@
 """Why plans fail: is the model wrong, does it hear actions, does its cost rank what comes?"""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import gymnasium
 import numpy as np
@@ -10,15 +9,15 @@ from einops import rearrange
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from worldmodel.types import Clip, History
+from worldmodel.types import History
 
-from .action_space import ActionSpace
 from .agent import PlanningPolicy
 from .candidates import Candidates, project, score
+from .carried_out import Script, ends_of_blocks, frames_of_states
 from .dynamics import ImageDynamics, told_proprioception
 from .episode_loop import EpisodeRecord, Policy, run_episode
 from .episode_states import EpisodeStates
-from .image_states import fit_square
+from .image_states import encode_images
 from .problem import Problem
 from .tasks import Task
 
@@ -159,25 +158,13 @@ def _cost_of(
     """The cost of what comes when actions (t a) are carried out; None if the episode ends early."""
     block = model.action_block
     flat = rearrange(actions, "t (k a) -> (t k) a", k=block).cpu().numpy()
-    record = _carried_out(env, _Script(flat), task, steps=len(flat))
+    record = _carried_out(env, Script(flat), task, steps=len(flat))
     if record.steps < len(flat):
         return None
-    states = _states_of(model, record)[None]
+    told = told_proprioception(model)
+    known = None if told is None else record.infos[told][ends_of_blocks(model, len(record.frames))]
+    states = encode_images(model, frames_of_states(model, record.frames), known)[None]
     return float(sum(cost(states, actions[None])[0] for cost in problem.costs))
-
-
-@torch.no_grad()
-def _states_of(model: ImageDynamics, record: EpisodeRecord) -> Tensor:
-    """The state after each action block of a record: t d."""
-    span, block = model.state_frames, model.action_block
-    last = np.arange(block, len(record.frames), block)
-    seen = record.frames[np.maximum(last[:, None] + np.arange(1 - span, 1), 0)]
-    frames = rearrange(torch.from_numpy(seen), "n t h w c -> n t c h w")
-    clip = Clip.from_uint8(fit_square(frames, model.size))
-    if (name := told_proprioception(model)) is None:
-        return model.states(clip)[:, -1]
-    known = torch.from_numpy(record.infos[name][last]).float().reshape(len(last), -1)
-    return model.states(clip, known[:, None])[:, -1]
 
 
 def _carried_out(env: gymnasium.Env, policy: Policy, task: Task, *, steps: int) -> EpisodeRecord:
@@ -185,16 +172,3 @@ def _carried_out(env: gymnasium.Env, policy: Policy, task: Task, *, steps: int) 
         env, policy, seed=task.seed, options=task.options, max_steps=steps, replay=task.replay,
         goal=task.goal, shown=task.shown, told=task.told, draws=task.draws,
     )  # fmt: skip
-
-
-class _Script(Policy):
-    """Carries out actions (n a) in turn."""
-
-    def __init__(self, actions: np.ndarray) -> None:
-        self._actions = actions
-
-    def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:
-        self._left = iter(self._actions)
-
-    def __call__(self, observation: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
-        return next(self._left)

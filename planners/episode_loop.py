@@ -14,20 +14,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from worldmodel.errors import EnvError
-
 from .action_space import ActionSpace
-from .environment import name_of, reset, restores_state, step
+from .environment import restores_state, step
 from .infos import ENDED, copy_info, stack_infos, truth
+from .starts import begun, require_shown, require_told
 
-# Images show the same view where few of 8 x 8 fields differ by more than this, of 255, in mean: a
-# mover that stands elsewhere changes one or two, another camera most of those with anything in it.
-FIELDS, SAME, FEW = 8, 12.0, 4
 SUCCESS = ("success", "is_success")  # either info says that the goal is reached
 
 
 class Policy(ABC):
     """Chooses the actions of an episode: a behaviour, or an agent that plans."""
+
+    def begin(self, *, seed: int, options: Mapping[str, Any]) -> None:  # noqa: B027
+        """How the world of the next episode was reset; for a policy that simulates that world."""
 
     def reset(self, space: ActionSpace, info: Mapping[str, Any], *, seed: int) -> None:  # noqa: B027
         """Begin an episode; `seed` decides all its randomness, `info` is that of the reset."""
@@ -39,6 +38,9 @@ class Policy(ABC):
     def numbers(self) -> dict[str, float]:
         """Numbers counted since `reset`, such as decisions, their seconds, and model calls."""
         return {}
+
+    def close(self) -> None:  # noqa: B027
+        """Free what it holds; no episode follows."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,11 @@ def run_episode(
         EnvError: the environment fails, or shows or tells something else at the start.
     """
     space = ActionSpace.of(env.action_space)
-    first, info = _begun(env, space, seed=seed, options=options, replay=replay)
+    first, info = begun(env, space, seed=seed, options=options, replay=replay)
     if shown is not None:
-        _require_shown(first, shown, env)
-    _require_told(info, told or {}, env)
+        require_shown(first, shown, env)
+    require_told(info, told or {}, env)
+    policy.begin(seed=seed, options=options or {})
     asked = {name: value for name, value in (goal or {}).items() if name == "goal_image"}
     policy.reset(space, {**info, **asked}, seed=seed if draws is None else draws)
     frames, infos = [first], [copy_info(info)]
@@ -161,72 +164,3 @@ def run_episode(
         left_out=recorded.left_out,
         numbers=policy.numbers(),
     )
-
-
-def _begun(
-    env: gymnasium.Env, space: ActionSpace, *, seed: int, options: Mapping[str, Any] | None,
-    replay: np.ndarray | None,
-) -> tuple[np.ndarray, dict[str, Any]]:  # fmt: skip
-    """The image and the infos after a reset and the recorded actions `replay` (n r).
-
-    Raises:
-        EnvError: the environment ends on the way.
-    """
-    first, info = reset(env, seed=seed, options=options)
-    replay = np.zeros((0, 0)) if replay is None else replay
-    for number, action in enumerate(replay, start=1):
-        given = space.again(action)
-        first, _, terminated, truncated, info = step(env, given, number=number, like=first)
-        if terminated or truncated:
-            raise EnvError(
-                f"environment '{name_of(env)}' ended at step {number} of {len(replay)} that "
-                f"were recorded after its reset with seed {seed}: it does not repeat itself"
-            )
-    return first, info
-
-
-def _require_shown(first: np.ndarray, shown: np.ndarray, env: gymnasium.Env) -> None:
-    """Refuse a start that looks otherwise than what was recorded of it.
-
-    Raises:
-        EnvError: so it is.
-    """
-    if first.shape != shown.shape:
-        raise EnvError(
-            f"environment '{name_of(env)}' shows {first.shape[:2]} pixels, its episodes were "
-            f"recorded at {shown.shape[:2]}: say the same view.size= or env_options="
-        )
-    side = [max(1, size // FIELDS) for size in shown.shape[:2]]
-    rows, columns = (
-        slice(0, size // one * one) for size, one in zip(shown.shape[:2], side, strict=True)
-    )
-    apart = np.abs(first.astype(int) - shown)[rows, columns]
-    fields = apart.reshape(-1, side[0], apart.shape[1] // side[1], side[1], 3).mean((1, 3, 4))
-    if (differ := int((fields > SAME).sum())) > FEW:
-        raise EnvError(
-            f"environment '{name_of(env)}' shows another start than was recorded of it ({differ} "
-            f"of {fields.size} fields of the image differ): give it the view= and env_options= of "
-            "the collection; if they are the same, it does not repeat itself: plan with goal=env"
-        )
-
-
-def _require_told(
-    info: Mapping[str, Any], told: Mapping[str, np.ndarray], env: gymnasium.Env
-) -> None:
-    """Refuse a start that tells other numbers than were recorded of it.
-
-    Raises:
-        EnvError: so it is.
-    """
-    for name, wanted in told.items():
-        found = np.asarray(info.get(name, np.full(wanted.shape, np.nan)), np.float64)
-        if found.shape == wanted.shape and np.allclose(
-            found, wanted, rtol=1e-3, atol=1e-3 * max(1e-3, np.nanmax(np.abs(wanted), initial=0)),
-            equal_nan=True,
-        ):  # fmt: skip
-            continue
-        raise EnvError(
-            f"environment '{name_of(env)}' tells another '{name}' at its start than was recorded "
-            "of it: it does not repeat itself, or was made with other env_options or another view; "
-            "say those of the collection, or plan with goal=env"
-        )

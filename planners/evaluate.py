@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ class Evaluation:
     max_steps: int | None = None  # budget of an episode; None: 60, or twice the offset
     violation: str = "hazard_contact"  # name of the info that is true where a frame violates
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
+    ceiling: bool = False  # plan in the simulator itself too, on the same tasks; see `ceiling.py`
     diagnose: int = 0  # episodes whose first plan is looked into; see `diagnosis.py`
     other_episodes: str | None = None  # of another behaviour; a diagnosis predicts those too
     keep: int = 6  # how many episodes are written with their frames, half of them failures if any
@@ -84,8 +85,7 @@ def evaluate(
 def _open_evaluation(
     make: Callable[[], gymnasium.Env], make_policy: Callable[[], Policy], how: Evaluation
 ) -> Iterator[Callable[[Task], EpisodeRecord]]:
-    policy = make_policy()
-    with make() as opened:
+    with closing(make_policy()) as policy, make() as opened:
 
         def run_one(task: Task) -> EpisodeRecord:
             record = run_episode(

@@ -50,6 +50,11 @@ class Gradient(Planner):
         self.horizon, self.starts, self.iterations = horizon, starts, iterations
         self.learning_rate, self.init_std = learning_rate, init_std
 
+    @property
+    def follows_slopes(self) -> bool:
+        """It does."""
+        return True
+
     def plan(
         self,
         problem: Problem,

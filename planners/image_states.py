@@ -19,7 +19,9 @@ ENCODED_AT_ONCE = 128
 
 
 @torch.no_grad()
-def encode_images(model: ImageDynamics, images: ImageInput) -> Tensor:
+def encode_images(
+    model: ImageDynamics, images: ImageInput, proprioception: ImageInput | None = None
+) -> Tensor:
     """The states (n d) of `n` images or short clips.
 
     Args:
@@ -27,12 +29,19 @@ def encode_images(model: ImageDynamics, images: ImageInput) -> Tensor:
         images: One image (h w 3 or 3 h w), several (n h w 3 or n 3 h w), or clips with the
             frames of one state (n t h w 3 or n t 3 h w); uint8, or floating point in [0, 1]. A
             still image shows a world at rest.
+        proprioception: What a body knows of itself at the end of each (n ...), for a model that
+            takes it.
     """
     frames = _to_clips(images, model.state_frames)
+    known = None
+    if proprioception is not None:
+        known = torch.as_tensor(proprioception).float().reshape(len(frames), 1, -1)
     states = []
-    for part in frames.split(ENCODED_AT_ONCE):
-        clip = Clip.from_uint8(fit_square(part, model.size))
-        states.append(model.states(clip)[:, -1])
+    for first in range(0, len(frames), ENCODED_AT_ONCE):
+        part = slice(first, first + ENCODED_AT_ONCE)
+        clip = Clip.from_uint8(fit_square(frames[part], model.size))
+        found = model.states(clip) if known is None else model.states(clip, known[part])
+        states.append(found[:, -1])
     return torch.cat(states)
 
 

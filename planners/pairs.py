@@ -19,7 +19,7 @@ from worldmodel.errors import ConfigError
 
 from .protocol import tasks_digest
 from .success import Success
-from .tasks import Moment, Pair, Task, Tasks, draws_of, is_restored, require_beginning
+from .tasks import Moment, Pair, Task, Tasks, draws_of, how_begun, is_restored, require_beginning
 
 VERSION = "clear-lewm-manifest-v1"
 _KIND = "tasks-sha256"  # of the fingerprint of what was asked, starts and goals and all
@@ -111,7 +111,7 @@ def manifest_tasks(
     places = {number: place for place, number in enumerate(recorded.numbers)}
     for pair in asked.pairs:
         start, goal = _moments(pair, recorded, places, path)
-        require_beginning(start.episode)
+        require_beginning(start.episode, start.step)
         if start.distance(success, goal) <= 1:
             solved += 1
             continue
@@ -130,7 +130,8 @@ def manifest_tasks(
                 "name theirs with episodes_from="
             )
         return Tasks(found, asked.words or "", asked.solved)
-    how = "set in the simulator" if restored else "reached again by the recorded actions"
+    resets = not restored and all(task.pair is None or not task.pair.start for task in found)
+    how = how_begun(restored=restored, resets=resets)
     apart = f", {seen} of them of episodes that are not held out from training" if seen else ""
     return Tasks(found, f"pairs of {path.name}{apart} (starts {how})", solved)
 

@@ -12,11 +12,23 @@ from worldmodel.storage.files import whole_file
 
 from .collect import folder_info, say_left_out, to_episode
 from .episode_loop import EpisodeRecord
+from .evaluate import Evaluation, to_show
 from .success import Outcome
 from .tasks import Task
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
+
+
+def write_what_came(
+    run: "Run", env: str, make: Callable[[], gymnasium.Env], tasks: Sequence[Task],
+    records: Sequence[EpisodeRecord], outcomes: Sequence[Outcome], how: Evaluation,
+) -> None:  # fmt: skip
+    """Write some episodes with their frames and the outcomes of all; say what they did not tell."""
+    shown = {i: records[i] for i in to_show(outcomes, how.keep)}
+    write_episodes(run.folder / "episodes", shown, make, env)
+    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, how.violation)
+    say_what_is_missing(run, records, outcomes, how.violation)
 
 
 def say_what_is_missing(

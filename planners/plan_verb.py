@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from worldmodel.episodes.folder import Episodes
-from worldmodel.episodes.joined import Folders, read_episodes
 from worldmodel.errors import ConfigError
 from worldmodel.interop.load import load
 from worldmodel.runs.run import read_settings
 
 from .agent import AgentSettings, PlanningPolicy
 from .behaviours import NoOp, Random
+from .ceiling import CEILING, CeilingPolicy, Simulator, require_ceiling
 from .cloning import Cloned, CloningPolicy
 from .costs.cost import Cost
 from .diagnosis import open_loop, ranks
@@ -29,32 +29,23 @@ from .evaluate import (
     outcomes_of,
     reached_by,
     summarise,
-    to_show,
 )
 from .factory import Factory
+from .goals import Goals
 from .guardrails.guardrail import Guardrail
 from .kept_records import KeptRecords, evaluation_of
-from .pairs import manifest_of, manifest_tasks, read_manifest
-from .plan_results import say_what_is_missing, write_episodes, write_json, write_outcomes
+from .pairs import manifest_of
+from .plan_results import write_json, write_what_came
 from .planner import Planner
 from .protocol import protocol
 from .recorded_states import RecordedStates, labelled_for
 from .success import AS_TOLD, Outcome, Success
-from .tasks import (
-    FROM_EPISODES,
-    Task,
-    Tasks,
-    crossed_tasks,
-    episode_tasks,
-    held_out_tasks,
-    image_tasks,
-)
+from .tasks import Task, Tasks
 from .ways import Way
 
 if TYPE_CHECKING:
     from worldmodel.runs.run import Run
 
-PAIRS = ".json"  # how a file of starts and goals ends
 OF_BASELINES = ("success", "success_at_end", "success_held", "total_reward")
 
 
@@ -111,27 +102,33 @@ def plan(
     Returns:
         What `summarise` says of the agent, and of baselines: `random_success`, `noop_success` and,
         for goals of episodes, `cloning_success`, by what the data did on the way to such goals, and
-        `inverse_success`, by what it did from one state to the next; and `random_p` and so on, see
-        `compared`.
+        `inverse_success`, by what it did from one state to the next; `random_p` and so on, see
+        `compared`. With evaluation.ceiling=true also `ceiling_success` and so on: no baseline, but
+        what the same planner does where the simulator predicts in place of the model.
     """
     loaded = load(model)  # says first of all if there is no such model
     _require_other_episodes(evaluation, loaded)
     say_what_is_untold(run, loaded, agent)
     recorded_in = episodes_from or trained_on(model)
-    success = _known_success(success, env, view, goal)
-    recorded = _recorded(goal, goals_from, recorded_in)
-    chosen = _tasks(goal, evaluation, success, recorded, pairs, offset, episodes, run.seed)
+    goals = Goals(goal, offset, pairs, episodes, run.seed)
+    success = goals.success(success, env, view)
+    recorded = goals.episodes_of(goals_from, recorded_in)
+    make = partial(make_env, env, evaluation.env_options, view, size=loaded.size)
+    chosen = goals.tasks(evaluation, success, recorded, lambda steps: make(steps=steps))
     tasks = chosen.tasks
-    evaluation, offset, seed = _as_asked(goal, evaluation, offset, run.seed)
+    _require_what_can_be(evaluation, chosen, planner, make, env)
+    evaluation, offset, seed = goals.as_asked(evaluation)
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
     guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
     results = _learned(costs, guardrails)
     make_policy = partial(_make_policy, model, planner, costs, guardrails, agent)
-    baselines = _baselines(states, model, goal, offset) if evaluation.baselines else {}
+    others = _baselines(states, model, goals, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
-    make = partial(make_env, env, evaluation.env_options, view, size=loaded.size, steps=most)
+    make = partial(make, steps=most)
+    if evaluation.ceiling:
+        others[CEILING] = partial(_make_ceiling, make_policy, make, agent.proprioception)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
@@ -140,10 +137,7 @@ def plan(
     kept = _kept(run, evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
-    shown = {i: records[i] for i in to_show(outcomes, evaluation.keep)}
-    write_episodes(run.folder / "episodes", shown, make, env)
-    write_outcomes(run.folder / "outcomes.json", records, tasks, outcomes, evaluation.violation)
-    say_what_is_missing(run, records, outcomes, evaluation.violation)
+    write_what_came(run, env, make, tasks, records, outcomes, evaluation)
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
@@ -151,7 +145,7 @@ def plan(
         results["solved_starts"] = float(chosen.solved)
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
-    results |= _beside(run, make, baselines, tasks, evaluation, success, outcomes, kept)
+    results |= _beside(run, make, others, tasks, evaluation, success, outcomes, kept)
     kept.delete()
     return results
 
@@ -165,14 +159,34 @@ def _require_other_episodes(evaluation: Evaluation, model: ImageDynamics) -> Non
     labelled_for(model, evaluation.other_episodes)
 
 
+def _require_what_can_be(
+    evaluation: Evaluation, chosen: Tasks, planner: Planner, make: Callable[[], gymnasium.Env],
+    env: str,
+) -> None:  # fmt: skip
+    """Refuse a ceiling or a diagnosis that this world cannot have, before anything is planned.
+
+    Raises:
+        ConfigError: plans cannot be tried out in it, or not from the same start.
+    """
+    if evaluation.ceiling:
+        require_ceiling(make, planner, chosen.tasks[0])
+    if evaluation.diagnose and chosen.anew:
+        raise ConfigError(
+            f"evaluation.diagnose= carries out many plans from one start, and {chosen.why} in "
+            f"{env}; leave it out"
+        )
+
+
 def _tell_what_is_asked(
     run: "Run", facts: Mapping[str, str], chosen: Tasks, recorded: Episodes | None,
     how: Mapping[str, int], *, asked: int,
 ) -> None:  # fmt: skip
     """Say the protocol and write it; and the pairs, where starts and goals were recorded."""
+    if chosen.why is not None:
+        run.say(f"episodes begin at resets, not at recorded steps: {chosen.why}")
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     write_json(run.folder / "protocol.json", facts)
-    if recorded is not None:
+    if recorded is not None and not chosen.anew:
         write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
     if len(chosen) < asked:
         run.say(f"there are only {len(chosen)} such tasks, not the {asked} that were asked for")
@@ -195,31 +209,17 @@ def _kept(run: "Run", of: str) -> KeptRecords:
     return kept
 
 
-def _as_asked(
-    goal: str, evaluation: Evaluation, offset: int, seed: int
-) -> tuple[Evaluation, int, int]:
-    """The budget, the offset and the seed of policies that a file of pairs says, if it is one."""
-    if goal.endswith(PAIRS):
-        asked = read_manifest(Path(goal))
-        offset, seed = asked.offset or offset, seed if asked.seed is None else asked.seed
-        if evaluation.max_steps is None:
-            evaluation = replace(evaluation, max_steps=asked.budget)
-    if evaluation.max_steps is None and is_recorded(goal):
-        evaluation = replace(evaluation, max_steps=2 * offset)
-    return evaluation, offset, seed
-
-
 def _beside(
-    run: "Run", make: Callable[[], gymnasium.Env], baselines: Mapping[str, Callable[[], Policy]],
+    run: "Run", make: Callable[[], gymnasium.Env], others: Mapping[str, Callable[[], Policy]],
     tasks: Sequence[Task], evaluation: Evaluation, success: Success, outcomes: Sequence[Outcome],
     kept: KeptRecords,
 ) -> dict[str, float]:  # fmt: skip
-    """Results of the baselines on the same tasks, and how likely each difference is by chance."""
+    """Results of others on the same tasks, and how likely each difference is by chance."""
     results: dict[str, float] = {}
     curves = {"planner": outcomes}
-    # Without planning, an episode takes less time than a worker takes to start.
-    how = replace(evaluation, keep=0, workers=1)
-    for name, policy in baselines.items():
+    for name, policy in others.items():
+        # Without planning, an episode takes less time than a worker takes to start.
+        how = replace(evaluation, keep=0, workers=evaluation.workers if name == CEILING else 1)
         done = _run_tasks(run, make, policy, tasks, how, success, kept, name)
         found = summarise(done, tasks, success=success, budget=evaluation.budget)
         results |= {f"{name}_{k}": v for k, v in found.items() if k.split(".")[0] in OF_BASELINES}
@@ -231,11 +231,11 @@ def _beside(
 
 
 def _baselines(
-    states: RecordedStates, model: str, goal: str, offset: int
+    states: RecordedStates, model: str, goals: Goals, offset: int
 ) -> dict[str, Callable[[], Policy]]:
     """What makes the policies that do not plan, by name."""
     made: dict[str, Callable[[], Policy]] = {"random": Random, "noop": NoOp}
-    for name, learned in states.cloned(offset).items() if is_recorded(goal) else ():
+    for name, learned in states.cloned(offset).items() if goals.recorded else ():
         made[name] = partial(_make_cloning, model, learned, offset)
     return made
 
@@ -277,74 +277,18 @@ def say_what_is_untold(run: "Run", model: ImageDynamics, agent: AgentSettings) -
         )
 
 
-def _known_success(success: Success, env: str, view: View | None, goal: str) -> Success:
-    """What success is where nothing is said: for goals of episodes what is known of a world."""
-    if success.within and not is_recorded(goal):
-        raise ConfigError(
-            f"success.within compares with infos of the goal, which goal={goal} does not tell; say "
-            "goal=episodes or crossed, or success.total_reward="
-        )
-    told = success.within or success.total_reward is not None
-    if told or goal == "env" or view is None:
-        return success
-    within = view.within(env)
-    if not within and is_recorded(goal):
-        raise ConfigError(
-            f"goal={goal}: nothing is known of what reaching a goal means in {env}; say "
-            "success.within={INFO: RADIUS} with an info of its episodes (worldmodel data inspect "
-            "lists them), or success.total_reward="
-        )
-    return Success(within) if is_recorded(goal) else success
-
-
-def is_recorded(goal: str) -> bool:
-    """True for goals that are steps of recorded episodes."""
-    return goal in FROM_EPISODES or goal.endswith(PAIRS)
-
-
-def _recorded(goal: str, goals: Folders | None, others: Folders | None) -> Episodes | None:
-    """The episodes that starts and goals are steps of; None for goals of another kind."""
-    if goals is not None and not is_recorded(goal):
-        raise ConfigError(
-            f"goals_from={goals} holds steps of episodes, which goal={goal} does not take: say "
-            "goal=episodes or crossed, or leave it out"
-        )
-    if not is_recorded(goal):
-        return None
-    if goals is not None:
-        return read_episodes(goals, "goals_from")
-    if others is None:
-        raise ConfigError(f"goal={goal}: name the folder of episodes with episodes_from=")
-    return read_episodes(others, "episodes_from")
-
-
-def _tasks(
-    goal: str, how: Evaluation, success: Success, recorded: Episodes | None, way: Way | None,
-    offset: int, episodes: int, seed: int,
-) -> Tasks:  # fmt: skip
-    if way is not None and goal not in FROM_EPISODES:
-        raise ConfigError(
-            f"pairs= chooses among goals that are steps of episodes, not among those of "
-            f"goal={goal}: say goal=episodes or crossed"
-        )
-    if goal == "env":
-        tasks = held_out_tasks(how.tasks, episodes=episodes, seed=seed)
-        return Tasks(tasks, "the environment's own starts and goals, held-out seeds")
-    if recorded is None:
-        return image_tasks(goal, how.tasks, episodes=episodes, seed=seed)
-    if how.tasks:
-        raise ConfigError(
-            f"evaluation.tasks={list(how.tasks)} are of the environment, and goal={goal} takes "
-            "starts and goals of episodes; leave one of them out"
-        )
-    if goal.endswith(PAIRS):
-        return manifest_tasks(recorded, Path(goal), success, episodes=episodes, seed=seed)
-    make = episode_tasks if goal == "episodes" else crossed_tasks
-    return make(recorded, success, offset=offset, episodes=episodes, seed=seed, way=way)
-
-
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:
     return CloningPolicy(load(model), learned, steps_to_go=offset)
+
+
+def _make_ceiling(
+    make_policy: Callable[[], PlanningPolicy], make: Callable[[], gymnasium.Env], told: str | None
+) -> Policy:
+    """The same policy, but planning in the simulator."""
+    policy = make_policy()
+    told = told_proprioception(policy.model) or told
+    simulator = Simulator(policy.model, make(), told=told)
+    return CeilingPolicy(policy.predicting_by(simulator), simulator)
 
 
 def _make_policy(

@@ -69,6 +69,11 @@ class Plan:
 class Planner(ABC):
     """Finds actions whose predicted states cost little and keep every guardrail."""
 
+    @property
+    def follows_slopes(self) -> bool:
+        """True if it asks for the slope of a cost through the model; a simulator has none."""
+        return False
+
     @abstractmethod
     def plan(
         self,

@@ -31,6 +31,11 @@ class Refined(Planner):
             )
         self.first, self.second = first, second
 
+    @property
+    def follows_slopes(self) -> bool:
+        """True if one of the two does."""
+        return self.first.follows_slopes or self.second.follows_slopes
+
     def plan(
         self,
         problem: Problem,

@@ -2,7 +2,8 @@
 
 `env`: the environment's own, from held-out seeds. `episodes`: from a step of a held-out episode to
 what it showed some steps later. `crossed`: from a held-out episode to what another one showed, as
-far away. An image file, or a folder of them: from the environment's starts to what it shows.
+far away. An image file, or a folder of them: from the environment's starts to what it shows. Where
+a world cannot be brought back to a recorded step, `fresh_starts.py` says where episodes begin.
 """
 
 import json
@@ -74,6 +75,8 @@ class Tasks:
     tasks: Sequence[Task]
     words: str  # for the protocol
     solved: int | None = None  # starts left out, being at the goal already; None: all are in it
+    why: str | None = None  # they begin at resets, not at recorded steps; None where they do not
+    anew: bool = False  # a task that is begun twice begins at two places
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -134,18 +137,27 @@ def image_tasks(path: str, names: Sequence[str], *, episodes: int, seed: int) ->
 
 def episode_tasks(
     recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int,
-    way: Way | None = None,
+    way: Way | None = None, resets: bool = False,
 ) -> Tasks:  # fmt: skip
     """From a step of a held-out episode to what it showed `offset` steps later.
 
     Starts that are already at their goal are left out and counted; so are, uncounted, those from
     which no such `way` leads to it.
 
+    Args:
+        recorded: Some of them held out.
+        success: When a goal counts as reached.
+        offset: Steps from a start to its goal.
+        episodes: How many tasks at most.
+        seed: Decides which.
+        way: Has to lead from each start to its goal.
+        resets: Begin at the first step of each episode only, which its reset leads to.
+
     Raises:
         ConfigError: the episodes are too short, or hold no such tasks.
         EpisodeError: they cannot be begun again.
     """
-    pool = _Pool(recorded, offset, episodes)
+    pool = Pool(recorded, offset, episodes, resets=resets)
     found: list[Task] = []
     solved = 0
     for start in pool.draw(np.random.default_rng([seed, offset]), most=_TRIES * episodes):
@@ -165,12 +177,21 @@ def episode_tasks(
 
 def crossed_tasks(
     recorded: Episodes, success: Success, *, offset: int, episodes: int, seed: int,
-    way: Way | None = None,
+    way: Way | None = None, resets: bool = False,
 ) -> Tasks:  # fmt: skip
     """From one held-out episode to another, a pair that no behaviour in the data ever joined.
 
     Each pair is as far apart, in radii of `success`, as a pair of one episode `offset` steps apart
     is: so the two differ in what joined them alone. With a `way`, only pairs that it joins.
+
+    Args:
+        recorded: Some of them held out.
+        success: When a goal counts as reached: by distances.
+        offset: Steps that would be as far.
+        episodes: How many tasks at most.
+        seed: Decides which.
+        way: See `episode_tasks`.
+        resets: See `episode_tasks`.
 
     Raises:
         ConfigError: success is not a distance, or there are too few episodes.
@@ -180,7 +201,7 @@ def crossed_tasks(
         raise ConfigError(
             "goal=crossed matches distances: say what success is, success.within={INFO: RADIUS}"
         )
-    pool = _Pool(recorded, offset, episodes)
+    pool = Pool(recorded, offset, episodes, resets=resets)
     if len(pool.episodes) < 2:
         raise ConfigError("goal=crossed needs at least two held-out episodes")
     random = np.random.default_rng([seed, offset, 1])
@@ -246,6 +267,10 @@ class Moment:
         here = {name: value[None] for name, value in self.infos.items()}
         return bool(way.leads(here, goal.infos)[0])
 
+    def as_goal(self) -> dict[str, np.ndarray]:
+        """What a task that ends here tells of its goal."""
+        return self.infos | {"goal_image": self.episode.frames[self.step].numpy()}
+
     def task(self, goal: "Moment", name: str, *, draws: int) -> Task:
         """To begin here and to go there."""
         about = self.episode.metadata
@@ -256,21 +281,33 @@ class Moment:
             told["state"] = self.info("state")
             told |= {k: v for k, v in self.infos.items() if k.startswith("factor_")}
         else:
-            assert self.episode.actions is not None
-            replay = self.episode.actions[: self.step].numpy()
+            if self.episode.actions is not None:
+                replay = self.episode.actions[: self.step].numpy()
             told = {k: v for k, v in self.infos.items() if k not in OF_STEPS}
-        image = goal.episode.frames[goal.step].numpy()
         return Task(
-            int(about["seed"]), name, options, goal.infos | {"goal_image": image}, replay,
+            int(about["seed"]), name, options, goal.as_goal(), replay,
             self.episode.frames[self.step].numpy(), told, draws,
             Pair(self.number, self.step, goal.number, goal.step),
         )  # fmt: skip
 
 
-class _Pool:
-    """The episodes that are long enough, and their steps."""
+class Pool:
+    """The held-out episodes that are long enough, and their steps.
 
-    def __init__(self, recorded: Episodes, offset: int, episodes: int) -> None:
+    Args:
+        recorded: Some of them held out.
+        offset: Steps from a start to its goal.
+        episodes: How many tasks are asked for.
+        resets: The first step of each is its only start.
+
+    Raises:
+        ConfigError: there are none.
+        EpisodeError: one of them cannot be begun again at its starts.
+    """
+
+    def __init__(
+        self, recorded: Episodes, offset: int, episodes: int, *, resets: bool = False
+    ) -> None:
         if episodes < 1:
             raise ConfigError(f"episodes={episodes}: an evaluation has at least one")
         if offset < 1:
@@ -289,18 +326,14 @@ class _Pool:
                 f"{max(held_out.lengths) - 1} steps"
             )
         for _, episode in kept:
-            require_beginning(episode)
+            require_beginning(episode, 0 if resets else 1)
         self.numbers, self.episodes = (list(part) for part in zip(*kept, strict=True))
-        self._offset = offset
-
-    @property
-    def restored(self) -> bool:
-        """True if starts are set in the simulator, not reached again by recorded actions."""
-        return all(is_restored(e) for e in self.episodes)
+        self._offset, self.resets = offset, resets
 
     def draw(self, random: np.random.Generator, *, most: int) -> Iterator[Moment]:
         """Starts that have a goal ahead, each at most once, in random order."""
-        ends = np.cumsum([len(e) - self._offset for e in self.episodes])
+        starts = [1 if self.resets else len(e) - self._offset for e in self.episodes]
+        ends = np.cumsum(starts)
         for place in random.permutation(ends[-1])[:most]:
             number = int(np.searchsorted(ends, place, side="right"))
             before = int(ends[number - 1]) if number else 0
@@ -314,16 +347,16 @@ class _Pool:
         return Moment(episode, int(random.integers(len(episode))), self.numbers[chosen])
 
 
-def require_beginning(episode: Episode) -> None:
-    """Refuse an episode that cannot be begun again from the middle."""
+def require_beginning(episode: Episode, step: int) -> None:
+    """Refuse an episode that cannot be begun again from a step."""
     if "seed" not in episode.metadata:
         raise EpisodeError(
             f"{episode.source}: does not say the seed of its reset; collect it again"
         )
-    if not is_restored(episode) and episode.actions is None:
+    if step and not is_restored(episode) and episode.actions is None:
         raise EpisodeError(
             f"{episode.source}: has neither a state of the simulator that can be set nor actions, "
-            "so it cannot be begun again from the middle; plan with goal=env"
+            "so it cannot be begun again from the middle"
         )
 
 
@@ -350,7 +383,15 @@ def _require_found(found: Sequence[Task], recorded: Episodes, what: str, way: Wa
         )
 
 
-def _words(pool: _Pool, goals: str, way: Way | None) -> str:
-    how = "set in the simulator" if pool.restored else "reached again by the recorded actions"
+def _words(pool: Pool, goals: str, way: Way | None) -> str:
+    what = "resets" if pool.resets else "steps"
+    how = how_begun(restored=all(map(is_restored, pool.episodes)), resets=pool.resets)
     by = "" if way is None else f", by a {way.words}"
-    return f"from steps of held-out episodes ({how}) to {goals}{by}"
+    return f"from {what} of held-out episodes ({how}) to {goals}{by}"
+
+
+def how_begun(*, restored: bool, resets: bool) -> str:
+    """What brings the world to starts that were recorded, for the protocol."""
+    if resets:
+        return "again with their seeds"
+    return "set in the simulator" if restored else "reached again by the recorded actions"

@@ -7,7 +7,8 @@ import pytest
 from tests.planners.fakes import SPEED, PointWorld, Towards
 from worldmodel.errors import EnvError
 from worldmodel.planners.behaviours import NoOp, Random
-from worldmodel.planners.episode_loop import _require_shown, run_episode
+from worldmodel.planners.episode_loop import run_episode
+from worldmodel.planners.starts import require_shown
 
 
 def test_record_is_aligned():
@@ -130,10 +131,10 @@ def dot(column, row=0):
 
 def test_another_view_is_noticed_and_a_marker_elsewhere_is_not():
     shown = np.stack([dot(8 * i, row=2 * i) for i in range(8)]).max(axis=0)
-    _require_shown(shown, shown, PointWorld())
-    _require_shown(np.maximum(shown, dot(30, row=0)), shown, PointWorld())
+    require_shown(shown, shown, PointWorld())
+    require_shown(np.maximum(shown, dot(30, row=0)), shown, PointWorld())
     with pytest.raises(EnvError, match="shows another start"):
-        _require_shown(np.roll(shown, 4, axis=1)[:, ::-1], shown, PointWorld())
+        require_shown(np.roll(shown, 4, axis=1)[:, ::-1], shown, PointWorld())
 
 
 def test_a_policy_is_told_the_goal_that_was_chosen():

@@ -21,6 +21,8 @@ _LEGEND = (
     "outline), the path so far (a line), and a red border where a violation was flagged. The "
     "agent is given the goal as an image and sees none of these marks."
 )
+# What is drawn beside a planner that is none of the ways to act without planning.
+_TITLES = {"ceiling": "ceiling: planned in the simulator itself, as a perfect model could"}
 
 
 def section(runs: Sequence[RunRecord]) -> str:
@@ -61,6 +63,7 @@ def _reached_by(run: RunRecord) -> str:
     shares: dict[str, list[float]] = json.loads(told.read_text()) if told.is_file() else {}
     if not shares:
         return ""
+    shares = {_TITLES.get(name, name): values for name, values in shares.items()}
     names = list(shares)
     colours = {name: index % charts.NUM_COLOURS + 1 for index, name in enumerate(names)}
     curves = {

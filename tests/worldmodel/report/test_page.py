@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -147,6 +148,18 @@ def test_a_planning_run_by_itself_knows_its_thresholds(tmp_path: Path) -> None:
     run.finish({"success": 0.5, "random_success": 0.125})
     page = build(tmp_path / "r").read_text()
     assert "≥ 0.95" in page and "missed" in page and "0.125" in page
+
+
+def test_a_ceiling_is_drawn_as_what_it_is(tmp_path: Path) -> None:
+    run = Run.open(tmp_path / "r", verb="plan", config={}, seed=0)
+    frames = np.stack([draw(x, 0.0) for x in (-0.5, 0.0, 0.5)])
+    with EpisodeWriter(run.folder / "episodes", FolderInfo("w", 10.0, (-1.0,), (1.0,))) as writer:
+        writer.write(Episode.from_numpy(frames, np.zeros((2, 1), np.float32), fps=10, info={}), 0)
+    shares = {"planner": [0.0, 0.5], "random": [0.0, 0.0], "ceiling": [0.0, 1.0]}
+    (run.folder / "reached_by.json").write_text(json.dumps(shares))
+    run.finish({"success": 0.5})
+    page = build(run.folder).read_text()
+    assert "ceiling: planned in the simulator itself" in page and "random" in page
 
 
 def test_a_real_video_has_its_curve_over_seconds(tmp_path: Path) -> None:
