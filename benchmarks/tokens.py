@@ -147,6 +147,13 @@ LINES: dict[str, Line] = {
     "columns": Line("masks: nine tenths of the columns", ("masks=columns",)),
     "random": Line("masks: four fifths of the tokens", ("masks=random",)),
     "l1": Line("distance: L1", ("objective.distance=l1",)),
+    "l1_tubes": Line(
+        "distance: L1, masks: tubes alone", ("objective.distance=l1", "masks=multiblock")
+    ),
+    "l1_layernorm": Line(
+        "distance: L1, targets: normed",
+        ("objective.distance=l1", "objective.target_norm=layernorm"),
+    ),
     "layernorm": Line("targets: normed", ("objective.target_norm=layernorm",)),
     "stopgrad": Line("targets: without gradient", ("objective.targets=stopgrad",)),
     "linear": Line("projector: one matrix", change=linear_projector),
