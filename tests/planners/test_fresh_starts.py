@@ -166,7 +166,7 @@ def run_plan(folder, monkeypatch, recorded, goal="episodes", **evaluation):
         return plan(
             run, env=recorded.info.env_id, model="none", episodes=3, goal=goal, offset=OFFSET,
             planner=CEM(5, candidates=64, elites=8, iterations=3), cost=GoalImage(),
-            success=Success(within={"position": 0.1}), episodes_from=str(recorded.folder),
+            success=Success(within={"position": 0.1}), episodes_from=str(recorded.folders[0]),
             evaluation=how, agent=AgentSettings(),
         ), json.loads((folder / "plan/protocol.json").read_text())  # fmt: skip
     finally:
