@@ -164,6 +164,11 @@ LINES: dict[str, Line] = {
         "SIGReg: of the clip's mean and of what moves, half each", ("objective.centre=none",),
         regularised(partial(OfParts, parts=mean_and_residue)),
     ),
+    "l1_mean_and_residue": Line(
+        "distance: L1, SIGReg: of the mean and of what moves",
+        ("objective.distance=l1", "objective.centre=none"),
+        regularised(partial(OfParts, parts=mean_and_residue)),
+    ),
     "differences": Line(
         "SIGReg: of differences in time", ("objective.centre=none",),
         regularised(partial(OfParts, parts=differences)),

@@ -127,8 +127,7 @@ def plan(
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
     make = partial(make, steps=most)
-    if evaluation.ceiling:
-        others[CEILING] = partial(_make_ceiling, make_policy, make, agent.proprioception)
+    others |= _ceiling(evaluation, make_policy, make, agent)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
@@ -141,8 +140,7 @@ def plan(
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
-    if chosen.solved is not None:
-        results["solved_starts"] = float(chosen.solved)
+    results |= chosen.left_out()
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
     results |= _beside(run, make, others, tasks, evaluation, success, outcomes, kept)
@@ -279,6 +277,16 @@ def say_what_is_untold(run: "Run", model: ImageDynamics, agent: AgentSettings) -
 
 def _make_cloning(model: str, learned: Cloned, offset: int) -> Policy:
     return CloningPolicy(load(model), learned, steps_to_go=offset)
+
+
+def _ceiling(
+    evaluation: Evaluation, make_policy: Callable[[], PlanningPolicy],
+    make: Callable[[], gymnasium.Env], agent: AgentSettings,
+) -> dict[str, Callable[[], Policy]]:  # fmt: skip
+    """What makes the policy that plans in the simulator, where it is asked for."""
+    if not evaluation.ceiling:
+        return {}
+    return {CEILING: partial(_make_ceiling, make_policy, make, agent.proprioception)}
 
 
 def _make_ceiling(

@@ -81,6 +81,10 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.tasks)
 
+    def left_out(self) -> dict[str, float]:
+        """`solved_starts`, for the results; nothing where no start was left out for that."""
+        return {} if self.solved is None else {"solved_starts": float(self.solved)}
+
     @property
     def longest_replay(self) -> int:
         """Steps that lead to the start that is reached last."""
