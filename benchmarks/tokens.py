@@ -28,11 +28,13 @@ from benchmarks.recipes import (
     TEST,
     VALIDATION,
     VIDEOS,
-    Case,
     of_encoder,
     settings,
     train,
 )  # fmt: skip
+from benchmarks.recipes import (
+    Case as Training,
+)
 from benchmarks.records import Record, measure_all, read_records
 from benchmarks.table import Grid
 from benchmarks.worlds import WORLDS
@@ -46,6 +48,7 @@ from worldmodel.objectives.regularisers import Regularisation, Regulariser
 from worldmodel.report import results
 
 RECIPE, RATE, STEPS = "tube_sigreg", 3e-3, 300
+SEEDS = (*DEVELOPMENT, 20)
 SEEN_IN = ("tworoom_own_ground", "digits")
 EPOCHS = 40  # of the attentive probe: after ten it has often not begun to learn from such tokens
 CLIPS_PER_VIDEO = 4  # `data.clips_per_video`
@@ -181,11 +184,14 @@ LINES: dict[str, Line] = {
 }  # fmt: skip
 
 
-def measure(case: tuple[str, str], kept_in: Path) -> Record:
+Case = tuple[str, str, int]  # world, line, seed
+
+
+def measure(case: Case, kept_in: Path) -> Record:
     """Train once with a changed choice, and read out what was learned."""
     torch.set_num_threads(1)
-    name, line = case[0], LINES[case[1]]
-    world, seed = WORLDS[name], DEVELOPMENT[0]
+    name, line, seed = case[0], LINES[case[1]], case[2]
+    world = WORLDS[name]
     seen, validation, unseen = (
         world.videos(count, at, part=part, kept_in=kept_in)
         for count, at, part in (
@@ -194,7 +200,7 @@ def measure(case: tuple[str, str], kept_in: Path) -> Record:
         )
     )  # fmt: skip
     torch.manual_seed(seed)
-    chosen = settings(world, Case(name, RECIPE, seed, RATE, STEPS), line.words)
+    chosen = settings(world, Training(name, RECIPE, seed, RATE, STEPS), line.words)
     model = build("model", chosen["model"])
     make = build("objective", chosen["objective"])
 
@@ -216,9 +222,9 @@ def measure(case: tuple[str, str], kept_in: Path) -> Record:
     }  # fmt: skip
 
 
-def key(case: tuple[str, str]) -> str:
-    """Names a case among the records."""
-    return ".".join((*case, str(STEPS), str(EPOCHS)))
+def key(case: Case) -> str:
+    """Names a case, and the settings that it was measured with, among the records."""
+    return ".".join(map(str, (*case, STEPS, EPOCHS)))
 
 
 def main() -> None:
@@ -226,11 +232,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--worlds", nargs="*", choices=SEEN_IN, default=[*SEEN_IN])
     parser.add_argument("--only", nargs="*", choices=[*LINES], default=[*LINES])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
     words = parser.parse_args()
     file = words.kept_in / "tokens.jsonl"
-    cases = [(world, line) for line, world in itertools.product(words.only, words.worlds)]
+    cases = [
+        (world, line, seed)
+        for seed, line, world in itertools.product(words.seeds, words.only, words.worlds)
+    ]
     known = {record["case"]: record for record in read_records(file)}
     todo = [case for case in cases if key(case) not in known]
     one = partial(measure, kept_in=words.kept_in)
@@ -242,20 +252,20 @@ def main() -> None:
 
 
 def write_table(known: Mapping[str, Record]) -> None:
-    """Write docs/results/tokens.json, a cell for whatever has been measured."""
-    numbers = {}
-    for world in SEEN_IN:
-        found = [known[key((world, line))]["read"] for line in LINES if key((world, line)) in known]
-        numbers |= {(world, number): None for number in (found[0] if found else ())}
-    lines = [line for line in LINES if any(key((world, line)) in known for world in SEEN_IN)]
+    """Write docs/results/tokens.json: a cell for whatever was measured, its seeds in order."""
+    found: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+    for world, line, seed in itertools.product(SEEN_IN, LINES, SEEDS):
+        if (record := known.get(key((world, line, seed)))) is not None:
+            found.setdefault((world, line), []).append(record["read"])
+    numbers = list(dict.fromkeys((w, number) for (w, _), of in found.items() for number in of[0]))
+    lines = [line for line in LINES if any((world, line) in found for world in SEEN_IN)]
 
     def cell(line: str, world: str, number: str) -> str:
-        record = known.get(key((world, line)))
-        return "" if record is None else f"{record['read'][number]:.3f}"
+        return " / ".join(f"{read[number]:.3f}" for read in found.get((world, line), ()))
 
     grid = Grid(
         "tokens", "python -m benchmarks.tokens",
-        {"seeds": [*DEVELOPMENT], "rate": RATE, "steps": STEPS, "batch": BATCH, "videos": VIDEOS,
+        {"seeds": [*SEEDS], "rate": RATE, "steps": STEPS, "batch": BATCH, "videos": VIDEOS,
          "epochs": EPOCHS},
         ["", *(f"{world} {number}" for world, number in numbers)],
         [[LINES[line].says, *(cell(line, *column) for column in numbers)] for line in lines],

@@ -124,6 +124,8 @@ def measure(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "installed", lambda package: False)  # others are measured by hand
     monkeypatch.setattr(video, "SIZES", (64,))
     monkeypatch.setattr(loading, "WORKERS", (0, 1))
+    small = ("model=smoke", "num_frames=4", "batch=4")
+    monkeypatch.setattr(loading, "TRAININGS", {"smoke": (3, small)})
     monkeypatch.setattr(loading, "SIDE", 32)
     return measure
 
@@ -239,8 +241,10 @@ def test_a_decoder_that_does_not_work_is_a_row(measure, videos, without_torchcod
 def test_loading_is_measured_by_the_number_of_workers(measure, videos):
     table = measure("loading", "--videos", str(videos), "--repeats", "2")
     keys = [row["key"] for row in table["rows"]]
-    assert keys == ["workers_0.clips_per_s", "workers_1.clips_per_s", "workers_1.speedup"]
+    speeds = ["workers_0.clips_per_s", "workers_1.clips_per_s", "workers_1.speedup"]
+    assert keys == [*speeds, "smoke.data_wait"]
     assert all(row["value"] > 0 and row["n"] == 2 for row in table["rows"])
+    assert table["rows"][-1]["value"] < 1 and table["rows"][-1]["bar"] == 0.05
     assert table["command"] == "python -m benchmarks loading --videos videos"
 
 
