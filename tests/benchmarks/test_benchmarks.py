@@ -15,7 +15,7 @@ from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
 from tests.worldmodel.video.made_videos import X264, MadeVideo
 from worldmodel.envs.rendering import choose_gl
-from worldmodel.planners import CEM
+from worldmodel.planners import CEM, Cost
 from worldmodel.report.results import write
 from worldmodel.video.decoders import why_not
 
@@ -285,13 +285,21 @@ class Watch:
         return slower
 
 
+class Slow(Cost):
+    def __init__(self, cost, watch):
+        self.score = watch.takes(0.5, cost)
+
+    def __call__(self, states, actions):
+        return self.score(states, actions)
+
+
 def test_the_parts_of_a_decision_are_what_model_costs_and_planner_take(monkeypatch):
     watch = Watch()
     monkeypatch.setattr(plan_parts, "time", watch)
     planner, problem = plan.asked(TINY, "cpu")
     monkeypatch.setattr(problem.model, "rollout", watch.takes(2.0, problem.model.rollout))
     monkeypatch.setattr(planner, "plan", watch.takes(0.25, planner.plan))
-    costs = [watch.takes(0.5, cost) for cost in (*problem.costs, *problem.costs)]
+    costs = [Slow(cost, watch) for cost in (*problem.costs, *problem.costs)]
     encode = watch.takes(8.0, lambda: None)
     problem = replace(problem, costs=costs)
     found = plan_parts.decision(planner, problem, encode, device="cpu")
