@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.planning import EPISODES, FLOORS, WORLDS, learn, planned, pooled
+from benchmarks.planning import EPISODES, FLOORS, WORLDS, learn, planned, pooled, recorded, settings
 from benchmarks.records import Record
 from benchmarks.table import origin
 from worldmodel.evaluation.statistics import wilson
@@ -62,14 +62,17 @@ def main() -> None:
     parser.add_argument("--offsets", type=int, nargs="*", default=[*OFFSETS])
     parser.add_argument("--kept-in", type=Path, default=Path("runs/planning"))
     words = parser.parse_args()
-    runs = json.loads(TABLE.read_text())["runs"] if TABLE.is_file() else []
+    runs, said = recorded(json.loads(TABLE.read_text())) if TABLE.is_file() else ([], [])
+    for line in said:
+        print(line, flush=True)
     known = {(run["world"], run["seed"], run["offset"]) for run in runs}
     for name, seed, offset in itertools.product(words.worlds, words.seeds, words.offsets):
         if (name, seed, offset) not in known:
             learn(name, seed, words.kept_in)
             called = f"offset{offset}"
             done = planned(name, seed, words.kept_in, called, words_of(name, offset))
-            runs.append({"world": name, "seed": seed, "offset": offset, "results": done})
+            about = {"world": name, "seed": seed, "offset": offset, "settings": settings(name)}
+            runs.append(about | {"results": done})
             write(runs)  # after each: it has taken a while
 
 

@@ -2,6 +2,7 @@
 
 python -m benchmarks.tokens                          run what is missing, write the table
 python -m benchmarks.tokens --only base l1 --worlds digits
+python -m benchmarks.tokens --only base untrained --worlds digits --seeds 21 --epochs 10
 
 Everything else is that of `benchmarks.recipes`. Each line is one short training at the rate of the
 recipe, on a seed of development, scored on videos of validation: lines to choose by, and no result.
@@ -187,7 +188,7 @@ LINES: dict[str, Line] = {
 Case = tuple[str, str, int]  # world, line, seed
 
 
-def measure(case: Case, kept_in: Path) -> Record:
+def measure(case: Case, kept_in: Path, epochs: int) -> Record:
     """Train once with a changed choice, and read out what was learned."""
     torch.set_num_threads(1)
     name, line, seed = case[0], LINES[case[1]], case[2]
@@ -216,15 +217,15 @@ def measure(case: Case, kept_in: Path) -> Record:
     encoder: Encoder = model.encoder.eval()
     parts = [Clips.of(seen[:FIT], 0), Clips.of(validation, 1), Clips.of(unseen, 2)]
     return {
-        "case": key(case),
+        "case": key(case, epochs),
         **{sign: found[sign] for sign in ("collapsed", "feature_std") if sign in found},
-        "read": read_out(world, of_encoder(encoder), parts, seed=seed, epochs=EPOCHS),
+        "read": read_out(world, of_encoder(encoder), parts, seed=seed, epochs=epochs),
     }  # fmt: skip
 
 
-def key(case: Case) -> str:
+def key(case: Case, epochs: int = EPOCHS) -> str:
     """Names a case, and the settings that it was measured with, among the records."""
-    return ".".join(map(str, (*case, STEPS, EPOCHS)))
+    return ".".join(map(str, (*case, STEPS, epochs)))
 
 
 def main() -> None:
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="*", choices=SEEN_IN, default=[*SEEN_IN])
     parser.add_argument("--only", nargs="*", choices=[*LINES], default=[*LINES])
     parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="another is only printed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
     words = parser.parse_args()
@@ -242,8 +244,8 @@ def main() -> None:
         for seed, line, world in itertools.product(words.seeds, words.only, words.worlds)
     ]
     known = {record["case"]: record for record in read_records(file)}
-    todo = [case for case in cases if key(case) not in known]
-    one = partial(measure, kept_in=words.kept_in)
+    todo = [case for case in cases if key(case, words.epochs) not in known]
+    one = partial(measure, kept_in=words.kept_in, epochs=words.epochs)
     for record in measure_all(todo, one, kept_in=file, workers=words.workers):
         known[record["case"]] = record
         read = ", ".join(f"{k} {v:.3f}" for k, v in record["read"].items())

@@ -1,20 +1,14 @@
 """Distance to a goal along the paths that recorded episodes took."""
 
-from collections.abc import Mapping
-from copy import copy
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from worldmodel.errors import ConfigError
-
-from ..episode_states import EpisodeStates
-from ..factory import Factory
 from ..landmarks import Landmarks
 from .cost import Cost
-from .from_image import FromImage, goal_image
 from .goal_state import over_steps, require_weights
+from .over_landmarks import OverLandmarks
 
 NEAREST = 3
 
@@ -86,7 +80,7 @@ class LandmarkDistance(Cost):
         return along + direct.add(1e-6).sqrt().clamp_max(self.near)
 
 
-class GoalAlongLandmarks(Factory[Cost]):
+class GoalAlongLandmarks(OverLandmarks):
     """`LandmarkDistance` to the goal image of each episode, over landmarks of recorded episodes.
 
     Args:
@@ -94,48 +88,12 @@ class GoalAlongLandmarks(Factory[Cost]):
         weight: See `LandmarkDistance`, as for the others.
         running: Weight of the mean over all steps.
         terminal: Weight of the last step.
-
-    Attributes:
-        landmarks: None before `prepare`.
     """
 
-    needs_episodes = True
-
     def __init__(
-        self,
-        *,
-        num_landmarks: int = 400,
-        weight: float = 1.0,
-        running: float = 1.0,
+        self, *, num_landmarks: int = 400, weight: float = 1.0, running: float = 1.0,
         terminal: float = 1.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         require_weights(weight, running, terminal)
-        self.num_landmarks = num_landmarks
-        self._weights = {"weight": weight, "running": running, "terminal": terminal}
-        self.landmarks: Landmarks | None = None
-
-    def prepare(self, recorded: EpisodeStates, *, seed: int) -> "GoalAlongLandmarks":
-        """Find the landmarks and the edges between them."""
-        prepared = copy(self)
-        prepared.landmarks = Landmarks.from_states(
-            recorded.sequences, num_landmarks=self.num_landmarks, seed=seed
-        )
-        return prepared
-
-    def report(self) -> dict[str, float]:
-        """How many landmarks there are, and the share that hang together."""
-        return require_landmarks(self.landmarks).report()
-
-    def for_episode(self, info: Mapping[str, Any]) -> Cost:
-        """The steps to the state that `info["goal_image"]` shows."""
-        landmarks = require_landmarks(self.landmarks)
-        return FromImage(
-            goal_image(info), lambda state: LandmarkDistance(landmarks, state, **self._weights)
-        )
-
-
-def require_landmarks(landmarks: Landmarks | None) -> Landmarks:
-    """The landmarks that a factory has made; refused before it was prepared."""
-    if landmarks is None:
-        raise ConfigError("landmarks are made from recorded episodes: call prepare() first")
-    return landmarks
+        build = partial(LandmarkDistance, weight=weight, running=running, terminal=terminal)
+        super().__init__(build, num_landmarks=num_landmarks)

@@ -1,11 +1,9 @@
 """Distance to a sub-goal: a recorded state some steps ahead on the way to the goal."""
 
-from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +12,11 @@ from worldmodel.errors import ConfigError
 from worldmodel.objectives.distances import Distance, check_distance
 from worldmodel.types import History
 
-from ..episode_states import EpisodeStates
-from ..factory import Factory
 from ..landmarks import Landmarks
 from .cost import Cost
-from .from_image import FromImage, goal_image
 from .goal_state import GoalState, require_weights
-from .landmark_distance import NEAREST, require_landmarks
+from .landmark_distance import NEAREST
+from .over_landmarks import OverLandmarks
 
 
 class Subgoals(Cost):
@@ -118,7 +114,7 @@ class _Way:
         return self.places[sooner]
 
 
-class GoalBySubgoals(Factory[Cost]):
+class GoalBySubgoals(OverLandmarks):
     """`Subgoals` to the goal image of each episode, over landmarks of recorded episodes.
 
     Args:
@@ -128,12 +124,7 @@ class GoalBySubgoals(Factory[Cost]):
         running: Weight of the mean over all steps.
         terminal: Weight of the last step.
         distance: `l2`, `l1`, `smooth_l1` or `cosine`.
-
-    Attributes:
-        landmarks: None before `prepare`.
     """
-
-    needs_episodes = True
 
     def __init__(
         self, *, num_landmarks: int = 400, ahead: float | None = None, weight: float = 1.0,
@@ -142,28 +133,11 @@ class GoalBySubgoals(Factory[Cost]):
         _require_ahead(ahead)
         require_weights(weight, running, terminal)
         check_distance(distance)
-        self.num_landmarks = num_landmarks
-        self._build = partial(
+        build = partial(
             Subgoals, ahead=ahead, weight=weight, running=running, terminal=terminal,
             distance=distance,
         )  # fmt: skip
-        self.landmarks: Landmarks | None = None
-
-    def prepare(self, recorded: EpisodeStates, *, seed: int) -> "GoalBySubgoals":
-        """Find the landmarks and the edges between them."""
-        prepared = copy(self)
-        prepared.landmarks = Landmarks.from_states(
-            recorded.sequences, num_landmarks=self.num_landmarks, seed=seed
-        )
-        return prepared
-
-    def report(self) -> dict[str, float]:
-        """How many landmarks there are, and the share that hang together."""
-        return require_landmarks(self.landmarks).report()
-
-    def for_episode(self, info: Mapping[str, Any]) -> Cost:
-        """The sub-goals on the way to the state that `info["goal_image"]` shows."""
-        return FromImage(goal_image(info), partial(self._build, require_landmarks(self.landmarks)))
+        super().__init__(build, num_landmarks=num_landmarks)
 
 
 def _require_ahead(ahead: float | None) -> None:

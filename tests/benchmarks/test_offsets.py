@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
-from benchmarks import offsets
+from benchmarks import offsets, planning
 from worldmodel.evaluation.statistics import wilson
 
 
-def test_a_curve_takes_the_trials_of_all_seeds_and_grows(tmp_path, monkeypatch):
+def test_a_curve_takes_the_trials_of_all_seeds_and_grows(tmp_path, monkeypatch, capsys):
     asked = []
 
     def planned(name, seed, folder, goal, words):
@@ -36,3 +36,9 @@ def test_a_curve_takes_the_trials_of_all_seeds_and_grows(tmp_path, monkeypatch):
     # Two rooms have a cost of their own for goals far away.
     assert ("tworoom", 1, "offset100", "goal=episodes", "offset=100", "cost=landmarks") in asked
     assert [*table][0] == "tworoom.offset50.success"
+    # What was measured with other settings is left out, and said.
+    monkeypatch.setattr(planning, "EPISODES", planning.EPISODES + 1)
+    assert [*run("--worlds", "umaze", "--seeds", "1", "--offsets", "10")] == [
+        "umaze.offset10.success"
+    ]
+    assert "umaze seed 1 is left out: it was measured with settings" in capsys.readouterr().out
