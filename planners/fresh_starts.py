@@ -22,9 +22,10 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError, EnvError, EpisodeError
 
 from .action_space import ActionSpace
+from .recorded_tasks import Pool, crossed_tasks, draws_of, episode_tasks
 from .starts import FEW, begun, fields_apart, told_otherwise
 from .success import Success
-from .tasks import Pool, Task, Tasks, crossed_tasks, draws_of, episode_tasks
+from .tasks import Task, Tasks
 from .ways import Way
 
 TRIED = 3  # starts that are begun twice: those with the most recorded actions before them

@@ -18,8 +18,9 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
 
 from .protocol import tasks_digest
+from .recorded_tasks import Moment, draws_of, how_begun, is_restored, require_beginning
 from .success import Success
-from .tasks import Moment, Pair, Task, Tasks, draws_of, how_begun, is_restored, require_beginning
+from .tasks import Pair, Task, Tasks
 
 VERSION = "clear-lewm-manifest-v1"
 _KIND = "tasks-sha256"  # of the fingerprint of what was asked, starts and goals and all

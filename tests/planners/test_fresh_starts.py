@@ -19,8 +19,8 @@ from worldmodel.planners.evaluate import Evaluation
 from worldmodel.planners.fresh_starts import tasks_of_episodes
 from worldmodel.planners.plan_verb import plan
 from worldmodel.planners.protocol import tasks_digest
+from worldmodel.planners.recorded_tasks import episode_tasks
 from worldmodel.planners.success import Success
-from worldmodel.planners.tasks import episode_tasks
 from worldmodel.runs.run import Run
 
 OFFSET = 10

@@ -14,8 +14,9 @@ from worldmodel.planners.collect import Recording, collect
 from worldmodel.planners.evaluate import Evaluation
 from worldmodel.planners.pairs import VERSION, manifest_of, manifest_tasks, read_manifest
 from worldmodel.planners.protocol import protocol
+from worldmodel.planners.recorded_tasks import crossed_tasks, episode_tasks
 from worldmodel.planners.success import Success
-from worldmodel.planners.tasks import Pair, crossed_tasks, episode_tasks
+from worldmodel.planners.tasks import Pair
 from worldmodel.runs.run import Run
 
 

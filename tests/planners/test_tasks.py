@@ -14,8 +14,9 @@ from worldmodel.errors import ConfigError, EnvError
 from worldmodel.planners.behaviours import NoOp, SmoothRandom
 from worldmodel.planners.collect import Recording, collect
 from worldmodel.planners.episode_loop import run_episode
+from worldmodel.planners.recorded_tasks import Moment, crossed_tasks, episode_tasks
 from worldmodel.planners.success import Outcome, Success
-from worldmodel.planners.tasks import Moment, crossed_tasks, episode_tasks, image_tasks
+from worldmodel.planners.tasks import image_tasks
 from worldmodel.runs.run import Run
 
 NEAR = Success(within={"position": 0.1})

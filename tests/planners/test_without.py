@@ -12,8 +12,8 @@ from worldmodel.episodes.folder import Episodes
 from worldmodel.errors import ConfigError
 from worldmodel.planners.behaviours import SmoothRandom
 from worldmodel.planners.collect import Recording, collect
+from worldmodel.planners.recorded_tasks import crossed_tasks, episode_tasks
 from worldmodel.planners.success import Success
-from worldmodel.planners.tasks import crossed_tasks, episode_tasks
 from worldmodel.planners.ways import Passage
 from worldmodel.runs.run import Run
 
