@@ -26,7 +26,7 @@ test: system $(READY) ## the test suite, on all cores
 check: system ffmpeg worlds lint types ## what has to be green: style, types, documents, tests
 	$(BIN)/python docs/results/render.py --check
 	$(SITE) -d build/site
-	$(BIN)/python -m pytest $(CORES) $(ARGS)
+	$(BIN)/python -m pytest $(CORES) --durations=20 --durations-min=5 $(ARGS)
 
 coverage: system ffmpeg $(READY) ## the tests once more, with the lines that none of them reaches
 	$(BIN)/python -m pytest $(CORES) --cov --cov-report=term $(ARGS)

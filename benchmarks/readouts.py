@@ -19,9 +19,10 @@ from worldmodel.evaluation.statistics import auroc
 from worldmodel.nn.positions import sincos
 
 FRAMES = 8  # of a clip
+EPOCHS = 40  # of the attentive probe: after ten it has often not begun to learn
 
 
-def probes(*, epochs: int = 10) -> dict[str, Probe]:
+def probes(*, epochs: int = EPOCHS) -> dict[str, Probe]:
     """Linear, and V-JEPA's attentive pooler without blocks: they would learn what was not."""
     return {
         "linear": LinearProbe(penalties=(1.0, 10.0, 100.0)),
@@ -74,7 +75,7 @@ def tokens_of(encode: Encode, clips: Clips) -> Tensor:
 
 
 def read_out(
-    world: World, encode: Encode, parts: Sequence[Clips], *, seed: int, epochs: int = 10
+    world: World, encode: Encode, parts: Sequence[Clips], *, seed: int, epochs: int = EPOCHS
 ) -> dict[str, float]:
     """The accuracy of each class and the R² of each number, on the last of three parts.
 

@@ -35,6 +35,7 @@ def rows(
                 "key": f"{world}.{recipe}.{key}", "value": float(np.mean(values)), "n": len(values),
                 **interval(values), **floor(records, before, world, key),
                 "seeds": [r["seed"] for r in chosen], "per_seed": values,
+                **({"epochs": chosen[0]["epochs"]} if key.startswith("attentive.") else {}),
             })  # fmt: skip
     return written
 
@@ -54,7 +55,8 @@ def floor(
 def overview(table: Sequence[dict[str, Any]], recipes: Sequence[str]) -> list[list[str]]:
     """A line for each number of each world, a cell for each recipe: mean and half its interval.
 
-    The highest of a line is bold, and every other one whose interval reaches it is too.
+    The highest of a line is bold, and every other one whose interval reaches it is too. A line of
+    an attentive probe says how many epochs it learned for.
     """
     found = {row["key"]: row for row in table}
     names = {key.split(".", 1)[0]: None for key in found}
@@ -68,7 +70,9 @@ def overview(table: Sequence[dict[str, Any]], recipes: Sequence[str]) -> list[li
         for number in numbers:
             row = [found.get(f"{world}.{recipe}.{number}") for recipe in recipes]
             best = max(cell["value"] for cell in row if cell)
-            lines.append([f"{world} {number}", *(_cell(cell, best) for cell in row)])
+            epochs = sorted({cell["epochs"] for cell in row if cell and "epochs" in cell})
+            learned = f" ({' or '.join(map(str, epochs))} epochs)" if epochs else ""
+            lines.append([f"{world} {number}{learned}", *(_cell(cell, best) for cell in row)])
     return lines
 
 

@@ -20,7 +20,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from benchmarks.readouts import FRAMES, Clips, read_out
+from benchmarks.readouts import EPOCHS, FRAMES, Clips, read_out
 from benchmarks.recipes import (
     BATCH,
     DEVELOPMENT,
@@ -51,7 +51,6 @@ from worldmodel.report import results
 RECIPE, RATE, STEPS = "tube_sigreg", 3e-3, 300
 SEEDS = (*DEVELOPMENT, 20)
 SEEN_IN = ("tworoom_own_ground", "digits")
-EPOCHS = 40  # of the attentive probe: after ten it has often not begun to learn from such tokens
 CLIPS_PER_VIDEO = 4  # `data.clips_per_video`
 HALF = "{_target_: worldmodel.objectives.masks.RandomTokens, share: 0.5}"
 

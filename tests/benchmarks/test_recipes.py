@@ -55,14 +55,18 @@ def swept(rate, world, seconds, value):
             "read": read}  # fmt: skip
 
 
-def test_the_sweep_decides_rate_and_steps(monkeypatch):
-    monkeypatch.setattr(recipes, "RATES", (1e-3, 3e-3))
+def test_the_sweep_decides_rate_and_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "RATES", {"vjepa2": (1e-3, 3e-3)})
     monkeypatch.setattr(recipes, "SWEPT", ("x", "y"))
+    monkeypatch.setattr(recipes, "RESULTS", tmp_path)  # where no table is
     found = [swept(1e-3, "x", 5.0, 0.2), swept(1e-3, "y", 4.0, 0.6), swept(3e-3, "x", 6.0, 0.3)]
     with pytest.raises(ConfigError, match=r"lacks \[\('y', 0.003\)\]"):
         chosen_rate(found, "vjepa2")
     found.append(swept(3e-3, "y", 5.0, 0.4))
     assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.4
+    made = {"protocol": {"step_seconds": {"vjepa2": 0.1}}}  # on a machine that was quicker
+    (tmp_path / "recipes.json").write_text(json.dumps(made))
+    assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.1
 
 
 def test_an_encoder_that_was_kept_is_not_trained_again(tmp_path, monkeypatch):
@@ -94,11 +98,11 @@ def test_a_recipe_that_joins_later_is_timed_beside_one_of_the_table(tmp_path, mo
     monkeypatch.setattr(recipes, "train", train)
     monkeypatch.setattr(recipes, "build", lambda *_: None)
     monkeypatch.setattr(recipes.time, "process_time", lambda: now[0])
-    found = recipes.pace("time_steps", tmp_path, steps=4, repeats=3)
+    found = recipes.pace("videomae", tmp_path, steps=4, repeats=3)
     assert found == pytest.approx(0.5)
-    recipes.note_pace(tmp_path, "time_steps", found)
-    line = {"recipe": "time_steps", "steps": 10, "cpu_seconds": 15.0}
-    assert step_seconds([recipes.with_pace(line, tmp_path)], "time_steps") == pytest.approx(0.5)
+    recipes.note_pace(tmp_path, "videomae", found)
+    line = {"recipe": "videomae", "steps": 10, "cpu_seconds": 15.0}
+    assert step_seconds([recipes.with_pace(line, tmp_path)], "videomae") == pytest.approx(0.5)
     other = line | {"recipe": "ijepa"}
     assert recipes.with_pace(other, tmp_path) == other
 
@@ -138,12 +142,15 @@ def test_where_no_sweep_was_run_the_table_says_what_it_was_made_with(tmp_path, m
         recipes.write_table(one, [], seconds=recipes.SECONDS)
 
 
-def test_a_baseline_that_the_table_has_is_not_measured_again():
+def test_a_baseline_that_the_table_has_is_not_measured_again(monkeypatch):
     seconds, seeds = recipes.SECONDS, recipes.REPORT
-    assert recipes.in_table("digits", "pixels", seeds, seconds)
-    for asked in (("digits", "pixels", (22,), seconds), ("digits", "raw", seeds, seconds),
-                  ("sea", "pixels", seeds, seconds), ("digits", "pixels", seeds, 1)):  # fmt: skip
+    assert recipes.in_table("tworoom", "pixels", seeds, seconds)
+    for asked in (("tworoom", "pixels", (22,), seconds), ("tworoom", "raw", seeds, seconds),
+                  ("sea", "pixels", seeds, seconds), ("tworoom", "pixels", seeds, 1)):  # fmt: skip
         assert not recipes.in_table(*asked)
+    monkeypatch.setattr(recipes, "EPOCHS", 7)  # of attentive probes, which digits have
+    assert not recipes.in_table("digits", "pixels", seeds, seconds)
+    assert recipes.in_table("tworoom", "pixels", seeds, seconds)
 
 
 def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():
@@ -156,7 +163,7 @@ def test_a_case_is_told_apart_by_everything_that_it_is_measured_with():
 
 
 def test_the_table_is_of_the_cases_that_were_asked_for(tmp_path, monkeypatch):
-    """Records of another rate are left where they are, and in no mean."""
+    """Records of another rate, or read otherwise, are left where they are, and in no mean."""
     kept = tmp_path / "records.jsonl"
     monkeypatch.setattr(recipes, "chosen_rate", lambda swept, recipe: 1e-3)
     monkeypatch.setattr(recipes, "step_seconds", lambda swept, recipe: recipes.SECONDS / 10)
@@ -164,9 +171,10 @@ def test_the_table_is_of_the_cases_that_were_asked_for(tmp_path, monkeypatch):
     tables = []
     monkeypatch.setattr(recipes, "write_table", lambda records, *_, **__: tables.append(records))
     wanted = Case("digits", "vjepa2", 22, 1e-3, 10)
-    for case, value in ((wanted, 0.5), (replace(wanted, rate=3e-3), 0.9)):
-        line = {"case": case.key(), "world": "digits", "recipe": "vjepa2", "seed": 22,
-                "rate": case.rate, "read": {"a_r2": value}}  # fmt: skip
+    keys = [*map(recipes.of_record, (wanted, replace(wanted, rate=3e-3))), f"{wanted.key()}.7"]
+    for key, value in zip(keys, (0.5, 0.9, 0.7), strict=True):
+        line = {"case": key, "world": "digits", "recipe": "vjepa2", "seed": 22,
+                "rate": 1e-3, "read": {"a_r2": value}}  # fmt: skip
         with kept.open("a") as file:
             file.write(json.dumps(line) + "\n")
     words = ["--worlds", "digits", "--recipes", "vjepa2", "--seeds", "22", "--kept-in"]

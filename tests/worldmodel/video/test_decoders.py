@@ -1,5 +1,7 @@
 """A decoder is said to work where it has decoded something, not where it can be imported."""
 
+import importlib.util
+import subprocess
 import sys
 from types import ModuleType
 
@@ -113,3 +115,19 @@ def test_it_is_said_before_the_first_file_is_opened_and_auto_goes_on(
             ask(tmp_path / "there_is_no_such_file.mp4")
     reader = VideoReader(make_video(tmp_path / "a.mp4"), Decoding(backend="auto"))
     assert reader.backend == "pyav" and len(reader.read(np.arange(3))) == 3
+
+
+def test_worlds_that_pygame_draws_are_drawn_where_decord_has_read_something():
+    """Its library brings a zlib, with which pygame could not read the pendulum's arrow."""
+    if why_not("decord") is not None or importlib.util.find_spec("pygame") is None:
+        pytest.skip("decord or pygame is not installed")
+    code = (
+        "import gymnasium\n"
+        "from worldmodel.video.decoders import why_not\n"
+        "assert why_not('decord') is None\n"
+        "env = gymnasium.make('Pendulum-v1', render_mode='rgb_array')\n"
+        "env.reset(seed=0)\n"
+        "assert env.render().std() > 1\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,6 +1,8 @@
 """decord: does not say the time of a frame, so it reads only files in which its seeks are exact."""
 
+import ctypes
 import importlib
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,7 @@ class Decord(Decoder):
         return why_seeking_fails(facts) or why_turning_fails(facts)
 
     def __init__(self, facts: Facts) -> None:
-        self._decord: Any = importlib.import_module("decord")
+        self._decord = _package()
         self._decord.logging.set_level(self._decord.logging.QUIET)
         info, side = facts.info, facts.decoding.short_side
         height, width = (-1, -1) if side is None else scaled(info.height, info.width, side)
@@ -72,6 +74,18 @@ class Decord(Decoder):
     def close(self) -> None:
         """Let go of the file."""
         self._reader = None
+
+
+def _package() -> Any:
+    """The package.
+
+    Its library has a zlib of its own, and shows it to all that is loaded later: pygame, which draws
+    some worlds of gymnasium, then reads no PNG. What is shown first is found first, so the system's
+    zlib is, where there is one.
+    """
+    with suppress(OSError):
+        ctypes.CDLL("libz.so.1", ctypes.RTLD_GLOBAL)
+    return importlib.import_module("decord")
 
 
 def _reason(cause: Exception) -> str:
