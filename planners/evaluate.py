@@ -34,6 +34,7 @@ class Evaluation:
     max_steps: int | None = None  # budget of an episode; None: 60, or twice the offset
     violation: str = "hazard_contact"  # name of the info that is true where a frame violates
     baselines: bool = True  # evaluate random actions and doing nothing on the same tasks too
+    beside: str | None = None  # folder of another plan of the same tasks; see `other_plan.py`
     ceiling: bool = False  # plan in the simulator itself too, on the same tasks; see `ceiling.py`
     diagnose: int = 0  # episodes whose first plan is looked into; see `diagnosis.py`
     other_episodes: str | None = None  # of another behaviour; a diagnosis predicts those too

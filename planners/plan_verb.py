@@ -34,6 +34,7 @@ from .factory import Factory
 from .goals import Goals
 from .guardrails.guardrail import Guardrail
 from .kept_records import KeptRecords, evaluation_of
+from .other_plan import compare_beside, outcomes_beside
 from .pairs import manifest_of
 from .plan_results import write_json, write_what_came
 from .planner import Planner
@@ -104,7 +105,8 @@ def plan(
         for goals of episodes, `cloning_success`, by what the data did on the way to such goals, and
         `inverse_success`, by what it did from one state to the next; `random_p` and so on, see
         `compared`. With evaluation.ceiling=true also `ceiling_success` and so on: no baseline, but
-        what the same planner does where the simulator predicts in place of the model.
+        what the same planner does where the simulator predicts in place of the model; with
+        evaluation.beside=FOLDER `beside_success` and so on, of that plan, and `beside_p`.
     """
     loaded = load(model)  # says first of all if there is no such model
     _require_other_episodes(evaluation, loaded)
@@ -131,8 +133,8 @@ def plan(
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
     facts = protocol(env, view, chosen, success, evaluation, who)
-    how = {"budget": evaluation.budget, "offset": offset, "seed": seed}
-    _tell_what_is_asked(run, facts, chosen, recorded, how, asked=episodes)
+    other = outcomes_beside(evaluation.beside, facts["hash"]) if evaluation.beside else []
+    _tell_what_is_asked(run, facts, chosen, recorded, (evaluation.budget, offset, seed), episodes)
     kept = _kept(run, evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
     outcomes = outcomes_of(records, tasks, success=success, budget=evaluation.budget)
@@ -140,7 +142,7 @@ def plan(
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
-    results |= chosen.left_out()
+    results |= chosen.left_out() | (compare_beside(outcomes, other) if other else {})
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
     results |= _beside(run, make, others, tasks, evaluation, success, outcomes, kept)
@@ -177,7 +179,7 @@ def _require_what_can_be(
 
 def _tell_what_is_asked(
     run: "Run", facts: Mapping[str, str], chosen: Tasks, recorded: Episodes | None,
-    how: Mapping[str, int], *, asked: int,
+    how: tuple[int, int, int], asked: int,
 ) -> None:  # fmt: skip
     """Say the protocol and write it; and the pairs, where starts and goals were recorded."""
     if chosen.why is not None:
@@ -185,7 +187,9 @@ def _tell_what_is_asked(
     run.say("; ".join(f"{name}: {value}" for name, value in facts.items()))
     write_json(run.folder / "protocol.json", facts)
     if recorded is not None and not chosen.anew:
-        write_json(run.folder / "pairs.json", manifest_of(chosen, recorded, facts, **how))
+        budget, offset, seed = how
+        manifest = manifest_of(chosen, recorded, facts, budget=budget, offset=offset, seed=seed)
+        write_json(run.folder / "pairs.json", manifest)
     if len(chosen) < asked:
         run.say(f"there are only {len(chosen)} such tasks, not the {asked} that were asked for")
 
