@@ -309,6 +309,15 @@ def chosen_rate(swept: Sequence[Record], recipe: str) -> float:
     )
 
 
+def rates_tried(swept: Sequence[Record]) -> dict[str, list[float]]:
+    """Of each recipe that was swept here, the rates that were tried on every world of the sweep."""
+    tried: dict[tuple[str, float], set[str]] = {}
+    for r in swept:
+        tried.setdefault((r["recipe"], r["rate"]), set()).add(r["world"])
+    whole = sorted(pair for pair, worlds in tried.items() if worlds >= {*SWEPT})
+    return {recipe: [rate for one, rate in whole if one == recipe] for recipe, _ in whole}
+
+
 def _in_table(what: str, recipe: str) -> float:
     """What the sweep of the recorded table had found."""
     found = _recorded().get(what, {})
@@ -351,14 +360,11 @@ def write_table(records: Sequence[Record], swept: Sequence[Record], *, seconds: 
     What the table says of other worlds and recipes stays.
     """
     name, before = _name(seconds), _table(seconds)
-    sweep = _recorded() if not swept else {
-        "rates_tried": RATES, "swept_on": list(SWEPT),
-        "swept_steps": sorted({r["steps"] for r in swept}),
-    }  # fmt: skip
     protocol: dict[str, Any] = {
         "development_seeds": list(DEVELOPMENT), "cpu_seconds": seconds, "batch": BATCH,
         "frames": FRAMES, "videos": VIDEOS, "fit": FIT, "validation": VALIDATION, "test": TEST,
-        **{key: sweep[key] for key in ("rates_tried", "swept_on", "swept_steps")},
+        "rates_tried": _recorded().get("rates_tried", {}) | rates_tried(swept),
+        "swept_on": list(SWEPT), "swept_steps": SWEPT_STEPS,
     }  # fmt: skip
     measured = {(r["world"], r["recipe"]) for r in records}
     kept = kept_rows(before, protocol, measured)

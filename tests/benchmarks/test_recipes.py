@@ -69,6 +69,13 @@ def test_the_sweep_decides_rate_and_steps(tmp_path, monkeypatch):
     assert chosen_rate(found, "vjepa2") == 1e-3 and step_seconds(found, "vjepa2") == 0.1
 
 
+def test_rates_were_tried_where_every_world_of_the_sweep_was(monkeypatch):
+    monkeypatch.setattr(recipes, "SWEPT", ("x", "y"))
+    found = [swept(rate, world, 1.0, 0.5) for rate, world in
+             ((3e-3, "x"), (1e-3, "x"), (3e-3, "y"), (1e-3, "y"), (1e-2, "x"))]  # fmt: skip
+    assert recipes.rates_tried(found) == {"vjepa2": [1e-3, 3e-3]} and recipes.rates_tried([]) == {}
+
+
 def test_an_encoder_that_was_kept_is_not_trained_again(tmp_path, monkeypatch):
     def train(chosen, model, *_):
         torch.nn.init.constant_(model.encoder.weight, chosen["value"])
