@@ -113,14 +113,26 @@ def without_norms(objective: MaskedTokens) -> None:
     _project(objective, lambda w, d: [nn.Linear(w, 256), nn.GELU(), nn.Linear(256, d)])
 
 
+def without_last_norm(objective: MaskedTokens) -> None:
+    """The recipe's projector, the batch normalisation of its hidden layer alone."""
+    _project(
+        objective, lambda w, d: [nn.Linear(w, 256), _norm(256, True), nn.GELU(), nn.Linear(256, d)]
+    )
+
+
+def without_hidden_norm(objective: MaskedTokens) -> None:
+    """The recipe's projector, the batch normalisation of its latents alone."""
+    _project(objective, lambda w, d: [nn.Linear(w, 256), nn.GELU(), nn.Linear(256, d), _norm(d)])
+
+
 def _project(objective: MaskedTokens, layers: Callable[[int, int], Sequence[nn.Module]]) -> None:
     assert objective.head is not None
     made = layers(objective.encoder.width, objective.predicted)
     objective.head.project = nn.Sequential(*made)
 
 
-def _norm(dim: int) -> nn.Module:
-    return nn.BatchNorm1d(dim, affine=False)
+def _norm(dim: int, affine: bool = False) -> nn.Module:
+    return nn.BatchNorm1d(dim, affine=affine)
 
 
 def regularised(by: Callable[[Regulariser], Regulariser]) -> Change:
@@ -161,6 +173,14 @@ LINES: dict[str, Line] = {
     "stopgrad": Line("targets: without gradient", ("objective.targets=stopgrad",)),
     "linear": Line("projector: one matrix", change=linear_projector),
     "without_norms": Line("projector: without batch normalisation", change=without_norms),
+    "without_last_norm": Line(
+        "projector: its hidden layer alone normed", change=without_last_norm
+    ),
+    "without_hidden_norm": Line("projector: latents alone normed", change=without_hidden_norm),
+    "l1_without_norms": Line(
+        "distance: L1, projector: without batch normalisation", ("objective.distance=l1",),
+        without_norms,
+    ),
     "depth_4": Line("predictor: four blocks", ("objective.predictor_depth=4",)),
     "pooled": Line("SIGReg: one sample of all positions", change=regularised(OfAll)),
     "mean_and_residue": Line(
@@ -187,7 +207,7 @@ LINES: dict[str, Line] = {
 Case = tuple[str, str, int]  # world, line, seed
 
 
-def measure(case: Case, kept_in: Path, epochs: int) -> Record:
+def measure(case: Case, kept_in: Path, epochs: int, steps: int) -> Record:
     """Train once with a changed choice, and read out what was learned."""
     torch.set_num_threads(1)
     name, line, seed = case[0], LINES[case[1]], case[2]
@@ -200,7 +220,7 @@ def measure(case: Case, kept_in: Path, epochs: int) -> Record:
         )
     )  # fmt: skip
     torch.manual_seed(seed)
-    chosen = settings(world, Training(name, RECIPE, seed, RATE, STEPS), line.words)
+    chosen = settings(world, Training(name, RECIPE, seed, RATE, steps), line.words)
     model = build("model", chosen["model"])
     make = build("objective", chosen["objective"])
 
@@ -216,15 +236,15 @@ def measure(case: Case, kept_in: Path, epochs: int) -> Record:
     encoder: Encoder = model.encoder.eval()
     parts = [Clips.of(seen[:FIT], 0), Clips.of(validation, 1), Clips.of(unseen, 2)]
     return {
-        "case": key(case, epochs),
+        "case": key(case, epochs, steps),
         **{sign: found[sign] for sign in ("collapsed", "feature_std") if sign in found},
         "read": read_out(world, of_encoder(encoder), parts, seed=seed, epochs=epochs),
     }  # fmt: skip
 
 
-def key(case: Case, epochs: int = EPOCHS) -> str:
+def key(case: Case, epochs: int = EPOCHS, steps: int = STEPS) -> str:
     """Names a case, and the settings that it was measured with, among the records."""
-    return ".".join(map(str, (*case, STEPS, epochs)))
+    return ".".join(map(str, (*case, steps, epochs)))
 
 
 def main() -> None:
@@ -234,6 +254,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=[*LINES], default=[*LINES])
     parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS])
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="another is only printed")
+    parser.add_argument("--steps", type=int, default=STEPS, help="others are only printed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kept-in", type=Path, default=Path("runs/recipes"))
     words = parser.parse_args()
@@ -243,8 +264,8 @@ def main() -> None:
         for seed, line, world in itertools.product(words.seeds, words.only, words.worlds)
     ]
     known = {record["case"]: record for record in read_records(file)}
-    todo = [case for case in cases if key(case, words.epochs) not in known]
-    one = partial(measure, kept_in=words.kept_in, epochs=words.epochs)
+    todo = [case for case in cases if key(case, words.epochs, words.steps) not in known]
+    one = partial(measure, kept_in=words.kept_in, epochs=words.epochs, steps=words.steps)
     for record in measure_all(todo, one, kept_in=file, workers=words.workers):
         known[record["case"]] = record
         read = ", ".join(f"{k} {v:.3f}" for k, v in record["read"].items())
