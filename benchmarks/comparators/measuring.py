@@ -1,15 +1,23 @@
 """One learner of others in one world: it is trained for a time, then asked what our plans are."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import gymnasium
-import numpy as np
 
-from benchmarks.comparators.foreign import AskingPolicy, Clock, Learner, Peer, TimeUp, started
+from benchmarks.comparators.foreign import (
+    REPEAT,
+    AskingPolicy,
+    Clock,
+    Learner,
+    Peer,
+    TimeUp,
+    started,
+)
 from benchmarks.comparators.lessons import lessons, reward
 from worldmodel.envs import View
 from worldmodel.episodes.folder import Episodes
@@ -74,7 +82,7 @@ def measure(
 
     Returns:
         What `summarise` says of the evaluation, `environment_steps`, `minutes` and `lessons` of the
-        training, what the learner says of itself, and `seconds_per_step` of the evaluation.
+        training, what the learner says of itself, and `seconds_per_decision` of the evaluation.
     """
     spent = train(peer, python, question, folder, seed=seed, seconds=60 * minutes)
     kept = KeptRecords(folder / "evaluated", json.dumps(spent))
@@ -82,9 +90,10 @@ def measure(
         records = _played(learner, question, kept)
         facts = learner.facts
     found = summarise(records, question.tasks, success=question.success, budget=question.budget)
-    taken = float(np.concatenate([record.seconds for record in records]).mean())
+    decisions = sum(math.ceil(record.steps / REPEAT) for record in records)
+    taken = sum(float(record.seconds.sum()) for record in records) / decisions
     return {
-        **found, **facts, "seconds_per_step": taken, "minutes": spent["seconds"] / 60,
+        **found, **facts, "seconds_per_decision": taken, "minutes": spent["seconds"] / 60,
         "environment_steps": spent["steps"], "lessons": spent["lessons"],
     }  # fmt: skip
 
