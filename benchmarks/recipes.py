@@ -51,7 +51,7 @@ DEVELOPMENT, REPORT = (21,), (22, 23, 24)
 SECONDS, SWEPT_STEPS = 240, 400  # of one processor core for a training; of the sweep's
 BATCH = 48
 VIDEOS, FIT, VALIDATION, TEST = 1500, 1500, 300, 600
-RATES = {  # tried in the sweep: what did best is at no edge
+RATES = {  # that the sweep tries; which were tried so far, the table says
     "tube_sigreg": (1e-3, 3e-3, 1e-2),
     "time_steps": (3e-4, 1e-3, 3e-3),
     "vjepa2": (1e-4, 3e-4, 1e-3),

@@ -113,26 +113,14 @@ def without_norms(objective: MaskedTokens) -> None:
     _project(objective, lambda w, d: [nn.Linear(w, 256), nn.GELU(), nn.Linear(256, d)])
 
 
-def without_last_norm(objective: MaskedTokens) -> None:
-    """The recipe's projector, the batch normalisation of its hidden layer alone."""
-    _project(
-        objective, lambda w, d: [nn.Linear(w, 256), _norm(256, True), nn.GELU(), nn.Linear(256, d)]
-    )
-
-
-def without_hidden_norm(objective: MaskedTokens) -> None:
-    """The recipe's projector, the batch normalisation of its latents alone."""
-    _project(objective, lambda w, d: [nn.Linear(w, 256), nn.GELU(), nn.Linear(256, d), _norm(d)])
-
-
 def _project(objective: MaskedTokens, layers: Callable[[int, int], Sequence[nn.Module]]) -> None:
     assert objective.head is not None
     made = layers(objective.encoder.width, objective.predicted)
     objective.head.project = nn.Sequential(*made)
 
 
-def _norm(dim: int, affine: bool = False) -> nn.Module:
-    return nn.BatchNorm1d(dim, affine=affine)
+def _norm(dim: int) -> nn.Module:
+    return nn.BatchNorm1d(dim, affine=False)
 
 
 def regularised(by: Callable[[Regulariser], Regulariser]) -> Change:
@@ -173,10 +161,6 @@ LINES: dict[str, Line] = {
     "stopgrad": Line("targets: without gradient", ("objective.targets=stopgrad",)),
     "linear": Line("projector: one matrix", change=linear_projector),
     "without_norms": Line("projector: without batch normalisation", change=without_norms),
-    "without_last_norm": Line(
-        "projector: its hidden layer alone normed", change=without_last_norm
-    ),
-    "without_hidden_norm": Line("projector: latents alone normed", change=without_hidden_norm),
     "l1_without_norms": Line(
         "distance: L1, projector: without batch normalisation", ("objective.distance=l1",),
         without_norms,

@@ -11,8 +11,8 @@ from .evaluate import compared
 from .success import Outcome
 
 
-def outcomes_beside(folder: str, asked: str) -> list[Outcome]:
-    """How each episode of an earlier plan ended.
+def outcomes_beside(folder: str | None, asked: str) -> list[Outcome]:
+    """How each episode of an earlier plan ended; nothing where none is named.
 
     Args:
         folder: Of the plan's run.
@@ -21,6 +21,8 @@ def outcomes_beside(folder: str, asked: str) -> list[Outcome]:
     Raises:
         ConfigError: it is no finished plan, is damaged, or was asked something else.
     """
+    if folder is None:
+        return []
     place = Path(folder)
     then, lines = (_read(place / name) for name in ("protocol.json", "outcomes.json"))
     try:
@@ -41,12 +43,14 @@ def outcomes_beside(folder: str, asked: str) -> list[Outcome]:
 
 
 def compare_beside(outcomes: Sequence[Outcome], others: Sequence[Outcome]) -> dict[str, float]:
-    """What the other plan reached, and how likely the difference is by chance.
+    """What the other plan reached, and how likely the difference is by chance, if there is one.
 
     Returns:
         `beside_success`, `beside_success_at_end` and `beside_success_held`, what was told of all
         episodes, and `beside_p`, McNemar's exact test, see `compared`.
     """
+    if not others:
+        return {}
     results = {}
     names = {"success": "once", "success_at_end": "at_end", "success_held": "held"}
     for name, attribute in names.items():

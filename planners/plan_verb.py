@@ -38,7 +38,7 @@ from .other_plan import compare_beside, outcomes_beside
 from .pairs import manifest_of
 from .plan_results import write_json, write_what_came
 from .planner import Planner
-from .protocol import protocol
+from .protocol import described, protocol
 from .recorded_states import RecordedStates, labelled_for
 from .success import AS_TOLD, Outcome, Success
 from .tasks import Task, Tasks
@@ -117,9 +117,10 @@ def plan(
     recorded = goals.episodes_of(goals_from, recorded_in)
     make = partial(make_env, env, evaluation.env_options, view, size=loaded.size)
     chosen = goals.tasks(evaluation, success, recorded, lambda steps: make(steps=steps))
-    tasks = chosen.tasks
     _require_what_can_be(evaluation, chosen, planner, make, env)
     evaluation, offset, seed = goals.as_asked(evaluation)
+    asked = protocol(env, view, chosen, success, evaluation)
+    other = outcomes_beside(evaluation.beside, asked["hash"])  # before anything is learned
     states = RecordedStates(run, model, recorded_in, evaluation.violation)
     costs = [states.prepare(p) for p in (cost, *agent.more_costs) if p is not None]
     guardrails = [states.prepare(p) for p in (*agent.more_guardrails, guardrail) if p is not None]
@@ -128,12 +129,11 @@ def plan(
     others = _baselines(states, model, goals, offset) if evaluation.baselines else {}
     # An environment's own limit of time counts for its own tasks alone.
     most = None if goal == "env" else evaluation.budget + chosen.longest_replay
-    make = partial(make, steps=most)
+    make, tasks = partial(make, steps=most), chosen.tasks
     others |= _ceiling(evaluation, make_policy, make, agent)
     who = {"planner": planner, "costs": costs, "guardrails": guardrails, "agent": agent,
            "model": model}  # fmt: skip
-    facts = protocol(env, view, chosen, success, evaluation, who)
-    other = outcomes_beside(evaluation.beside, facts["hash"]) if evaluation.beside else []
+    facts = asked | {name: described(part) for name, part in who.items()}
     _tell_what_is_asked(run, facts, chosen, recorded, (evaluation.budget, offset, seed), episodes)
     kept = _kept(run, evaluation_of(facts, loaded))
     records = _run_tasks(run, make, make_policy, tasks, evaluation, success, kept, "planner")
@@ -142,7 +142,7 @@ def plan(
     results |= summarise(
         records, tasks, violation=evaluation.violation, success=success, budget=evaluation.budget
     )
-    results |= chosen.left_out() | (compare_beside(outcomes, other) if other else {})
+    results |= chosen.left_out() | compare_beside(outcomes, other)
     if evaluation.diagnose:
         results |= _diagnosis(run, states, make, make_policy, tasks, evaluation, agent)
     results |= _beside(run, make, others, tasks, evaluation, success, outcomes, kept)

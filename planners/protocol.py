@@ -1,4 +1,4 @@
-"""What an evaluation asked, in words, with a hash of it; and who answered."""
+"""What an evaluation asked, in words, with a hash of it; and the words for who answered."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ PLAIN = (str, int, float, bool, type(None))
 
 
 def protocol(
-    env: str, view: Any, chosen: Tasks, success: Success, how: Evaluation, who: Mapping[str, Any]
+    env: str, view: Any, chosen: Tasks, success: Success, how: Evaluation
 ) -> dict[str, str]:
-    """What a success rate depends on besides who acts, and its hash; then who acts.
+    """What a success rate depends on besides who acts, and its hash.
 
     Two rates can be compared where their hashes are the same: same world, same starts and goals,
     same success, same budget.
@@ -28,7 +28,6 @@ def protocol(
         chosen: The tasks.
         success: When a goal counts as reached.
         how: The budget, and the options of the environment.
-        who: Planner, costs, guardrails, model, ...: objects or words.
     """
     asked = {
         "environment": f"{env} {dict(how.env_options or {}) or ''}".strip(),
@@ -38,7 +37,7 @@ def protocol(
         "success": success.words,
         "budget": f"{how.budget} environment steps",
     }
-    return asked | {"hash": _digest(asked), **{name: described(part) for name, part in who.items()}}
+    return asked | {"hash": _digest(asked)}
 
 
 def _solved(chosen: Tasks) -> str:

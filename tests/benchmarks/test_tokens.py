@@ -15,8 +15,7 @@ from worldmodel.cli.runner import build
 from worldmodel.nn.encoder import VideoViT
 from worldmodel.report import results
 
-NORMS = {"linear": 1, "without_norms": 0, "without_last_norm": 1, "without_hidden_norm": 1,
-         "l1_without_norms": 0}  # fmt: skip
+NORMS = {"linear": 1, "without_norms": 0, "l1_without_norms": 0}
 
 
 def objective_of(name):
@@ -57,10 +56,12 @@ def test_what_no_configuration_says_learns_and_differs_from_the_recipe(name):
 def test_a_cell_is_of_the_seeds_in_order_and_of_the_tables_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(tokens, "RESULTS", tmp_path)
     monkeypatch.setattr(results, "write", lambda table, path: path.write_text(json.dumps(table)))
-    read = [{"position_r2": value} for value in (0.25, 0.5, 0.75)]
-    cases = [("digits", "l1", 21), ("digits", "l1", 20)]
-    known = {tokens.key(case): {"read": one} for case, one in zip(cases, read, strict=False)}
-    known[tokens.key(cases[0], 10, 7)] = {"read": read[2]}
+    measured = {
+        tokens.key(("digits", "l1", 21)): 0.25,
+        tokens.key(("digits", "l1", 20)): 0.5,
+        tokens.key(("digits", "l1", 21), 10, 7): 0.75,
+    }
+    known = {key: {"read": {"position_r2": value}} for key, value in measured.items()}
     tokens.write_table(known)
     table = json.loads((tmp_path / "tokens.json").read_text())
     assert table["columns"] == ["", "digits position_r2"]

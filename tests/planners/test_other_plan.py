@@ -24,6 +24,7 @@ def test_what_was_not_told_is_in_no_rate():
     found = compare_beside(held(True, None), held(True, None))
     assert "beside_success_held" not in found
     assert found["beside_success"] == 1.0 and found["beside_p"] == 1.0
+    assert outcomes_beside(None, "x") == [] and compare_beside(held(True), []) == {}
 
 
 def test_a_plan_stands_beside_an_earlier_one_of_the_same_tasks(tmp_path, monkeypatch):
@@ -37,6 +38,17 @@ def test_a_plan_stands_beside_an_earlier_one_of_the_same_tasks(tmp_path, monkeyp
         run_plan(
             tmp_path / "c", monkeypatch, PointModel(), beside=other, **settings, max_steps=23
         )  # fmt: skip
+
+
+def test_nothing_is_learned_before_a_plan_that_was_asked_something_else_is_refused(
+    tmp_path, monkeypatch
+):
+    def learned(*_):
+        raise AssertionError("states were prepared")
+
+    monkeypatch.setattr("worldmodel.planners.plan_verb.RecordedStates", learned)
+    with pytest.raises(ConfigError, match="is no finished plan"):
+        run_plan(tmp_path, monkeypatch, PointModel(), beside=str(tmp_path), ceiling=False)
 
 
 def test_what_is_no_finished_plan_is_said_in_one_line(tmp_path):

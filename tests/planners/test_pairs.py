@@ -33,7 +33,7 @@ def recorded(tmp_path_factory):
 
 
 def facts(tasks):
-    return protocol("test/Restoring-v0", None, tasks, NEAR, Evaluation(max_steps=20), {})
+    return protocol("test/Restoring-v0", None, tasks, NEAR, Evaluation(max_steps=20))
 
 
 def written(tasks, recorded, folder, *, seed):
