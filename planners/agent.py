@@ -16,7 +16,13 @@ from worldmodel.types import Clip, History
 
 from .action_space import ActionSpace
 from .costs.cost import Cost
-from .dynamics import Dynamics, ImageDynamics, told_proprioception
+from .dynamics import (
+    Dynamics,
+    ImageDynamics,
+    described_actions,
+    learned_choices,
+    told_proprioception,
+)
 from .episode_loop import Policy
 from .factory import Factory, made_for
 from .guardrails.guardrail import Guardrail
@@ -210,11 +216,13 @@ class PlanningPolicy(Policy):
         Raises:
             EnvError: the model has learned actions of another kind.
         """
-        if space.dim != self.model.action_dim:
+        learned = learned_choices(self.model)
+        if space.dim != self.model.action_dim or learned not in (None, space.choices):
             raise EnvError(
-                f"the environment takes {space.space}, which are actions of {space.dim} numbers; "
-                f"the model has learned actions of {self.model.action_dim}: plan in the "
-                "environment that its episodes were collected in"
+                f"the environment takes {space.space}, which are "
+                f"{described_actions(space.dim, space.choices)}; the model has learned actions of "
+                f"{described_actions(self.model.action_dim, learned)}: plan in the environment "
+                "that its episodes were collected in"
             )
         self.agent = Agent(
             self.model,

@@ -1,5 +1,6 @@
 """What planners and agents ask of a model; `worldmodel.WorldModel` has all of it."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -56,6 +57,16 @@ class ImageDynamics(Dynamics, Protocol):
         A model that names its `proprioception` is told that too, b t s.
         """
         ...
+
+
+def described_actions(dim: int, choices: Sequence[int] | None) -> str:
+    """Actions of one environment step in words, such as `2 numbers`."""
+    return f"choices among {list(choices)} alternatives" if choices else f"{dim} numbers"
+
+
+def learned_choices(model: ImageDynamics) -> tuple[int, ...] | None:
+    """Alternatives of each choice that the model's actions are; None where it does not say."""
+    return getattr(model, "action_choices", None)
 
 
 def told_proprioception(model: ImageDynamics) -> str | None:

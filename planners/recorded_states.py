@@ -10,7 +10,7 @@ from worldmodel.interop.load import load
 
 from .cloning import Cloned, clone
 from .costs.cost import Cost
-from .dynamics import ImageDynamics
+from .dynamics import ImageDynamics, described_actions, learned_choices
 from .episode_states import EpisodeStates, cached_states, encode_episodes
 from .factory import Factory
 from .guardrails.guardrail import Guardrail
@@ -104,10 +104,11 @@ def labelled_for(model: ImageDynamics, folder: str) -> Episodes:
     episodes = Episodes(folder).labelled
     if not len(episodes):
         raise ConfigError(f"evaluation.other_episodes={folder}: no episode has actions")
-    width = sum(episodes.info.action_choices) or len(episodes.info.action_low)
-    if width != model.action_dim:
+    choices, learned = episodes.info.action_choices, learned_choices(model)
+    width = sum(choices) or len(episodes.info.action_low)
+    if width != model.action_dim or learned not in (None, choices):
         raise ConfigError(
-            f"evaluation.other_episodes={folder}: actions are {width} numbers, the model has "
-            f"learned actions of {model.action_dim}"
+            f"evaluation.other_episodes={folder}: actions are {described_actions(width, choices)}, "
+            f"the model has learned actions of {described_actions(model.action_dim, learned)}"
         )
     return episodes

@@ -238,7 +238,9 @@ def rebuild(description: Mapping[str, Any]) -> WorldModel:
         numbers["action_block"] = description["action_block"]
     for name, number in numbers.items():
         _check_argument(name, number, int, least=_LEAST.get(name, 1))
-    return WorldModel(encoder, **numbers, **parts)
+    choices = description.get("action_choices")
+    _check_argument("action_choices", choices, Sequence[int] | None, least=1)
+    return WorldModel(encoder, **numbers, action_choices=choices, **parts)
 
 
 def _part(classes: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], key: str) -> Any:

@@ -4,7 +4,7 @@ A value to load and use. `objectives/` and `training/` train its parts; a part t
 trained yet is missing, and the method that needs it says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from worldmodel.errors import ShapeError, WorldModelError
+from worldmodel.errors import ConfigError, ShapeError, WorldModelError
 from worldmodel.nn.action_predictor import ActionPredictor
 from worldmodel.nn.classifier import AttentiveClassifier
 from worldmodel.nn.encoder import Encoder
@@ -39,6 +39,8 @@ class WorldModel(nn.Module):
         classifier: the class of a clip, from the encoder's tokens.
         flow_head: optical flow between time steps, from the encoder's tokens.
         action_dim: dimension of one action of the environment; 0 if no actions were learned.
+        action_choices: how many alternatives each choice of an action has, which `action_dim`
+            counts together; none where actions are numbers; None where that is not known.
         action_block: environment steps from one state to the next; as many as a time step has
             frames if None.
     """
@@ -50,6 +52,7 @@ class WorldModel(nn.Module):
         self, encoder: Encoder, *, size: int, head: Head | None = None,
         masked_predictor: Predictor | None = None,
         action_predictor: ActionPredictor | None = None, action_dim: int = 0,
+        action_choices: Sequence[int] | None = None,
         classifier: AttentiveClassifier | None = None,
         flow_head: FlowHead | None = None, action_block: int | None = None,
     ) -> None:  # fmt: skip
@@ -58,6 +61,12 @@ class WorldModel(nn.Module):
         self.action_predictor, self.classifier = action_predictor, classifier
         self.flow_head = flow_head
         self.size, self.action_dim = size, action_dim
+        self.action_choices = None if action_choices is None else tuple(action_choices)
+        if self.action_choices and sum(self.action_choices) != action_dim:
+            raise ConfigError(
+                f"action_choices={list(self.action_choices)} are {sum(self.action_choices)} "
+                f"alternatives in all, action_dim is {action_dim}"
+            )
         self.action_block = action_block or self.state_frames
         block = self.action_block * action_dim
         self.register_buffer("action_mean", torch.zeros(block))
@@ -344,7 +353,9 @@ class WorldModel(nn.Module):
         """How to build this model again, as JSON, without its weights."""
         parts = {name: part for name in PARTS if (part := getattr(self, name)) is not None}
         block = self.action_block
-        own = {} if block == self.state_frames else {"action_block": block}
+        own: dict[str, Any] = {} if block == self.state_frames else {"action_block": block}
+        if self.action_choices is not None:
+            own["action_choices"] = list(self.action_choices)
         return {
             "size": self.size,
             "action_dim": self.action_dim,

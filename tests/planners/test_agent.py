@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 
 from tests.planners.fakes import SPEED, PointModel, PointWorld, draw
-from worldmodel.errors import ConfigError, ShapeError
+from worldmodel.errors import ConfigError, EnvError, ShapeError
 from worldmodel.planners import (
     CEM,
     ActionBounds,
@@ -16,6 +17,7 @@ from worldmodel.planners import (
     KeepOut,
     Planner,
 )
+from worldmodel.planners.action_space import ActionSpace
 from worldmodel.planners.agent import PlanningPolicy
 from worldmodel.planners.episode_loop import run_episode
 from worldmodel.planners.planner import Search
@@ -204,6 +206,22 @@ def test_reaches_the_goal_in_about_the_fewest_steps(planner):
         numbers = record.numbers
         assert numbers["decisions"] == -(-record.steps // 2)
         assert numbers["model_calls"] > numbers["decisions"] and numbers["unsafe"] == 0
+
+
+@pytest.mark.parametrize(
+    ("learned", "space"), [((2,), Box(-1, 1, (2,))), ((), Discrete(2)), ((1, 1), Discrete(2))]
+)
+def test_actions_of_another_kind_are_refused_though_as_many_numbers(learned, space):
+    model = PointModel()
+    policy = PlanningPolicy(model, CEM(2), costs=[GoalImage()])
+    info, space = {"goal_image": np.zeros((16, 16, 3), np.uint8)}, ActionSpace.of(space)
+    policy.reset(space, info, seed=0)  # a model that does not say
+    model.action_choices = learned
+    words = "choices among .* alternatives" if learned else "2 numbers"
+    with pytest.raises(EnvError, match=f"takes .*the model has learned actions of {words}: plan"):
+        policy.reset(space, info, seed=0)
+    model.action_choices = space.choices
+    policy.reset(space, info, seed=0)
 
 
 def test_same_seed_same_episode():

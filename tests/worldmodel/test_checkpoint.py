@@ -90,7 +90,10 @@ def test_a_model_is_found_by_its_folder_its_run_or_its_files(folder):
 
 def test_saving_over_a_model_replaces_it_and_leaves_no_rest(folder):
     save(small_model(action_dim=3), folder)
-    assert load(folder).action_dim == 3
+    assert load(folder).action_dim == 3 and load(folder).action_choices is None
+    change_json(folder, lambda d: d.update(action_choices=[2, 1]))
+    assert load(folder).action_choices == (2, 1)
+    assert load(save(load(folder), folder)).action_choices == (2, 1)
     assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.safetensors"]
 
 
@@ -205,6 +208,7 @@ def test_unknown_names(folder, change, words):
         lambda d: d.update(parts=["head"]),
         lambda d: d.update(action_dim="two"),
         lambda d: d.update(action_dim=-1),
+        *[lambda d, x=x: d.update(action_choices=x) for x in (2, "2", [0, 2], [1.5, 0.5], [3])],
         *[lambda d, x=x: d.update(size=x) for x in (None, -16, 0, [16], 16.5, True)],
         *[lambda d, x=x: d["encoder"].update(norm_eps=x) for x in ("x", None, [1e-6], math.nan)],
     ],

@@ -29,6 +29,7 @@ class EpisodeArrays:
     actions: Tensor | None  # t a, float32: the action taken at each frame, 0 after the last one
     info: Mapping[str, Tensor] = field(default_factory=dict)  # t ...; what all episodes have
     sources: tuple[str, ...] = ()  # one per episode
+    action_choices: tuple[int, ...] = ()  # alternatives of each choice; none where they are numbers
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -69,15 +70,14 @@ def load_arrays(episodes: Sequence[Episode]) -> EpisodeArrays:
         actions.append(episode.actions)
         infos.append({k: v for k, v in episode.info.items() if not k.endswith("_image")})
         sources.append(episode.source)
+    choices: tuple[int, ...] = ()
     if isinstance(episodes, EpisodeStore):
-        about = episodes.info
-        actions = [
-            a if a is None else spread_choices(a, about.action_choices, about.action_low)
-            for a in actions
-        ]
+        choices, first = episodes.info.action_choices, episodes.info.action_low
+        actions = [a if a is None else spread_choices(a, choices, first) for a in actions]
     return EpisodeArrays(
-        frames, torch.cat(times), offsets, _stack_actions(actions), _stack(infos), tuple(sources)
-    )
+        frames, torch.cat(times), offsets, _stack_actions(actions), _stack(infos), tuple(sources),
+        choices,
+    )  # fmt: skip
 
 
 def _stack_actions(actions: Sequence[Tensor | None]) -> Tensor | None:

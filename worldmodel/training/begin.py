@@ -67,11 +67,14 @@ def begin(
         sizes = replace(architecture, encoder=base.encoder)
         acting = sizes.action_predictor(head, width)
     else:
-        acting = kept if width == len(base.action_mean) else _with_actions(kept, width)
+        same = width == len(base.action_mean) and base.action_choices in (
+            None, arrays.action_choices
+        )  # fmt: skip
+        acting = kept if same else _with_actions(kept, width)
     model = WorldModel(
         base.encoder, size=size, head=head, masked_predictor=masked, action_predictor=acting,
-        action_dim=arrays.actions.shape[1], action_block=block, classifier=base.classifier,
-        flow_head=base.flow_head,
+        action_dim=arrays.actions.shape[1], action_choices=arrays.action_choices,
+        action_block=block, classifier=base.classifier, flow_head=base.flow_head,
     )  # fmt: skip
     if acting is kept:
         model.action_mean.copy_(base.action_mean)
@@ -133,7 +136,7 @@ def _named(head: Head | None, arrays: EpisodeArrays, name: str) -> FrameTokens:
 def _with_actions(predictor: ActionPredictor, width: int) -> ActionPredictor:
     if not isinstance(predictor, FrameActionPredictor):
         raise ConfigError(
-            f"predictor=kept: a {type(predictor).__name__} of actions of another width cannot go "
-            "on with these; say predictor=new"
+            f"predictor=kept: a {type(predictor).__name__} of actions of another width or kind "
+            "cannot go on with these; say predictor=new"
         )
     return predictor.with_actions(width)

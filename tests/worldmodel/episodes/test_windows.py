@@ -137,8 +137,9 @@ def test_choices_get_a_number_for_each_alternative(tmp_path):
     frames = np.zeros((4, 8, 8, 3), np.uint8)
     with EpisodeWriter(tmp_path, info) as writer:
         writer.write(Episode.from_numpy(frames, np.array([[2.0], [4.0], [3.0]]), fps=10))
-    actions = load_arrays(Episodes(tmp_path)).actions
-    assert actions.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
+    arrays = load_arrays(Episodes(tmp_path))
+    assert arrays.actions.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0, 0]]
+    assert arrays.action_choices == (3,)
     for wrong in (1.0, 5.0, 2.5):
         with pytest.raises(EpisodeError, match=r"choices among \[3\] alternatives"):
             spread_choices(torch.tensor([[wrong]]), (3,), (2.0,))

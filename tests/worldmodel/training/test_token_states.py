@@ -135,6 +135,12 @@ def test_what_cannot_be_kept_is_said(folder, encoder, tmp_path):
     other = checkpoint.save(small_model(action_dim=3), tmp_path / "three")
     with pytest.raises(ConfigError, match="a ActionTransformer of actions of another width"):
         learn(folder, tmp_path, 1, model=small(), encoder=str(other), predictor="kept")
+    numbers = small_model()
+    assert begin(small(), load_arrays(Episodes(folder)), pretrained=numbers).action_choices == ()
+    numbers.action_choices = (2,)
+    other = checkpoint.save(numbers, tmp_path / "two")
+    with pytest.raises(ConfigError, match="ActionTransformer of actions of another width or kind"):
+        learn(folder, tmp_path, 1, model=small(), encoder=str(other), predictor="kept")
     with pytest.raises(ConfigError, match="FrameActionPredictor predicts tokens: say model.state"):
         learn(folder, tmp_path, 1, model=replace(tokens(), state="vector"))
     with pytest.raises(ConfigError, match="model.still=true needs model.state=tokens"):
