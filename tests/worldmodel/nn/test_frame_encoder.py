@@ -297,15 +297,19 @@ def failures(
     return found
 
 
+# Every fifteenth of the first sixty: to find them takes a minute.
+SOME = ["bat_resnext26ts", "coatnet_0_224", "convnext_atto_ols", "convnextv2_pico"]
+
+
 @pytest.mark.slow
-def test_every_fifteenth_of_the_first_sixty_that_fit_takes_a_step():
-    assert failures(first_sixty()[::15]) == {}
+def test_some_backbones_of_four_families_take_a_step():
+    assert failures(SOME) == {}
 
 
 @pytest.mark.exhaustive
 def test_the_first_sixty_that_fit_take_a_step():
     names = first_sixty()
-    assert len(names) == 60
+    assert len(names) == 60 and names[::15] == SOME
     assert failures(names) == {}
 
 

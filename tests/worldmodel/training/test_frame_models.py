@@ -69,8 +69,10 @@ def test_what_is_wrong_is_one_line(
 
 
 @pytest.mark.slow
-def test_actions_are_learnt_on_top(smoke: Path, tmp_path: Path) -> None:
-    episodes = next(smoke.glob("runs/quickstart/collect/rollouts/episodes"))
+def test_actions_are_learnt_on_top(tmp_path: Path) -> None:
+    words = ["env=worldmodel.envs:worldmodel/TwoRoom-v0", "episodes=4", "steps=24"]
+    run_verb("collect", words, runs_dir=tmp_path, name="rooms")
+    episodes = tmp_path / "collect/rooms/episodes"
     settings = [*SMALL, "data=episodes", f"data.path={episodes}"]
     run_verb("pretrain", settings, runs_dir=tmp_path, name="frames")
     results = run_verb(
