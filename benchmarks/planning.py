@@ -92,11 +92,11 @@ WORLDS = {
     ),
     "umaze": World(
         "gymnasium_robotics:PointMaze_UMaze-v3", ("episodes=800", "steps=60"),
-        bars={"offset25": 0.95},
+        view=("view.hidden=[target]",), bars={"offset25": 0.95},
     ),
     "medium": World(
         "gymnasium_robotics:PointMaze_Medium-v3", ("episodes=800", "steps=100"),
-        bars={"offset25": 0.90},
+        view=("view.hidden=[target]",), bars={"offset25": 0.90},
     ),
     "cartpole": World(
         "CartPole-v1", ("episodes=1200", "steps=100", "behaviour=random"),

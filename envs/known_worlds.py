@@ -16,6 +16,8 @@ class KnownWorld:
     camera: Mapping[str, object] = field(default_factory=dict)  # that sees all that matters
 
 
+ABOVE: dict[str, object] = {"elevation": -90, "lookat": (0.0, 0.0, 0.0)}
+
 KNOWN: Mapping[str, KnownWorld] = {
     # The radius of its goal, metres.
     "worldmodel/TwoRoom-v0": KnownWorld({"position": 0.12}),
@@ -25,7 +27,7 @@ KNOWN: Mapping[str, KnownWorld] = {
     "Reacher-v5": KnownWorld(
         {"fingertip": 0.05},
         bodies=("fingertip",),
-        camera={"distance": 0.6, "elevation": -90, "lookat": (0.0, 0.0, 0.0)},
+        camera=ABOVE | {"distance": 0.6},
     ),
     "Pusher-v5": KnownWorld({"object": 0.05}, bodies=("object", "tips_arm")),
     "InvertedPendulum-v5": KnownWorld({"pole": 0.1}, bodies=("pole",)),
@@ -40,8 +42,9 @@ KNOWN: Mapping[str, KnownWorld] = {
     # Their info `xy` is not told at a reset.
     "pointmaze-medium-v0": KnownWorld({"observation": 1.0}),
     "antmaze-medium-v0": KnownWorld({"torso": 1.0}, bodies=("torso",)),
-    "PointMaze_UMaze-v3": KnownWorld({"achieved_goal": 0.45}),
-    "PointMaze_Medium-v3": KnownWorld({"achieved_goal": 0.45}),
+    # From straight above: walls hide the ball from the side. Five and eight cells of 1 m.
+    "PointMaze_UMaze-v3": KnownWorld({"achieved_goal": 0.45}, camera=ABOVE | {"distance": 6.5}),
+    "PointMaze_Medium-v3": KnownWorld({"achieved_goal": 0.45}, camera=ABOVE | {"distance": 10.2}),
 }
 
 

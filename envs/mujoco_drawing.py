@@ -46,10 +46,10 @@ class Drawing:
         size: of its images in pixels, where they can be chosen.
         camera: that is looked through; the world's own if None.
         effects: keep shadows, reflections, sky and haze.
-        hidden: bodies that are not drawn.
+        hidden: bodies and sites that are not drawn.
 
     Raises:
-        ValueError: it has no such camera or body, or none that can be chosen.
+        ValueError: it has no such camera, body or site, or none that can be chosen.
     """
 
     def __init__(
@@ -70,8 +70,7 @@ class Drawing:
         self._model = model
         if not self._effects:
             strip_effects(model)
-        for body in body_numbers(self._env, self._hidden).values():
-            model.geom_rgba[model.geom_bodyid == body, 3] = 0
+        hide(self._env, self._hidden)
         holder = next((w for w in _parts(world) if hasattr(w, "mujoco_renderer")), None)
         if holder is not None:
             known = holder.mujoco_renderer
@@ -182,18 +181,46 @@ def body_numbers(env: gymnasium.Env[Any, Any], names: Sequence[str]) -> dict[str
     """
     if not names:
         return {}
+    there = _named(env, "body")
+    if missing := [name for name in names if name not in there]:
+        raise ValueError(
+            f"there is no body '{missing[0]}' in {env}: choose from {', '.join(there)}"
+        )
+    return {name: there[name] for name in names}
+
+
+def hide(env: gymnasium.Env[Any, Any], names: Sequence[str]) -> None:
+    """Draw bodies, with all that is fixed to them, and sites of a MuJoCo world no longer.
+
+    Raises:
+        ValueError: it has neither a body nor a site of a name.
+    """
+    if not names:
+        return
+    bodies, sites = _named(env, "body"), _named(env, "site")
+    model = model_of(env.unwrapped)
+    for name in names:
+        if name in bodies:
+            model.geom_rgba[model.geom_bodyid == bodies[name], 3] = 0
+            model.site_rgba[model.site_bodyid == bodies[name], 3] = 0
+        elif name in sites:
+            model.site_rgba[sites[name], 3] = 0
+        else:
+            there = ", ".join({**bodies, **sites})
+            raise ValueError(f"there is no body or site '{name}' in {env}: choose from {there}")
+
+
+def _named(env: gymnasium.Env[Any, Any], kind: str) -> dict[str, int]:
+    """The numbers of a world's bodies, but for the world itself, or of its sites, by name."""
     import mujoco
 
     model = model_of(env.unwrapped)
     if model is None:
         raise ValueError(f"bodies of {env} are not known before its first reset")
-    there = [mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, i) for i in range(model.nbody)]
-    if missing := [name for name in names if name not in there]:
-        raise ValueError(
-            f"there is no body '{missing[0]}' in {env}: choose from "
-            f"{', '.join(filter(None, there[1:]))}"
-        )
-    return {name: there.index(name) for name in names}
+    which = {"body": mujoco.mjtObj.mjOBJ_BODY, "site": mujoco.mjtObj.mjOBJ_SITE}[kind]
+    first, count = {"body": (1, model.nbody), "site": (0, model.nsite)}[kind]
+    names = {mujoco.mj_id2name(model, which, i): i for i in range(first, count)}
+    return {name: number for name, number in names.items() if name}
 
 
 def _parts(world: Any) -> list[Any]:

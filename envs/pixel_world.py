@@ -52,7 +52,7 @@ class PixelWorld(
             `{"distance": 1.0, "elevation": -90}`; the environment's own if None.
         effects: draw MuJoCo worlds with their shadows, reflections, sky and haze.
         bodies: of a MuJoCo world, whose positions (`3`, metres) are told under their names.
-        hidden: bodies of a MuJoCo world that are not drawn.
+        hidden: bodies and sites of a MuJoCo world that are not drawn.
         factors: of a MuJoCo world, what differs from episode to episode, by the reset's seed; see
             `Factors`. The reset option `factors` fixes some of them.
 

@@ -21,7 +21,7 @@ class View:
     camera: Any = None  # of a MuJoCo world: its name, number, or {distance: 1, elevation: -90}
     effects: bool = False  # draw shadows, reflections, sky and haze of MuJoCo worlds
     bodies: tuple[str, ...] = ()  # of a MuJoCo world, whose positions are told
-    hidden: tuple[str, ...] = ()  # bodies of a MuJoCo world that are not drawn
+    hidden: tuple[str, ...] = ()  # bodies and sites of a MuJoCo world that are not drawn
     factors: Mapping[str, Any] | None = None  # of a MuJoCo world: {light: [0.7, 1.3], mass: 2}
 
     def __call__(self, env: gymnasium.Env[Any, Any], *, size: int | None = None) -> PixelWorld:

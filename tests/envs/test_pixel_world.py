@@ -248,6 +248,29 @@ def test_a_camera_is_chosen_by_name_number_or_place():
         PixelWorld(Counter("rgb_array"), camera="top")
 
 
+def test_bodies_and_sites_can_be_hidden():
+    """And nothing else of the picture changes."""
+    pytest.importorskip("gymnasium_robotics")
+    for make, name in ((reacher, "target"), (maze, "target")):
+        seen = {}
+        for hidden in ((), (name,)):
+            env = View(size=32, hidden=hidden)(make())
+            seen[hidden], _ = env.reset(seed=1)
+            env.close()
+        shown, gone = (image.astype(int) for image in seen.values())
+        red, after = (x[..., 0] - x[..., 1:].max(axis=-1) for x in (shown, gone))
+        apart = np.abs(shown - gone).max(axis=-1) > 10
+        assert 1 <= apart.sum() < 40 and (red - after)[apart].mean() > 10
+        with pytest.raises(ValueError, match="no body or site 'goal'.*: choose from .*target"):
+            View(hidden=("goal",))(make())
+
+
+def maze():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gymnasium.make("gymnasium_robotics:PointMaze_UMaze-v3", render_mode="rgb_array")
+
+
 def test_without_effects_a_world_looks_as_its_own_renderer_draws_it():
     raw = reacher()
     raw.reset(seed=0)
