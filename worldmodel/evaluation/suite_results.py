@@ -116,7 +116,7 @@ def compared(
         ConfigError: as of `suite_results`, or the clips are not the same.
     """
     model, baseline = _matched(clips), _matched(baseline_clips)
-    for place in model.keys() ^ baseline.keys():
+    for place in sorted(model.keys() ^ baseline.keys()):
         scored, lacks = ("the model", name) if place in model else (name, "the model")
         raise ConfigError(f"{_named(place)}: {scored} has scored it, {lacks} has not")
     results: dict[str, float] = {}
@@ -141,9 +141,10 @@ def _matched(clips: Sequence[ScoredClip]) -> dict[_Place, _Match]:
     for clip in clips:
         place = (clip.condition, clip.property, clip.scene, clip.pair)
         checked_scores(_named(place), clip.scores)
-        pair = found.setdefault(place, {})
-        if pair.setdefault(bool(clip.possible), clip) is not clip:
-            raise ConfigError(f"{_named(place)}: two clips are {_kind(bool(clip.possible))}")
+        pair, possible = found.setdefault(place, {}), bool(clip.possible)
+        if possible in pair:
+            raise ConfigError(f"{_named(place)}: two clips are {_kind(possible)}")
+        pair[possible] = clip
     for place, pair in found.items():
         for possible in {True, False} - pair.keys():
             raise ConfigError(f"{_named(place)}: the {_kind(possible)} clip is missing")

@@ -154,6 +154,8 @@ def test_a_pair_is_one_possible_and_one_impossible_clip():
         suite_results(clips[:3])
     with pytest.raises(ConfigError, match="scene b.*: two clips are possible"):
         suite_results([*clips, scene("b", (3,))[0]])
+    with pytest.raises(ConfigError, match="scene a.*: two clips are impossible"):
+        suite_results([*clips, clips[1]])
     with pytest.raises(ConfigError, match="needs scored clips, got none"):
         suite_results([])
 
