@@ -23,7 +23,7 @@ from tests.worldmodel.datasets.layouts import (
     zarr_arrays,
 )
 from tests.worldmodel.interop import makers
-from tests.worldmodel.toys import write_dots
+from tests.worldmodel.toys import small_model, write_dots
 from worldmodel.cli import app
 from worldmodel.cli.app import _sort, _split
 from worldmodel.cli.compose import settle
@@ -173,6 +173,19 @@ def test_the_python_of_a_guide_runs_as_written(page: Path, place: Path) -> None:
     assert blocks(page, "python")
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), {})
+
+
+def test_the_alarm_of_the_page_on_judging_rings_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ordinary.mp4", "new.mp4"):
+        write_video(tmp_path / name, frames=64, size=96)
+    (block,) = blocks(ROOT / "docs/judging.md", "python")
+    names = {"model": small_model(), "ordinary": ["ordinary.mp4"] * 19}
+    exec(compile(block, "judging.md", "exec"), names)
+    # It has seen this very clip, so no score of it is rare.
+    assert names["rang"] is None and capsys.readouterr().out.startswith("None None\n[1. ")
 
 
 def test_the_report_on_keys_is_as_the_code_writes_it(

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from worldmodel.errors import ConfigError
+from worldmodel.evaluation.conformal import check_rate, fewest_scores, threshold_rank
 
 CENTRES = 128
 # Widths of the kernel that are tried, in typical distances between neighbouring centres.
@@ -91,9 +92,8 @@ def _split(points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 def calibrate(boundary: Boundary, hazards: Tensor, miss_rate: float) -> Boundary:
     """The boundary with the highest threshold that misses at most `miss_rate` of the hazards.
 
-    Split conformal prediction (Vovk et al. 2005; Lei et al. 2018): with the k-th smallest of n
-    held-out scores as threshold, a new hazard that is exchangeable with them scores below it with
-    probability at most k / (n + 1).
+    The rule of `worldmodel.evaluation.conformal`, for a new hazard that is exchangeable with the
+    ones held out.
 
     Args:
         boundary: Its threshold is replaced.
@@ -101,17 +101,16 @@ def calibrate(boundary: Boundary, hazards: Tensor, miss_rate: float) -> Boundary
         miss_rate: Largest probability of a miss.
 
     Raises:
-        ConfigError: n is too small for that rate.
+        ConfigError: n is too small for that rate, or it is none.
     """
+    check_rate("miss_rate", miss_rate)
     n = len(hazards)
-    rank = int(np.floor(miss_rate * (n + 1) + 1e-9))
-    if not 0 < miss_rate < 1 or rank < 1:
-        needed = int(np.ceil(1 / miss_rate - 1e-9)) - 1 if 0 < miss_rate < 1 else 0
+    rank = threshold_rank(miss_rate, n)
+    if rank < 1:
+        needed = fewest_scores(miss_rate)
         raise ConfigError(
             f"miss_rate={miss_rate:g} needs {needed} held-out hazards "
             f"({np.ceil(needed / HELD_OUT):g} examples), got {n}; give more or allow more misses"
-            if needed
-            else f"miss_rate must lie between 0 and 1, got {miss_rate:g}"
         )
     threshold = boundary.score(hazards).kthvalue(rank).values.item()
     return replace(boundary, threshold=threshold, miss_rate=miss_rate)

@@ -33,8 +33,13 @@ def pair_results(name: str, possible: np.ndarray, impossible: np.ndarray) -> dic
 
 
 def pairs_right(possible: np.ndarray, impossible: np.ndarray) -> float:
-    """The number of pairs in which the impossible clip scores higher, a tie counting half.
+    """The number of pairs in which the impossible clip scores higher, a tie counting half."""
+    return float(each_right(possible, impossible).sum())
+
+
+def each_right(possible: np.ndarray, impossible: np.ndarray) -> np.ndarray:
+    """Of each pair 1 where the impossible clip scores higher, a half where they tie, else 0.
 
     So a baseline that sees no difference is right half of the time, as by tossing a coin.
     """
-    return float((impossible > possible).sum() + 0.5 * (impossible == possible).sum())
+    return (impossible > possible) + 0.5 * (impossible == possible)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worldmodel.evaluation.resampling import bootstrap
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -41,12 +43,9 @@ def scored(predicted: np.ndarray, y: np.ndarray, groups: np.ndarray, *, seed: in
     spread = (y - y.mean(axis=0)) ** 2
     episodes = np.unique(groups)
     sums = np.stack([[m[groups == e].sum(axis=0) for e in episodes] for m in (error, spread)])
-    r2 = _r2(sums.sum(axis=1))
-    draws = np.random.default_rng(seed).integers(len(episodes), size=(500, len(episodes)))
-    resampled = [_r2(sums[:, draw].sum(axis=1)) for draw in draws]
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Readout(r2, float(low), float(high), len(y))
 
+    def r2(drawn: np.ndarray) -> np.ndarray:
+        errors, spreads = (drawn @ part for part in sums)  # r k each
+        return (1 - errors / np.maximum(spreads, 1e-12)).mean(axis=1)
 
-def _r2(sums: np.ndarray) -> float:
-    return float(np.mean(1 - sums[0] / np.maximum(sums[1], 1e-12)))
+    return Readout(*bootstrap(r2, len(episodes), times=500, seed=seed), len(y))

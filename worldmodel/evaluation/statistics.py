@@ -64,6 +64,30 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
     return float(binomtest(alone[0], sum(alone)).pvalue) if any(alone) else 1.0
 
 
+def sign_flip_test(differences: Sequence[float] | np.ndarray) -> float:
+    """How likely a sum at least as far from 0 is, if signs were tosses of a coin.
+
+    The exact permutation test of Fisher (1935) for what two did on the same independent tasks. All
+    sums are counted, by convolution, so the differences are multiples of a half. Where they are
+    -1, 0 and 1 it is the test of McNemar.
+
+    Raises:
+        ConfigError: a difference is no multiple of a half.
+    """
+    steps = 2 * np.asarray(differences, dtype=np.float64).ravel()
+    if not (np.isfinite(steps).all() and (steps == np.round(steps)).all()):
+        raise ConfigError("sign_flip_test counts in halves: differences must be multiples of 0.5")
+    sizes, observed = np.abs(steps).astype(int), abs(int(steps.sum()))
+    chances = np.ones(1)  # of the sums -k, -k + 1, ..., k of the steps so far
+    for size in sizes:
+        grown = np.zeros(len(chances) + 2 * size)
+        grown[: len(chances)] += chances / 2
+        grown[2 * size :] += chances / 2
+        chances = grown
+    sums = np.arange(len(chances)) - len(chances) // 2
+    return min(1.0, float(chances[np.abs(sums) >= observed].sum()))
+
+
 def auroc(
     negatives: Sequence[float] | np.ndarray, positives: Sequence[float] | np.ndarray
 ) -> Interval:

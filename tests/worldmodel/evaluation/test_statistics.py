@@ -1,10 +1,11 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
 from worldmodel.errors import ConfigError
-from worldmodel.evaluation.statistics import auroc, mcnemar, rate_results, wilson
+from worldmodel.evaluation.statistics import auroc, mcnemar, rate_results, sign_flip_test, wilson
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,38 @@ def test_mcnemar_counts_the_tasks_that_one_alone_solves():
     assert mcnemar(first, first) == 1.0
     with pytest.raises(ConfigError, match="the same tasks, got 2 and 1"):
         mcnemar([True, False], [True])
+
+
+@pytest.mark.parametrize(
+    "differences", [[1, 1, 0.5, -1, 2], [0.5, -0.5, 1.5], [2, 2, 2, -1, 0, 0], [-3, 1, 1, 0.5, 0.5]]
+)
+def test_the_sign_flip_test_counts_every_choice_of_signs(differences):
+    sums = [sum(sign * x for sign, x in zip(signs, differences, strict=True))
+            for signs in itertools.product((-1, 1), repeat=len(differences))]  # fmt: skip
+    expected = np.mean([abs(x) >= abs(sum(differences)) for x in sums])
+    assert sign_flip_test(differences) == pytest.approx(expected)
+    assert sign_flip_test([-x for x in differences]) == pytest.approx(expected)
+
+
+def test_the_sign_flip_test_of_single_tasks_is_that_of_mcnemar():
+    random = np.random.default_rng(0)
+    for rate in (0.5, 0.7, 0.9):
+        first, second = random.random((2, 300)) < np.array([[rate], [0.5]])
+        differences = first.astype(float) - second
+        expected = mcnemar(first.tolist(), second.tolist())
+        assert sign_flip_test(differences) == pytest.approx(expected, rel=1e-9)
+    assert sign_flip_test([]) == sign_flip_test([0, 0, 0]) == 1
+
+
+def test_the_sign_flip_test_errs_no_more_often_than_it_says():
+    random = np.random.default_rng(1)
+    sizes = random.choice([0.5, 1, 2], size=(400, 15)) * random.choice([-1, 1], size=(400, 15))
+    found = np.array([sign_flip_test(x) for x in sizes])
+    assert np.mean(found <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+    assert np.mean(found <= 0.5) == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize("differences", [[0.25], [1, float("nan")], [float("inf")]])
+def test_the_sign_flip_test_refuses_what_it_cannot_count(differences):
+    with pytest.raises(ConfigError, match="multiples of 0.5"):
+        sign_flip_test(differences)
