@@ -113,12 +113,14 @@ def suite_surprise(
     name = type(suite).__name__
     asked = facts(protocol, name, clips, tubelet_frames=model.tubelet_frames, fps=fps)
     run.say("; ".join(f"{key}: {value}" for key, value in asked.items()))
-    _write(run, "protocol.json", asked)
     judge = Judge(model, untrained(model, seed=seed), protocol, fps, decoding)
     if any(clip.possible is None for clip in clips):
-        return _submit(run, judge, suite, path, clips)
+        results = _submit(run, judge, suite, path, clips)
+        _write(run, "protocol.json", asked)
+        return results
     scored = _score_pairs(run, judge, clips)
-    results: dict[str, float] = {}
+    _write(run, "protocol.json", asked)  # what was refused before leaves no files
+    results = {}
     for scorer, prefix in PREFIXES.items():
         results |= {f"{prefix}{key}": x for key, x in suite_results(scored[scorer]).items()}
     return results

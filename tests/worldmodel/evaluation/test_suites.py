@@ -286,7 +286,11 @@ def rewrite(file, old, new):
         ("vid1_end_priming_2", "x", "gravity.csv: has no column vid1_end_priming_2"),
         (",3,", ",three,", "vid1_end_priming_2 is 'three', not the number of a frame"),
         ("duck__cv", "duck__uv", "line 2: names .*duck__uv.mp4, which is not there"),
-        ("gravity/center__gravity__cup__duck__cv", "/a", "line 2: '/a.mp4' leads out|different"),
+        (
+            "gravity/center",
+            "gravity/../center",
+            "line 2: 'gravity/../center.*' leads out of the fol",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_list_of_inflevel_is_said(tmp_path, old, new, said):
@@ -319,7 +323,7 @@ def test_a_priming_that_is_longer_than_its_video_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("1_Possible", "1_Impossible", "0, pair 1: has 0 possible clips and 1 imp|1 possible"),
+        ("1_Possible", "1_Impossible", "^0, pair 1: has 0 possible clips and 1 imposs"),
         ("1_Possible", "Possible", "line 2: type is 'Possible', not 1_Possible"),
         ("type", "kind", "metadata.csv: has no column type; its columns are SceneIndex, kind"),
         ("Videos/0_1_Possible", "Videos/gone", "line 2: names .*gone.mp4, which is not there"),
