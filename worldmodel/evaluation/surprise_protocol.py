@@ -90,12 +90,12 @@ def facts(
         tubelet_frames: frames of a time step of the model.
         fps: frames per second that it is shown; None for those of the clips.
     """
-    scenes = {clip.group for clip in clips}
+    scenes = {clip.group() for clip in clips}
     told = {
         field.name: str(getattr(protocol, field.name)) for field in dataclasses.fields(protocol)
     }
     listed = [
-        [clip.name, *clip.group, clip.pair, clip.possible, clip.fps, clip.event, clip.start]
+        [clip.name, *clip.group(), clip.pair, clip.possible, clip.fps, clip.event, clip.start]
         for clip in clips
     ]
     asked = {

@@ -62,7 +62,7 @@ def test_each_clip_has_the_counterpart_that_it_is_published_with(suite):
     assert {(pair.possible.name, pair.other.name) for pair in pairs} == suite.pairs
     assert len(pairs) == len(suite.pairs)
     for pair in pairs:
-        assert pair.possible.group == pair.other.group
+        assert pair.possible.group() == pair.other.group()
         assert pair.possible.possible is True
         assert pair.other.possible is (pair.possible.condition == "control")
 

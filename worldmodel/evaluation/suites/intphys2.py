@@ -85,7 +85,7 @@ def _item(root: str, row: dict[str, str], where: str) -> tuple[str, Item]:
             )
         return name, FrameFolder(frames, frames, rate_in(rate))
     ending = "" if name.lower().endswith(VIDEOS) else ".mp4"
-    places = (f"{name}{ending}", f"Videos/{name}{ending}")
-    found = next((p for p in places if os.path.exists(os.path.join(root, p))), places[-1])
+    files = (f"{name}{ending}", f"Videos/{name}{ending}")
+    found = next((f for f in files if os.path.exists(os.path.join(root, f))), files[-1])
     file = file_in(root, found, where)
     return name, VideoFile(file, file, origin=f" ({where})")

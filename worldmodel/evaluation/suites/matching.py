@@ -53,7 +53,7 @@ def matched(clips: Sequence[SuiteClip], decoding: Decoding) -> Iterator[MatchedP
     """
     scenes: dict[tuple[str, str, str], list[SuiteClip]] = {}
     for clip in clips:
-        scenes.setdefault(clip.group, []).append(clip)
+        scenes.setdefault(clip.group(), []).append(clip)
     for found in scenes.values():
         if all(clip.pair is None for clip in found):
             yield from _by_frames(found, decoding)

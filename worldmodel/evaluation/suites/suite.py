@@ -61,7 +61,6 @@ class SuiteClip:
     read: Item
     start: int = 0
 
-    @property
     def group(self) -> tuple[str, str, str]:
         """Condition, property and scene: only clips in which they are the same are compared."""
         return self.condition, self.property, self.scene
@@ -126,7 +125,7 @@ def require_pairs(clips: Sequence[SuiteClip]) -> None:
         raise VideoError(f"{name}: is in the suite {times} times; leave all but one out")
     groups: dict[tuple[tuple[str, str, str], int | None], list[SuiteClip]] = {}
     for clip in clips:
-        groups.setdefault((clip.group, clip.pair), []).append(clip)
+        groups.setdefault((clip.group(), clip.pair), []).append(clip)
     for ((condition, _, scene), pair), found in groups.items():
         labels = Counter(clip.possible for clip in found)
         if labels[None]:
