@@ -184,9 +184,8 @@ def test_random_v_jepa_weights_are_at_chance_on_noise(tmp_path):
             for n, (can, i, j) in enumerate(both, start=1)
         }
         made.write_scene(tmp_path / f"suite/dev/O1/{scene:02d}", clips)
-    weights = makers.encoder(192, patch=64, depth=1), makers.predictor(384, 192, depth=1)
-    torch.save(makers.checkpoint(*weights), tmp_path / "vjepa2.pt")
-    words = (f"model={tmp_path / 'vjepa2.pt'}", "suite=intphys", f"data.path={tmp_path / 'suite'}")
+    makers.hf_model().save_pretrained(tmp_path / "vjepa2")
+    words = (f"model={tmp_path / 'vjepa2'}", "suite=intphys", f"data.path={tmp_path / 'suite'}")
     results, _ = scored(tmp_path, *words, "protocol.window=4", "protocol.seen=2")
     for scorer in ("", "pixel.", "copy.", "untrained."):
         key = f"{scorer}permanence.pair_accuracy"

@@ -10,7 +10,6 @@ import pytest
 from tests.worldmodel.evaluation import suite_layouts as made
 from tests.worldmodel.evaluation.suite_layouts import EVENT, LENGTH, SUITES, MadeSuite
 from worldmodel.errors import ConfigError, VideoError
-from worldmodel.evaluation.suites import intphys as intphys_layout
 from worldmodel.evaluation.suites.grasp import Grasp
 from worldmodel.evaluation.suites.inflevel import InfLevel
 from worldmodel.evaluation.suites.intphys import IntPhys
@@ -261,10 +260,6 @@ def test_the_submission_is_in_the_form_of_the_challenge(tmp_path):
 def test_suites_with_labels_have_no_submission(tmp_path):
     with pytest.raises(ConfigError, match="Grasp has no form for a submission"):
         Grasp().submission("x", {}, tmp_path)
-
-
-def test_the_names_of_blocks_are_those_of_the_paper():
-    assert intphys_layout.BLOCKS == {"O1": "permanence", "O2": "shape", "O3": "continuity"}
 
 
 # The lists of InfLevel and IntPhys 2
