@@ -22,6 +22,8 @@ from tests.worldmodel.datasets.layouts import (
     write_zarr,
     zarr_arrays,
 )
+from tests.worldmodel.evaluation.suite_layouts import quartet, write_scene
+from tests.worldmodel.evaluation.suite_layouts import write_video as write_video_of
 from tests.worldmodel.interop import makers
 from tests.worldmodel.toys import small_model, write_dots
 from worldmodel.cli import app
@@ -43,6 +45,7 @@ GUIDES = [
         "probes.md",
         "features.md",
         "worlds.md",
+        "suites.md",
     )  # fmt: skip
 ]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")
@@ -135,6 +138,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(makers.probe_file(makers.probe(width=192, classes=2)), tmp_path / "ssv2.pt")
     torch.save(makers.checkpoint_ac(192, 384, patch=16), tmp_path / "vjepa2-ac.pt")
     write_dots(tmp_path / "runs/collect/rooms", episodes=8, length=12)
+    for split, number in (("dev", "01"), ("test", "0001")):  # frames for a window of 16 each
+        slower = {
+            n: (can, f.repeat(3, axis=0))
+            for n, (can, f) in quartet(labelled=split == "dev").items()
+        }
+        write_scene(tmp_path / "suites/intphys" / split / "O1" / number, slower)
+    for name in ("P_Gravity", "IP_Gravity"):
+        frames = quartet()["1" if name[0] == "P" else "2"][1].repeat(14, axis=0)
+        write_video_of(tmp_path / "suites/grasp" / name / "1.mp4", frames, fps=50)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -98,7 +98,7 @@ class FrameFolders(Format):
             """The rate that is said in a folder, or else in the nearest one above it."""
             file = os.path.join(folder, RATE_FILE)
             if os.path.isfile(file):
-                return _rate_in(file)
+                return rate_in(file)
             return None if folder == root else rate_above(os.path.dirname(folder))
 
         rates = {folder: self.fps or rate_above(folder) or 0.0 for folder in folders}
@@ -173,7 +173,7 @@ def timed_frames(
     if not os.path.isdir(folder):
         raise VideoError(f"{folder}: is no folder of images; check the path")
     files = (os.path.join(folder, *up, RATE_FILE) for up in ((), (os.pardir,)))
-    rate = next((_rate_in(file) for file in files if os.path.isfile(file)), fps)
+    rate = next((rate_in(file) for file in files if os.path.isfile(file)), fps)
     if not rate:
         raise VideoError(
             f"{folder}: say how many frames a second its images are, with fps= or in a file "
@@ -251,7 +251,7 @@ def _in_order(folder: str) -> list[str]:
     return ordered
 
 
-def _rate_in(path: str) -> float:
+def rate_in(path: str) -> float:
     """The number in a file of a rate."""
     text = " ".join(line for _, line in lines_of(path))
     try:

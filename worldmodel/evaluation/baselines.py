@@ -22,3 +22,8 @@ def untrained(model: WorldModel, *, seed: int) -> WorldModel:
 def pixel_features(time_steps: Tensor) -> Tensor:
     """The frames themselves, averaged to 16 x 16 pixels: b i c h w -> b d."""
     return nn.functional.adaptive_avg_pool2d(time_steps.flatten(1, 2), 16).flatten(1)
+
+
+def pixel_change(frames: Tensor) -> Tensor:
+    """Mean absolute difference of consecutive frames: t c h w -> t-1."""
+    return (frames[1:] - frames[:-1]).abs().mean(dim=(1, 2, 3))

@@ -1,4 +1,7 @@
-"""The verb `surprise`: score a video, or matched pairs of possible and impossible clips."""
+"""The verb `surprise`: score a video, or matched pairs of possible and impossible clips.
+
+Pairs are made here, by a simulation, or read from a published suite (`suite_surprise.py`).
+"""
 
 import json
 import os
@@ -14,7 +17,10 @@ from torch import Tensor
 from worldmodel.datasets.frame_folders import timed_frames
 from worldmodel.errors import ConfigError, VideoError
 from worldmodel.evaluation.pairs import pair_results
+from worldmodel.evaluation.suite_surprise import suite_surprise
+from worldmodel.evaluation.suites.suite import Suite, SuiteData
 from worldmodel.evaluation.surprise import surprise, surprise_and_persistence
+from worldmodel.evaluation.surprise_protocol import SurpriseProtocol
 from worldmodel.interop.load import load
 from worldmodel.model import WorldModel
 from worldmodel.nn.token_predictor import TokenPredictor
@@ -64,8 +70,10 @@ class Window:
 
 def surprise_verb(
     run: "Run", *, model: str, clips: str | None = None, pairs: int = 100,
-    suite: ViolationSuite | None = None, fps: float | None = None, window: Window | None = None,
-    video: Decoding | None = None, seed: int = 0, device: str = "cpu",
+    suite: ViolationSuite | Suite | None = None, data: SuiteData | None = None,
+    protocol: SurpriseProtocol | None = None, fps: float | None = None,
+    window: Window | None = None, video: Decoding | None = None, seed: int = 0,
+    device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Score a video, or run a violation suite; keeps curves for the report.
 
@@ -73,27 +81,71 @@ def surprise_verb(
         run: where results and `examples.safetensors` go.
         model: with a masked predictor, or the run that trained it.
         clips: a video, or a folder of frames, to score; without it the suite is run.
-        pairs: of each kind of violation.
-        suite: what makes the pairs, and of which kinds.
+        pairs: of each kind of violation, where they are made.
+        suite: what makes the pairs, and of which kinds; or the layout of a published suite.
+        data: where that is.
+        protocol: how its clips become numbers.
         fps: frames per second that a video is read at; its own rate if None. Of a folder of frames
             without `fps.txt` it is the rate.
-        window: of a predictor of tokens.
+        window: of a predictor of tokens; of a published suite, `protocol` says it.
         video: how a video is decoded.
-        seed: of the suite.
+        seed: of the suite; of a published one, of the untrained model.
         device: where to compute.
 
     Returns:
         `<kind>.pair_accuracy`, `.pair_accuracy_max` and `.auroc`, and the same of the baselines,
-        with intervals; see `pair_results`. For a video `steps`, `mean`, `max` and
-        `seconds_of_max`.
+        with intervals; see `pair_results`. Of a published suite those of `suite_surprise`. For a
+        video `steps`, `mean`, `max` and `seconds_of_max`.
+
+    Raises:
+        ConfigError: settings that contradict one another, or that the model cannot take.
     """
+    _check_settings(clips, suite, data, protocol, fps, window)
     learned = load(model, device=device)
     if window is not None and window != Window():
         _set_window(learned, window)
     if clips is not None:
         return _score_video(run, learned, clips, fps=fps, video=video or Decoding())
-    if suite is None:
+    if isinstance(suite, Suite):
+        assert data is not None and data.path is not None
+        return suite_surprise(
+            run, learned, suite, data.path, protocol=protocol or SurpriseProtocol(),
+            learned_from=model, decoding=video or Decoding(), seed=seed,
+        )  # fmt: skip
+    assert suite is not None
+    return _score_made_pairs(run, learned, suite, pairs, seed)
+
+
+def _check_settings(
+    clips: str | None, suite: ViolationSuite | Suite | None, data: SuiteData | None,
+    protocol: SurpriseProtocol | None, fps: float | None, window: Window | None,
+) -> None:  # fmt: skip
+    """Refuse settings of one kind of scoring where another is asked for."""
+    published = isinstance(suite, Suite)
+    if published and clips is not None:
+        raise ConfigError("clips= scores a video, suite= a published suite: leave one out")
+    if clips is None and suite is None:
         raise ConfigError("surprise needs clips=<video>, or a suite of violations")
+    if published and (data is None or data.path is None):
+        raise ConfigError("data.path is not set: say where the suite is with data.path=...")
+    if published and window not in (None, Window()):
+        raise ConfigError(
+            "window.length and window.seen are of videos and made pairs: of a published suite say "
+            "protocol.window= and protocol.seen="
+        )
+    if published and fps is not None:
+        raise ConfigError("fps is of a video: of a published suite say protocol.fps=")
+    if not published:
+        for name, value, left in (("data.path", data, SuiteData()),
+                                  ("protocol", protocol, SurpriseProtocol())):  # fmt: skip
+            if value not in (None, left):
+                raise ConfigError(f"{name} is of a published suite: say which with suite=")
+
+
+def _score_made_pairs(
+    run: "Run", learned: WorldModel, suite: ViolationSuite, pairs: int, seed: int
+) -> dict[str, float]:
+    """Score pairs that are made, kind by kind; see `pair_results`."""
     results: dict[str, float] = {}
     kept: list[tuple[str, Tensor, Tensor, int]] = []
     with run.progress(len(suite.kinds), "surprise") as bar:
