@@ -10,7 +10,7 @@ import numpy as np
 from worldmodel.errors import VideoError
 from worldmodel.evaluation.baselines import untrained
 from worldmodel.evaluation.overlap import run_settings
-from worldmodel.evaluation.suite_results import ScoredClip, suite_results
+from worldmodel.evaluation.suite_results import ScoredClip, compared, suite_results
 from worldmodel.evaluation.suites.matching import matched
 from worldmodel.evaluation.suites.reading import ShownClip, show
 from worldmodel.evaluation.suites.suite import Suite, SuiteClip
@@ -100,8 +100,9 @@ def suite_surprise(
 
     Returns:
         What `suite_results` makes of the pairs, and the same of the baselines: `pixel.*` how much
-        pixels change, `copy.*` persistence in the model's own latents, `untrained.*`. Of a suite
-        without labels the number of `clips`; the file to submit is in the run's folder.
+        pixels change, `copy.*` persistence in the model's own latents, `untrained.*`; and
+        `*.p_against_pixel` and so on, see `compared`. Of a suite without labels the number of
+        `clips`; the file to submit is in the run's folder.
 
     Raises:
         VideoError: naming what is missing or damaged.
@@ -123,6 +124,8 @@ def suite_surprise(
     results = {}
     for scorer, prefix in PREFIXES.items():
         results |= {f"{prefix}{key}": x for key, x in suite_results(scored[scorer]).items()}
+        if prefix:
+            results |= compared(scored["model"], scored[scorer], scorer)
     return results
 
 

@@ -62,6 +62,8 @@ def test_baselines_are_right_where_only_impossible_clips_change(tmp_path, model,
             assert results[f"{key}.low"] < 1
         for scorer in ("", "untrained."):
             assert results[f"{scorer}{condition}.permanence.pair_accuracy"] in (0, 0.5, 1)
+        for baseline in ("pixel", "copy", "untrained"):  # of one scene nothing follows
+            assert results[f"{condition}.permanence.p_against_{baseline}"] == 1
     rows = {row["name"]: row for row in json.loads((folder / "scores.json").read_text())}
     assert len(rows) == 8
     row = rows["occluded_permanence/a/3"]
@@ -111,7 +113,7 @@ def test_suites_of_videos_are_scored(tmp_path, model, name):
         for scorer in ("pixel.", "copy."):  # the impossible clips jump further
             assert results[f"{scorer}{what}.pair_accuracy"] == 1
         assert results[f"{what}.pair_accuracy.n"] == len(suite.pairs) / len(suite.properties)
-    assert "pixel.pair_accuracy" not in results
+    assert results["pixel.pair_accuracy.n"] == len(suite.pairs)  # all properties together
 
 
 def test_clips_of_different_lengths_are_scored_over_as_many_windows(tmp_path, model, capsys):
