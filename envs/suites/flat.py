@@ -178,8 +178,8 @@ class FlatSuite:
         found = []
         for light in (bright, not bright, not bright):
             grey = random.uniform(155, 205) if light else random.uniform(75, 110)
-            colours = tuple(_muted(grey + random.uniform(-25, 25), random) for _ in range(2))
-            found.append(pattern(str(random.choice(look.patterns)), colours=colours))
+            first, second = (_muted(grey + random.uniform(-25, 25), random) for _ in range(2))
+            found.append(pattern(str(random.choice(look.patterns)), colours=(first, second)))
         return found[0], found[1:]
 
     def _others(self, look: _Look, random: np.random.Generator) -> tuple[list[Thing], list[Thing]]:
@@ -193,9 +193,8 @@ class FlatSuite:
             radius = float(random.uniform(0.1, 0.16))
             others.append(_thing(look, radius, np.stack([x, y], axis=1), random))
         for _ in range(random.integers(1, 3)):
-            middle, far, turns, begins = (random.uniform(*x, 2) for x in (
-                (-0.6, 0.6), (0.1, 0.4), (0.4, 1.6), (0, 2 * np.pi)
-            ))  # fmt: skip
+            middle, begins = random.uniform(-0.6, 0.6, 2), random.uniform(0, 2 * np.pi, 2)
+            far, turns = random.uniform(0.1, 0.4, 2), random.uniform(0.4, 1.6, 2)
             path = middle + far * np.sin(turns * times[:, None] + begins)
             small.append(_thing(look, float(random.uniform(0.05, 0.07)), path, random))
         return others, small

@@ -199,6 +199,11 @@ def _begin(folder: Path, facts: Mapping[str, Any]) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _video(part: str, scene: str, index: int) -> str:
+    """A scene's clip as a video: not beside its images, so that either is all that a folder has."""
+    return f"videos/{part}/{scene}_{index + 1}.mp4"
+
+
 @dataclass(frozen=True)
 class _Writer:
     """Writes the parts of a suite that are missing.
@@ -240,25 +245,26 @@ class _Writer:
 
     def _scene(self, place: Path, condition: str, what: str, number: int) -> list[Label]:
         scene = self.suite.quadruplet(place.name, condition, what, number)
-        path = place / f"{condition}_{what}" / f"{number + 1:04d}"
+        name = f"{condition}_{what}/{number + 1:04d}"
+        path = place / name
         if not path.exists():
             half = path.with_name(f".{path.name}.unfinished")
             if half.exists():  # a killed run was writing it
                 shutil.rmtree(half)
             for index, (clip, possible) in enumerate(zip(scene.clips, _POSSIBLE, strict=True)):
                 self._clip(half / str(index + 1), clip, possible=possible, event=scene.event)
+                self._encode(self.folder / _video(place.name, name, index), clip)
             os.rename(half, path)
-        name = path.relative_to(place).as_posix()
         return [
             Label(
-                f"{place.name}/{name}/{index + 1}/scene.mp4", name, condition, what, index % 2 + 1,
-                possible, self.fps, scene.event,
+                _video(place.name, name, index), name, condition, what, index % 2 + 1, possible,
+                self.fps, scene.event,
             )
             for index, possible in enumerate(_POSSIBLE)
         ]  # fmt: skip
 
     def _clip(self, folder: Path, clip: np.ndarray, *, possible: bool, event: int) -> None:
-        """A clip as numbered images, with what is known of it, and as a video."""
+        """A clip as numbered images, with what is known of it."""
         images = folder / "scene"
         images.mkdir(parents=True)
         for number, image in enumerate(clip):
@@ -266,7 +272,6 @@ class _Writer:
         header = {"is_possible": possible, "fps": self.fps, "event_frame": event}
         text = json.dumps({"header": header}, indent=1)
         (folder / "status.json").write_text(text, encoding="utf-8")
-        self._encode(folder / "scene.mp4", clip)
 
     def _encode(self, path: Path, clip: np.ndarray) -> None:
         frames = rearrange(torch.from_numpy(clip), "t h w c -> t c h w")

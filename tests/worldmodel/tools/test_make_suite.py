@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from worldmodel.cli import app
+from worldmodel.datasets import find_format
 from worldmodel.errors import ConfigError
 from worldmodel.runs.run import Run
 from worldmodel.storage.files import writing_output
@@ -67,7 +68,7 @@ def test_every_image_is_where_intphys_has_it(write, tmp_path):
     out = tmp_path / "out"
     assert results == {"scenes": 8, "clips": 35, "train_clips": 3, "frames": 140}
     assert {path.name for path in out.iterdir()} == {
-        "train", "test", "shifted", "suite.json", "labels.csv",
+        "train", "test", "shifted", "videos", "suite.json", "labels.csv",
     }  # fmt: skip
     for part, condition, number, clip, t in np.ndindex(2, 2, 2, 4, 4):
         place = out / ("test", "shifted")[part] / f"{CONDITIONS[condition]}_shape"
@@ -91,7 +92,7 @@ def test_the_table_lists_every_video_with_what_is_known_of_it(write, tmp_path):
     by_path = {row.pop("path"): row for row in rows}
     assert [*by_path["train/000003.mp4"].values()] == ["", "", "", "", "True", "5.0", ""]
     of_scene = [
-        [*by_path[f"shifted/control_shape/0001/{clip}/scene.mp4"].values()] for clip in range(1, 5)
+        [*by_path[f"videos/shifted/control_shape/0001_{clip}.mp4"].values()] for clip in range(1, 5)
     ]
     same = ["control_shape/0001", "control", "shape"]
     assert of_scene == [
@@ -161,10 +162,11 @@ def test_videos_hold_what_images_hold_and_the_same_where_frames_are_the_same(
     monkeypatch.chdir(tmp_path)
     words = "suite=flat_rich n=1 train_clips=1 parts=[train,dev] clip.size=32 seed=4".split()
     assert app.main(["data", "make", *words]) == 0
-    scene = tmp_path / "suites/flat_rich-4/dev/occluded_colour/0001"
+    out = tmp_path / "suites/flat_rich-4"
+    scene, video = (out / part / "dev/occluded_colour/0001" for part in (".", "videos"))
     decoded, drawn = [], []
     for number in range(1, 5):
-        clip = read_clip(str(scene / f"{number}/scene.mp4"), num_frames=24, size=32)
+        clip = read_clip(f"{video}_{number}.mp4", num_frames=24, size=32)
         decoded += [image.numpy().tobytes() for image in clip.frames[0]]
         images = sorted((scene / f"{number}/scene").iterdir())
         drawn += [np.asarray(Image.open(image)).tobytes() for image in images]
@@ -176,6 +178,9 @@ def test_videos_hold_what_images_hold_and_the_same_where_frames_are_the_same(
     first = {image: decoded[drawn.index(image)] for image in drawn}
     assert [first[image] for image in drawn] == decoded
     assert sorted(map(decoded.count, decoded[:48])) == sorted(map(decoded.count, decoded[48:]))
+    for folder, kind, count in (("train", "folder", 1), ("dev", "frames", 48)):
+        found = find_format(str(out / folder))
+        assert (found.name, len(found.open(str(out / folder)))) == (kind, count)
     capsys.readouterr()
     assert app.main(["data", "make", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
