@@ -125,11 +125,11 @@ def _cutter(clock: Clock, radius: float) -> tuple[np.ndarray, float]:
 def _pass(clock: Clock, random: np.random.Generator, *, two: bool, control: bool) -> Script | None:
     """From the left, behind a screen that stands all the time."""
     # Two screens leave little room: what passes behind them is smaller and slower.
-    radius = float(random.uniform(0.09, 0.12) if two else random.uniform(0.15, 0.2))
+    radius = float(random.uniform(0.09, 0.12) if two else random.uniform(0.15, 0.19))
     speed = float(random.uniform(0.27, 0.32) if two else random.uniform(0.45, 0.7))
     hidden = float(random.uniform(HIDDEN[0], 1.0 if two else HIDDEN[1]))
     reach = clock.reach(radius)
-    aside = 2 * radius + 0.02 - 1  # it is seen wholly before it goes behind
+    aside = 2 * radius + (0.02 if two else 0.12) - 1  # it is seen whole before it goes behind
     left, right = _standing(random, speed * hidden + 2 * reach, aside, two=two, control=control)
     if not control and left < aside or not two and right > -aside:
         return None
