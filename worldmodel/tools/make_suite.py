@@ -156,8 +156,8 @@ def make(
     drawn = suites[suite](**asdict(clip), seed=seed)
     if unknown := next((part for part in parts if part not in drawn.parts), None):
         raise ConfigError(f"parts={unknown}: {nearest(str(unknown), drawn.parts)}")
-    if not parts:
-        raise ConfigError(f"parts is empty; choose from: {', '.join(drawn.parts)}")
+    if not parts or len(set(parts)) < len(parts):
+        raise ConfigError(f"parts={[*parts]}: name each once, from {', '.join(drawn.parts)}")
     folder = Path(output if output is not None else f"suites/{suite}-{seed}")
     if os.path.lexists(folder):
         raise ConfigError(f"output={folder}: is there already; name a new folder, or remove it")

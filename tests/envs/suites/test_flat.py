@@ -46,7 +46,8 @@ def test_possible_and_impossible_clips_hold_the_same_frames(rich, condition, pro
 
 @pytest.mark.parametrize(("rich", "condition", "property"), HIDDEN)
 def test_hidden_splices_leave_the_same_changes_of_frames(rich, condition, property):
-    for scene in scenes(rich, condition, property):
+    shifted = scenes(rich, condition, property, part="shifted", n=6)
+    for scene in scenes(rich, condition, property) + shifted:
         for length in (2, scene.run + 1):
             assert runs_of(scene.clips[:2], length) == runs_of(scene.clips[2:], length)
         # Longer ones differ: something is spliced.
@@ -75,6 +76,12 @@ def test_nothing_tells_the_clips_apart_for_as_long_as_a_window_can_span(rich, co
         assert differ[hidden.start - 2 : hidden.start].all()
         assert differ[scene.event : scene.event + 2].all()
         assert scene.run + 4 <= 16
+
+
+def test_sixteen_frames_at_fifteen_per_second_span_what_is_hidden_nowhere():
+    suite = FlatSuite(size=32, num_frames=72, fps=15)
+    for property, number in itertools.product(PROPERTIES, range(5)):
+        assert suite.quadruplet("test", "occluded", property, number).run + 2 > 16
 
 
 @pytest.mark.parametrize("fps", [5, 10, 15, 30])

@@ -140,7 +140,9 @@ def test_wrong_words_are_named_in_one_line(write, tmp_path):
         ({"n": 0}, "n must be at least 1, got 0"),
         ({"train_clips": -1}, "train_clips must be at least 1, got -1"),
         ({"parts": ["tests"]}, "parts=tests: did you mean 'test'?"),
-        ({"parts": []}, "parts is empty; choose from: train, test, shifted"),
+        ({"parts": []}, "parts=[]: name each once, from train, test, shifted"),
+        ({"parts": ["test", "test"]},
+         "parts=['test', 'test']: name each once, from train, test, shifted"),
         ({"output": str(tmp_path)}, f"output={tmp_path}: is there already; name a new folder, or "
                                     "remove it"),
     ):  # fmt: skip
