@@ -15,6 +15,7 @@ PARTS = {  # the files of this folder that have a function `bench`
     "pretrain": "a training step",
     "plan": "a decision of a planner",
     "render": "frames of a world",
+    "suites": "scenes of the suites of matched clips",
     "encode": "a clip, by a ViT-L",
     "video": "clips from files, beside the libraries that decode them",
     "loading": "clips from files, by the number of workers",

@@ -45,7 +45,7 @@ GUIDES = [
         "probes.md",
         "features.md",
         "worlds.md",
-        "suites.md",
+        "published-suites.md",
     )  # fmt: skip
 ]
 PROGRAMS = ("make ", "worldmodel ", "python -m benchmarks ")

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import decoders, encode, loading, plan, plan_parts, render, sigreg, steps, video
+from benchmarks import (
+    decoders,
+    encode,
+    loading,
+    plan,
+    plan_parts,
+    render,
+    sigreg,
+    steps,
+    suites,
+    video,
+)
 from benchmarks.__main__ import PARTS, main
 from benchmarks.measure import peak_tensor_bytes, time_alternately
 from benchmarks.table import Row, Table
@@ -114,6 +125,7 @@ def measure(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sigreg, "SIZES", ((32, 16),))
     monkeypatch.setattr(sigreg, "SLICES", 64)
+    monkeypatch.setattr(suites, "SCENES", 1)
     monkeypatch.setattr(encode, "SHAPE", {"width": 24, "depth": 1, "heads": 2})
     monkeypatch.setattr(encode, "HF_ROUNDS", 2)
     monkeypatch.setattr(encode, "CLIPS", 1)
@@ -137,6 +149,7 @@ def measure(tmp_path, monkeypatch):
         ("pretrain", "pretrain.clips_per_second"),
         ("plan", "plan.seconds"),
         ("encode", "vitl.256x256x16.seconds"),
+        ("suites", "flat_rich.frames_per_second"),
         pytest.param("render", "scene.speedup", marks=pytest.mark.slow),
     ],
 )

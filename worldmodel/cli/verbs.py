@@ -66,6 +66,10 @@ VERBS = {
         "worldmodel data convert my/videos output=my/shards to=shards",
         words=("path",),
     ),
+    "data make": Verb(
+        "write matched possible and impossible clips of a world, and clips of it to learn from",
+        "worldmodel data make suite=flat n=20 seed=1",
+    ),
     "export": Verb(
         "a model of ours or of others -> a folder that this package or transformers loads",
         "worldmodel export model=vitl.pt format=hf output=vitl",

@@ -15,7 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from worldmodel.errors import WorldModelError
+from worldmodel.errors import ConfigError, WorldModelError
 
 _LONGEST_NAME = 255  # bytes, on nearly every file system
 
@@ -101,6 +101,20 @@ def _temporary(path: Path) -> Path:
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.{mark}"
     return path.with_name(name)
+
+
+@contextmanager
+def writing_output(output: str) -> Iterator[None]:
+    """Turn what keeps files from being written into one line."""
+    try:
+        yield
+    except OSError as cause:
+        reason = os.strerror(cause.errno) if cause.errno else str(cause)
+        where = f": {cause.filename}" if cause.filename else ""
+        raise ConfigError(
+            f"output={output}: cannot be written ({reason}{where}); make room or correct "
+            f"its permissions and run again, or name another folder"
+        ) from cause
 
 
 def write_table(path: Path, of: type, rows: Sequence[Any]) -> None:

@@ -8,8 +8,7 @@ missing. Each target is a class in a file beside this one.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from worldmodel.datasets.catalogue import Catalogue
 from worldmodel.errors import ConfigError, nearest, printable
 from worldmodel.runs.lock import LOCK, locked
 from worldmodel.runs.run import Run
-from worldmodel.storage.files import whole_file
+from worldmodel.storage.files import whole_file, writing_output
 from worldmodel.tools.conversion.lerobot_target import LeRobotTarget
 from worldmodel.tools.conversion.target import Conversion, Target, Writing
 from worldmodel.tools.conversion.videos import EpisodesTarget, FolderTarget, ShardsTarget
@@ -86,7 +85,7 @@ def convert(
     plan = Conversion(catalogue, store, folder, writing, video)
     options = {"to": to, **asdict(writing), "stream": video.stream}
     journal = Journal(folder, _facts(path, found, catalogue, options))
-    with _writing(output), locked(folder):
+    with writing_output(output), locked(folder):
         journal.begin()
         run.say(printable(f"{path}: {found.name}, {len(catalogue)} videos -> {to} in {output}"))
         target = TARGETS[to](plan)
@@ -102,20 +101,6 @@ def convert(
         "items": len(catalogue), "written": target.written, "copied": target.copied,
         "actions_left_out": left,
     }  # fmt: skip
-
-
-@contextmanager
-def _writing(output: str) -> Iterator[None]:
-    """Turn what keeps files from being written into one line."""
-    try:
-        yield
-    except OSError as cause:
-        reason = os.strerror(cause.errno) if cause.errno else str(cause)
-        where = f": {cause.filename}" if cause.filename else ""
-        raise ConfigError(
-            f"output={output}: cannot be written ({reason}{where}); make room or correct "
-            f"its permissions and run again, or name another folder"
-        ) from cause
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,15 @@ def encode_item(item: Item, path: Path, *, decoding: Decoding, quality: int) -> 
         source.close()
 
 
-def encode(path: Path, chunks: Iterator[Chunk], *, quality: int) -> None:
+def encode(path: Path, chunks: Iterator[Chunk], *, quality: int, full_colour: bool = False) -> None:
     """Write an MP4 with H.264, whole or not at all.
 
     Args:
         path: The file.
         chunks: Frames and increasing times.
-        quality: The encoder's constant rate factor, 0 to 51: smaller is better and larger. Colour
-            is kept at half resolution where both sides are even, else in full.
+        quality: The encoder's constant rate factor, 0 to 51: smaller is better and larger.
+        full_colour: Keep colour in full; otherwise it is kept at half resolution where both sides
+            are even.
     """
     with whole_file(path) as temporary, av.open(str(temporary), "w") as container:
         stream = None
@@ -106,7 +107,8 @@ def encode(path: Path, chunks: Iterator[Chunk], *, quality: int) -> None:
                     "libx264", rate=Fraction(rate).limit_denominator(1001)
                 )
                 stream.height, stream.width = height, width
-                stream.pix_fmt = "yuv420p" if height % 2 == 0 == width % 2 else "yuv444p"
+                halves = height % 2 == 0 == width % 2 and not full_colour
+                stream.pix_fmt = "yuv420p" if halves else "yuv444p"
                 stream.options = {"crf": str(quality), "preset": "medium", "g": "30"} | _SAME_BYTES
                 stream.codec_context.time_base = Fraction(1, _CLOCK)
             images = rearrange(frames, "t c h w -> t h w c").contiguous().numpy()

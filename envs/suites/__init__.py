@@ -1,0 +1,1 @@
+"""Suites of matched clips: what can happen in a small world, and what cannot."""
