@@ -168,6 +168,8 @@ def test_the_commands_of_a_guide_run_one_after_the_other(
         if "task=classify" in words:
             short = PROBED[: 1 if "~probes.attentive" in words else None]
         short = ["loading.workers=0"] if words[0] == "features" else short
+        if words[:2] in (["data", "inspect"], ["data", "check"]):
+            short = ["workers=0"]
         if page.stem == "worlds":
             words = [SMALL.get(word, word) for word in words]
             short = [*short, *PLANNED] if words[0] == "plan" else short
