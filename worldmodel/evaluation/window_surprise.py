@@ -66,12 +66,10 @@ def window_surprise(
     """
     predictor = predictor_for(model, protocol)
     power = _POWERS.get(protocol.distance, predictor.power)
-    found = []
-    for some, past in _batches(frames.to(model.device), begins, model.tubelet_frames, protocol):
-        hidden = protocol.window - protocol.seen
-        whole = predictor.observed(model.encoder, model.head, some)
+    read = _with_memory if protocol.memory == "long" else _by_themselves
+    hidden, found = protocol.window - protocol.seen, []
+    for whole, said in read(model, predictor, frames.to(model.device), begins, protocol):
         came, last = whole[:, -hidden:], whole[:, -hidden - 1 : -hidden]
-        said = predictor.ahead(model.encoder, model.head, past, hidden)
         found.append(
             torch.stack([(x - came).abs().pow(power).mean((1, 2, 3)).cpu() for x in (said, last)])
         )
@@ -79,20 +77,31 @@ def window_surprise(
     return surprise, persistence
 
 
-def _batches(
-    frames: Tensor, begins: list[int], tubelet: int, protocol: SurpriseProtocol
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Windows b t c h w, and what the model is shown before it predicts their hidden part."""
-    window, seen = protocol.window * tubelet, protocol.seen * tubelet
-    if protocol.memory == "long":  # each has a past of its own length
-        for begin in begins:
-            first = begin * tubelet
-            yield frames[:, first : first + window], frames[:, : first + seen]
-        return
+def _by_themselves(
+    model: WorldModel, predictor: Predictor, frames: Tensor, begins: list[int],
+    protocol: SurpriseProtocol,
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """What came in windows, and what was said of their hidden parts: b t m d both."""
+    window, seen = (x * model.tubelet_frames for x in (protocol.window, protocol.seen))
     for first in range(0, len(begins), AT_ONCE):
-        some = begins[first : first + AT_ONCE]
-        windows = torch.cat([frames[:, i * tubelet : i * tubelet + window] for i in some])
-        yield windows, windows[:, :seen]
+        places = [i * model.tubelet_frames for i in begins[first : first + AT_ONCE]]
+        windows = torch.cat([frames[:, place : place + window] for place in places])
+        whole = predictor.observed(model.encoder, model.head, windows)
+        hidden = protocol.window - protocol.seen
+        yield whole, predictor.ahead(model.encoder, model.head, windows[:, :seen], hidden)
+
+
+def _with_memory(
+    model: WorldModel, predictor: Predictor, frames: Tensor, begins: list[int],
+    protocol: SurpriseProtocol,
+) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+    """The same, of a model that is shown all that came before; each frame is encoded once."""
+    assert isinstance(predictor, CausalPredictor)  # see `predictor_for`
+    came = predictor.observed(model.encoder, model.head, frames)
+    seen = [begin + protocol.seen for begin in begins]
+    hidden = protocol.window - protocol.seen
+    said = predictor.ahead_of_each(model.encoder, model.head, frames, seen, hidden)
+    yield torch.cat([came[:, i : i + protocol.window] for i in begins]), said[:, 0]
 
 
 def window_change(

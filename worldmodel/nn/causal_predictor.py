@@ -136,19 +136,36 @@ class CausalPredictor(Predictor):
         Raises:
             ShapeError: no horizon reaches so far, or the clip is too short for those that do.
         """
-        latents = time_step_latents(encoder, require_head(head), frames)
-        seen = latents.shape[1]
-        foreseen = self.scored(self(latents))  # b h t m d
-        found = []
-        for step in range(1, steps + 1):  # after the last that was seen
+        seen = encoder.grid(frames)[0]
+        return self.ahead_of_each(encoder, head, frames, [seen], steps)[0]
+
+    def ahead_of_each(
+        self, encoder: Encoder, head: Head | None, frames: Tensor, seen: Sequence[int], steps: int
+    ) -> Tensor:
+        """What `ahead` says after each number of time steps that was `seen` of clips: n b s m d.
+
+        They are encoded once, since what is predicted at a time step knows of none after it.
+
+        Raises:
+            ShapeError: no horizon reaches so far, or too little was seen for those that do.
+        """
+        foreseen = self.scored(self(time_step_latents(encoder, require_head(head), frames)))
+        found = [
+            torch.stack([foreseen[:, i, at] for i, at in self._reaching(number, steps)], dim=1)
+            for number in seen
+        ]
+        return torch.stack(found)
+
+    def _reaching(self, seen: int, steps: int) -> Iterator[tuple[int, int]]:
+        """The shortest horizon to each time step after those seen, and where it begins."""
+        for step in range(1, steps + 1):
             reach = [i for i, h in enumerate(self.horizons) if step <= h < step + seen]
             if not reach:
                 raise ShapeError(
                     f"with horizons {list(self.horizons)}, a clip of {seen} time steps says "
                     f"nothing of the one that comes {step} after it"
                 )
-            found.append(foreseen[:, reach[0], seen - 1 + step - self.horizons[reach[0]]])
-        return torch.stack(found, dim=1)
+            yield reach[0], seen - 1 + step - self.horizons[reach[0]]
 
     def observed(self, encoder: Encoder, head: Head | None, frames: Tensor) -> Tensor:
         """The latents of each time step alone, those dimensions that are predicted: b t m d."""

@@ -136,6 +136,15 @@ def test_a_long_memory_knows_what_came_before_the_window_and_a_short_one_does_no
 
 
 @torch.inference_mode()
+def test_what_is_said_after_each_beginning_is_what_is_said_of_it_alone():
+    model, frames = memory(), noise(2, 16, 3, 16, 16)
+    parts, predictor = (model.encoder, model.head), model.masked_predictor
+    for seen, said in zip((2, 5), predictor.ahead_of_each(*parts, frames, (2, 5), 2), strict=True):
+        alone = predictor.ahead(*parts, frames[:, : seen * model.tubelet_frames], 2)
+        assert torch.allclose(said, alone, rtol=1e-4, atol=1e-5) and said.std() > 0.01
+
+
+@torch.inference_mode()
 def test_no_score_knows_what_comes_after_its_window():
     frames = noise(1, 16, 3, 16, 16)
     changed = frames.clone()
