@@ -9,8 +9,22 @@ from tests.planners.fakes import POINT_WORLD, PointWorld
 from worldmodel.envs import TWO_ROOM, View
 from worldmodel.errors import EnvError
 from worldmodel.planners.behaviours import NoOp
-from worldmodel.planners.environment import make_env
+from worldmodel.planners.environment import make_env, reset
 from worldmodel.planners.episode_loop import run_episode
+
+
+def test_a_seed_decides_what_a_world_draws_from_numpy_and_nothing_of_the_caller_s():
+    class Drawing(PointWorld):
+        def reset(self, *, seed=None, options=None):
+            image, info = super().reset(seed=seed, options=options)
+            return image, info | {"drawn": np.random.random()}
+
+    np.random.seed(5)
+    expected = np.random.random(2)
+    np.random.seed(5)
+    drawn = [reset(Drawing(), seed=seed)[1]["drawn"] for seed in (1, 2, 1)]
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert np.array_equal(np.random.random(2), expected)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (16, 16), (16, 16, 3)])
