@@ -146,10 +146,10 @@ class FlatSuite:
         self, script: Script, property: str, look: _Look, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """The two clips of a scene that can happen, in any order."""
-        ground, textures = self._patterns(look, random, len(script.screens))
+        ground, textures = self._patterns(look, random)
         screens = [
             Screen(left, right, script.up, pattern)
-            for (left, right), pattern in zip(script.screens, textures, strict=False)
+            for (left, right), pattern in zip(script.screens, textures, strict=False)  # 1 or 2 of 2
         ]
         if self._rich:
             screens = _two(screens, textures)
@@ -163,7 +163,7 @@ class FlatSuite:
         return first, second
 
     def _patterns(
-        self, look: _Look, random: np.random.Generator, count: int
+        self, look: _Look, random: np.random.Generator
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """The ground, and what two screens look like."""
         pattern = partial(texture, size=self._clock.size, random=random)
